@@ -1,0 +1,54 @@
+# beholder: everything a developer or a first-time user runs. `make help` lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.PHONY: help
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# pip is enough; uv is used where it is already there, because it is faster.
+$(STAMP): pyproject.toml requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "beholder needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt && uv pip install --quiet --python $(BIN)/python --no-deps -e . ; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ; fi
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP)  ## Make the virtual environment and install everything into it
+
+.PHONY: run
+run: $(STAMP)  ## Start the service, send the sample photos through it, keep serving (ARGS=--exit to stop)
+	@$(BIN)/beholder demo $(ARGS)
+
+.PHONY: test
+test: $(STAMP)  ## The fast tests
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(STAMP)  ## Chaos, browser and long tests
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(STAMP)
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+.PHONY: check
+check: lint types layers test test-slow  ## The one gate: lint, types, layers, tidy, all tests
+
+.PHONY: bench
+bench: $(STAMP)  ## Measure the service beside the bare loop and print ratios
+	$(BIN)/python bench/bench.py $(ARGS)

@@ -1,0 +1,292 @@
+"""Every error of beholder, one tree; the branch says who must act.
+
+    BeholderError
+    ├── RequestError        the caller: change the request (4xx), or come back later (503)
+    ├── JobError            nobody now: recorded as that job's outcome
+    ├── BackendError        the operator: a queue or store misbehaves
+    └── ConfigError         whoever starts the process: all problems at once
+
+An error knows its stable `code`, the `http_status` the web tier answers with, and whether the same call may
+succeed later (`retryable`). The docstring of a class is its default message, so it is written for the person
+who reads it in an answer.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+__all__ = [
+    "BackendError",
+    "BeholderError",
+    "ConfigError",
+    "JobError",
+    "RequestError",
+    "all_errors",
+]
+
+
+class BeholderError(Exception):
+    """Something went wrong inside beholder."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take `message`, or the first paragraph of the class's docstring."""
+        super().__init__(message or default_message(type(self)))
+
+    @property
+    def message(self) -> str:
+        """The sentence for the reader."""
+        return str(self.args[0])
+
+
+def default_message(error: type[BeholderError]) -> str:
+    """Return the first paragraph of an error's docstring on one line."""
+    return " ".join((error.__doc__ or "").split("\n\n")[0].split())
+
+
+# --- the caller must act ------------------------------------------------------------------------------------
+
+
+class RequestError(BeholderError):
+    """The request cannot be served as it is."""
+
+    code = "bad_request"
+    http_status = 400
+
+
+class BadParameter(RequestError):
+    """A parameter of the request has a value that is not allowed."""
+
+    code = "bad_parameter"
+
+
+class ImageMissing(RequestError):
+    """The request holds no image; send it as the body, or as a multipart field named myfile, file or image."""
+
+    code = "image_missing"
+
+
+class MultipartMalformed(RequestError):
+    """The multipart body cannot be read; send a complete body with the boundary that its header names."""
+
+    code = "multipart_malformed"
+
+
+class JobNotFound(RequestError):
+    """No job has this id, or its retention has ended."""
+
+    code = "job_not_found"
+    http_status = 404
+
+
+class PathNotFound(RequestError):
+    """Nothing is served under this path; GET / lists what is."""
+
+    code = "path_not_found"
+    http_status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """This path does not take this method; the Allow header says which it takes."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class ModelNotFound(RequestError):
+    """No model of this name is served here; GET /v1/models lists those that are."""
+
+    code = "model_not_found"
+    http_status = 404
+
+
+class ImageTooLarge(RequestError):
+    """The upload has more bytes than image_bytes_max; send a smaller or more compressed image."""
+
+    code = "image_too_large"
+    http_status = 413
+
+
+class ImageTypeUnsupported(RequestError):
+    """The bytes are no JPEG, PNG, WebP, GIF, TIFF or BMP image; convert the image to one of these."""
+
+    code = "image_type_unsupported"
+    http_status = 415
+
+
+class ImageHeaderInvalid(RequestError):
+    """The image's header cannot be read; the file is damaged, export it again."""
+
+    code = "image_header_invalid"
+    http_status = 422
+
+
+class ImagePixelsTooMany(RequestError):
+    """The image has more pixels than image_pixels_max; scale it down."""
+
+    code = "image_pixels_too_many"
+    http_status = 422
+
+
+class ImageSideTooLong(RequestError):
+    """A side of the image is longer than image_side_max; scale it down."""
+
+    code = "image_side_too_long"
+    http_status = 422
+
+
+class ImageSideTooShort(RequestError):
+    """A side of the image is shorter than image_side_min; send a larger image."""
+
+    code = "image_side_too_short"
+    http_status = 422
+
+
+class IdempotencyKeyInUse(RequestError):
+    """A job with this Idempotency-Key is still running; ask for it again in a moment."""
+
+    code = "idempotency_key_in_use"
+    http_status = 409
+
+
+class IdempotencyKeyReused(RequestError):
+    """This Idempotency-Key came with another image before; use a new key for a new image."""
+
+    code = "idempotency_key_reused"
+    http_status = 422
+
+
+class Overloaded(RequestError):
+    """The service has as much work waiting as it accepts; try again after the time in Retry-After."""
+
+    code = "overloaded"
+    http_status = 503
+    retryable = True
+
+
+# --- recorded as the job's outcome --------------------------------------------------------------------------
+
+
+class JobError(BeholderError):
+    """The job failed."""
+
+    code = "job_failed"
+
+
+class ImageTruncated(JobError):
+    """The image's data ends too early; send the whole file."""
+
+    code = "image_truncated"
+    http_status = 422
+
+
+class ImageUndecodable(JobError):
+    """The image's data is damaged and cannot be decoded; export the image again."""
+
+    code = "image_undecodable"
+    http_status = 422
+
+
+class ImageGone(JobError):
+    """The image is no longer in the input bucket; send it again."""
+
+    code = "image_gone"
+    http_status = 410
+
+
+class JobExpired(JobError):
+    """The job's deadline passed before a worker could begin it."""
+
+    code = "job_expired"
+    http_status = 503
+
+
+class JobAbandoned(JobError):
+    """Every attempt at this image ended with its worker dying; the image is kept, the job is not tried again."""
+
+    code = "job_abandoned"
+    http_status = 500
+
+
+# --- the operator must act ----------------------------------------------------------------------------------
+
+
+class BackendError(BeholderError):
+    """A backend failed."""
+
+    code = "backend_error"
+    http_status = 503
+
+    def __init__(self, backend: str, operation: str, message: str | None = None) -> None:
+        """Name the `backend` (such as 'sqlite queue') and the `operation` (such as 'send') that failed."""
+        self.backend = backend
+        self.operation = operation
+        super().__init__(f"{backend}: {operation}: {message or default_message(type(self))}")
+
+
+class BackendUnavailable(BackendError):
+    """The backend cannot be reached or failed for now; the same call may succeed later."""
+
+    code = "backend_unavailable"
+    retryable = True
+
+
+class BackendFull(BackendError):
+    """There is no room left to store anything; free some space, nothing was half-written."""
+
+    code = "storage_full"
+    retryable = True
+
+
+class BackendDenied(BackendError):
+    """The backend refuses the call; check the permissions."""
+
+    code = "backend_denied"
+    http_status = 500
+
+
+class ObjectNotFound(BackendError):
+    """The store holds no object under this key."""
+
+    code = "object_not_found"
+    http_status = 404
+
+
+class ObjectExists(BackendError):
+    """The store already holds an object under this key."""
+
+    code = "object_exists"
+    http_status = 409
+
+
+# --- whoever starts the process must act --------------------------------------------------------------------
+
+
+class ConfigError(BeholderError):
+    """The settings cannot be used."""
+
+    code = "config_invalid"
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        """Take every problem found, each a sentence that says what to do."""
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class ModelInvalid(ConfigError):
+    """The model folder cannot be used."""
+
+    code = "model_invalid"
+
+
+def all_errors() -> list[type[BeholderError]]:
+    """Return every error class of the tree, parents first."""
+    found: list[type[BeholderError]] = []
+    todo: list[type[BeholderError]] = [BeholderError]
+    while todo:
+        error = todo.pop(0)
+        found.append(error)
+        todo.extend(error.__subclasses__())
+    return found

@@ -1,0 +1,22 @@
+"""What an image may be; checked from its header, before anything is decoded."""
+
+from dataclasses import dataclass
+
+__all__ = ["ImageLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """Bounds on an uploaded image.
+
+    Args:
+        image_bytes_max: Length of the file.
+        image_pixels_max: Width times height.
+        image_side_max: The longer side in pixels.
+        image_side_min: The shorter side in pixels.
+    """
+
+    image_bytes_max: int = 20_000_000
+    image_pixels_max: int = 64_000_000
+    image_side_max: int = 32_768
+    image_side_min: int = 8

@@ -1,0 +1,96 @@
+"""The model port: a classifier turns a batch of prepared images into probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Classifier", "ModelSpec", "Preprocessing", "PreprocessingKind"]
+
+
+class PreprocessingKind(StrEnum):
+    """How an image's pixels become the model's input."""
+
+    CENTRE_CROP = "centre-crop"
+    AS_IS = "as-is"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """From pixels to the model's input.
+
+    Args:
+        kind: `centre-crop` cuts a centred square and scales it to `size`; `as-is` leaves the image alone.
+        size: Side of the model's input in pixels; None for `as-is`.
+        crop_fraction: Side of the centred square as a fraction of the shorter side (`centre-crop` only).
+        mean: Subtracted from each of red, green and blue (0 to 255); the classifier does it.
+        scale: What the difference is divided by, for red, green and blue; the classifier does it.
+    """
+
+    kind: PreprocessingKind = PreprocessingKind.CENTRE_CROP
+    size: int | None = 224
+    crop_fraction: float = 0.875
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[float, float, float] = (255.0, 255.0, 255.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a model folder says of its model, checked.
+
+    Args:
+        name: Names the model in requests and answers.
+        version: Echoed in every answer.
+        licence: SPDX identifier of the weights' licence.
+        source: Where the weights come from.
+        sha256: Of `model.onnx`, in hex; checked when the folder is read.
+        onnx_path: The graph with its weights: one input (n, 3, height, width) float32, one output (n, classes).
+        labels: One text per class, by class number.
+        outputs_probabilities: The graph ends in a softmax; otherwise the classifier adds it.
+        preprocessing: From pixels to the input.
+    """
+
+    name: str
+    version: str
+    licence: str
+    source: str
+    sha256: str
+    onnx_path: Path
+    labels: tuple[str, ...]
+    outputs_probabilities: bool
+    preprocessing: Preprocessing
+
+
+class Classifier(Protocol):
+    """A model ready to run; one thread at a time calls it."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that runs."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """The precision it computes in: 'fp32' or 'bf16'."""
+        ...
+
+    def warm_up(self) -> None:
+        """Compile every batch shape and run each once, so that the first image waits for nothing."""
+        ...
+
+    def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the softmax probabilities of a batch.
+
+        Args:
+            images: One to any number of images, each as the preprocessing left it. Images of one size run
+                together; sizes may differ only for an `as-is` model.
+
+        Shape:
+            images: (height, width, 3) uint8, RGB, each.
+            returns: (len(images), classes) float32, each row sums to 1.
+        """
+        ...

@@ -1,0 +1,97 @@
+"""The queue port: what every room may ask of a queue. Its semantics are those of SQS.
+
+At least once; hidden time counted from the call; receive counts; redrive to a dead-letter queue once a
+message has been received `receive_count_max` times and is due again; approximate depths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Depth", "Queue", "Received"]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One delivery of a message.
+
+    Args:
+        body: The bytes as sent.
+        receipt: Names this delivery for extend, ack and nack; new at each receive.
+        receive_count: How often the message has been received, this time included; 1 at first.
+    """
+
+    body: bytes
+    receipt: str
+    receive_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Approximate numbers of messages.
+
+    Args:
+        backlog: Visible, waiting for a receiver.
+        in_flight: Received and neither acked nor visible again.
+        delayed: Sent with a delay that has not passed yet.
+    """
+
+    backlog: int
+    in_flight: int
+    delayed: int
+
+
+class Queue(Protocol):
+    """A queue of byte strings; safe to use from many threads at once.
+
+    Every method raises `BackendUnavailable` where the backend cannot be reached (the call may be repeated),
+    and `BackendDenied` where it refuses.
+    """
+
+    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+        """Store every body as a message of its own; all of them are durable when this returns.
+
+        Args:
+            bodies: Any number of messages.
+            delay_s: Keep them invisible for this long, counted from the call.
+
+        Raises:
+            BackendFull: There is no room; none of the bodies was stored.
+        """
+        ...
+
+    def receive(
+        self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
+    ) -> list[Received]:
+        """Take up to `count_max` visible messages, oldest first, and hide them.
+
+        Returns as soon as there is at least one; waits up to `wait_s` for the first, and returns an empty
+        list when none came. A message that was received `receive_count_max` times already moves to the
+        dead-letter queue instead of being returned.
+
+        Args:
+            count_max: 1 to 10.
+            wait_s: 0 returns at once.
+            visibility_timeout_s: Hidden time counted from this call; None for the queue's own.
+        """
+        ...
+
+    def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Hide messages for `timeout_s` more seconds, counted from this call.
+
+        Returns:
+            The receipts that hold nothing any more: their time ran out, or they were acked.
+        """
+        ...
+
+    def ack(self, receipts: Sequence[str]) -> None:
+        """Delete messages for good; a receipt whose message is gone or was received again is ignored."""
+        ...
+
+    def nack(self, receipts: Sequence[str]) -> None:
+        """Make messages visible now; a receipt that holds nothing any more is ignored."""
+        ...
+
+    def depth(self) -> Depth:
+        """Return the approximate number of messages."""
+        ...

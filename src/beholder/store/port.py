@@ -1,0 +1,80 @@
+"""The store port: what every room may ask of an object store. Its semantics are those of S3.
+
+An object appears whole or not at all, a put of the same key replaces it, and a read after a put sees it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["ObjectInfo", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What the store knows of an object without reading it.
+
+    Args:
+        key: Its key.
+        size_bytes: Its length.
+        stored_at_s: When it was last put, seconds since the Unix epoch.
+        metadata: The texts that were put with it.
+    """
+
+    key: str
+    size_bytes: int
+    stored_at_s: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """One bucket; safe to use from many threads at once.
+
+    Keys are relative paths with `/`, at most 1,024 bytes of UTF-8. Every method raises `BackendUnavailable`
+    where the backend cannot be reached (the call may be repeated), and `BackendDenied` where it refuses.
+    """
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        only_if_absent: bool = False,
+    ) -> None:
+        """Store an object, durable when this returns.
+
+        Args:
+            key: Where.
+            data: The bytes, possibly none.
+            metadata: Texts kept with it; names are lower-case ASCII letters, digits and hyphens.
+            only_if_absent: Leave an object that is already there as it is, and raise.
+
+        Raises:
+            ObjectExists: `only_if_absent`, and the key is taken; of several such puts one wins.
+            BackendFull: There is no room; nothing was half-written.
+        """
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes; raises `ObjectNotFound`."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Return what is known of an object; raises `ObjectNotFound`."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; a key that holds none is ignored."""
+        ...
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under `prefix` (ends with `/`, or is empty for all), by key.
+
+        Metadata is left out. An object put or deleted meanwhile may or may not be seen.
+
+        Args:
+            prefix: A folder's path.
+            start_after: Leave out keys up to and including this one.
+        """
+        ...
