@@ -4,11 +4,13 @@ import re
 import unicodedata
 
 __all__ = [
+    "dead_letter_key",
     "image_key",
     "image_prefix",
     "result_key",
     "safe_file_name",
     "text_key",
+    "unreadable_key",
 ]
 
 _FILE_NAME_CHARS_MAX = 100
@@ -32,6 +34,16 @@ def result_key(job_id: str) -> str:
 def text_key(job_id: str) -> str:
     """Return the key of the plain-text label in the output bucket, the form the classic clients expect."""
     return f"results/{job_id}.txt"
+
+
+def dead_letter_key(job_id: str) -> str:
+    """Return the key, in the output bucket, of a job's message that was given up."""
+    return f"dead/{job_id}.json"
+
+
+def unreadable_key(digest: str) -> str:
+    """Return the key, in the output bucket, of a message body that nobody could read, by its SHA-256."""
+    return f"dead/unreadable/{digest}.bin"
 
 
 def safe_file_name(file_name: str) -> str:

@@ -1,0 +1,85 @@
+"""Log lines that a machine can filter: each names its `action`, with the facts as keys.
+
+`log = get_logger(__name__)`, then `say(log, logging.INFO, "worker.ready", "ready", model="x")`.
+"""
+
+import json
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+__all__ = ["configure_logging", "get_logger", "say"]
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module."""
+    return logging.getLogger(name)
+
+
+def say(log: logging.Logger, level: int, action: str, sentence: str, /, **facts: Any) -> None:
+    """Write one line.
+
+    Args:
+        log: The module's logger.
+        level: Such as `logging.INFO`.
+        action: What happened, stable for filters: `room.verb`.
+        sentence: The same for a person.
+        facts: Values worth filtering by; an exception under the name `error`.
+    """
+    if log.isEnabledFor(level):
+        log.log(level, sentence, extra={"action": action, "facts": facts})
+
+
+def configure_logging(*, level: str, process: str, form: str, stream: TextIO | None = None) -> None:
+    """Set up the root logger once per process.
+
+    Args:
+        level: 'debug', 'info', 'warning' or 'error'.
+        process: Name of this process in every line, such as 'worker-0'.
+        form: 'text' for people or 'json' for machines.
+        stream: Where to; standard error by default.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonFormatter(process) if form == "json" else _TextFormatter(process))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    facts: dict[str, Any] = getattr(record, "facts", {})
+    return facts
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        action = getattr(record, "action", record.name)
+        facts = "".join(f" {name}={value}" for name, value in _facts(record).items())
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        line = f"{clock} {self._process} {action}: {level}{record.getMessage()}{facts}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        document = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "action": getattr(record, "action", record.name),
+            "message": record.getMessage(),
+            **_facts(record),
+        }
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str, ensure_ascii=False)

@@ -1,0 +1,87 @@
+"""The Prometheus metrics of one web process.
+
+What happens in a worker reaches them through the replies: each carries its job's times and batch size, so no
+file or port has to be shared between processes.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from beholder.job import Job
+
+__all__ = ["Telemetry"]
+
+_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300)
+_BATCH = (1, 2, 3, 4, 6, 8, 10, 16)
+
+
+class Telemetry:
+    """Counters and histograms of the web tier and, through the replies, of the workers behind it."""
+
+    def __init__(self) -> None:
+        """Start from zero, in a registry of its own."""
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "beholder_requests_total", "HTTP requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "beholder_request_seconds", "From a request's head to its answer.", ["route"], buckets=_SECONDS, registry=self.registry
+        )
+        self.jobs = Counter(
+            "beholder_jobs_total", "Jobs by state: queued when taken in, then their outcome.", ["state"], registry=self.registry
+        )
+        self.wait_seconds = self._histogram("beholder_job_wait_seconds", "From a job's creation to a worker's receipt.")
+        self.service_seconds = self._histogram("beholder_job_service_seconds", "From a worker's receipt to the result.")
+        self.infer_seconds = self._histogram("beholder_job_infer_seconds", "The model's run over the job's batch.")
+        self.latency_seconds = self._histogram("beholder_job_latency_seconds", "From a job's creation to its result.")
+        self.batch_size = Histogram(
+            "beholder_batch_size", "Images in the batch that held the job's image.", buckets=_BATCH, registry=self.registry
+        )
+        self.waiting = Gauge("beholder_waiting_requests", "Requests that wait for their job.", registry=self.registry)
+        self.upload_bytes = Gauge("beholder_upload_bytes", "Bytes of uploads held in memory.", registry=self.registry)
+        for state in ("queued", "succeeded", "failed", "expired"):
+            self.jobs.labels(state)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def watch(self, name: str, help_text: str, label: str, read: Callable[[], dict[str, float]]) -> None:
+        """Report what `read` returns at each scrape, one series per value of `label`."""
+        self.registry.register(_Watched(name, help_text, label, read))
+
+    def job_done(self, job: Job) -> None:
+        """Count a job that has its outcome, with the times that its reply carries."""
+        self.jobs.labels(str(job.status)).inc()
+        if job.completed_at_s is not None:
+            self.latency_seconds.observe(max(0.0, job.completed_at_s - job.created_at_s))
+        if job.metrics is not None:
+            self.wait_seconds.observe(job.metrics.queue_ms / 1000)
+            self.service_seconds.observe(job.metrics.service_ms / 1000)
+            self.infer_seconds.observe(job.metrics.infer_ms / 1000)
+            self.batch_size.observe(job.metrics.batch_size)
+
+    def expose(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def _histogram(self, name: str, help_text: str) -> Histogram:
+        return Histogram(name, help_text, buckets=_SECONDS, registry=self.registry)
+
+
+class _Watched:
+    """A gauge that is read when somebody asks."""
+
+    def __init__(self, name: str, help_text: str, label: str, read: Callable[[], dict[str, float]]) -> None:
+        self._name = name
+        self._help = help_text
+        self._label = label
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._help, labels=[self._label])
+        for value, number in self._read().items():
+            family.add_metric([value], number)
+        return [family]
