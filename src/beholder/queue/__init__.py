@@ -1,1 +1,10 @@
+"""The queue room: between the web tier, which sends jobs, and the workers, which receive them.
 
+`Queue` is the port; `SqliteQueue` serves the processes of one machine, `MemoryQueue` tests and simulation.
+"""
+
+from beholder.queue.memory import MemoryQueue
+from beholder.queue.port import Depth, Queue, Received
+from beholder.queue.sqlite import SqliteQueue
+
+__all__ = ["Depth", "MemoryQueue", "Queue", "Received", "SqliteQueue"]

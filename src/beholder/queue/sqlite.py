@@ -1,0 +1,345 @@
+"""The queue of one machine: a SQLite file that any number of processes and threads share.
+
+The web tier's processes send, the worker's receive; whoever waits is woken through a bell. Many named queues
+live in one file, so that a message moves to its dead-letter queue inside one transaction.
+"""
+
+import contextlib
+import errno
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from beholder.clock import Clock, SystemClock
+from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable
+from beholder.queue.bell import Bells
+from beholder.queue.bounds import check_name, check_receive, check_redrive, check_seconds
+from beholder.queue.commit import FileLock, GroupCommit
+from beholder.queue.port import Depth, Received
+
+__all__ = ["SqliteQueue"]
+
+_T = TypeVar("_T")
+_SYSTEM_CLOCK = SystemClock()
+
+# A waiting receive looks again after this long though no bell rang: who was to ring may have been killed.
+_RECHECK_S = 1.0
+# Only tools from outside hold SQLite's own lock for long; ours take turns by the file lock.
+_BUSY_TIMEOUT_S = 10.0
+_WAL_BYTES_KEPT = 64 * 1024 * 1024
+
+# The body stands last, so that the small columns are read without it. The index ends with the id by itself.
+_SCHEMA = """
+create table if not exists message(
+  id integer primary key,
+  queue text not null,
+  visible_at_s real not null,
+  receive_count integer not null default 0,
+  token integer,
+  body blob not null
+);
+create index if not exists message_by_time on message(queue, visible_at_s);
+"""
+_INSERT = "insert into message(queue, visible_at_s, body) values(?, ?, ?)"
+_DUE = "select min(visible_at_s) from message where queue = ?"
+_VISIBLE = (
+    "select id, receive_count, body from message where queue = ? and visible_at_s <= ?"
+    " order by visible_at_s, id"
+)
+_IS_VISIBLE = "select 1 from message where queue = ? and visible_at_s <= ? limit 1"
+_HIDE = "update message set visible_at_s = ?, token = ?, receive_count = receive_count + 1 where id = ?"
+_REDRIVE = "update message set queue = ?, visible_at_s = ?, token = null, receive_count = 0 where id = ?"
+_EXTEND = "update message set visible_at_s = ? where id = ? and token = ? and queue = ? and visible_at_s > ?"
+_NACK = (
+    "update message set visible_at_s = ?, token = null"
+    " where id = ? and token = ? and queue = ? and visible_at_s > ?"
+)
+_ACK = "delete from message where id = ? and token = ? and queue = ?"
+_BACKLOG = "select count(*) from message where queue = ? and visible_at_s <= ?"
+_HIDDEN = (
+    "select count(token), count(*) - count(token) from message"
+    " indexed by message_by_time where queue = ? and visible_at_s > ?"
+)
+
+_ERRORS_OF_SQLITE: dict[int, type[BackendError]] = {
+    sqlite3.SQLITE_FULL: BackendFull,
+    sqlite3.SQLITE_IOERR: BackendFull,  # what SQLite reports where the file system itself ran out of room
+    sqlite3.SQLITE_READONLY: BackendDenied,
+    sqlite3.SQLITE_PERM: BackendDenied,
+    sqlite3.SQLITE_AUTH: BackendDenied,
+}
+_ERRORS_OF_SYSTEM: dict[int, type[BackendError]] = {
+    errno.ENOSPC: BackendFull,
+    errno.EDQUOT: BackendFull,
+    errno.EACCES: BackendDenied,
+    errno.EPERM: BackendDenied,
+    errno.EROFS: BackendDenied,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one look at the queue brought: messages, how many went to the dead letters, whether more wait."""
+
+    messages: list[Received]
+    dead_count: int
+    has_more: bool
+
+
+class SqliteQueue:
+    """A queue in a SQLite file in WAL mode; see the `Queue` port for its methods.
+
+    What `send` stored survives the death of any process at once, and a power cut with `fsync`. Open it after
+    forking, not before: neither SQLite's connections nor the file lock survive a fork.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        visibility_timeout_s: float = 30.0,
+        receive_count_max: int | None = None,
+        dead_letters: str | None = None,
+        clock: Clock = _SYSTEM_CLOCK,
+        fsync: bool = False,
+    ) -> None:
+        """Open the queue, and make file and folders where they are missing.
+
+        Args:
+            path: The database; further files of the same name with suffixes lie beside it.
+            name: The queue's name within the file, 1 to 80 letters, digits, hyphens or underscores.
+            visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
+            receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
+            dead_letters: Name of the dead-letter queue in the same file.
+            clock: Tells when messages become visible; waiting goes by the machine's monotonic clock.
+            fsync: Have every commit reach the disk, at about a third of the speed.
+
+        Raises:
+            ValueError: A name or number is out of range.
+            BackendFull: The disk has no room for a new file.
+            BackendDenied: The file or its folder cannot be written.
+            BackendUnavailable: The file is no database, or is locked from outside.
+        """
+        for queue in (name, dead_letters or name):
+            check_name(queue)
+        check_seconds("visibility_timeout_s", visibility_timeout_s)
+        check_redrive(receive_count_max=receive_count_max, has_dead_letters=dead_letters is not None)
+        self._name = name
+        self._visibility_timeout_s = visibility_timeout_s
+        self._receive_count_max = receive_count_max
+        self._dead_letters = dead_letters
+        self._clock = clock
+        folder = path.with_name(f"{path.name}.bells")
+        self._bells = Bells(folder / name)
+        self._dead_bells = Bells(folder / (dead_letters or name))
+        self._reading = threading.Lock()
+        with _translated("open"), contextlib.ExitStack() as undo:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path.with_name(f"{path.name}.lock"))
+            undo.callback(self._lock.close)
+            with self._lock.held():  # one process at a time makes the file and its tables
+                writer = _connect(path, fsync=fsync)
+                undo.callback(writer.close)
+                writer.executescript(_SCHEMA)
+                self._reader = _connect(path, fsync=fsync)
+            undo.pop_all()
+        self._writer = GroupCommit(writer, self._lock)
+
+    def __enter__(self) -> Self:
+        """Return the queue itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the queue."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; calls made later, or still waiting, raise `BackendUnavailable`."""
+        self._writer.close()
+        with self._reading:
+            self._reader.close()
+        self._lock.close()
+
+    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+        """Store every body as a message of its own; see `Queue.send`."""
+        check_seconds("delay_s", delay_s)
+        if not bodies:
+            return
+
+        def insert(db: sqlite3.Connection) -> None:
+            visible_at_s = self._clock.now_s() + delay_s
+            db.executemany(_INSERT, [(self._name, visible_at_s, body) for body in bodies])
+
+        self._write("send", insert)
+        # A delayed message wakes one receiver too: it sleeps on until the delay is over.
+        self._bells.ring(1 if delay_s > 0 else len(bodies))
+
+    def receive(
+        self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
+    ) -> list[Received]:
+        """Take up to `count_max` visible messages, oldest first, and hide them; see `Queue.receive`."""
+        check_receive(count_max=count_max, wait_s=wait_s)
+        timeout_s = self._visibility_timeout_s if visibility_timeout_s is None else visibility_timeout_s
+        check_seconds("visibility_timeout_s", timeout_s)
+        wait_until_s = time.monotonic() + wait_s
+        taken = self._take(count_max, timeout_s)
+        while not taken and (left_s := wait_until_s - time.monotonic()) > 0:
+            with _translated("receive"), self._bells.hang() as bell:
+                sleep_s = min(left_s, self._due_in_s(), _RECHECK_S)
+                if sleep_s > 0:
+                    bell.wait(sleep_s)
+            taken = self._take(count_max, timeout_s)
+        return taken
+
+    def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Hide messages for `timeout_s` more seconds, counted from this call; see `Queue.extend`."""
+        check_seconds("timeout_s", timeout_s)
+        if not receipts:
+            return []
+
+        def extend(db: sqlite3.Connection) -> list[str]:
+            now_s = self._clock.now_s()
+            return [
+                receipt
+                for receipt in receipts
+                if (key := self._key(receipt)) is None
+                or not db.execute(_EXTEND, (now_s + timeout_s, *key, now_s)).rowcount
+            ]
+
+        lost = self._write("extend", extend)
+        self._ring_for_lease(timeout_s)
+        return lost
+
+    def ack(self, receipts: Sequence[str]) -> None:
+        """Delete messages for good; see `Queue.ack`."""
+        keys = [key for receipt in receipts if (key := self._key(receipt))]
+        if keys:
+            self._write("ack", lambda db: db.executemany(_ACK, keys) and None)
+
+    def nack(self, receipts: Sequence[str]) -> None:
+        """Make messages visible now; see `Queue.nack`."""
+        keys = [key for receipt in receipts if (key := self._key(receipt))]
+        if not keys:
+            return
+
+        def show(db: sqlite3.Connection) -> int:
+            now_s = self._clock.now_s()
+            return db.executemany(_NACK, [(now_s, *key, now_s) for key in keys]).rowcount
+
+        self._bells.ring(self._write("nack", show))
+
+    def depth(self) -> Depth:
+        """Return the approximate number of messages; see `Queue.depth`."""
+        at = (self._name, self._clock.now_s())
+        with _translated("depth"), self._reading:
+            (backlog,) = self._reader.execute(_BACKLOG, at).fetchone()
+            in_flight, delayed = self._reader.execute(_HIDDEN, at).fetchone()
+        return Depth(backlog=backlog, in_flight=in_flight, delayed=delayed)
+
+    def purge(self) -> None:
+        """Delete every message of this queue, those in flight too.
+
+        Raises:
+            BackendError: Nothing was deleted.
+        """
+        self._write(
+            "purge", lambda db: db.execute("delete from message where queue = ?", (self._name,)) and None
+        )
+
+    def drop(self) -> None:
+        """Delete the queue: its messages and all that lies on disk for it; sending to it makes it anew.
+
+        Raises:
+            BackendError: The queue could not be deleted, or not wholly.
+        """
+        self.purge()
+        with _translated("drop"):
+            self._bells.remove()
+
+    def _take(self, count_max: int, timeout_s: float) -> list[Received]:
+        if self._due_in_s() > 0:  # read-only: an idle poll takes no lock
+            return []
+        taken = self._write("receive", lambda db: self._take_in(db, count_max, timeout_s))
+        if taken.dead_count:
+            self._dead_bells.ring(taken.dead_count)
+        if taken.has_more:  # pass it on: the bell that rang may have stood for several messages
+            self._bells.ring()
+        elif taken.messages:
+            self._ring_for_lease(timeout_s)
+        return taken.messages
+
+    def _take_in(self, db: sqlite3.Connection, count_max: int, timeout_s: float) -> _Taken:
+        now_s = self._clock.now_s()
+        messages: list[Received] = []
+        hidden: list[tuple[float, int, int]] = []
+        dead: list[tuple[str | None, float, int]] = []
+        rows = db.execute(_VISIBLE, (self._name, now_s))
+        while len(messages) < count_max and (row := rows.fetchone()):
+            row_id, receive_count, body = row
+            if self._receive_count_max is not None and receive_count >= self._receive_count_max:
+                dead.append((self._dead_letters, now_s, row_id))
+                continue
+            token = secrets.randbits(63)
+            hidden.append((now_s + timeout_s, token, row_id))
+            messages.append(Received(body, f"{row_id}-{token}", receive_count + 1))
+        rows.close()  # before the updates, which would move rows under the cursor
+        db.executemany(_HIDE, hidden)
+        db.executemany(_REDRIVE, dead)
+        has_more = db.execute(_IS_VISIBLE, (self._name, now_s)).fetchone() is not None
+        return _Taken(messages, len(dead), has_more)
+
+    def _due_in_s(self) -> float:
+        """Return in how many seconds a message is visible, infinity when there is none."""
+        with _translated("receive"), self._reading:
+            (due_s,) = self._reader.execute(_DUE, (self._name,)).fetchone()
+        return float("inf") if due_s is None else float(due_s) - self._clock.now_s()
+
+    def _ring_for_lease(self, timeout_s: float) -> None:
+        """Let one waiting receiver know of a lease that ends before it would look again."""
+        if timeout_s < _RECHECK_S:
+            self._bells.ring()
+
+    def _key(self, receipt: str) -> tuple[int, int, str] | None:
+        row_id, _, token = receipt.partition("-")
+        try:
+            return int(row_id), int(token), self._name
+        except ValueError:
+            return None
+
+    def _write(self, operation: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        with _translated(operation):
+            return self._writer.run(work)
+
+
+def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
+    # Usable from any thread: the locks above let one thread at a time use a connection.
+    db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        db.execute("pragma journal_mode = wal")
+        db.execute(f"pragma synchronous = {'full' if fsync else 'normal'}")
+        db.execute(f"pragma journal_size_limit = {_WAL_BYTES_KEPT}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextlib.contextmanager
+def _translated(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as exc:
+        raise _error_for(exc)("sqlite queue", operation, str(exc)) from exc
+
+
+def _error_for(exc: sqlite3.Error | OSError) -> type[BackendError]:
+    if isinstance(exc, OSError):
+        return _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
+    # The low byte is the error, the rest says which kind of it. Source: https://www.sqlite.org/rescode.html
+    return _ERRORS_OF_SQLITE.get((getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF, BackendUnavailable)
