@@ -1,0 +1,185 @@
+"""`beholder load`: the workload generator, with the flags of the class project's own and some more.
+
+What needs aiohttp or rich is imported when the command runs, so that `beholder --help` stays fast.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beholder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from beholder.loadgen import LoadPlan, LoadReport
+    from beholder.loadgen.expect import Accuracy
+    from beholder.loadgen.progress import ProgressView
+
+__all__ = ["load"]
+
+_HOST = "http://127.0.0.1:8080"
+_EACH_COUNT_MAX = 20
+
+
+class _CannotStart(click.ClickException):
+    """The run cannot begin; the message says what to do."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.option(
+    "--num_request",
+    "--num-request",
+    "request_count",
+    type=click.IntRange(min=1),
+    help="Requests to send, the images in turn; as many as there are images unless --duration is given.",
+)
+@click.option(
+    "--url",
+    default=None,
+    help=f"Where to send them. [default: {_HOST}/upload, or {_HOST}/v1/classify with --api v1]",
+)
+@click.option(
+    "--image_folder",
+    "--image-folder",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder with the images.",
+)
+@click.option(
+    "--api",
+    type=click.Choice(["upload", "v1"]),
+    help="upload: multipart as the classic clients send it; v1: the raw bytes. [default: by the URL]",
+)
+@click.option(
+    "--concurrency",
+    "-c",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Clients, each sending its next request when its last one was answered.",
+)
+@click.option(
+    "--rate",
+    "rate_per_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Requests per second, whether or not the service keeps up; latency counts from when each was due.",
+)
+@click.option(
+    "--arrival",
+    default="poisson",
+    show_default=True,
+    type=click.Choice(["constant", "poisson"]),
+    help="With --rate: evenly spaced, or at random as many independent clients would.",
+)
+@click.option(
+    "--in-flight-max",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="With --rate: how many may be under way; further ones wait, and the wait counts.",
+)
+@click.option(
+    "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), help="Send for so many seconds."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that one request may take, polling and retries included.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the random arrivals.")
+@click.option(
+    "--retry-503",
+    "is_503_retried",
+    is_flag=True,
+    help="Send again after a 503, when Retry-After says; counted in the report.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns file,index,name: says how many answers are right (v1 only).",
+)
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML report to this file.")
+@click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--each", "is_each", is_flag=True, help="Print a line per photo.")
+@click.option("--quiet", "-q", is_flag=True, help="Show nothing while it runs.")
+@click.pass_context
+def load(
+    ctx: click.Context,
+    /,
+    *,
+    expect: Path | None,
+    page: Path | None,
+    is_json: bool,
+    is_each: bool,
+    quiet: bool,
+    **choices: Any,
+) -> None:
+    """Send images to a running service and report how it did.
+
+    Exit status: 0 when every request was answered with a label, 1 when not, 2 when the run could not start.
+    """
+    from beholder.loadgen import accuracy_of, html_report, probe, read_expected, run_load, summary_text  # noqa: PLC0415
+
+    try:
+        plan = _plan(**choices)
+        if expect is not None and not plan.is_v1:
+            raise ConfigError("--expect needs the class numbers that only v1 tells; add --api v1")  # noqa: TRY301
+        expected = read_expected(expect) if expect is not None else None
+        probe(plan.url)
+        with _view(plan, is_each=is_each, is_quiet=quiet) as view:
+            report = run_load(plan, view.show)
+    except ConfigError as exc:
+        raise _CannotStart(exc.message) from exc
+    accuracy = accuracy_of(report.answers, expected) if expected is not None else None
+    if page is not None:
+        _write(page, html_report(report, plan))
+    click.echo(json.dumps(_document(report, accuracy)) if is_json else summary_text(report, accuracy))
+    ctx.exit(0 if report.is_clean else 1)
+
+
+def _plan(*, folder: Path, url: str | None, api: str | None, arrival: str, **rest: Any) -> "LoadPlan":
+    from beholder.loadgen import Api, LoadPlan, images_in  # noqa: PLC0415
+    from beholder.loadgen.plan import Arrival  # noqa: PLC0415
+
+    path = "/v1/classify" if api == "v1" else "/upload"
+    return LoadPlan(
+        url=url or f"{_HOST}{path}",
+        images=images_in(folder),
+        api=None if api is None else Api(api),
+        arrival=Arrival(arrival),
+        **rest,
+    )
+
+
+def _view(plan: "LoadPlan", *, is_each: bool, is_quiet: bool) -> "ProgressView":
+    from rich.console import Console  # noqa: PLC0415
+
+    from beholder.loadgen.progress import LiveProgress, PlainProgress, SilentProgress  # noqa: PLC0415
+
+    total = plan.request_count_max
+    if is_quiet:
+        return SilentProgress()
+    if sys.stderr.isatty():
+        is_few = total is not None and total <= _EACH_COUNT_MAX
+        return LiveProgress(Console(stderr=True), total=total, is_each=is_each or is_few)
+    return PlainProgress(lambda line: click.echo(line, err=True), total=total, is_each=is_each)
+
+
+def _document(report: "LoadReport", accuracy: "Accuracy | None") -> dict[str, Any]:
+    return report.to_dict() | ({} if accuracy is None else {"accuracy": asdict(accuracy)})
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise _CannotStart(f"the report cannot be written to {path}: {exc.strerror}") from exc

@@ -1,0 +1,47 @@
+"""How many answers were right, where a file says what each image shows."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from beholder.errors import ConfigError
+from beholder.loadgen.answer import Answer
+
+__all__ = ["Accuracy", "accuracy_of", "read_expected"]
+
+_TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How many of the `known` answers, those to images in the file, had the right class first or in five."""
+
+    known: int
+    top_1: int
+    top_5: int
+
+
+def read_expected(path: Path) -> dict[str, int]:
+    """Read the class number of each image from a CSV file with the columns file, index and name.
+
+    Raises:
+        ConfigError: The file cannot be read, lacks a column, or an index is no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            return {row["file"]: int(row["index"]) for row in csv.DictReader(lines)}
+    except OSError as exc:
+        raise ConfigError(f"the expected labels {path} cannot be read: {exc.strerror}") from exc
+    except (KeyError, ValueError, TypeError) as exc:
+        raise ConfigError(f"{path} must be a CSV file with the columns file,index,name: {exc!r}") from exc
+
+
+def accuracy_of(answers: Iterable[Answer], expected: Mapping[str, int]) -> Accuracy:
+    """Compare the answers' class numbers with the expected ones; a request without an answer is not right."""
+    known = [(answer.reply.indices, expected[answer.file]) for answer in answers if answer.file in expected]
+    return Accuracy(
+        known=len(known),
+        top_1=sum(index in indices[:1] for indices, index in known),
+        top_5=sum(index in indices[:_TOP] for indices, index in known),
+    )

@@ -1,0 +1,156 @@
+"""What a run shows while it goes on: a live line on a terminal, a plain line every few seconds elsewhere."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from beholder.loadgen.answer import Answer
+from beholder.loadgen.text import answer_line
+
+__all__ = ["LiveProgress", "PlainProgress", "ProgressView", "SilentProgress", "Tally"]
+
+_LIVE_PERIOD_S = 0.25
+_PLAIN_PERIOD_S = 3.0
+# Latencies are kept in buckets 2 % wide: exact enough for a glance, and its cost does not grow with the run.
+_BUCKET_RATIO_LOG = math.log(1.02)
+_LATENCY_S_MIN = 1e-6
+
+
+class Tally:
+    """Running figures of a run."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        """Start counting now."""
+        self._now_s = now_s
+        self._started_at_s = now_s()
+        self._buckets: Counter[int] = Counter()
+        self.done = 0
+        self.errors = 0
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        self.done += 1
+        if answer.is_answered:
+            self._buckets[int(math.log(max(answer.latency_s, _LATENCY_S_MIN)) / _BUCKET_RATIO_LOG)] += 1
+        else:
+            self.errors += 1
+
+    def text(self) -> str:
+        """Return rate, median so far and errors as one phrase."""
+        elapsed_s = max(self._now_s() - self._started_at_s, _LATENCY_S_MIN)
+        return f"{self.done / elapsed_s:.1f}/s  p50 {self._p50_s() * 1000:.0f} ms  errors {self.errors}"
+
+    def _p50_s(self) -> float:
+        left = (self._buckets.total() + 1) // 2
+        for bucket, number in sorted(self._buckets.items()):
+            left -= number
+            if left <= 0:
+                return math.exp(bucket * _BUCKET_RATIO_LOG)
+        return 0.0
+
+
+class ProgressView(AbstractContextManager["ProgressView"], Protocol):
+    """Shows a run while it goes on."""
+
+    def show(self, answer: Answer) -> None:
+        """Take notice of an answer."""
+        ...
+
+
+class _View:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class SilentProgress(_View):
+    """Shows nothing."""
+
+    def show(self, answer: Answer) -> None:
+        """Take no notice."""
+
+
+class PlainProgress(_View):
+    """A line every few seconds, or one per answer."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        total: int | None,
+        is_each: bool,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Write lines with `write`; `total` is the number of requests where it is known."""
+        self._write = write
+        self._total = "" if total is None else f" of {total}"
+        self._is_each = is_each
+        self._now_s = now_s
+        self._tally = Tally(now_s)
+        self._next_at_s = now_s() + _PLAIN_PERIOD_S
+
+    def show(self, answer: Answer) -> None:
+        """Count the answer, and write what is due."""
+        self._tally.add(answer)
+        if self._is_each:
+            self._write(answer_line(answer))
+        elif self._now_s() >= self._next_at_s:
+            self._next_at_s = self._now_s() + _PLAIN_PERIOD_S
+            self._write(f"{self._tally.done}{self._total}  {self._tally.text()}")
+
+
+class LiveProgress(_View):
+    """A bar with figures that stays on the last line of the terminal."""
+
+    def __init__(self, console: Console, *, total: int | None, is_each: bool) -> None:
+        """Draw on `console`; `total` is the number of requests where it is known."""
+        self._console = console
+        self._is_each = is_each
+        self._tally = Tally(time.monotonic)
+        self._next_at_s = 0.0
+        self._progress = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            refresh_per_second=1 / _LIVE_PERIOD_S,
+        )
+        self._task = self._progress.add_task("", total=total, figures="")
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Draw the last state and stop."""
+        self._draw()
+        self._progress.stop()
+
+    def show(self, answer: Answer) -> None:
+        """Count the answer, and draw if some time has passed since the last drawing."""
+        self._tally.add(answer)
+        if self._is_each:
+            self._console.print(
+                answer_line(answer), style=None if answer.is_answered else "red", markup=False
+            )
+        if time.monotonic() >= self._next_at_s:
+            self._next_at_s = time.monotonic() + _LIVE_PERIOD_S
+            self._draw()
+
+    def _draw(self) -> None:
+        self._progress.update(self._task, completed=self._tally.done, figures=self._tally.text())

@@ -1,0 +1,62 @@
+"""The report and the single answers as plain text for a terminal or a log."""
+
+from beholder.loadgen.answer import Answer
+from beholder.loadgen.expect import Accuracy
+from beholder.loadgen.report import LoadReport
+
+__all__ = ["answer_line", "files_phrase", "jobs_phrase", "summary_text"]
+
+
+def answer_line(answer: Answer) -> str:
+    """Return one line on an answer: file, label or error, confidence where known, milliseconds."""
+    outcome = answer.label if answer.is_answered else f"ERROR {answer.error}"
+    confidence = "" if answer.confidence is None else f"{answer.confidence:6.1%}"
+    return f"{answer.file:<36} {outcome:<32} {confidence:>6} {answer.latency_s * 1000:9.1f} ms"
+
+
+def summary_text(report: LoadReport, accuracy: Accuracy | None = None) -> str:
+    """Return the report as a few aligned lines."""
+    spread = report.latency_s
+    names = ("min", "mean", "p50", "p90", "p95", "p99", "max")
+    figures = "  ".join(f"{name} {getattr(spread, name) * 1000:.1f}" for name in names)
+    rows = [
+        ("answered", f"{_answered_phrase(report)}{', stopped early' if report.is_interrupted else ''}"),
+        ("files", files_phrase(report)),
+        ("jobs", jobs_phrase(report)),
+        ("took", f"{report.duration_s:.2f} s, {report.throughput_per_s:.1f} answers/s"),
+        ("latency ms", figures if report.answered else ""),
+        ("HTTP", _counts({str(s or "none"): n for s, n in report.statuses.items()})),
+        ("errors", _counts(report.errors)),
+        ("accepted", f"{report.accepted} answered 202 and then polled" if report.accepted else ""),
+        ("retries", f"{report.retry_count} after a 503" if report.retry_count else ""),
+        ("right", _accuracy_phrase(accuracy)),
+    ]
+    return "\n".join(f"{name:<11} {text}" for name, text in rows if text)
+
+
+def files_phrase(report: LoadReport) -> str:
+    """Say how many files were answered, and whether any more than once."""
+    again = "none twice" if not report.duplicates else f"{report.duplicates} answers to files sent again"
+    return f"{report.unique_files} answered, {again}"
+
+
+def jobs_phrase(report: LoadReport) -> str:
+    """Say how many jobs answered, and whether any more than once; empty where the API does not tell."""
+    if report.unique_jobs is None:
+        return ""
+    again = "none twice" if not report.duplicate_jobs else f"{report.duplicate_jobs} ids came more than once"
+    return f"{report.unique_jobs} different ids, {again}"
+
+
+def _answered_phrase(report: LoadReport) -> str:
+    return f"{report.answered} of {report.requests} requests"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {number}" for name, number in counts.items())
+
+
+def _accuracy_phrase(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return ""
+    return f"top-1 {accuracy.top_1} of {accuracy.known}, top-5 {accuracy.top_5} of {accuracy.known}"
