@@ -1,0 +1,36 @@
+"""The header of a BMP file, read without decoding.
+
+Source: Microsoft, Win32 documentation, BITMAPCOREHEADER, BITMAPINFOHEADER and BITMAPV5HEADER.
+"""
+
+import struct
+
+from beholder.errors import ImageHeaderInvalid
+
+__all__ = ["read_size"]
+
+_CORE_HEADER_BYTES = 12
+_INFO_HEADER_BYTES = frozenset((40, 52, 56, 64, 108, 124))
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height); a negative height, which only says that rows run downwards, is made positive.
+
+    Raises:
+        ImageHeaderInvalid: The header is cut off or of no known kind.
+    """
+    if len(data) < 26:  # noqa: PLR2004 - the file header and the two sides
+        raise ImageHeaderInvalid("The BMP ends within its header; send the whole file.")
+    (header_bytes,) = struct.unpack_from("<I", data, 14)
+    if header_bytes == _CORE_HEADER_BYTES:
+        width, height = struct.unpack_from("<HH", data, 18)
+    elif header_bytes in _INFO_HEADER_BYTES:
+        width, height = struct.unpack_from("<ii", data, 18)
+        height = abs(height)
+    else:
+        raise ImageHeaderInvalid(
+            "The BMP's header is of no known kind; the file is damaged, export it again."
+        )
+    if width <= 0 or height <= 0:
+        raise ImageHeaderInvalid(f"The BMP says that it is {width} by {height} pixels; export it again.")
+    return int(width), int(height)

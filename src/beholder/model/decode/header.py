@@ -1,0 +1,139 @@
+"""What an upload is and how large it is, read from its first bytes by the web tier before it accepts the job.
+
+No pixel is decoded and no codec is imported here: the check costs microseconds for each request, and hostile
+bytes meet nothing but `struct`. The size returned is the one that the decoder will allocate; `decode` refuses
+an image whose pixels turn out otherwise.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from beholder.errors import (
+    ImageMissing,
+    ImagePixelsTooMany,
+    ImageSideTooLong,
+    ImageSideTooShort,
+    ImageTooLarge,
+    ImageTypeUnsupported,
+)
+from beholder.model.decode import bmp, gif, jpeg, png, tiff, webp
+from beholder.model.decode.limits import ImageLimits
+from beholder.model.decode.sniff import looks_like
+
+__all__ = ["ImageFormat", "ImageHeader", "read_header"]
+
+
+class ImageFormat(StrEnum):
+    """The image formats that are accepted."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    GIF = "gif"
+    TIFF = "tiff"
+    BMP = "bmp"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What an image's header says.
+
+    Args:
+        format: Told by the file's first bytes, never by its name.
+        width: Columns as stored, in pixels, before the Exif orientation is applied.
+        height: Rows as stored, in pixels.
+    """
+
+    format: ImageFormat
+    width: int
+    height: int
+
+
+_READERS = {
+    ImageFormat.JPEG: jpeg.read_size,
+    ImageFormat.PNG: png.read_size,
+    ImageFormat.WEBP: webp.read_size,
+    ImageFormat.GIF: gif.read_size,
+    ImageFormat.TIFF: tiff.read_size,
+    ImageFormat.BMP: bmp.read_size,
+}
+
+
+def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
+    """Return what `data` is, or refuse it.
+
+    Args:
+        data: The whole file as it was uploaded.
+        limits: The bounds it must keep.
+
+    Raises:
+        ImageMissing: `data` is empty.
+        ImageTooLarge: It has more bytes than allowed.
+        ImageTypeUnsupported: It is none of the six formats, or a kind of them that no decoder here reads.
+        ImageHeaderInvalid: Its header is damaged or cut off.
+        ImageSideTooShort: A side is shorter than allowed.
+        ImageSideTooLong: A side is longer than allowed.
+        ImagePixelsTooMany: Width times height is more than allowed.
+    """
+    if not data:
+        raise ImageMissing
+    if len(data) > limits.image_bytes_max:
+        raise ImageTooLarge(
+            f"The upload has {len(data)} bytes, more than the {limits.image_bytes_max} allowed; "
+            "send a smaller or more compressed image."
+        )
+    image_format = _format_of(data)
+    width, height = _READERS[image_format](data)
+    _check_size(width, height, limits)
+    if image_format is ImageFormat.TIFF:
+        # A tile is allocated whole, however small the picture: it keeps the same bounds.
+        tile_width, tile_height = tiff.read_tile_size(data)
+        _check_longest(tile_width, tile_height, limits, "a tile of the image")
+    return ImageHeader(image_format, width, height)
+
+
+def _format_of(data: bytes) -> ImageFormat:
+    """Return the format that the first bytes name."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    if data.startswith((b"GIF89a", b"GIF87a")):
+        return ImageFormat.GIF
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return ImageFormat.TIFF
+    if data.startswith(b"BM"):
+        return ImageFormat.BMP
+    other = looks_like(data)
+    if other is None:
+        raise ImageTypeUnsupported
+    raise ImageTypeUnsupported(
+        f"This looks like {other}, not like a JPEG, PNG, WebP, GIF, TIFF or BMP image; "
+        "convert it to one of these."
+    )
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    """Refuse a picture that is too small or too large."""
+    if min(width, height) < limits.image_side_min:
+        raise ImageSideTooShort(
+            f"The image is {width} by {height} pixels, but each side must have at least "
+            f"{limits.image_side_min}; send a larger image."
+        )
+    _check_longest(width, height, limits, "the image")
+
+
+def _check_longest(width: int, height: int, limits: ImageLimits, what: str) -> None:
+    """Refuse `what` when it is too large."""
+    if max(width, height) > limits.image_side_max:
+        raise ImageSideTooLong(
+            f"{what.capitalize()} is {width} by {height} pixels, but a side may have at most "
+            f"{limits.image_side_max}; scale it down."
+        )
+    if width * height > limits.image_pixels_max:
+        raise ImagePixelsTooMany(
+            f"{what.capitalize()} is {width} by {height} = {width * height} pixels, more than the "
+            f"{limits.image_pixels_max} allowed; scale it down."
+        )

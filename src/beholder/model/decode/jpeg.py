@@ -1,0 +1,212 @@
+"""The markers of a JPEG file, read without decoding.
+
+Source: ITU-T T.81 (09/1992), annex B: syntax of markers, frame (SOF) and scan (SOS) headers.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
+
+__all__ = ["Frame", "essential", "is_complete", "misses_scans", "read_frame", "read_size", "segments"]
+
+_SOI, _EOI, _SOS, _DAC, _DHT, _JPG, _APP0, _APP14, _TEM = 0xD8, 0xD9, 0xDA, 0xCC, 0xC4, 0xC8, 0xE0, 0xEE, 0x01
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC}
+_SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
+_PROGRESSIVE_HUFFMAN = 0xC2
+_BARE_MARKERS = frozenset((_TEM, *range(0xD0, 0xD9)))  # no length follows: TEM, RST0 to RST7, SOI
+_TABLE_MARKERS = frozenset((0xDB, _DHT, 0xDD))  # DQT, DHT, DRI
+# An ICC profile takes up to 255 segments, a panorama's XMP a few hundred; beyond this it is an attack on our
+# time, as each segment costs a microsecond.
+_SEGMENTS_MAX = 2_000
+# libjpeg-turbo's own fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
+_SCANS_MAX = 100
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_COEFFICIENTS = 64
+_CLEAN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+_ADOBE_BYTES_MIN, _ADOBE_TRANSFORM_AT, _ADOBE_TRANSFORM_MAX = 12, 11, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a frame header says.
+
+    Args:
+        width: Columns in pixels.
+        height: Rows in pixels.
+        components: The component ids: one for grey, three for colour, four for CMYK.
+        is_progressive: The picture comes in scans that refine each other.
+    """
+
+    width: int
+    height: int
+    components: tuple[int, ...]
+    is_progressive: bool
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height).
+
+    Raises:
+        ImageHeaderInvalid: There is no whole frame header.
+        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+    """
+    frame = read_frame(data)
+    return frame.width, frame.height
+
+
+def read_frame(data: bytes) -> Frame:
+    """Return the first frame header.
+
+    Raises:
+        ImageHeaderInvalid: There is no whole frame header.
+        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+    """
+    for marker, start, end in segments(data):
+        if marker in _FRAME_MARKERS:
+            return _parse_frame(marker, data[start:end])
+        if marker == _SOS:
+            break
+    raise ImageHeaderInvalid(
+        "The JPEG has no frame header before its data; the file is damaged, export it again."
+    )
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of each segment's content, up to and with the first SOS.
+
+    Bytes between segments are skipped, as libjpeg does. The walk ends quietly where the data does.
+    """
+    position = 2
+    for _ in range(_SEGMENTS_MAX):
+        found = _NEXT_MARKER.search(data, position)
+        if found is None or found.end() + 2 > len(data):
+            return
+        marker, start = data[found.end() - 1], found.end()
+        if marker in _BARE_MARKERS:
+            position = start
+            continue
+        end = start + (data[start] << 8 | data[start + 1])
+        if marker == _EOI or end < start + 2 or end > len(data):
+            return
+        yield marker, start + 2, end
+        if marker == _SOS:
+            return
+        position = end
+
+
+def _parse_frame(marker: int, content: bytes) -> Frame:
+    """Read the content of an SOF segment."""
+    if marker not in _SEQUENTIAL_HUFFMAN and marker != _PROGRESSIVE_HUFFMAN:
+        raise ImageTypeUnsupported(
+            "This JPEG is lossless, hierarchical or arithmetic-coded; save it as a baseline JPEG."
+        )
+    if len(content) < 6 or len(content) != 6 + 3 * content[5]:  # noqa: PLR2004 - precision, sides, count; 3 a component
+        raise ImageHeaderInvalid(
+            "The JPEG's frame header has a wrong length; the file is damaged, export it again."
+        )
+    precision, count = content[0], content[5]
+    height, width = content[1] << 8 | content[2], content[3] << 8 | content[4]
+    if precision != 8:  # noqa: PLR2004 - bits
+        raise ImageTypeUnsupported(f"This JPEG has {precision} bits a sample; save it with 8.")
+    if count not in (1, 3, 4):
+        raise ImageTypeUnsupported(f"This JPEG has {count} components; save it in grey, colour or CMYK.")
+    if not width or not height:
+        raise ImageHeaderInvalid(f"The JPEG says that it is {width} by {height} pixels; export it again.")
+    return Frame(width, height, tuple(content[6::3]), marker == _PROGRESSIVE_HUFFMAN)
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of every segment of the whole file; EOI, if there is one, comes last.
+
+    `start` is where the marker begins. After SOS, `end` is where the entropy-coded data ends.
+    """
+    position = 2
+    while (found := _NEXT_MARKER.search(data, position)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker == _EOI:
+            yield marker, found.start(), at
+            return
+        end = at if marker in _BARE_MARKERS else at + int.from_bytes(data[at : at + 2], "big")
+        if marker == _SOS:
+            behind = _NEXT_MARKER.search(data, end)
+            end = behind.start() if behind else len(data)
+        if end > len(data) or (marker not in _BARE_MARKERS and end < at + 2):
+            return
+        yield marker, found.start(), end
+        position = end
+
+
+def is_complete(data: bytes) -> bool:
+    """Say whether the file goes on to its end-of-image marker."""
+    return any(marker == _EOI for marker, _, _ in _walk(data))
+
+
+def misses_scans(data: bytes, frame: Frame) -> bool:
+    """Say whether scans are missing that would complete the picture, or are so many that it is an attack.
+
+    A decoder fills what is missing with grey or a blur and says nothing, so it is counted here.
+    """
+    if not frame.is_progressive and _first_scan_has_all(data, frame):
+        return False
+    # The position of the lowest bit still missing, for each coefficient of each component.
+    missing = {component: [None] * _COEFFICIENTS for component in frame.components}  # type: dict[int, list[int | None]]
+    scans = 0
+    for marker, start, _ in _walk(data):
+        if marker != _SOS:
+            continue
+        scans += 1
+        if scans > _SCANS_MAX or not _note_scan(
+            data[start + 4 :], missing, is_progressive=frame.is_progressive
+        ):
+            return True
+    return any(bit != 0 for bits in missing.values() for bit in bits)
+
+
+def _first_scan_has_all(data: bytes, frame: Frame) -> bool:
+    """Say whether the first scan carries every component, as in nearly every sequential file."""
+    return any(m == _SOS and data[start] == len(frame.components) for m, start, _ in segments(data))
+
+
+def _note_scan(content: bytes, missing: dict[int, list[int | None]], *, is_progressive: bool) -> bool:
+    """Write down in `missing` what one scan brings; False when its header makes no sense."""
+    count = content[0] if content else 0
+    if len(content) < 4 + 2 * count:
+        return False
+    first, last, bits = content[1 + 2 * count : 4 + 2 * count]
+    if not is_progressive:
+        first, last, bits = 0, _COEFFICIENTS - 1, 0
+    if last >= _COEFFICIENTS:
+        return False
+    for component in content[1 : 1 + 2 * count : 2]:
+        if component not in missing:
+            return False
+        missing[component][first : last + 1] = [bits & 0x0F] * (last + 1 - first)
+    return True
+
+
+def essential(data: bytes) -> bytes:
+    """Return the file with only what the pixels need, for a decoder that stumbles over odd markers.
+
+    Kept are the tables, frame and scans; JFIF and a sound Adobe segment, which tell the colours, are written
+    anew or kept. What lies between segments goes.
+    """
+    parts = [b"\xff\xd8"]
+    for marker, start, end in _walk(data):
+        if marker in _TABLE_MARKERS or marker in _FRAME_MARKERS or marker in (_SOS, _EOI):
+            parts.append(data[start:end])
+        elif marker == _APP0 and data[start + 4 : start + 8] == b"JFIF":
+            parts.append(_CLEAN_JFIF)
+        elif marker == _APP14 and _is_sound_adobe(data[start + 4 : end]):
+            parts.append(data[start:end])
+    return b"".join(parts)
+
+
+def _is_sound_adobe(content: bytes) -> bool:
+    """Say whether an Adobe segment names a colour transform that exists."""
+    return (
+        content.startswith(b"Adobe")
+        and len(content) >= _ADOBE_BYTES_MIN
+        and content[_ADOBE_TRANSFORM_AT] <= _ADOBE_TRANSFORM_MAX
+    )

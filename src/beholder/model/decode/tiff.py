@@ -1,0 +1,169 @@
+"""The first directory of a TIFF file, or of an Exif block, read without decoding.
+
+Source: Adobe, TIFF revision 6.0 (3 June 1992), section 2 (structure) and section 15 (tiles).
+"""
+
+import struct
+from dataclasses import dataclass
+
+from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
+
+__all__ = ["Entry", "essential", "has_all_data", "is_inverted_16_bit", "read_directory", "read_orientation"]
+__all__ += ["read_size", "read_tile_size"]
+
+_ENTRY_BYTES = 12
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
+_STRIP_OFFSETS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = (
+    273,
+    279,
+    322,
+    323,
+    324,
+    325,
+)
+_JPEG_TABLES = 347
+# What the pixels need. Orientation is left out: it is applied here, and the decoder must not do it too.
+_KEPT = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320))
+_KEPT |= frozenset((322, 323, 324, 325, 332, 338, 339, 340, 341, _JPEG_TABLES, 529, 530, 531, 532))
+# 1 none, 2 to 4 fax, 5 LZW, 7 JPEG, 8 and 32946 deflate, 32773 PackBits.
+_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 7, 8, 32773, 32946))
+_ENTRIES_MAX = 1_000
+_VALUES_MAX = 131_072  # strips or tiles: four for each row of the tallest image
+_DAMAGED = "the file is damaged or cut off, export it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a directory.
+
+    Args:
+        kind: The TIFF type of its values.
+        count: How many values there are.
+        raw: The entry as it stands in the file, 12 bytes.
+        values: The values when they are integers, else empty.
+    """
+
+    kind: int
+    count: int
+    raw: bytes
+    values: tuple[int, ...]
+
+
+def read_directory(data: bytes) -> dict[int, Entry]:
+    """Return the entries of the first directory, by tag.
+
+    Raises:
+        ImageHeaderInvalid: The directory, or what it points to, lies outside the file.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        if count > _ENTRIES_MAX or start + 2 + count * _ENTRY_BYTES > len(data):
+            raise ImageHeaderInvalid(
+                f"The TIFF's directory of {count} entries does not fit its file; {_DAMAGED}"
+            )
+        entries: dict[int, Entry] = {}
+        for at in range(start + 2, start + 2 + count * _ENTRY_BYTES, _ENTRY_BYTES):
+            (tag,) = struct.unpack_from(order + "H", data, at)
+            if tag in _KEPT or tag == _ORIENTATION:
+                entries[tag] = _read_entry(data, at, order)
+    except struct.error as exc:
+        raise ImageHeaderInvalid(f"The TIFF's directory lies outside the file; {_DAMAGED}") from exc
+    return entries
+
+
+def _read_entry(data: bytes, at: int, order: str) -> Entry:
+    """Read the entry at `at`, with its values wherever they lie."""
+    kind, count = struct.unpack_from(order + "HI", data, at + 2)
+    size = _TYPE_BYTES.get(kind, 1) * count
+    (start,) = (at + 8,) if size <= 4 else struct.unpack_from(order + "I", data, at + 8)  # noqa: PLR2004 - inline
+    if start + size > len(data):
+        raise ImageHeaderInvalid(f"A value of the TIFF's directory lies outside the file; {_DAMAGED}")
+    values: tuple[int, ...] = ()
+    if kind in _INTEGERS:
+        if count > _VALUES_MAX:
+            raise ImageHeaderInvalid(
+                f"The TIFF's directory lists {count} values, more than {_VALUES_MAX}; {_DAMAGED}"
+            )
+        values = struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, start)
+    return Entry(kind, count, data[at : at + _ENTRY_BYTES], values)
+
+
+def _one(entries: dict[int, Entry], tag: int, default: int) -> int:
+    """Return the first integer of a tag."""
+    entry = entries.get(tag)
+    return entry.values[0] if entry and entry.values else default
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) of the first page.
+
+    Raises:
+        ImageHeaderInvalid: The directory is damaged or names no size.
+        ImageTypeUnsupported: The compression is one that is not read here.
+    """
+    entries = read_directory(data)
+    width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
+    if not width or not height:
+        raise ImageHeaderInvalid(f"The TIFF says that it is {width} by {height} pixels; {_DAMAGED}")
+    compression = _one(entries, _COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
+        raise ImageTypeUnsupported(
+            f"This TIFF is compressed by method {compression}, which is not read here; "
+            "save it with LZW or deflate."
+        )
+    return width, height
+
+
+def read_tile_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) of a tile; (0, 0) when the picture comes in strips."""
+    entries = read_directory(data)
+    return _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
+
+
+def read_orientation(data: bytes) -> int:
+    """Return the orientation as written, 1 when none is.
+
+    Raises:
+        ImageHeaderInvalid: The directory is damaged.
+    """
+    return _one(read_directory(data), _ORIENTATION, 1)
+
+
+def is_inverted_16_bit(data: bytes) -> bool:
+    """Say whether samples have 16 bits and zero means white."""
+    entries = read_directory(data)
+    return _one(entries, _PHOTOMETRIC, 1) == 0 and _one(entries, _BITS, 1) == 16  # noqa: PLR2004
+
+
+def has_all_data(data: bytes) -> bool:
+    """Say whether every strip or tile of the first page lies within the file."""
+    entries = read_directory(data)
+    for offsets, sizes in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+        if offsets not in entries:
+            continue
+        starts = entries[offsets].values
+        lengths = entries[sizes].values if sizes in entries else (0,) * len(starts)
+        if any(start + length > len(data) for start, length in zip(starts, lengths, strict=False)):
+            return False
+    return True
+
+
+def essential(data: bytes) -> bytes:
+    """Return the file with a first directory that holds only what the pixels need, and no other page.
+
+    What a directory may drag in besides (profiles, Exif, private tags, any of them pointing at the same
+    bytes many times) never reaches the decoder.
+
+    Raises:
+        ImageHeaderInvalid: The directory is damaged.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    entries = [entry.raw for tag, entry in sorted(read_directory(data).items()) if tag in _KEPT]
+    padding = b"\0" * (len(data) % 2)  # a directory begins at an even offset
+    directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
+    start = struct.pack(order + "I", len(data) + len(padding))
+    return data[:4] + start + data[8:] + padding + directory
