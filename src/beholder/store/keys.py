@@ -1,4 +1,4 @@
-"""Every object key of beholder, in one file: what lies where in the two buckets."""
+"""Every object key of beholder, in one file: what lies where in the two buckets, and what a key may be."""
 
 import re
 import unicodedata
@@ -13,7 +13,12 @@ __all__ = [
     "unreadable_key",
 ]
 
-_FILE_NAME_CHARS_MAX = 100
+# File systems take names of 255 bytes; an adapter may add to a name, and a script takes 4 bytes a character.
+_FILE_NAME_BYTES_MAX = 180
+_SUFFIX_BYTES_MAX = 40
+_KEY_BYTES_MAX = 1024
+_PART_BYTES_MAX = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def image_prefix(job_id: str) -> str:
@@ -47,11 +52,58 @@ def unreadable_key(digest: str) -> str:
 
 
 def safe_file_name(file_name: str) -> str:
-    """Return `file_name` without folders, control characters or anything a file system or URL trips over."""
+    """Return `file_name` without folders, control characters or anything a file system or URL trips over.
+
+    The result is 1 to 180 bytes of UTF-8, keeps a short suffix such as `.jpeg`, and is a valid part of a key.
+    """
     last = re.split(r"[/\\]", file_name)[-1]
     plain = unicodedata.normalize("NFC", last)
     kept = re.sub(r"[^\w.\-+@ ()]", "_", plain).strip(" .")
     stem, dot, suffix = kept.rpartition(".")
-    if dot and len(suffix) < _FILE_NAME_CHARS_MAX // 2:
-        kept = stem[: _FILE_NAME_CHARS_MAX - len(suffix) - 1] + dot + suffix
-    return kept[:_FILE_NAME_CHARS_MAX] or "image"
+    if not dot or len(suffix.encode()) > _SUFFIX_BYTES_MAX:
+        return _cut(kept, _FILE_NAME_BYTES_MAX).rstrip(" .") or "image"
+    return _cut(stem, _FILE_NAME_BYTES_MAX - len(suffix.encode()) - 1) + dot + suffix
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that not every store can hold, or that leads out of its folder.
+
+    Raises:
+        ValueError: The key is empty or longer than 1,024 bytes of UTF-8; or a part between its slashes is
+            empty, longer than 200 bytes, `.` or `..`, begins the key with a dot (reserved for adapters), or
+            holds a control character or half a surrogate pair.
+    """
+    if not key or len(_bytes_of(key)) > _KEY_BYTES_MAX:
+        raise ValueError(f"key {key[:80]!r} is not 1 to {_KEY_BYTES_MAX} bytes of UTF-8")
+    if key.startswith("."):
+        raise ValueError(f"key {key!r} begins with a dot, which is reserved")
+    for part in key.split("/"):
+        if part in {"", ".", ".."} or len(part.encode()) > _PART_BYTES_MAX:
+            raise ValueError(f"key {key!r} has a part that is empty, a dot, or over {_PART_BYTES_MAX} bytes")
+    if _CONTROL.search(key):
+        raise ValueError(f"key {key!r} holds a control character")
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a listing's prefix that is no folder of valid keys.
+
+    Raises:
+        ValueError: It is neither empty nor a valid key with a slash behind it.
+    """
+    if not prefix:
+        return
+    if not prefix.endswith("/"):
+        raise ValueError(f"prefix {prefix!r} does not end with a slash")
+    check_key(prefix[:-1])
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """Return as many whole characters from the start of `text` as `bytes_max` bytes of UTF-8 hold."""
+    return text.encode()[:bytes_max].decode(errors="ignore")
+
+
+def _bytes_of(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"key {key!r} is not Unicode") from exc

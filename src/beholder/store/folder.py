@@ -1,0 +1,236 @@
+"""The store of one machine: a folder, with one file an object under the object's own name.
+
+obstore writes each file beside its place and renames it, so that an object appears whole or not at all. What
+a local folder lacks is added here: metadata (a twin of the object under `.metadata/`) and ordered listings.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError
+from obstore.store import LocalStore
+
+from beholder.errors import (
+    BackendDenied,
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    ObjectExists,
+    ObjectNotFound,
+)
+from beholder.store.keys import check_key, check_prefix
+from beholder.store.port import ObjectInfo
+
+__all__ = ["FolderStore"]
+
+_BACKEND = "folder store"
+_METADATA = ".metadata"
+_LOCKS = ".locks"
+_LOCK_COUNT = 64
+
+# obstore keeps names that end so for files it is still writing, and refuses them as keys.
+# Source: https://docs.rs/object_store/latest/object_store/local/struct.LocalFileSystem.html (2025-06)
+_UNFINISHED = re.compile(r"#\d+\Z")
+# A key that ends so gets one more # on disk, which makes the names on disk and the keys one to one.
+_ESCAPED = re.compile(r"#\d+#*\Z")
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+_ERRORS: dict[int, type[BackendError]] = {
+    errno.ENOSPC: BackendFull,
+    errno.EDQUOT: BackendFull,
+    errno.EPERM: BackendDenied,
+    errno.EACCES: BackendDenied,
+    errno.EROFS: BackendDenied,
+    errno.EISDIR: BackendDenied,  # the key is a folder of other keys, which a file system cannot hold both
+    errno.ENOTDIR: BackendDenied,
+}
+
+
+class FolderStore:
+    """A bucket in a folder; see the `Store` port for its methods.
+
+    Any number of processes may share the folder. What `put` stored survives the death of any of them at once,
+    and a power cut once the kernel has written it back. One key cannot be the folder of another.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Use the folder `root`, made where missing.
+
+        Raises:
+            BackendFull: There is no room for a folder.
+            BackendDenied: The folder cannot be made.
+        """
+        self._root = root
+        self._locks = root / _LOCKS
+        with _translated("open", str(root)):
+            self._locks.mkdir(parents=True, exist_ok=True)
+            self._files = LocalStore(root, automatic_cleanup=True)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        only_if_absent: bool = False,
+    ) -> None:
+        """Store an object; see `Store.put`."""
+        name = _name_of(key)
+        with _translated("put", key), self._locked(key):
+            if only_if_absent and (self._root / name).is_file():
+                raise ObjectExists(_BACKEND, "put", key)
+            with self._metadata_put(name, metadata or {}):
+                self._files.put(
+                    name, data, mode="create" if only_if_absent else "overwrite", use_multipart=False
+                )
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes; see `Store.get`."""
+        name = _name_of(key)
+        with _translated("get", key):
+            return bytes(self._files.get(name).bytes())
+
+    def head(self, key: str) -> ObjectInfo:
+        """Return what is known of an object; see `Store.head`."""
+        name = _name_of(key)
+        with _translated("head", key):
+            found = self._files.head(name)
+            metadata = self._metadata_of(name)
+        return ObjectInfo(key, found["size"], found["last_modified"].timestamp(), metadata)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; see `Store.delete`."""
+        name = _name_of(key)
+        with _translated("delete", key), self._locked(key):
+            self._remove(name)
+            self._remove(f"{_METADATA}/{name}")
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
+        check_prefix(prefix)
+        return self._walk(self._root / prefix, prefix, start_after)
+
+    def _walk(self, folder: Path, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """Yield what lies under `folder`, holding no more than one folder's names a level in memory."""
+        with _translated("list", prefix):
+            for part, entry in _parts_of(folder, is_root=not prefix):
+                key = prefix + part
+                if part.endswith("/"):
+                    if key > start_after or start_after.startswith(key):
+                        yield from self._walk(Path(entry.path), key, start_after)
+                elif key > start_after:
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        status = entry.stat()
+                        yield ObjectInfo(key, status.st_size, status.st_mtime)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Keep other writers of `key` away, so that an object and its metadata are of one put."""
+        path = self._locks / str(zlib.crc32(key.encode()) % _LOCK_COUNT)
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the owner's death
+            yield
+
+    @contextlib.contextmanager
+    def _metadata_put(self, name: str, metadata: Mapping[str, str]) -> Iterator[None]:
+        """Put metadata around the put of its object: before it, and the old one back when that fails."""
+        twin = self._root / _METADATA / name
+        if not metadata:
+            yield
+            if twin.is_file():
+                self._remove(f"{_METADATA}/{name}")
+            return
+        # A link and not a copy: on a full disk there is room for nothing else.
+        old = twin.with_name(f"{twin.name}#0")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            old.unlink(missing_ok=True)
+            old.hardlink_to(twin)
+        document = json.dumps(dict(metadata), ensure_ascii=False).encode()
+        try:
+            self._files.put(f"{_METADATA}/{name}", document, use_multipart=False)
+            yield
+        except BaseException:
+            try:
+                old.replace(twin)
+            except (FileNotFoundError, NotADirectoryError):
+                self._remove(f"{_METADATA}/{name}")
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
+
+    def _remove(self, name: str) -> None:
+        """Remove a file if it is there, and the folders that it leaves empty."""
+        try:
+            self._files.delete(name)
+        except (BaseError, OSError) as exc:
+            if _number_of(exc) not in {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}:
+                raise
+
+    def _metadata_of(self, name: str) -> dict[str, str]:
+        try:
+            document: dict[str, str] = json.loads((self._root / _METADATA / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return document
+
+
+def _name_of(key: str) -> str:
+    """Return the path on disk of a valid key, relative to the root."""
+    check_key(key)
+    return f"{key}#" if _ESCAPED.search(key) else key
+
+
+def _parts_of(folder: Path, *, is_root: bool) -> Sequence[tuple[str, os.DirEntry[str]]]:
+    """Return the parts of keys in one folder in the order of keys; one that is a folder ends with a slash."""
+    parts = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_root and entry.name.startswith("."):
+                    continue  # ours, or at least no object's
+                if entry.is_dir(follow_symlinks=False):
+                    parts.append((f"{entry.name}/", entry))
+                elif entry.name.endswith("#") and _ESCAPED.search(entry.name):
+                    parts.append((entry.name[:-1], entry))
+                elif not _UNFINISHED.search(entry.name):
+                    parts.append((entry.name, entry))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(parts, key=lambda part: part[0])
+
+
+@contextlib.contextmanager
+def _translated(operation: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except AlreadyExistsError as exc:
+        raise ObjectExists(_BACKEND, operation, key) from exc
+    except (BaseError, OSError) as exc:
+        raise _error_for(exc, operation)(_BACKEND, operation, f"{key}: {str(exc).splitlines()[0]}") from exc
+
+
+def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
+    if isinstance(exc, PermissionDeniedError):
+        return BackendDenied
+    number = _number_of(exc)
+    # Not a directory: a part of the key's path is an object itself.
+    if operation in {"get", "head"} and number in {errno.ENOENT, errno.ENOTDIR}:
+        return ObjectNotFound
+    return _ERRORS.get(number, BackendUnavailable)
+
+
+def _number_of(exc: BaseError | OSError) -> int:
+    """Return the system's error number, which obstore tells in its text only; 0 where there is none."""
+    if isinstance(exc, FileNotFoundError):  # raised by obstore without a number
+        return errno.ENOENT
+    if isinstance(exc, OSError):
+        return exc.errno or 0
+    found = _SYSTEM_ERROR.search(str(exc))
+    return int(found[1]) if found else 0
