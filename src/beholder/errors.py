@@ -63,7 +63,7 @@ class BadParameter(RequestError):
 
 
 class ImageMissing(RequestError):
-    """The request holds no image; send it as the body, or as a multipart field named myfile, file or image."""
+    """The request holds no image; send it as the body, or as a multipart field named myfile."""
 
     code = "image_missing"
 
@@ -144,6 +144,12 @@ class ImageSideTooShort(RequestError):
     http_status = 422
 
 
+class IdempotencyKeyInvalid(RequestError):
+    """The Idempotency-Key is empty or longer than idempotency_key_chars_max; send a shorter one."""
+
+    code = "idempotency_key_invalid"
+
+
 class IdempotencyKeyInUse(RequestError):
     """A job with this Idempotency-Key is still running; ask for it again in a moment."""
 
@@ -164,6 +170,11 @@ class Overloaded(RequestError):
     code = "overloaded"
     http_status = 503
     retryable = True
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        """Take the seconds after which another try is worth while."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 # --- recorded as the job's outcome --------------------------------------------------------------------------
@@ -204,7 +215,7 @@ class JobExpired(JobError):
 
 
 class JobAbandoned(JobError):
-    """Every attempt at this image ended with its worker dying; the image is kept, the job is not tried again."""
+    """Every attempt at this image ended with its worker dying; the image is kept, the job given up."""
 
     code = "job_abandoned"
     http_status = 500

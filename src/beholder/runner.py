@@ -37,7 +37,7 @@ def run(name: str, tick: Callable[[], float], stop: threading.Event) -> None:
         except BeholderError as exc:
             say(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=pause_s)
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- the outermost place of a thread; nobody else could log it
             _log.exception("a pass failed", extra={"action": f"{name}.error", "facts": {"pause_s": pause_s}})
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
         if delay_s > 0:

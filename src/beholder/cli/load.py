@@ -6,6 +6,7 @@ What needs aiohttp or rich is imported when the command runs, so that `beholder 
 import json
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,8 @@ def load(
         raise _CannotStart(exc.message) from exc
     accuracy = accuracy_of(report.answers, expected) if expected is not None else None
     if page is not None:
-        _write(page, html_report(report, plan))
+        made_at = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        _write(page, html_report(report, plan, accuracy=accuracy, made_at=made_at))
     click.echo(json.dumps(_document(report, accuracy)) if is_json else summary_text(report, accuracy))
     ctx.exit(0 if report.is_clean else 1)
 

@@ -26,23 +26,48 @@ class Telemetry:
         """Start from zero, in a registry of its own."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "beholder_requests_total", "HTTP requests answered.", ["route", "method", "status"], registry=self.registry
+            "beholder_requests_total",
+            "HTTP requests answered.",
+            ["route", "method", "status"],
+            registry=self.registry,
         )
         self.request_seconds = Histogram(
-            "beholder_request_seconds", "From a request's head to its answer.", ["route"], buckets=_SECONDS, registry=self.registry
+            "beholder_request_seconds",
+            "From a request's head to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.jobs = Counter(
-            "beholder_jobs_total", "Jobs by state: queued when taken in, then their outcome.", ["state"], registry=self.registry
+            "beholder_jobs_total",
+            "Jobs by state: queued when taken in, then their outcome.",
+            ["state"],
+            registry=self.registry,
         )
-        self.wait_seconds = self._histogram("beholder_job_wait_seconds", "From a job's creation to a worker's receipt.")
-        self.service_seconds = self._histogram("beholder_job_service_seconds", "From a worker's receipt to the result.")
-        self.infer_seconds = self._histogram("beholder_job_infer_seconds", "The model's run over the job's batch.")
-        self.latency_seconds = self._histogram("beholder_job_latency_seconds", "From a job's creation to its result.")
+        self.wait_seconds = self._histogram(
+            "beholder_job_wait_seconds", "From a job's creation to a worker's receipt."
+        )
+        self.service_seconds = self._histogram(
+            "beholder_job_service_seconds", "From a worker's receipt to the result."
+        )
+        self.infer_seconds = self._histogram(
+            "beholder_job_infer_seconds", "The model's run over the job's batch."
+        )
+        self.latency_seconds = self._histogram(
+            "beholder_job_latency_seconds", "From a job's creation to its result."
+        )
         self.batch_size = Histogram(
-            "beholder_batch_size", "Images in the batch that held the job's image.", buckets=_BATCH, registry=self.registry
+            "beholder_batch_size",
+            "Images in the batch that held the job's image.",
+            buckets=_BATCH,
+            registry=self.registry,
         )
-        self.waiting = Gauge("beholder_waiting_requests", "Requests that wait for their job.", registry=self.registry)
-        self.upload_bytes = Gauge("beholder_upload_bytes", "Bytes of uploads held in memory.", registry=self.registry)
+        self.waiting = Gauge(
+            "beholder_waiting_requests", "Requests that wait for their job.", registry=self.registry
+        )
+        self.upload_bytes = Gauge(
+            "beholder_upload_bytes", "Bytes of uploads held in memory.", registry=self.registry
+        )
         for state in ("queued", "succeeded", "failed", "expired"):
             self.jobs.labels(state)
         ProcessCollector(registry=self.registry)

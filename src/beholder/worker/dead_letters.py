@@ -8,14 +8,16 @@ sent again; the image stays in the input bucket.
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 
+from beholder.clock import Clock
 from beholder.errors import JobAbandoned
 from beholder.job import Failure, Message, MessageInvalid
-from beholder.queue.port import Received
+from beholder.queue.port import Queue, Received
 from beholder.store.keys import dead_letter_key, unreadable_key
+from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 from beholder.worker import steps
-from beholder.worker.ports import WorkerPorts
 
 __all__ = ["DeadLetterClerk"]
 
@@ -28,18 +30,32 @@ class DeadLetterClerk:
     """Writes the outcome of jobs that were given up.
 
     Args:
-        ports: The same ports as a worker's; the classifiers may be missing.
+        dead_letters: The queue to empty.
+        results: The output bucket.
+        replies: Gives the reply queue of a web process by its name.
+        clock: The time.
         wait_s: How long one pass waits for a dead letter.
     """
 
-    def __init__(self, ports: WorkerPorts, *, wait_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        dead_letters: Queue,
+        results: Store,
+        replies: Callable[[str], Queue],
+        clock: Clock,
+        *,
+        wait_s: float = 1.0,
+    ) -> None:
         """Take the ports."""
-        self._ports = ports
+        self._dead_letters = dead_letters
+        self._results = results
+        self._replies = replies
+        self._clock = clock
         self._wait_s = wait_s
 
     def tick(self) -> float:
         """Settle what lies in the dead-letter queue; returns the seconds until the next pass."""
-        for one in self._ports.dead_letters.receive(count_max=_BATCH, wait_s=self._wait_s):
+        for one in self._dead_letters.receive(count_max=_BATCH, wait_s=self._wait_s):
             self._settle(one)
         return 0.0
 
@@ -48,18 +64,18 @@ class DeadLetterClerk:
             message = Message.from_bytes(received.body)
         except MessageInvalid as exc:
             name = hashlib.sha256(received.body).hexdigest()
-            self._ports.results.put(unreadable_key(name), received.body)
+            self._results.put(unreadable_key(name), received.body)
             say(_log, logging.WARNING, "dead_letter.unreadable", exc.message, key=unreadable_key(name))
         else:
             self._fail(message, received.body)
-        self._ports.dead_letters.ack([received.receipt])
+        self._dead_letters.ack([received.receipt])
 
     def _fail(self, message: Message, body: bytes) -> None:
         error = JobAbandoned()
         failure = Failure(code=error.code, status=error.http_status, detail=error.message)
         say(_log, logging.ERROR, "dead_letter.job", error.message, job_id=message.job_id)
         record = {"job_id": message.job_id, "code": error.code, "message": body.decode("utf-8", "replace")}
-        self._ports.results.put(dead_letter_key(message.job_id), json.dumps(record).encode())
-        job = steps.failed_job(message, failure, self._ports.clock.now_s())
-        documents = steps.store(self._ports, [job], set())
-        steps.reply(self._ports, [message], documents)
+        self._results.put(dead_letter_key(message.job_id), json.dumps(record).encode())
+        job = steps.failed_job(message, failure, self._clock.now_s())
+        documents = steps.store(self._results, [job])
+        steps.reply(self._replies, [message], documents)

@@ -53,12 +53,20 @@ class Keeper:
         step_s = self._timeout_s / _STEPS_PER_TIMEOUT
         now_s = self._clock.now_s()
         with self._lock:
-            too_long = [receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s]
+            too_long = [
+                receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s
+            ]
             for receipt in too_long:
                 del self._held[receipt]
             due = [receipt for receipt, since_s in self._held.items() if now_s - since_s >= step_s / 2]
         if too_long:
-            say(_log, logging.WARNING, "worker.hold_cap", "work on these messages hangs", messages=len(too_long))
+            say(
+                _log,
+                logging.WARNING,
+                "worker.hold_cap",
+                "work on these messages hangs",
+                messages=len(too_long),
+            )
         if due:
             gone = self._queue.extend(due, timeout_s=self._timeout_s)
             self.release(gone)

@@ -1,4 +1,4 @@
-"""The six steps of one batch, in the order that loses nothing:
+"""The six steps of one batch, in the order that loses nothing.
 
     receive → decode → classify → store → reply → ack
 
@@ -9,7 +9,7 @@ stands, and the reply repeats it.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,9 @@ from beholder.errors import (
 )
 from beholder.job import Failure, Job, JobStatus, Message, MessageInvalid, Metrics
 from beholder.model.top import top_labels
-from beholder.queue.port import Received
+from beholder.queue.port import Queue, Received
 from beholder.store.keys import result_key, text_key
+from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 from beholder.worker.ports import WorkerPorts
 
@@ -72,7 +73,9 @@ def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery]:
     return deliveries
 
 
-def decode(ports: WorkerPorts, batch: Sequence[Delivery], announce: Callable[[Delivery], None]) -> list[Prepared]:
+def decode(
+    ports: WorkerPorts, batch: Sequence[Delivery], announce: Callable[[Delivery], None]
+) -> list[Prepared]:
     """Fetch and decode every image; what is wrong with one is its own outcome and nobody else's.
 
     Args:
@@ -98,7 +101,9 @@ def decode(ports: WorkerPorts, batch: Sequence[Delivery], announce: Callable[[De
 def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Job]:
     """Run the models over the decoded images, one batch for each model, and return every job's outcome."""
     jobs = [
-        failed_job(one.delivery.message, one.failure, ports.clock.now_s(), started_at_s=one.delivery.received_at_s)
+        failed_job(
+            one.delivery.message, one.failure, ports.clock.now_s(), started_at_s=one.delivery.received_at_s
+        )
         for one in batch
         if one.failure is not None
     ]
@@ -109,36 +114,42 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Job]:
     return jobs
 
 
-def store(ports: WorkerPorts, jobs: Sequence[Job], texts_for: set[str]) -> list[bytes]:
+def store(results: Store, jobs: Sequence[Job], texts_for: Collection[str] = ()) -> list[bytes]:
     """Write every outcome to the output bucket, and return the documents that stand there now.
 
     Args:
-        ports: What the worker works with.
+        results: The output bucket.
         jobs: The outcomes.
         texts_for: Ids of the jobs whose best label is also wanted as plain text.
     """
     documents = []
     for job in jobs:
         if job.id in texts_for and job.labels:
-            ports.results.put(text_key(job.id), job.labels[0].name.encode())
+            results.put(text_key(job.id), job.labels[0].name.encode())
         document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
         try:
-            ports.results.put(result_key(job.id), document, only_if_absent=True)
+            results.put(result_key(job.id), document, only_if_absent=True)
         except ObjectExists:
-            document = ports.results.get(result_key(job.id))
+            document = results.get(result_key(job.id))
         documents.append(document)
     return documents
 
 
-def reply(ports: WorkerPorts, messages: Sequence[Message], documents: Sequence[bytes]) -> None:
-    """Tell each web process of its jobs; a reply that cannot be sent costs its waiter a look at the bucket."""
+def reply(replies: Callable[[str], Queue], messages: Sequence[Message], documents: Sequence[bytes]) -> None:
+    """Tell each web process of its jobs; a reply that cannot be sent costs its waiter a look at the bucket.
+
+    Args:
+        replies: Gives the reply queue of a web process by its name.
+        messages: The messages of the jobs.
+        documents: Their outcomes, in the same order.
+    """
     by_queue: dict[str, list[bytes]] = {}
     for message, document in zip(messages, documents, strict=True):
         if message.reply_to:
             by_queue.setdefault(message.reply_to, []).append(document)
     for name, bodies in by_queue.items():
         try:
-            ports.replies(name).send(bodies)
+            replies(name).send(bodies)
         except BackendError as exc:
             say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(bodies))
 

@@ -49,6 +49,7 @@ class Worker:
         self._wait_s = wait_s
         self._retry_s = retry_s
         self._draining = threading.Event()
+        self._resumed = False
 
     def drain(self) -> None:
         """Finish what is begun, hand back what is not, and receive nothing more; safe in a signal handler."""
@@ -59,8 +60,21 @@ class Worker:
         """Say whether the worker receives nothing more."""
         return self._draining.is_set()
 
-    def resume(self) -> None:
-        """Go on where a predecessor of the same name died; call it once, before the first tick."""
+    def tick(self) -> float:
+        """Take one batch through all steps; returns the seconds until the next pass.
+
+        The first pass goes on where a predecessor of the same name died.
+        """
+        if not self._resumed:
+            self._resume()
+            self._resumed = True
+            return 0.0
+        received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
+        if received:
+            self._work(received, resumed=False)
+        return 0.0
+
+    def _resume(self) -> None:
         left = self._note.left_behind()
         if not left.held:
             return
@@ -71,18 +85,18 @@ class Worker:
             suspects = list(left.held)
         back = [one.receipt for one in suspects if one.receipt not in gone]
         rest = [one for one in left.held if one.receipt not in gone and one not in suspects]
-        say(_log, logging.WARNING, "worker.resume", "a predecessor died", handed_back=len(back), taken_over=len(rest))
+        say(
+            _log,
+            logging.WARNING,
+            "worker.resume",
+            "a predecessor died",
+            handed_back=len(back),
+            taken_over=len(rest),
+        )
         self._ports.queue.nack(back)
         self._note.clear()
         if rest:
             self._work(rest, resumed=True)
-
-    def tick(self) -> float:
-        """Take one batch through all steps; returns the seconds until the next pass."""
-        received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
-        if received:
-            self._work(received, resumed=False)
-        return 0.0
 
     def _work(self, received: Sequence[Received], *, resumed: bool) -> None:
         receipts = [one.receipt for one in received]
@@ -119,6 +133,6 @@ class Worker:
         jobs = steps.classify(self._ports, prepared)
         messages = {one.message.job_id: one.message for one in deliveries}
         texts_for = {job_id for job_id, message in messages.items() if message.wants_text}
-        documents = steps.store(self._ports, jobs, texts_for)
-        steps.reply(self._ports, [messages[job.id] for job in jobs], documents)
+        documents = steps.store(self._ports.results, jobs, texts_for)
+        steps.reply(self._ports.replies, [messages[job.id] for job in jobs], documents)
         steps.ack(self._ports, deliveries)

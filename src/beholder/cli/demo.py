@@ -1,0 +1,57 @@
+"""`beholder demo`: start the service, send a folder of photos through it, keep serving."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.cli.worker import end_on_signals
+from beholder.telemetry.log import configure_logging
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="samples")
+@click.option(
+    "--exit", "must_exit", is_flag=True, help="Stop after the photos; so it does without a terminal."
+)
+@setting_options("host", "port", "data_dir", "workers", "model", "precision")
+def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
+    """Start the service, send every photo of FOLDER (default: samples) through it, and keep serving.
+
+    Exit status 1 when any photo was not recognised.
+    """
+    from beholder.cli.service import Service, where_to_look  # noqa: PLC0415
+    from beholder.loadgen.engine import run_load  # noqa: PLC0415
+    from beholder.loadgen.plan import LoadPlan, images_in  # noqa: PLC0415
+
+    settings = read_settings(flags).settings
+    configure_logging(level="warning", process="demo", form=settings.log_form)
+    images = images_in(folder)
+    stop = threading.Event()
+    end_on_signals(stop.set)
+    with Service(settings) as service:
+        if not service.await_ready(stop):
+            return
+        click.echo(f"{'photo':<24} {'label':<28} {'confidence':>10} {'time':>9}")
+        plan = LoadPlan(url=f"{service.url}/v1/classify", images=images, concurrency=2)
+        report = run_load(plan, _print_answer)
+        click.echo(
+            f"\n{report.answered} of {report.requests} photos recognised in {report.duration_s:.2f} s, "
+            f"{report.throughput_per_s:.0f} a second, median {report.latency_s.p50 * 1000:.0f} ms"
+        )
+        if not must_exit and sys.stdin.isatty() and sys.stdout.isatty():
+            click.echo(where_to_look(service.url))
+            service.run(stop)
+    if not report.is_clean:
+        sys.exit(1)
+
+
+def _print_answer(answer: Any) -> None:
+    confidence = "" if answer.confidence is None else f"{answer.confidence:.1%}"
+    label = answer.label or f"({answer.error})"
+    click.echo(f"{answer.file:<24} {label:<28} {confidence:>10} {answer.latency_s * 1000:>6.0f} ms")

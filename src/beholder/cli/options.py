@@ -1,0 +1,38 @@
+"""Command-line options that set settings; shared by the commands that start something."""
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+
+from beholder.config import Loaded, Settings, load_settings
+
+__all__ = ["read_settings", "setting_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def setting_options(*names: str) -> Callable[[_Command], _Command]:
+    """Add an option for each named setting; what it means comes from the setting itself."""
+    by_name = {one.name: one for one in fields(Settings)}
+
+    def add(command: _Command) -> _Command:
+        for name in reversed(names):
+            option = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                multiple=name == "model",
+                metavar="VALUE",
+                help=f"{by_name[name].metadata['meaning']} (setting {name})",
+            )
+            command = option(command)
+        return command
+
+    return add
+
+
+def read_settings(flags: dict[str, Any]) -> Loaded:
+    """Return the settings of this process: defaults, file, environment and the given flags."""
+    return load_settings(os.environ, flags)

@@ -1,0 +1,156 @@
+"""The service as `up` and `demo` run it: a lock on the data folder, a socket, and supervised processes."""
+
+import fcntl
+import http.client
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+from urllib.parse import urlsplit
+
+from beholder.cli.sockets import bind, url_of
+from beholder.clock import SystemClock
+from beholder.config import Settings, to_environment
+from beholder.errors import ConfigError
+from beholder.fleet import ChildSpec, Lifeline, Supervisor
+from beholder.runner import run
+from beholder.wiring import served_specs
+
+__all__ = ["Service", "where_to_look"]
+
+_POLL_S = 0.02
+
+
+class Service:
+    """All processes of one machine; a context manager that ends them in order.
+
+    Args:
+        settings: Of the deployment.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Check what can be checked before anything starts."""
+        self._settings = settings
+        self._stack = ExitStack()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        """Start everything; raises ConfigError where the settings cannot work here."""
+        settings = self._settings
+        with ExitStack() as stack:
+            served_specs(settings)
+            stack.callback(_lock(settings.data_dir).close)
+            listener = stack.enter_context(bind(settings.host, settings.port))
+            listener.set_inheritable(True)
+            self.url = url_of(listener)
+            lifeline = stack.enter_context(Lifeline())
+            specs = _children(settings, listener.fileno(), lifeline.read_fd)
+            self._supervisor = Supervisor(specs, SystemClock())
+            stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
+            self._supervisor.tick()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the web tier once those who wait are answered, then the workers."""
+        self._stack.__exit__(kind, error, traceback)
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the processes running until `stop` is set."""
+        run("supervisor", self._supervisor.tick, stop)
+
+    def await_ready(self, stop: threading.Event) -> bool:
+        """Return True once images can be taken in, False where `stop` came first."""
+        while not stop.is_set():
+            if _is_ready(self.url):
+                return True
+            self._supervisor.tick()
+            stop.wait(_POLL_S)
+        return False
+
+
+def where_to_look(url: str) -> str:
+    """Return the lines that tell a person where the service is."""
+    return "\n".join(
+        (
+            "",
+            f"  beholder is up      {url}",
+            f"  page                {url}/",
+            f"  API, with examples  {url}/docs",
+            f"  try                 curl -F myfile=@photo.jpg {url}/upload",
+            "  stop                Ctrl-C",
+            "",
+        )
+    )
+
+
+def _is_ready(url: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Take the data folder for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "up.lock").open("a+", encoding="ascii")
+    except OSError as exc:
+        raise ConfigError(
+            f"data_dir {folder} cannot be written: {exc.strerror}; give another with --data-dir"
+        ) from exc
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise ConfigError(
+            f"data_dir {folder} is in use by another beholder (process {owner}); "
+            "stop it, or give another with --data-dir"
+        ) from exc
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _children(settings: Settings, socket_fd: int, lifeline_fd: int) -> list[ChildSpec]:
+    base = {name: value for name, value in os.environ.items() if not name.startswith("BEHOLDER_")}
+    environment = base | _thread_limits() | to_environment(settings)
+    command = (sys.executable, "-m", "beholder")
+    lifeline = ("--lifeline", str(lifeline_fd))
+    web = ChildSpec(
+        "web-0",
+        (*command, "web", "--name", "web-0", "--socket-fd", str(socket_fd), *lifeline),
+        environment,
+        (socket_fd, lifeline_fd),
+        stage=0,
+    )
+    workers = [
+        ChildSpec(
+            f"worker-{number}",
+            (*command, "worker", "--name", f"worker-{number}", *lifeline),
+            environment,
+            (lifeline_fd,),
+            stage=1,
+        )
+        for number in range(settings.workers)
+    ]
+    return [web, *workers]
+
+
+def _thread_limits() -> dict[str, str]:
+    """One worker is one core, so no library may start threads of its own for arithmetic."""
+    return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}

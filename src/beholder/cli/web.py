@@ -1,0 +1,60 @@
+"""`beholder web`: one web process; `beholder up` starts it with a socket that is already bound."""
+
+import resource
+import socket
+from typing import Any
+
+import click
+import uvicorn
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.cli.sockets import bind
+from beholder.fleet import follow_lifeline
+from beholder.telemetry.log import configure_logging
+
+__all__ = ["web"]
+
+_FILES_WANTED = 65_536
+
+
+@click.command()
+@click.option(
+    "--name", default="web-0", show_default=True, help="Unique among the web processes on this data folder."
+)
+@click.option("--socket-fd", type=int, hidden=True, help="A bound socket to serve on.")
+@click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
+@setting_options("host", "port", "data_dir", "model", "log_level")
+def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) -> None:
+    """Run one web process: take images in over HTTP and answer.
+
+    `beholder up` starts one. On SIGTERM it takes no new connections, answers those who wait, and ends.
+    """
+    settings = read_settings(flags).settings
+    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
+    if lifeline is not None:
+        follow_lifeline(lifeline)
+    _allow_many_connections()
+    from beholder.wiring import open_web  # noqa: PLC0415 -- bind errors come first
+
+    listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
+    with listener, open_web(settings, name) as app:
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_s),
+            backlog=_FILES_WANTED,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit on open files: each waiting client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,60 @@
+"""`beholder worker`: one worker process; `beholder up` starts these."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.fleet import follow_lifeline
+from beholder.runner import Runner, run
+from beholder.telemetry.log import configure_logging, get_logger, say
+
+__all__ = ["worker"]
+
+_log = get_logger(__name__)
+
+
+@click.command()
+@click.option(
+    "--name", default="worker-0", show_default=True, help="Unique among the workers on this data folder."
+)
+@click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
+@setting_options("data_dir", "model", "precision", "log_level")
+def worker(name: str, lifeline: int | None, **flags: Any) -> None:
+    """Run one worker: take messages, recognise images, store results, reply.
+
+    `beholder up` starts as many as there are cores. On SIGTERM a worker finishes what it holds, hands back
+    what it has not begun, and ends.
+    """
+    settings = read_settings(flags).settings
+    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
+    stop = threading.Event()
+    end_on_signals(stop.set)
+    if lifeline is not None:
+        follow_lifeline(lifeline)
+    from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
+
+    with open_worker(settings, name) as parts:
+        end_on_signals(parts.worker.drain, stop.set)
+        runner = Runner()
+        runner.start("keeper", parts.keeper.tick)
+        say(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
+        run("worker", parts.worker.tick, stop)
+        runner.stop()
+    say(_log, logging.INFO, "worker.done", "ended in good order")
+
+
+def end_on_signals(*actions: Callable[[], None]) -> None:
+    """Do `actions` on SIGTERM and SIGINT."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        for action in actions:
+            action()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)

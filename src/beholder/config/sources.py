@@ -1,0 +1,156 @@
+"""Where settings come from: defaults, a TOML file, the environment, the command line; the later wins.
+
+Nothing here reads the process's own environment: it is an argument.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from beholder.config.settings import Settings
+from beholder.errors import ConfigError
+
+__all__ = ["Loaded", "load_settings", "to_environment"]
+
+_PREFIX = "BEHOLDER_"
+_FILE_VARIABLE = "BEHOLDER_CONFIG"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings and, for each, the source that set it: 'default', a file's path, 'BEHOLDER_X' or '--x'."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+    """Read all settings.
+
+    Args:
+        environment: Such as `os.environ`; `BEHOLDER_PORT` sets `port`, `BEHOLDER_CONFIG` names a TOML file.
+        flags: Values given on the command line, by setting name; None for not given.
+
+    Raises:
+        ConfigError: With every problem of every source.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    sources = {one.name: "default" for one in fields(Settings)}
+    for source, name, raw in _all_sources(environment, flags, problems):
+        one = _FIELDS.get(name)
+        if one is None:
+            problems.append(f"{source}: there is no setting named {name!r}; `beholder config` lists them all")
+            continue
+        try:
+            values[name] = _parsed(one, raw)
+            sources[name] = source
+        except ValueError as exc:
+            problems.append(f"{source}: {name} {exc}")
+    if not problems:
+        settings = Settings(**values)
+        problems.extend(_problems_together(settings, sources))
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(settings, sources)
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment that gives a child process the same settings."""
+    result = {}
+    for one in fields(Settings):
+        value = getattr(settings, one.name)
+        result[_PREFIX + one.name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return result
+
+
+_FIELDS: dict[str, Field[Any]] = {one.name: one for one in fields(Settings)}
+
+
+def _all_sources(
+    environment: Mapping[str, str], flags: Mapping[str, Any], problems: list[str]
+) -> list[tuple[str, str, Any]]:
+    found: list[tuple[str, str, Any]] = []
+    path = environment.get(_FILE_VARIABLE)
+    if path:
+        found.extend((path, name, raw) for name, raw in _read_file(Path(path), problems).items())
+    for variable, raw in environment.items():
+        if variable.startswith(_PREFIX) and variable != _FILE_VARIABLE:
+            found.append((variable, variable.removeprefix(_PREFIX).lower(), raw))
+    for name, raw in flags.items():
+        if raw is not None and raw != ():
+            found.append((f"--{name.replace('_', '-')}", name, raw))
+    return found
+
+
+def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        problems.append(f"{_FILE_VARIABLE}: cannot read {path}: {exc.strerror}; correct the path or unset it")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        problems.append(f"{path}: not a TOML file: {exc}")
+    return {}
+
+
+def _parsed(one: Field[Any], raw: Any) -> Any:
+    value: Any
+    if one.name == "model":
+        value = tuple(part for part in (raw.split(",") if isinstance(raw, str) else raw) if part)
+        if not value:
+            raise ValueError("names no model; leave it out for the built-in one")
+        return value
+    if one.type is Path:
+        return Path(raw).expanduser().absolute()
+    if one.type in (int, float):
+        return _number(one, raw)
+    value = str(raw)
+    choices = one.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"is {value!r}; use one of {', '.join(choices)}")
+    return value
+
+
+def _number(one: Field[Any], raw: Any) -> float:
+    kind = "a whole number" if one.type is int else "a number"
+    low, high = one.metadata["low"], one.metadata["high"]
+    try:
+        value = int(raw) if one.type is int else float(raw)
+    except (ValueError, TypeError):
+        raise ValueError(f"is {raw!r}; use {kind} from {low} to {high}") from None
+    if not low <= value <= high:
+        raise ValueError(f"is {raw}; use {kind} from {low} to {high}")
+    return value
+
+
+def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    problems = []
+    if not _NAME.fullmatch(settings.prefix):
+        problems.append(
+            f"{sources['prefix']}: prefix is {settings.prefix!r}; "
+            "use up to 41 lower-case letters, digits and hyphens"
+        )
+    if settings.wait_s_default > settings.wait_s_max:
+        problems.append(
+            f"wait_s_default ({settings.wait_s_default}) is above wait_s_max ({settings.wait_s_max}); "
+            "lower it"
+        )
+    if settings.image_side_min > settings.image_side_max:
+        problems.append(
+            f"image_side_min ({settings.image_side_min}) is above image_side_max ({settings.image_side_max}); "
+            "lower it"
+        )
+    if settings.image_bytes_max > settings.uploads_bytes_max:
+        problems.append(
+            f"uploads_bytes_max ({settings.uploads_bytes_max}) is below image_bytes_max "
+            f"({settings.image_bytes_max}); raise it"
+        )
+    if not settings.host:
+        problems.append(
+            f"{sources['host']}: host is empty; use 127.0.0.1 for this machine only, 0.0.0.0 for all"
+        )
+    return problems

@@ -1,0 +1,70 @@
+"""A child process and its lifeline: a pipe whose end tells the child that its parent is gone."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+__all__ = ["ChildSpec", "Lifeline", "follow_lifeline", "start_child"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to start.
+
+    Args:
+        name: Such as 'worker-0'; unique, and the same after a restart.
+        command: Program and arguments.
+        environment: All of the child's environment.
+        fds: File descriptors that it inherits.
+        stage: Children of a lower stage are stopped first, and have ended before the next are asked to.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(hash=False)
+    fds: tuple[int, ...] = ()
+    stage: int = 0
+
+
+class Lifeline:
+    """The parent's side: as long as this process lives, the pipe stays open."""
+
+    def __init__(self) -> None:
+        """Open the pipe; only the read end can be inherited."""
+        self.read_fd, self._write_fd = os.pipe()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both ends."""
+        os.close(self.read_fd)
+        os.close(self._write_fd)
+
+
+def follow_lifeline(fd: int) -> None:
+    """Ask this process to end, as SIGTERM does, once the parent is gone; for the child's start."""
+
+    def watch() -> None:
+        while os.read(fd, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def start_child(spec: ChildSpec) -> subprocess.Popen[bytes]:
+    """Start a child in a process group of its own, so that a Ctrl-C reaches the parent alone."""
+    command: Sequence[str] = spec.command
+    return subprocess.Popen(  # noqa: S603 -- the command is our own
+        command,
+        env=spec.environment,
+        pass_fds=spec.fds,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )

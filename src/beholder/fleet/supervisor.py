@@ -1,0 +1,122 @@
+"""Keeps children running: restarts each that ends, at once at first and then with growing pauses."""
+
+import logging
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from beholder.clock import Clock
+from beholder.fleet.process import ChildSpec, start_child
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["Supervisor", "restart_pause_s"]
+
+_log = get_logger(__name__)
+
+_TICK_S = 0.2
+_HEALTHY_S = 10.0
+_PAUSE_FIRST_S = 0.5
+_PAUSE_MAX_S = 10.0
+
+
+def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
+    """Return the pause before a restart: none after a healthy life, else twice the previous one.
+
+    Args:
+        previous_pause_s: The pause before the life that ended.
+        lived_s: How long that life was.
+    """
+    if lived_s >= _HEALTHY_S:
+        return 0.0
+    return min(_PAUSE_MAX_S, max(_PAUSE_FIRST_S, previous_pause_s * 2))
+
+
+@dataclass(slots=True)
+class _Child:
+    spec: ChildSpec
+    process: subprocess.Popen[bytes] | None = None
+    started_at_s: float = 0.0
+    pause_s: float = 0.0
+    start_at_s: float = 0.0
+    restarts: int = 0
+
+
+class Supervisor:
+    """Starts children, restarts those that end, and stops them in order.
+
+    Args:
+        specs: What to run.
+        clock: The time.
+        start: Starts one child; the default starts a process.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        clock: Clock,
+        start: Callable[[ChildSpec], subprocess.Popen[bytes]] = start_child,
+    ) -> None:
+        """Run nothing yet."""
+        self._clock = clock
+        self._start = start
+        self._children = [_Child(spec) for spec in specs]
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of the running children, by name."""
+        return {child.spec.name: child.process.pid for child in self._children if child.process is not None}
+
+    def tick(self) -> float:
+        """Notice who ended, start who is due; returns the seconds until the next pass."""
+        for child in self._children:
+            self._reap(child)
+            if child.process is None and self._clock.now_s() >= child.start_at_s:
+                child.process = self._start(child.spec)
+                child.started_at_s = self._clock.now_s()
+        return _TICK_S
+
+    def stop(self, *, drain_s: float) -> None:
+        """End every child, stage after stage: SIGTERM, time to finish, SIGKILL for those that do not.
+
+        Args:
+            drain_s: How long one stage may take.
+        """
+        for stage in sorted({child.spec.stage for child in self._children}):
+            running = [one.process for one in self._children if one.spec.stage == stage and one.process]
+            for process in running:
+                process.terminate()
+            deadline_s = self._clock.now_s() + drain_s
+            for process in running:
+                try:
+                    process.wait(max(0.0, deadline_s - self._clock.now_s()))
+                except subprocess.TimeoutExpired:
+                    say(_log, logging.WARNING, "supervisor.kill", "did not finish in time", pid=process.pid)
+                    process.kill()
+                    process.wait()
+
+    def _reap(self, child: _Child) -> None:
+        if child.process is None or child.process.poll() is None:
+            return
+        lived_s = self._clock.now_s() - child.started_at_s
+        child.pause_s = restart_pause_s(child.pause_s, lived_s)
+        child.start_at_s = self._clock.now_s() + child.pause_s
+        child.restarts += 1
+        say(
+            _log,
+            logging.ERROR,
+            "supervisor.restart",
+            "ended unexpectedly",
+            child=child.spec.name,
+            pid=child.process.pid,
+            status=_ending(child.process.returncode),
+            lived_s=round(lived_s, 1),
+            pause_s=child.pause_s,
+            restarts=child.restarts,
+        )
+        child.process = None
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit {status}"
+    return next((one.name for one in signal.Signals if one.value == -status), f"signal {-status}")

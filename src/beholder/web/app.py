@@ -1,0 +1,89 @@
+"""The ASGI application: every route in one table, and what runs beside them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from beholder.errors import BackendError, PathNotFound
+from beholder.runner import Runner
+from beholder.web.admission import Admission
+from beholder.web.desk import Desk
+from beholder.web.images import ImageRoutes
+from beholder.web.jobs import JobRoutes
+from beholder.web.middleware import Exchange
+from beholder.web.ports import WebPorts
+from beholder.web.replies import ReplyListener
+from beholder.web.service import ServiceRoutes
+from beholder.web.waiters import Waiters
+
+__all__ = ["WebApp", "build_app"]
+
+WebApp = ASGIApp
+
+
+def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None = None) -> WebApp:
+    """Return the web tier as an ASGI application.
+
+    Args:
+        ports: What it works with.
+        ticks: Further parts to run beside it, each a `tick()` by its name.
+    """
+    waiters = Waiters(ports.limits.waiters_max)
+    admission = Admission(ports.queue, ports.clock, backlog_max=ports.limits.backlog_max)
+    desk = Desk(ports, waiters, admission)
+    ports.telemetry.watch(
+        "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        listener = ReplyListener(ports.replies, waiters, asyncio.get_running_loop(), ports.telemetry)
+        runner = Runner()
+        runner.start("replies", listener.tick)
+        runner.start("admission", admission.tick)
+        for name, tick in (ticks or {}).items():
+            runner.start(name, tick)
+        sweep = asyncio.create_task(desk.sweep())
+        try:
+            yield
+        finally:
+            sweep.cancel()
+            await asyncio.to_thread(runner.stop)
+            desk.close()
+
+    router = Router(routes=_routes(desk), lifespan=lifespan, default=_not_found, redirect_slashes=False)
+    return Exchange(router, ports.telemetry)
+
+
+def _routes(desk: Desk) -> list[Route]:
+    images, jobs, service = ImageRoutes(desk), JobRoutes(desk), ServiceRoutes(desk)
+    return [
+        Route("/v1/classify", images.classify, methods=["POST"]),
+        Route("/upload", images.upload, methods=["POST"]),
+        Route("/", images.upload, methods=["POST"]),
+        Route("/v1/jobs/{job_id}", jobs.get, methods=["GET"]),
+        Route("/", service.index, methods=["GET"]),
+        Route("/healthz", service.healthz, methods=["GET"]),
+        Route("/readyz", service.readyz, methods=["GET"]),
+        Route("/metrics", service.metrics, methods=["GET"]),
+        Route("/v1/models", service.models, methods=["GET"]),
+        Route("/v1/limits", service.limits, methods=["GET"]),
+        Route("/openapi.json", service.openapi, methods=["GET"]),
+        Route("/docs", service.docs, methods=["GET"]),
+    ]
+
+
+async def _not_found(_: Scope, __: Receive, ___: Send) -> None:
+    raise PathNotFound
+
+
+def _depth(ports: WebPorts) -> dict[str, float]:
+    try:
+        depth = ports.queue.depth()
+    except BackendError:
+        return {}
+    return {"backlog": depth.backlog, "in_flight": depth.in_flight, "delayed": depth.delayed}

@@ -1,0 +1,130 @@
+"""The desk: one image in, one answer out. Every upload of every interface passes here."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from beholder.job import Job
+from beholder.model.decode.header import read_header
+from beholder.web.admission import Admission
+from beholder.web.intake import Intake, Order
+from beholder.web.ports import WebPorts
+from beholder.web.upload import Upload, UploadBudget, read_body, read_upload
+from beholder.web.waiters import Outcome, Waiters
+
+__all__ = ["Desk", "OrderReader", "Ticket"]
+
+_SWEEP_S = 0.5
+_LOOKS_PER_SWEEP = 100
+
+OrderReader = Callable[[Upload], Order]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A job that was taken in, and what will hold its outcome where somebody waits."""
+
+    job: Job
+    future: asyncio.Future[Outcome] | None
+
+
+class Desk:
+    """Takes orders, and waits with those who wait.
+
+    Args:
+        ports: What the web tier works with.
+        waiters: Who waits.
+        admission: Whether one more job is taken in.
+    """
+
+    def __init__(self, ports: WebPorts, waiters: Waiters, admission: Admission) -> None:
+        """Take the ports; nothing runs yet."""
+        self.ports = ports
+        self.waiters = waiters
+        self.admission = admission
+        self.intake = Intake(ports)
+        self._budget = UploadBudget(ports.limits.uploads_bytes_max, ports.telemetry)
+        self._threads = ThreadPoolExecutor(ports.accept_threads, thread_name_prefix="intake")
+        # Looks at the bucket block for long where the bucket is far away, so they have a thread of their own.
+        self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look")
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown()
+        self._lookers.shutdown()
+
+    async def accept(self, request: Request, order_of: OrderReader, *, waits: bool) -> Ticket | Outcome:
+        """Take one request's image in; when this returns, it is durable and no longer in memory.
+
+        Args:
+            request: The exchange.
+            order_of: Makes an order of the upload; raises RequestError.
+            waits: Whether the caller is going to wait for the outcome.
+
+        Returns:
+            A ticket for a new job, or the outcome of the one that the idempotency key names.
+        """
+        limits = self.ports.limits
+        body, taken = await read_body(request, limits, self._budget)
+        try:
+            upload = read_upload(request, limits, body)
+            del body
+            read_header(upload.data, limits.image)
+            order = order_of(upload)
+            del upload
+            self.admission.admit()
+            return await self._store(order, waits=waits)
+        finally:
+            self._budget.give_back(taken)
+
+    async def wait(self, ticket: Ticket, wait_s: float) -> Outcome | None:
+        """Return the outcome of a ticket's job, or None where it does not come within `wait_s`."""
+        if ticket.future is None:
+            return None
+        try:
+            return await asyncio.wait_for(ticket.future, wait_s)
+        except TimeoutError:
+            return None
+        finally:
+            self.waiters.forget(ticket.job.id, ticket.future)
+
+    async def _store(self, order: Order, *, waits: bool) -> Ticket | Outcome:
+        job_id = self.intake.new_job_id(order)
+        now_s = self.ports.clock.now_s()
+        # Before the message is sent: its reply may be here before the thread is back.
+        future = self.waiters.expect(job_id, now_s) if waits else None
+        taken_in = False
+        try:
+            loop = asyncio.get_running_loop()
+            accepted = await loop.run_in_executor(self._threads, self.intake.accept, job_id, order)
+            taken_in = isinstance(accepted, Job)
+        finally:
+            if future is not None and not taken_in:
+                self.waiters.forget(job_id, future)
+        if isinstance(accepted, Outcome):
+            return accepted
+        self.ports.telemetry.jobs.labels("queued").inc()
+        return Ticket(accepted, future)
+
+    async def look(self, job_id: str) -> Outcome | Job | None:
+        """Return what the buckets know of a job."""
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._lookers, self.intake.look, job_id)
+        if outcome is not None:
+            return outcome
+        job = await loop.run_in_executor(self._lookers, self.intake.find, job_id)
+        # The result may have come between the two looks; a job with an outcome is never reported as queued.
+        return await loop.run_in_executor(self._lookers, self.intake.look, job_id) or job
+
+    async def sweep(self) -> None:
+        """Look into the bucket for those whose reply is late, again and again until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for job_id in self.waiters.due(self.ports.clock.now_s(), count_max=_LOOKS_PER_SWEEP):
+                outcome = await loop.run_in_executor(self._lookers, self.intake.look, job_id)
+                if outcome is not None:
+                    self.waiters.settle([outcome])

@@ -1,0 +1,158 @@
+"""Takes one image in: first the image into the bucket, then the message onto the queue."""
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from beholder.errors import (
+    BackendError,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    ObjectExists,
+    ObjectNotFound,
+)
+from beholder.job import Job, JobInput, JobStatus, Message, Options, created_at_s, job_id_from_key, new_job_id
+from beholder.store.keys import image_key, image_prefix, result_key
+from beholder.web.ports import WebPorts
+from beholder.web.replies import read_outcome
+from beholder.web.waiters import Outcome
+
+__all__ = ["Intake", "Order"]
+
+_KEYED_EPOCH_S = 0.0
+_KEYED_FILE = "image"
+_LOST_AFTER_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one request asks for.
+
+    Args:
+        data: The image file.
+        file_name: As sent; also names the object.
+        options: For the classifier.
+        wants_text: The caller is a classic client that expects the label as text.
+        deadline_s: After this time the answer is worth nothing, seconds since the Unix epoch.
+        idempotency_key: Names this request across repetitions, or None.
+        trace: The caller's trace context.
+    """
+
+    data: bytes
+    file_name: str
+    options: Options
+    wants_text: bool = False
+    deadline_s: float | None = None
+    idempotency_key: str | None = None
+    trace: str | None = None
+
+
+class Intake:
+    """Turns orders into jobs; its methods block, so the web tier calls them in threads.
+
+    Args:
+        ports: What the web tier works with.
+    """
+
+    def __init__(self, ports: WebPorts) -> None:
+        """Take the ports."""
+        self._ports = ports
+
+    def new_job_id(self, order: Order) -> str:
+        """Return the order's job id: fresh, or the one that its idempotency key always gives."""
+        if order.idempotency_key is None:
+            return new_job_id(self._ports.clock.now_s())
+        return job_id_from_key("", order.idempotency_key, epoch_s=_KEYED_EPOCH_S)
+
+    def accept(self, job_id: str, order: Order) -> Job | Outcome:
+        """Store the image, then send the message; both are durable when this returns.
+
+        Returns:
+            The new job, or the outcome where the idempotency key names a finished one.
+
+        Raises:
+            IdempotencyKeyInUse: The key's job is still running.
+            IdempotencyKeyReused: The key came with something else before.
+            BackendError: A backend failed; nothing was accepted and nothing is left behind.
+        """
+        keyed = order.idempotency_key is not None
+        key = image_key(job_id, _KEYED_FILE if keyed else order.file_name)
+        now_s = self._ports.clock.now_s()
+        try:
+            self._ports.images.put(key, order.data, metadata=_metadata(order), only_if_absent=keyed)
+        except ObjectExists:
+            outcome = self._earlier(job_id, key, order, now_s)
+            if outcome is not None:
+                return outcome
+        source = JobInput(key, order.file_name, len(order.data))
+        message = Message(
+            job_id=job_id,
+            created_at_s=now_s,
+            input=source,
+            options=order.options,
+            reply_to=self._ports.reply_to,
+            deadline_s=order.deadline_s,
+            wants_text=order.wants_text,
+            trace=order.trace,
+        )
+        try:
+            self._ports.queue.send([message.to_bytes()])
+        except BackendError:
+            with contextlib.suppress(BackendError):
+                self._ports.images.delete(key)
+            raise
+        return Job(job_id, JobStatus.QUEUED, now_s, order.options, source)
+
+    def look(self, job_id: str) -> Outcome | None:
+        """Return the job's outcome from the output bucket, or None while there is none."""
+        try:
+            return read_outcome(self._ports.results.get(result_key(job_id)))
+        except ObjectNotFound:
+            return None
+
+    def find(self, job_id: str) -> Job | None:
+        """Return the unfinished job that the input bucket knows, or None."""
+        for info in self._ports.images.list(image_prefix(job_id)):
+            whole = self._ports.images.head(info.key)
+            order = json.loads(whole.metadata.get("order", "{}"))
+            return Job(
+                id=job_id,
+                status=JobStatus.QUEUED,
+                created_at_s=created_at_s(job_id) or info.stored_at_s,
+                options=Options(**order.get("options", {})),
+                input=JobInput(
+                    info.key, order.get("file_name", info.key.rpartition("/")[2]), info.size_bytes
+                ),
+            )
+        return None
+
+    def _earlier(self, job_id: str, key: str, order: Order, now_s: float) -> Outcome | None:
+        """Return the earlier job's outcome; None where its message may be lost and must be sent again."""
+        info = self._ports.images.head(key)
+        if info.metadata.get("digest") != _digest(order):
+            raise IdempotencyKeyReused
+        outcome = self.look(job_id)
+        if outcome is None and now_s - info.stored_at_s < _LOST_AFTER_S:
+            raise IdempotencyKeyInUse
+        return outcome
+
+
+def _metadata(order: Order) -> dict[str, str]:
+    """Return what the image object must tell when the message is gone; nothing for an order of defaults."""
+    document: dict[str, object] = {}
+    if order.options != Options():
+        document["options"] = asdict(order.options)
+    metadata = {}
+    if order.idempotency_key is not None:
+        document["file_name"] = order.file_name
+        metadata["digest"] = _digest(order)
+    if document:
+        metadata["order"] = json.dumps(document)
+    return metadata
+
+
+def _digest(order: Order) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(order.options), sort_keys=True).encode())
+    digest.update(order.data)
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Reads what a request says beside its image: options, how long it waits, its deadline, its key."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound
+from beholder.job import Options
+from beholder.web.limits import WebLimits
+from beholder.web.ports import ServedModel
+
+__all__ = ["Preference", "read_deadline_s", "read_idempotency_key", "read_options", "read_preference"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How long a request waits for its answer.
+
+    Args:
+        wait_s: Seconds; 0 for not at all.
+        applied: What to say in Preference-Applied; empty where nothing was asked.
+    """
+
+    wait_s: float
+    applied: str
+
+
+def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], limits: WebLimits) -> Options:
+    """Read `model`, `top_k` and `min_confidence`.
+
+    Raises:
+        BadParameter: A value is not allowed.
+        ModelNotFound: No such model is served.
+    """
+    model = values.get("model") or None
+    if model is not None and model not in {one.name for one in models}:
+        known = ", ".join(one.name for one in models)
+        raise ModelNotFound(f"no model is named {model!r}; served here: {known}")
+    defaults = Options()
+    return Options(
+        model=model,
+        top_k=_whole(values, "top_k", defaults.top_k, 1, limits.top_k_max),
+        min_confidence=_fraction(values, "min_confidence", defaults.min_confidence),
+    )
+
+
+def read_preference(header: str | None, limits: WebLimits) -> Preference:
+    """Read the Prefer header; what it does not understand is ignored.
+
+    Source: RFC 7240, sections 4.1 (respond-async) and 4.3 (wait).
+    """
+    wait_s, applied = limits.wait_s_default, []
+    for part in (header or "").split(","):
+        token = part.split(";")[0].strip().lower()
+        name, _, value = token.partition("=")
+        value = value.strip().strip('"')
+        if name.strip() == "respond-async":
+            return Preference(0.0, "respond-async")
+        if name.strip() == "wait" and value.isascii() and value.isdigit():
+            wait_s = min(float(value), limits.wait_s_max)
+            applied = [f"wait={wait_s:g}"]
+    return Preference(wait_s, ", ".join(applied))
+
+
+def read_deadline_s(header: str | None, now_s: float) -> float | None:
+    """Return the time after which the job is worth nothing, from a Cancel-After header such as '30s'.
+
+    Raises:
+        BadParameter: It is no duration of at least one second.
+    """
+    if header is None:
+        return None
+    match = _DURATION.fullmatch(header.strip().lower())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if seconds < 1.0:
+        raise BadParameter(f"Cancel-After is {header!r}; send a duration of at least one second, such as 30s")
+    return now_s + seconds
+
+
+def read_idempotency_key(header: str | None, limits: WebLimits) -> str | None:
+    """Return the Idempotency-Key, or None.
+
+    Raises:
+        IdempotencyKeyInvalid: It is empty, too long or not printable.
+    """
+    if header is None:
+        return None
+    key = header.strip().strip('"')
+    if not key or len(key) > limits.idempotency_key_chars_max or not key.isprintable():
+        raise IdempotencyKeyInvalid(
+            f"Idempotency-Key must have 1 to {limits.idempotency_key_chars_max} printable characters"
+        )
+    return key
+
+
+def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = values.get(name)
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit()) or not low <= int(text[:20]) <= high:
+        raise BadParameter(f"{name} is {text[:50]!r}; send a whole number from {low} to {high}")
+    return int(text)
+
+
+def _fraction(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise BadParameter(f"{name} is {text[:50]!r}; send a probability from 0 to 1")
+    return value

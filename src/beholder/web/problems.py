@@ -1,0 +1,57 @@
+"""Errors as HTTP answers: `application/problem+json` with a stable code (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from beholder.errors import BackendError, BeholderError, Overloaded
+
+__all__ = ["problem", "problem_of"]
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document."""
+
+    media_type = "application/problem+json"
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    *,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> ProblemResponse:
+    """Return a problem document as a response.
+
+    Args:
+        status: HTTP status.
+        code: Stable, for programs.
+        detail: For people: what is wrong and what to do.
+        request_id: Of this exchange.
+        headers: Such as Retry-After.
+        more: Further members of the document.
+    """
+    document = {
+        "type": f"urn:beholder:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **more,
+    }
+    return ProblemResponse(document, status_code=status, headers=headers)
+
+
+def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
+    """Return the answer that an error stands for."""
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, BackendError) and error.retryable:
+        headers["Retry-After"] = "5"
+    return problem(error.http_status, error.code, error.message, request_id, headers=headers)

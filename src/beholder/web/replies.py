@@ -1,0 +1,77 @@
+"""Listens on this process's reply queue, and wakes whoever waits."""
+
+import asyncio
+import json
+import logging
+
+from beholder.job import Job
+from beholder.queue.port import Queue
+from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.metrics import Telemetry
+from beholder.web.waiters import Outcome, Waiters
+
+__all__ = ["ReplyListener", "read_outcome"]
+
+_log = get_logger(__name__)
+
+_BATCH = 10
+
+
+def read_outcome(document: bytes) -> Outcome:
+    """Read a stored result or a reply.
+
+    Raises:
+        ValueError: It is no job with an outcome.
+    """
+    try:
+        job = Job.from_dict(json.loads(document))
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"not a job: {exc}") from exc
+    if not job.status.is_terminal:
+        raise ValueError(f"job {job.id} has no outcome yet")
+    return Outcome(job, document)
+
+
+class ReplyListener:
+    """Takes replies and settles their waiters; a reply for a job nobody waits for is harmless.
+
+    Args:
+        queue: This process's reply queue.
+        waiters: Who waits.
+        loop: The event loop that the waiters belong to.
+        telemetry: Where finished jobs are counted.
+        wait_s: How long one pass waits for a reply.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        waiters: Waiters,
+        loop: asyncio.AbstractEventLoop,
+        telemetry: Telemetry,
+        *,
+        wait_s: float = 1.0,
+    ) -> None:
+        """Take the ports."""
+        self._queue = queue
+        self._waiters = waiters
+        self._loop = loop
+        self._telemetry = telemetry
+        self._wait_s = wait_s
+
+    def tick(self) -> float:
+        """Take the replies that are there; returns the seconds until the next pass."""
+        received = self._queue.receive(count_max=_BATCH, wait_s=self._wait_s)
+        outcomes = []
+        for one in received:
+            try:
+                outcomes.append(read_outcome(one.body))
+            except ValueError as exc:
+                say(_log, logging.WARNING, "replies.unreadable", str(exc))
+        if outcomes:
+            self._loop.call_soon_threadsafe(self._waiters.settle, outcomes)
+        if received:
+            self._queue.ack([one.receipt for one in received])
+        for outcome in outcomes:
+            self._telemetry.job_done(outcome.job)
+        return 0.0

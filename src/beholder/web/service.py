@@ -1,0 +1,103 @@
+"""The routes that tell of the service itself: health, metrics, models, limits, and its pages."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from importlib import resources
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from beholder.errors import BackendError
+from beholder.web.desk import Desk
+from beholder.web.openapi import build_openapi
+
+__all__ = ["ServiceRoutes"]
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ServiceRoutes:
+    """Endpoints that take nothing in.
+
+    Args:
+        desk: Tells what it works with.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        """Read the pages once."""
+        self._ports = desk.ports
+        self._waiters = desk.waiters
+        self._openapi = build_openapi(desk.ports)
+        pages = resources.files("beholder.web") / "pages"
+        self._index = (pages / "index.html").read_text(encoding="utf-8")
+        self._docs = (pages / "docs.html").read_text(encoding="utf-8")
+
+    async def index(self, request: Request) -> Response:
+        """`GET /`: the page for a browser, the list of endpoints for a program."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(self._index)
+        return JSONResponse(
+            {
+                "name": "beholder",
+                "version": self._ports.version,
+                "endpoints": [
+                    f"{method.upper()} {path}"
+                    for path, item in self._openapi["paths"].items()
+                    for method in item
+                ],
+                "openapi": "/openapi.json",
+                "docs": "/docs",
+            }
+        )
+
+    async def healthz(self, _: Request) -> Response:
+        """`GET /healthz`: the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """`GET /readyz`: images can be taken in; 503 where the queue or a bucket does not answer."""
+        problems = await asyncio.to_thread(self._problems)
+        return JSONResponse(
+            {"status": "unready" if problems else "ready", "problems": problems},
+            status_code=503 if problems else 200,
+        )
+
+    async def metrics(self, _: Request) -> Response:
+        """`GET /metrics`: Prometheus text format."""
+        self._ports.telemetry.waiting.set(len(self._waiters))
+        body = await asyncio.to_thread(self._ports.telemetry.expose)
+        return Response(body, headers={"content-type": _METRICS_TYPE})
+
+    async def models(self, _: Request) -> Response:
+        """`GET /v1/models`: every model served; the first is the default."""
+        return JSONResponse(
+            {"default": self._ports.models[0].name, "models": [asdict(one) for one in self._ports.models]}
+        )
+
+    async def limits(self, _: Request) -> Response:
+        """`GET /v1/limits`: everything that is bounded."""
+        return JSONResponse(self._ports.limits.to_dict())
+
+    async def openapi(self, _: Request) -> Response:
+        """`GET /openapi.json`: the interface, for programs."""
+        return JSONResponse(self._openapi)
+
+    async def docs(self, _: Request) -> Response:
+        """`GET /docs`: the interface, for people."""
+        # Escaped so that no text in the document can end the script element it stands in.
+        document = json.dumps(self._openapi).replace("<", "\\u003c")
+        return HTMLResponse(self._docs.replace("__OPENAPI__", document))
+
+    def _problems(self) -> list[str]:
+        problems = []
+        try:
+            self._ports.queue.depth()
+        except BackendError as exc:
+            problems.append(exc.message)
+        for bucket in (self._ports.images, self._ports.results):
+            try:
+                next(iter(bucket.list("readyz/")), None)
+            except BackendError as exc:
+                problems.append(exc.message)
+        return problems

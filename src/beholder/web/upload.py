@@ -1,0 +1,205 @@
+"""Reads the image out of a request: a raw body or a multipart form, within bounds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+
+from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded
+from beholder.telemetry.metrics import Telemetry
+from beholder.web.limits import WebLimits
+
+__all__ = ["IMAGE_FIELDS", "Upload", "UploadBudget", "read_body", "read_upload"]
+
+IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image as it was sent, with the other fields of its form."""
+
+    data: bytes
+    file_name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class UploadBudget:
+    """The bytes of uploads that one process holds in memory at once; used from the event loop only.
+
+    Args:
+        bytes_max: The bound.
+        telemetry: Shows how much of it is used.
+    """
+
+    def __init__(self, bytes_max: int, telemetry: Telemetry) -> None:
+        """Hold nothing yet."""
+        self._bytes_max = bytes_max
+        self._used = 0
+        self._telemetry = telemetry
+
+    def take(self, count: int) -> None:
+        """Count `count` more bytes; raises Overloaded where they do not fit."""
+        if self._used + count > self._bytes_max:
+            raise Overloaded("too many uploads are being received at once; try again")
+        self._used += count
+        self._telemetry.upload_bytes.set(self._used)
+
+    def give_back(self, count: int) -> None:
+        """Count them out again."""
+        self._used -= count
+        self._telemetry.upload_bytes.set(self._used)
+
+
+def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
+    """Find the image in a body that was read.
+
+    Raises:
+        ImageMissing: There is none.
+        MultipartMalformed: The form cannot be read.
+        ImageTooLarge: The image has more bytes than allowed.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        boundary = parameters.get(b"boundary")
+        if not boundary:
+            raise MultipartMalformed(
+                "the Content-Type header names no boundary; send multipart/form-data; boundary=..."
+            )
+        upload = _read_form(body, boundary)
+    else:
+        upload = Upload(body, _raw_file_name(request))
+    if not upload.data:
+        raise ImageMissing
+    if len(upload.data) > limits.image.image_bytes_max:
+        raise _too_large(limits)
+    return upload
+
+
+async def read_body(request: Request, limits: WebLimits, budget: UploadBudget) -> tuple[bytes, int]:
+    """Return the request's body, and how many bytes of the budget it took.
+
+    Raises:
+        ImageTooLarge: The body is longer than any allowed request; the rest of it is not read.
+        Overloaded: The process holds as many bytes of uploads as it may.
+        ClientDisconnect: The client went away.
+    """
+    bytes_max = limits.image.image_bytes_max + limits.multipart_overhead_bytes_max
+    declared = _declared_length(request.headers)
+    if declared > bytes_max:
+        raise _too_large(limits)
+    taken = 0
+    chunks: list[bytes] = []
+    try:
+        budget.take(declared)
+        taken = declared
+        read = 0
+        async for chunk in request.stream():
+            read += len(chunk)
+            if read > bytes_max:
+                raise _too_large(limits)
+            if read > taken:
+                budget.take(read - taken)
+                taken = read
+            chunks.append(chunk)
+    except (ImageTooLarge, Overloaded, ClientDisconnect):
+        budget.give_back(taken)
+        raise
+    return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), taken
+
+
+def _declared_length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _too_large(limits: WebLimits) -> ImageTooLarge:
+    return ImageTooLarge(
+        f"the upload has more than {limits.image.image_bytes_max} bytes; "
+        "send a smaller or more compressed image"
+    )
+
+
+def _raw_file_name(request: Request) -> str:
+    named = request.query_params.get("file_name")
+    if named:
+        return named
+    _, parameters = parse_options_header(request.headers.get("content-disposition", ""))
+    return parameters.get(b"filename", b"").decode("utf-8", "replace") or "image"
+
+
+@dataclass(slots=True)
+class _Part:
+    name: str = ""
+    file_name: str | None = None
+    slices: list[bytes] = field(default_factory=list)
+
+
+class _Form:
+    """Collects the parts of one form from the parser's callbacks."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.complete = False
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+
+    def begin(self) -> None:
+        self.parts.append(_Part())
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            _, parameters = parse_options_header(bytes(self._header_value))
+            part = self.parts[-1]
+            part.name = parameters.get(b"name", b"").decode("utf-8", "replace")
+            if b"filename" in parameters:
+                part.file_name = parameters[b"filename"].decode("utf-8", "replace")
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].slices.append(data[start:end])
+
+    def end(self) -> None:
+        self.complete = True
+
+
+def _read_form(body: bytes, boundary: bytes) -> Upload:
+    form = _Form()
+    callbacks = {
+        "on_part_begin": form.begin,
+        "on_part_data": form.part_data,
+        "on_header_field": form.header_field,
+        "on_header_value": form.header_value,
+        "on_header_end": form.header_end,
+        "on_end": form.end,
+    }
+    try:
+        parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict of the same keys
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as exc:
+        raise MultipartMalformed(f"the multipart body cannot be read: {exc}") from exc
+    if not form.complete:
+        raise MultipartMalformed("the multipart body ends before its closing boundary; send all of it")
+    image = next((part for part in form.parts if part.name in IMAGE_FIELDS), None)
+    if image is None:
+        names = ", ".join(repr(part.name) for part in form.parts) or "none"
+        raise ImageMissing(
+            f"the form has no field named {', '.join(IMAGE_FIELDS)} (its fields: {names}); "
+            "send the image as one of these"
+        )
+    fields = {
+        part.name: b"".join(part.slices).decode("utf-8", "replace")
+        for part in form.parts
+        if part.file_name is None
+    }
+    return Upload(b"".join(image.slices), image.file_name or "image", fields)
