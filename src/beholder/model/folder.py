@@ -1,0 +1,184 @@
+"""The model folder: `model.toml` describes the graph in `model.onnx`, `labels.txt` names its classes.
+
+Everything wrong with a folder is reported at once, in sentences that say what to do. Nothing in a folder is
+executed: the graph is an ONNX file that holds no code, and no pickle is ever read.
+"""
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from beholder.errors import ModelInvalid
+from beholder.model.port import ModelSpec
+from beholder.model.preprocessing_table import read_preprocessing
+
+__all__ = [
+    "GRAPH_FILE",
+    "LABELS_FILE",
+    "MODEL_FILE",
+    "file_sha256",
+    "is_model_name",
+    "read_graph",
+    "read_model",
+]
+
+MODEL_FILE = "model.toml"
+GRAPH_FILE = "model.onnx"
+LABELS_FILE = "labels.txt"
+_OUTPUTS = ("logits", "probabilities")
+_TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def is_model_name(text: str) -> bool:
+    """Say whether `text` may name a model: lower-case letters, digits, dot, underscore and hyphen."""
+    return _NAME.fullmatch(text) is not None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex; raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_graph(spec: ModelSpec) -> bytes:
+    """Return the bytes of `model.onnx`, which are exactly those that the folder was checked with.
+
+    A graph that keeps its weights in other files is not covered by the checksum; read from memory, a runtime
+    cannot follow such references.
+
+    Raises:
+        ModelInvalid: The file is gone or has changed since the folder was read.
+    """
+    try:
+        graph = spec.onnx_path.read_bytes()
+    except OSError as error:
+        raise ModelInvalid(f"{spec.onnx_path} cannot be read ({error.strerror}); restore it") from error
+    if hashlib.sha256(graph).hexdigest() != spec.sha256:
+        raise ModelInvalid(f"{spec.onnx_path} has changed since its sha256 was checked; start again")
+    return graph
+
+
+def read_model(folder: Path) -> ModelSpec:
+    """Read and check a model folder.
+
+    The class count is checked against the labels by the classifier, which alone knows the graph.
+
+    Args:
+        folder: Holds `model.toml`, `model.onnx` and the label file.
+
+    Returns:
+        What the folder says, checked.
+
+    Raises:
+        ModelInvalid: With every problem of the folder.
+    """
+    problems: list[str] = []
+    table = _read_table(folder, problems)
+    if table is None:
+        raise ModelInvalid(problems)
+    texts = _read_texts(table, problems)
+    preprocessing = read_preprocessing(table.get("preprocessing"), problems)
+    _check_graph(folder / GRAPH_FILE, texts.get("sha256"), problems)
+    labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems)
+    if problems or preprocessing is None:
+        raise ModelInvalid([f"{folder}: {problem}" for problem in problems])
+    return ModelSpec(
+        name=texts["name"],
+        version=texts["version"],
+        licence=texts["licence"],
+        source=texts["source"],
+        sha256=texts["sha256"].lower(),
+        onnx_path=folder / GRAPH_FILE,
+        labels=labels,
+        outputs_probabilities=texts["output"] == "probabilities",
+        preprocessing=preprocessing,
+    )
+
+
+def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
+    path = folder / MODEL_FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(
+            f"{folder}: {MODEL_FILE} is missing; a model folder holds {MODEL_FILE}, {GRAPH_FILE} and labels"
+        )
+    except OSError as error:
+        problems.append(f"{path}: cannot be read ({error.strerror}); make it readable")
+    except UnicodeDecodeError:
+        problems.append(f"{path}: is not UTF-8 text; save it as UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}: is not valid TOML: {error}")
+    return None
+
+
+def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
+    """Return the keys that hold a text; report the missing, the wrong and the unknown ones."""
+    known = (*_TEXT_KEYS, "preprocessing")
+    problems.extend(
+        f"{MODEL_FILE} has the unknown key '{key}'; remove it (known keys: {', '.join(known)})"
+        for key in table
+        if key not in known
+    )
+    texts = {}
+    for key in _TEXT_KEYS:
+        value = table.get(key)
+        if isinstance(value, str) and value.strip():
+            texts[key] = value
+        elif value is None:
+            problems.append(f"{MODEL_FILE} lacks '{key}'; add it")
+        else:
+            problems.append(f"{MODEL_FILE}: '{key}' must be a text that is not empty, not {value!r}")
+    name, output = texts.get("name"), texts.get("output")
+    if name is not None and not is_model_name(name):
+        problems.append(
+            f"the name '{name}' cannot be used; begin with a lower-case letter or a digit and go on with "
+            "lower-case letters, digits, '.', '_' and '-'"
+        )
+    if output is not None and output not in _OUTPUTS:
+        problems.append(f"output = '{output}' is not known; write 'logits' or 'probabilities'")
+    return texts
+
+
+def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:
+    try:
+        actual = file_sha256(path)
+    except FileNotFoundError:
+        problems.append(f"{path.name} is missing; put the ONNX graph there")
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read ({error.strerror}); make it readable")
+    else:
+        if sha256 is None:
+            problems.append(
+                f'the sha256 of {path.name} is "{actual}"; if you trust the file, write that down'
+            )
+        elif sha256.lower() != actual:
+            problems.append(
+                f"{path.name} has sha256 {actual}, {MODEL_FILE} says {sha256}; the file is damaged or "
+                "another one: copy it again from where you trust it"
+            )
+
+
+def _read_labels(folder: Path, file_name: str, problems: list[str]) -> tuple[str, ...]:
+    if Path(file_name).name != file_name:
+        problems.append(f"labels = '{file_name}' must be the name of a file inside the model folder")
+        return ()
+    try:
+        text = (folder / file_name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problems.append(f"{file_name} is missing; write one class name per line, by class number")
+        return ()
+    except OSError as error:
+        problems.append(f"{file_name} cannot be read ({error.strerror}); make it readable")
+        return ()
+    except UnicodeDecodeError:
+        problems.append(f"{file_name} is not UTF-8 text; save it as UTF-8")
+        return ()
+    labels = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
+    empty = [number for number, label in enumerate(labels, start=1) if not label]
+    if empty:
+        problems.append(f"{file_name} has no name on line {empty[0]}; write one class name on every line")
+    return labels

@@ -1,0 +1,95 @@
+"""The `preprocessing` entry of `model.toml`: read with its problems, and written."""
+
+from typing import Any
+
+from beholder.model.port import Preprocessing, PreprocessingKind
+
+__all__ = ["AS_IS", "read_preprocessing", "write_preprocessing"]
+
+# The short form `preprocessing = "as-is"`: the pixels divided by 255, at the image's own size.
+AS_IS = Preprocessing(kind=PreprocessingKind.AS_IS, size=None)
+
+_DEFAULT = Preprocessing()
+_SIZE_MAX = 4096
+_COLOURS = 3
+
+
+def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
+    """Read the entry; append what is wrong to `problems`, and return None where anything is.
+
+    Args:
+        entry: The text "as-is", or a table with `kind` and, as needed, `size`, `crop_fraction`, `mean` and
+            `scale` (a number, or one for each of red, green and blue).
+        problems: Grows by a sentence for each problem.
+    """
+    if entry == AS_IS.kind:
+        return AS_IS
+    if not isinstance(entry, dict):
+        problems.append('preprocessing must be "as-is" or a table [preprocessing] with a kind')
+        return None
+    count_before = len(problems)
+    kind = _kind(entry, problems)
+    known = ["kind", "mean", "scale"] + (
+        ["size", "crop_fraction"] if kind is not PreprocessingKind.AS_IS else []
+    )
+    problems.extend(
+        f"[preprocessing] has the key '{key}', which {kind or 'no kind'} does not take; remove it"
+        for key in entry
+        if key not in known
+    )
+    size = _size(entry.get("size", _DEFAULT.size), problems)
+    crop_fraction = _crop_fraction(entry.get("crop_fraction", _DEFAULT.crop_fraction), problems)
+    mean = _colours("mean", entry.get("mean", 0.0), problems)
+    scale = _colours("scale", entry.get("scale", 255.0), problems)
+    if 0.0 in scale:
+        problems.append("[preprocessing] scale divides, so it cannot be 0; write 1 to leave the values alone")
+    if kind is None or len(problems) > count_before:
+        return None
+    if kind is PreprocessingKind.AS_IS:
+        return Preprocessing(kind=kind, size=None, mean=mean, scale=scale)
+    return Preprocessing(kind=kind, size=size, crop_fraction=crop_fraction, mean=mean, scale=scale)
+
+
+def write_preprocessing(preprocessing: Preprocessing) -> str:
+    """Return the `[preprocessing]` table as TOML text."""
+    lines = ["[preprocessing]", f'kind = "{preprocessing.kind}"']
+    if preprocessing.kind is PreprocessingKind.CENTRE_CROP:
+        lines += [f"size = {preprocessing.size}", f"crop_fraction = {preprocessing.crop_fraction!r}"]
+    lines += [f"mean = {list(preprocessing.mean)!r}", f"scale = {list(preprocessing.scale)!r}"]
+    return "\n".join(lines) + "\n"
+
+
+def _kind(entry: dict[str, Any], problems: list[str]) -> PreprocessingKind | None:
+    kind = entry.get("kind")
+    if kind in list(PreprocessingKind):
+        return PreprocessingKind(kind)
+    problems.append(f"[preprocessing] kind must be 'centre-crop' or 'as-is', not {kind!r}")
+    return None
+
+
+def _size(value: Any, problems: list[str]) -> int:
+    if type(value) is int and 1 <= value <= _SIZE_MAX:
+        return value
+    problems.append(
+        f"[preprocessing] size must be a whole number from 1 to {_SIZE_MAX} (pixels), not {value!r}"
+    )
+    return 1
+
+
+def _crop_fraction(value: Any, problems: list[str]) -> float:
+    if type(value) in (int, float) and 0.0 < value <= 1.0:
+        return float(value)
+    problems.append(f"[preprocessing] crop_fraction must be above 0 and at most 1, not {value!r}")
+    return 1.0
+
+
+def _colours(key: str, value: Any, problems: list[str]) -> tuple[float, float, float]:
+    values = value if isinstance(value, list) else [value] * _COLOURS
+    # TOML knows inf and nan, which no pixel can be compared with.
+    if len(values) == _COLOURS and all(type(x) in (int, float) and abs(x) < float("inf") for x in values):
+        red, green, blue = (float(x) for x in values)
+        return red, green, blue
+    problems.append(
+        f"[preprocessing] {key} must be a number, or three for red, green and blue, not {value!r}"
+    )
+    return 1.0, 1.0, 1.0

@@ -1,0 +1,99 @@
+"""Where models are found: the built-in ones, and a folder of model folders that the operator keeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beholder.errors import ConfigError, ModelInvalid
+from beholder.model.folder import is_model_name, read_model
+from beholder.model.port import ModelSpec
+
+__all__ = ["BUILTIN_MODEL", "ModelEntry", "ModelRegistry"]
+
+BUILTIN_MODEL = "efficientnet-lite0"
+_BUILTIN_FOLDER = Path(__file__).parent / "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model folder as it was found.
+
+    Args:
+        name: From `model.toml`, or the folder's own name where that cannot be used.
+        folder: Where it lies.
+        is_builtin: Whether it came with the package.
+        spec: What it says, or None where it cannot be used.
+        problems: Why it cannot be used, each a sentence that says what to do.
+    """
+
+    name: str
+    folder: Path
+    is_builtin: bool
+    spec: ModelSpec | None
+    problems: tuple[str, ...] = ()
+
+
+class ModelRegistry:
+    """Finds models by name or by folder; reads the folders anew each time."""
+
+    def __init__(self, models_folder: Path | None = None) -> None:
+        """Take the folder whose sub-folders are the operator's models; it need not exist."""
+        self._models_folder = models_folder
+
+    def list_models(self) -> list[ModelEntry]:
+        """Return every model folder, the built-in ones first; one that cannot be used hides no other."""
+        return list(self._entries())
+
+    def find(self, name_or_path: str | Path) -> ModelSpec:
+        """Return the model of this name, or the one in this folder.
+
+        Args:
+            name_or_path: A model's name; a path, or a text that can be no name ('./mine'), is a folder.
+
+        Raises:
+            ModelInvalid: The folder cannot be used.
+            ConfigError: No model has this name.
+        """
+        if isinstance(name_or_path, Path) or not is_model_name(name_or_path):
+            return read_model(Path(name_or_path))
+        names = []
+        for entry in self._entries():
+            if name_or_path == entry.name:
+                if entry.spec is None:
+                    raise ModelInvalid(entry.problems)
+                return entry.spec
+            names.append(entry.name)
+        where = f" and in {self._models_folder}" if self._models_folder else ""
+        raise ConfigError(
+            f"no model is named '{name_or_path}'; there is {', '.join(names)} (built in{where}); "
+            f"for a folder write its path, such as ./{name_or_path}"
+        )
+
+    def _entries(self) -> Iterator[ModelEntry]:
+        """Read one folder after the other: who looks for a built-in model reads no other's weights."""
+        seen: dict[str, Path] = {}
+        for folder, is_builtin in self._folders():
+            entry = _read_entry(folder, is_builtin=is_builtin)
+            if entry.spec is not None and entry.name in seen:
+                problem = f"{folder}: {seen[entry.name]} already has the name '{entry.name}'; give it another"
+                entry = ModelEntry(folder.name, folder, is_builtin, None, (problem,))
+            elif entry.spec is not None:
+                seen[entry.name] = folder
+            yield entry
+
+    def _folders(self) -> Iterator[tuple[Path, bool]]:
+        for parent, is_builtin in ((_BUILTIN_FOLDER, True), (self._models_folder, False)):
+            if parent is None or not parent.is_dir():
+                continue
+            for folder in sorted(parent.iterdir()):
+                # A name with a dot in front is an import that has not finished.
+                if folder.is_dir() and not folder.name.startswith((".", "_")):
+                    yield folder, is_builtin
+
+
+def _read_entry(folder: Path, *, is_builtin: bool) -> ModelEntry:
+    try:
+        spec = read_model(folder)
+    except ModelInvalid as error:
+        return ModelEntry(folder.name, folder, is_builtin, None, tuple(error.problems))
+    return ModelEntry(spec.name, folder, is_builtin, spec)
