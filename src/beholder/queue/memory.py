@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import secrets
 import threading
 import time
@@ -139,31 +140,32 @@ class MemoryQueue:
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         now_s = self._clock.now_s()
         taken: list[tuple[int, _Message]] = []
+        dead: list[tuple[int, _Message]] = []
         while len(taken) < count_max and self._due_in_s() <= 0:
             _, message_id = heapq.heappop(self._order)
             message = self._messages[message_id]
-            if self._receive_count_max is not None and message.receive_count >= self._receive_count_max:
-                self._bury(message_id, message)
-            else:
-                taken.append((message_id, message))
+            message.visible_at_s = math.inf  # not met again if it stands in the order twice
+            limit = self._receive_count_max
+            is_exhausted = limit is not None and message.receive_count >= limit
+            (dead if is_exhausted else taken).append((message_id, message))
         received = []
         for message_id, message in taken:
             message.receive_count += 1
             message.token = secrets.token_hex(8)
             self._show_at(message_id, message, now_s + timeout_s)
             received.append(Received(message.body, f"{message_id}-{message.token}", message.receive_count))
+        self._bury(dead, now_s)
         if self._due_in_s() <= 0:  # the notice that woke this receiver may have stood for several messages
             self._changed.notify()
         return received
 
-    def _bury(self, message_id: int, message: _Message) -> None:
-        assert self._dead_letters is not None, "checked by the constructor"  # noqa: S101 -- for our own bugs
-        try:
+    def _bury(self, dead: Sequence[tuple[int, _Message]], now_s: float) -> None:
+        for message_id, message in dead:  # visible again first, in case the dead-letter queue refuses
+            self._show_at(message_id, message, now_s)
+        for message_id, message in dead:
+            assert self._dead_letters is not None, "checked by the constructor"  # noqa: S101 -- our own bug
             self._dead_letters.send([message.body])
-        except BaseException:
-            heapq.heappush(self._order, (message.visible_at_s, message_id))
-            raise
-        del self._messages[message_id]
+            del self._messages[message_id]
 
     def _due_in_s(self) -> float:
         """Return in how many seconds a message is visible, infinity when there is none."""
@@ -173,7 +175,7 @@ class MemoryQueue:
             if message is not None and message.visible_at_s == visible_at_s:
                 return visible_at_s - self._clock.now_s()
             heapq.heappop(self._order)
-        return float("inf")
+        return math.inf
 
     def _show_at(self, message_id: int, message: _Message, visible_at_s: float) -> None:
         message.visible_at_s = visible_at_s
