@@ -59,6 +59,11 @@ class Answer:
     reply: Reply
 
     @property
+    def done_at_s(self) -> float:
+        """When its outcome was known."""
+        return min(self.intended_at_s, self.sent_at_s) + self.latency_s
+
+    @property
     def status(self) -> int:
         """HTTP status of the last response; 0 when there was none."""
         return self.reply.status

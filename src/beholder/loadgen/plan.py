@@ -172,6 +172,6 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found, key=lambda path: _natural(path.name)))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[str, int]]:
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return [(int(digits or 0), text) for digits, text in parts]
+    return [(text, int(digits or 0)) for digits, text in parts]

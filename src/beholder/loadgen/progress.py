@@ -145,9 +145,8 @@ class LiveProgress(_View):
         """Count the answer, and draw if some time has passed since the last drawing."""
         self._tally.add(answer)
         if self._is_each:
-            self._console.print(
-                answer_line(answer), style=None if answer.is_answered else "red", markup=False
-            )
+            style = None if answer.is_answered else "red"
+            self._console.print(answer_line(answer), style=style, markup=False, highlight=False)
         if time.monotonic() >= self._next_at_s:
             self._next_at_s = time.monotonic() + _LIVE_PERIOD_S
             self._draw()

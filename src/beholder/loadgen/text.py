@@ -11,7 +11,8 @@ def answer_line(answer: Answer) -> str:
     """Return one line on an answer: file, label or error, confidence where known, milliseconds."""
     outcome = answer.label if answer.is_answered else f"ERROR {answer.error}"
     confidence = "" if answer.confidence is None else f"{answer.confidence:6.1%}"
-    return f"{answer.file:<36} {outcome:<32} {confidence:>6} {answer.latency_s * 1000:9.1f} ms"
+    file, label = _cut(answer.file, 34), _cut(outcome or "", 24)
+    return f"{file:<34} {label:<24} {confidence:>6} {answer.latency_s * 1000:8.1f} ms"
 
 
 def summary_text(report: LoadReport, accuracy: Accuracy | None = None) -> str:
@@ -36,7 +37,7 @@ def summary_text(report: LoadReport, accuracy: Accuracy | None = None) -> str:
 
 def files_phrase(report: LoadReport) -> str:
     """Say how many files were answered, and whether any more than once."""
-    again = "none twice" if not report.duplicates else f"{report.duplicates} answers to files sent again"
+    again = "none twice" if not report.duplicates else f"{report.duplicates:,} answers to files sent again"
     return f"{report.unique_files} answered, {again}"
 
 
@@ -50,6 +51,10 @@ def jobs_phrase(report: LoadReport) -> str:
 
 def _answered_phrase(report: LoadReport) -> str:
     return f"{report.answered} of {report.requests} requests"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _counts(counts: dict[str, int]) -> str:

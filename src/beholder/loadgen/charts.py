@@ -1,0 +1,193 @@
+"""Charts as inline SVG: the points, the throughput and the spread of latencies of one run."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from beholder.loadgen.answer import Answer
+
+__all__ = ["latency_chart", "spread_chart", "throughput_chart"]
+
+# A browser draws this many shapes at once without a stutter.
+_POINTS_MAX = 5_000
+_SLOWEST_KEPT = 50
+_BAR_COUNT = 40
+_TICK_COUNT = 5
+_LATENCY_MS_MIN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The drawing area of a chart within its box, in SVG units."""
+
+    width: int
+    height: int = 280
+    left: int = 58
+    right: int = 16
+    top: int = 12
+    bottom: int = 40
+
+    def x(self, share: float) -> float:
+        """Place a share of the horizontal axis, 0 to 1."""
+        return self.left + share * (self.width - self.left - self.right)
+
+    def y(self, share: float) -> float:
+        """Place a share of the vertical axis, 0 at its foot to 1."""
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+
+_WIDE = _Frame(width=1080)
+_HALF = _Frame(width=530, right=44)
+
+
+def latency_chart(answers: Sequence[Answer]) -> str:
+    """Draw each request where it fell due and how long it took; errors stand out in shape and colour."""
+    frame = _WIDE
+    end_s = max((answer.intended_at_s for answer in answers), default=0.0) or 1.0
+    latency_ms = _ticks(max((answer.latency_s for answer in answers), default=0.0) * 1000)
+    parts = [
+        *_grid(frame, latency_ms, "latency, ms"),
+        *_time_axis(frame, end_s, "due at, seconds from the start"),
+    ]
+    for answer in _thinned(answers):
+        x = frame.x(answer.intended_at_s / end_s)
+        y = frame.y(answer.latency_s * 1000 / latency_ms[-1])
+        outcome = answer.label if answer.error is None else answer.error
+        title = (
+            f"{answer.file}: {outcome}, {answer.latency_s * 1000:.1f} ms, due at {answer.intended_at_s:.3f} s"
+        )
+        parts.append(_point(x, y, title, is_error=answer.error is not None))
+    return _svg(
+        frame, "Latency of each request over time", "A point per request; diamonds are errors.", parts
+    )
+
+
+def throughput_chart(answers: Sequence[Answer]) -> str:
+    """Draw how many requests per second came to their outcome, errors on top."""
+    frame = _HALF
+    end_s = max((answer.done_at_s for answer in answers), default=0.0)
+    bin_s = _nice(end_s / _BAR_COUNT)
+    good, bad = [0] * (int(end_s / bin_s) + 1), [0] * (int(end_s / bin_s) + 1)
+    for answer in answers:
+        (good if answer.error is None else bad)[int(answer.done_at_s / bin_s)] += 1
+    rates = _ticks(max((g + b for g, b in zip(good, bad, strict=True)), default=0) / bin_s)
+    end_s = len(good) * bin_s
+    parts = [
+        *_grid(frame, rates, "requests per second"),
+        *_time_axis(frame, end_s, "seconds from the start"),
+    ]
+    for index, (g, b) in enumerate(zip(good, bad, strict=True)):
+        x0, x1 = (frame.x((index + step) * bin_s / end_s) for step in (0, 1))
+        low, high = (frame.y(number / bin_s / rates[-1]) for number in (g, g + b))
+        title = (
+            f"{index * bin_s:g} to {(index + 1) * bin_s:g} s: {g / bin_s:g} answers/s, {b / bin_s:g} errors/s"
+        )
+        parts += [_bar("bar", (x0, x1), low, frame.y(0), title)] if g else []
+        parts += [_bar("bar error", (x0, x1), high, low, title)] if b else []
+    return _svg(frame, "Throughput", f"Requests per second in steps of {bin_s:g} s; errors on top.", parts)
+
+
+def spread_chart(answers: Sequence[Answer]) -> str:
+    """Draw how many answered requests took how long, and the share that took no longer."""
+    frame = _HALF
+    latencies_ms = [max(a.latency_s * 1000, _LATENCY_MS_MIN) for a in answers if a.error is None]
+    low = math.log10(min(latencies_ms, default=1.0)) - 0.02
+    high = math.log10(max(latencies_ms, default=10.0)) + 0.02
+    counts = [0] * _BAR_COUNT
+    for latency_ms in latencies_ms:
+        counts[int((math.log10(latency_ms) - low) / (high - low) * _BAR_COUNT)] += 1
+    numbers = _ticks(max(counts))
+    parts = [*_grid(frame, numbers, "answers"), *_log_axis(frame, low, high)]
+    total, seen, line = max(len(latencies_ms), 1), 0, [(frame.x(0), frame.y(0))]
+    for index, number in enumerate(counts):
+        seen += number
+        x0, x1 = frame.x(index / _BAR_COUNT), frame.x((index + 1) / _BAR_COUNT)
+        line.append((x1, frame.y(seen / total)))
+        edges = (10 ** (low + (index + step) * (high - low) / _BAR_COUNT) for step in (0, 1))
+        title = (
+            "{:.3g} to {:.3g} ms: ".format(*edges) + f"{number} answers; {seen / total:.1%} took no longer"
+        )
+        parts += [_bar("bar", (x0, x1), frame.y(number / numbers[-1]), frame.y(0), title)] if number else []
+    parts.append(f'<polyline class="line" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in line)}"/>')
+    for share in (0.0, 0.5, 1.0):
+        parts.append(_text(frame.x(1) + 6, frame.y(share) + 4, f"{share:.0%}", "start"))
+    return _svg(frame, "Spread of latencies", "Bars: answers; line: share that took no longer.", parts)
+
+
+def _thinned(answers: Sequence[Answer]) -> Iterator[Answer]:
+    """Yield every n-th answer, the slowest, and the errors likewise, in all no more than can be drawn."""
+    errors = [answer for answer in answers if answer.error is not None]
+    good = [answer for answer in answers if answer.error is None]
+    good_max = _POINTS_MAX - _SLOWEST_KEPT
+    if len(good) > _POINTS_MAX:
+        slowest = sorted(range(len(good)), key=lambda index: good[index].latency_s)[-_SLOWEST_KEPT:]
+        good = [good[index] for index in sorted({*range(0, len(good), -(-len(good) // good_max)), *slowest})]
+    yield from good
+    yield from errors[:: max(1, -(-len(errors) // _POINTS_MAX))]
+
+
+def _nice(value: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `value`; 1 for none."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+
+
+def _ticks(top: float) -> list[float]:
+    """Return round values from 0 to the first that is not below `top`; always two at least."""
+    step = _nice(top / _TICK_COUNT)
+    return [index * step for index in range(max(1, math.ceil(top / step - 1e-9)) + 1)]
+
+
+def _grid(frame: _Frame, ticks: Sequence[float], name: str) -> Iterator[str]:
+    for tick in ticks:
+        y = frame.y(tick / ticks[-1])
+        yield f'<line class="grid" x1="{frame.x(0):.1f}" x2="{frame.x(1):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield _text(frame.x(0) - 8, y + 4, f"{tick:,.6g}", "end")
+    middle = frame.y(0.5)
+    turned = f'transform="translate(14 {middle:.1f}) rotate(-90)"'
+    yield f'<text class="name" text-anchor="middle" {turned}>{name}</text>'
+
+
+def _time_axis(frame: _Frame, end_s: float, name: str) -> Iterator[str]:
+    for tick in _ticks(end_s):
+        if tick <= end_s:
+            yield _text(frame.x(tick / end_s), frame.y(0) + 18, f"{tick:,.6g}", "middle")
+    yield _text(frame.x(0.5), frame.height - 4, name, "middle", "name")
+
+
+def _log_axis(frame: _Frame, low: float, high: float) -> Iterator[str]:
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [(step * 10.0**power) for power in powers for step in (1, 2, 5)]
+    for tick in ticks:
+        if low <= math.log10(tick) <= high:
+            x = frame.x((math.log10(tick) - low) / (high - low))
+            foot = frame.y(0)
+            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{foot:.1f}" y2="{foot + 5:.1f}"/>'
+            yield _text(x, foot + 18, f"{tick:,.6g}", "middle")
+    yield _text(frame.x(0.5), frame.height - 4, "latency, ms (logarithmic)", "middle", "name")
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+
+
+def _bar(kind: str, sides: tuple[float, float], top: float, foot: float, title: str) -> str:
+    x, width = sides[0] + 0.5, max(sides[1] - sides[0] - 1, 0.5)
+    box = f'x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{max(foot - top, 0.5):.1f}"'
+    return f'<rect class="{kind}" {box}><title>{escape(title)}</title></rect>'
+
+
+def _point(x: float, y: float, title: str, *, is_error: bool) -> str:
+    if is_error:
+        shape = f'<path class="point error" d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z">'
+        return f"{shape}<title>{escape(title)}</title></path>"
+    return f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(title)}</title></circle>'
+
+
+def _svg(frame: _Frame, title: str, text: str, parts: Sequence[str]) -> str:
+    label = escape(f"{title}. {text}")
+    box = f"0 0 {frame.width} {frame.height}"
+    return f'<svg role="img" aria-label="{label}" viewBox="{box}">{"".join(parts)}</svg>'

@@ -1,0 +1,430 @@
+"""The workload generator against real servers on this machine."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner, Result
+
+from beholder.cli.load import load
+from beholder.loadgen import Answer, LoadPlan, LoadReport, images_in, run_load
+from beholder.loadgen.plan import Arrival
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+WAIT_S = 10.0
+
+
+@contextlib.contextmanager
+def serving(handler: Handler) -> Iterator[str]:
+    """Run a server with one handler for every path, in a thread and loop of its own."""
+    address: list[str] = []
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        ready.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(WAIT_S)
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(WAIT_S)
+        loop.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(10):
+        (images / f"test_{index}.JPEG").write_bytes(b"\xff\xd8" + bytes([index]) * (1000 + index))
+    return images
+
+
+def run(url: str, folder: Path, **choices: Any) -> LoadReport:
+    seen: list[Answer] = []
+    report = run_load(LoadPlan(url, images_in(folder), **choices), seen.append)
+    assert tuple(seen) == report.answers
+    return report
+
+
+async def label_it(request: web.Request) -> web.Response:
+    await request.read()
+    return web.Response(text="tench")
+
+
+def job(status: str, job_id: str = "j1", **changes: Any) -> dict[str, Any]:
+    labels = [
+        {"name": "tench", "index": 0, "confidence": 0.9},
+        {"name": "cock", "index": 7, "confidence": 0.1},
+    ]
+    result = {"labels": labels} if status == "succeeded" else None
+    return {"id": job_id, "status": status, "result": result, "error": None} | changes
+
+
+def test_an_upload_is_the_form_that_the_classic_clients_send(folder: Path) -> None:
+    # given a server that reads forms
+    seen: dict[str, bytes] = {}
+
+    async def keep(request: web.Request) -> web.Response:
+        form = await request.post()
+        assert list(form) == ["myfile"]
+        file = form["myfile"]
+        assert isinstance(file, web.FileField)
+        seen[file.filename] = file.file.read()
+        return web.Response(text=f"label of {file.filename}")
+
+    # when every image is sent
+    with serving(keep) as url:
+        report = run(f"{url}/upload", folder)
+
+    # then each arrived as it is, and each got its own answer
+    assert report.is_clean
+    assert seen == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {answer.label for answer in report.answers} == {f"label of {name}" for name in seen}
+    assert (report.answered, report.unique_files, report.duplicates) == (10, 10, 0)
+
+
+def test_the_bytes_of_an_upload_are_those_of_the_requests_library(folder: Path) -> None:
+    seen: dict[bytes, str] = {}
+
+    async def keep(request: web.Request) -> web.Response:
+        seen[await request.read()] = request.headers["Content-Type"]
+        return web.Response(text="tench")
+
+    with serving(keep) as url:
+        run(f"{url}/upload", folder, request_count=1)
+
+    ((body, content_type),) = seen.items()
+    kind, boundary = content_type.split("; boundary=")
+    image = (folder / "test_0.JPEG").read_bytes()
+    disposition = 'Content-Disposition: form-data; name="myfile"; filename="test_0.JPEG"'
+    assert kind == "multipart/form-data"
+    assert body == b"\r\n".join(
+        (f"--{boundary}".encode(), disposition.encode(), b"", image, f"--{boundary}--".encode(), b"")
+    )
+
+
+def test_v1_takes_the_raw_bytes_and_answers_with_a_job(folder: Path) -> None:
+    bodies: set[bytes] = set()
+
+    async def classify(request: web.Request) -> web.Response:
+        bodies.add(await request.read())
+        assert request.content_type == "image/jpeg"
+        return web.json_response(job("succeeded", f"j{len(bodies)}"))
+
+    with serving(classify) as url:
+        report = run(f"{url}/v1/classify", folder)
+
+    assert bodies == {path.read_bytes() for path in folder.iterdir()}
+    assert report.answers[0].reply.indices == (0, 7)
+    assert report.answers[0].confidence == 0.9
+    assert (report.unique_jobs, report.duplicate_jobs) == (10, 0)
+
+
+def test_an_image_of_several_megabytes_arrives_whole(tmp_path: Path) -> None:
+    (tmp_path / "big.png").write_bytes(bytes(range(256)) * 12_000)
+
+    async def measure(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    with serving(measure) as url:
+        report = run(f"{url}/v1/classify", tmp_path)
+    assert report.answers[0].label == str(256 * 12_000)
+
+
+def test_a_closed_loop_keeps_its_concurrency_and_its_connections(folder: Path) -> None:
+    # given a server that answers nobody until four requests are there
+    peers: set[Any] = set()
+    in_flight: list[int] = [0]
+    all_there: list[asyncio.Event] = []
+    in_flight_max = 0
+
+    async def hold(request: web.Request) -> web.Response:
+        nonlocal in_flight_max
+        if not all_there:
+            all_there.append(asyncio.Event())
+        peers.add(request.get_extra_info("peername"))
+        in_flight[0] += 1
+        in_flight_max = max(in_flight_max, in_flight[0])
+        if in_flight[0] == 4:
+            all_there[0].set()
+        await all_there[0].wait()
+        await request.read()
+        in_flight[0] -= 1
+        return web.Response(text="tench")
+
+    # when four clients send forty requests
+    with serving(hold) as url:
+        report = run(f"{url}/upload", folder, request_count=40, concurrency=4)
+
+    # then there were four at once, never more, each on a connection that it kept
+    assert report.answered == 40
+    assert in_flight_max == 4
+    assert len(peers) == 4
+
+
+def test_a_503_is_an_error_and_is_not_sent_again(folder: Path) -> None:
+    requests = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        await request.read()
+        return web.Response(status=503, headers={"Retry-After": "0"}, text="busy")
+
+    with serving(refuse) as url:
+        report = run(f"{url}/upload", folder)
+    assert requests == 10
+    assert (report.answered, report.errors, report.statuses) == (0, {"overloaded": 10}, {503: 10})
+
+
+def test_a_503_is_sent_again_when_asked_to_and_counted(folder: Path) -> None:
+    refused: set[bytes] = set()
+
+    async def refuse_once(request: web.Request) -> web.Response:
+        body = await request.read()
+        if body in refused:
+            return web.json_response(job("succeeded"))
+        refused.add(body)
+        return web.Response(status=503, headers={"Retry-After": "0"})
+
+    with serving(refuse_once) as url:
+        report = run(f"{url}/v1/classify", folder, is_503_retried=True)
+    assert report.is_clean
+    assert report.retry_count == 10
+
+
+def test_a_202_is_polled_until_the_job_is_done(folder: Path) -> None:
+    # given a service whose jobs are running at the first look, done at the second; one of them fails
+    looks: dict[str, int] = {}
+
+    async def accept(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            job_id = f"j{(await request.read())[2]}"
+            looks[job_id] = 0
+            headers = {"Location": f"/v1/jobs/{job_id}", "Retry-After": "0"}
+            return web.json_response(job("queued", job_id), status=202, headers=headers)
+        job_id = request.path.removeprefix("/v1/jobs/")
+        looks[job_id] += 1
+        if looks[job_id] == 1:
+            return web.json_response(job("running", job_id), headers={"Retry-After": "0"})
+        if job_id == "j3":
+            return web.json_response(job("failed", job_id, error={"code": "image_truncated"}))
+        return web.json_response(job("succeeded", job_id))
+
+    # when the images are sent
+    with serving(accept) as url:
+        report = run(f"{url}/v1/classify", folder)
+
+    # then every one got its own outcome, and latency counts until then
+    assert looks == dict.fromkeys(looks, 2)
+    assert (report.accepted, report.answered, report.unique_jobs) == (10, 9, 9)
+    assert report.errors == {"image_truncated": 1}
+    assert report.latency_s.min >= 0.1  # two pauses of at least 0.05 s
+
+
+def test_a_202_that_does_not_say_where_to_look_is_an_invalid_answer(folder: Path) -> None:
+    async def accept(request: web.Request) -> web.Response:
+        await request.read()
+        return web.json_response(job("queued"), status=202)
+
+    with serving(accept) as url:
+        report = run(f"{url}/v1/classify", folder)
+    assert report.errors == {"answer_invalid": 10}
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 64])
+def test_in_an_open_loop_the_latency_of_a_slow_service_grows(folder: Path, in_flight_max: int) -> None:
+    # given a service that does one image in 20 ms, at twice the rate it can take
+    one_at_a_time: list[asyncio.Lock] = []
+
+    async def work(request: web.Request) -> web.Response:
+        if not one_at_a_time:
+            one_at_a_time.append(asyncio.Lock())
+        await request.read()
+        async with one_at_a_time[0]:
+            await asyncio.sleep(0.02)
+        return web.Response(text="tench")
+
+    # when thirty requests come
+    with serving(work) as url:
+        report = run(
+            f"{url}/upload",
+            folder,
+            request_count=30,
+            rate_per_s=100,
+            arrival=Arrival.CONSTANT,
+            in_flight_max=in_flight_max,
+        )
+
+    # then each waits about 10 ms longer than the one before, wherever the queue stands
+    latencies_s = [answer.latency_s for answer in sorted(report.answers, key=lambda a: a.intended_at_s)]
+    assert report.answered == 30
+    assert latencies_s[9] > latencies_s[0] + 0.05
+    assert latencies_s[29] > latencies_s[9] + 0.12
+
+
+def test_a_connection_closed_mid_way_is_an_error_and_no_crash(folder: Path) -> None:
+    async def hang_up(request: web.Request) -> web.Response:
+        body = await request.read()
+        if b'filename="test_4' in body and request.transport is not None:
+            request.transport.close()
+        return web.Response(text="tench")
+
+    with serving(hang_up) as url:
+        report = run(f"{url}/upload", folder, request_count=20, concurrency=2)
+    assert (report.answered, report.errors) == (18, {"connection_lost": 2})
+    assert report.statuses == {0: 2, 200: 18}
+
+
+def test_a_service_that_does_not_answer_times_out(folder: Path) -> None:
+    async def wait_for_ever(request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with serving(wait_for_ever) as url:
+        report = run(f"{url}/upload", folder, request_count=3, timeout_s=0.1)
+    assert report.errors == {"timeout": 3}
+
+
+def test_nothing_listening_is_an_error_per_request(folder: Path) -> None:
+    report = run(f"http://127.0.0.1:{unused_port()}/upload", folder)
+    assert report.errors == {"connection_refused": 10}
+
+
+def test_an_answer_that_is_no_http_is_an_error(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def babble() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 smtp.example ESMTP\r\n\r\n")
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        report = run(f"http://127.0.0.1:{listener.getsockname()[1]}/upload", folder, request_count=1)
+        thread.join(WAIT_S)
+    assert report.errors == {"answer_invalid": 1}
+
+
+def test_ctrl_c_ends_the_run_with_the_report_of_what_was_done(folder: Path) -> None:
+    answers: list[Answer] = []
+
+    def stop_at_five(answer: Answer) -> None:
+        answers.append(answer)
+        if len(answers) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with serving(label_it) as url:
+        plan = LoadPlan(f"{url}/upload", images_in(folder), duration_s=60.0, concurrency=2)
+        report = run_load(plan, stop_at_five)
+    assert report.is_interrupted
+    assert not report.is_clean
+    assert 5 <= report.answered == len(answers) < 20
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(load, [str(argument) for argument in arguments])
+
+
+def test_the_command_takes_the_classic_flags(folder: Path) -> None:
+    with serving(label_it) as url:
+        result = command("--num_request", 25, "--url", f"{url}/upload", "--image_folder", f"{folder}/")
+    assert result.exit_code == 0, result.output
+    assert "25 of 25 requests" in result.stdout
+    assert "10 answered, 15 answers to files sent again" in result.stdout
+
+
+def test_the_command_prints_json_and_writes_the_page(folder: Path, tmp_path: Path) -> None:
+    page, labels = tmp_path / "out.html", tmp_path / "labels.csv"
+    labels.write_text("file,index,name\n" + "".join(f"test_{index}.JPEG,{index},x\n" for index in range(10)))
+
+    async def classify(request: web.Request) -> web.Response:
+        await request.read()
+        return web.json_response(job("succeeded"))
+
+    with serving(classify) as url:
+        result = command(
+            *(
+                "--url",
+                f"{url}/v1/classify",
+                "--image-folder",
+                folder,
+                "--num-request",
+                10,
+                "--concurrency",
+                2,
+            ),
+            *("--expect", labels, "--report", page, "--json", "--quiet"),
+        )
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["accuracy"] == {"known": 10, "top_1": 1, "top_5": 2}
+    assert (document["requests"], document["unique_jobs"], document["duplicate_jobs"]) == (10, 1, 9)
+    assert page.read_text().count('class="point"') == 10
+
+
+def test_the_command_fails_when_a_request_got_no_answer(folder: Path) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        await request.read()
+        return web.json_response({"code": "overloaded"}, status=503)
+
+    with serving(refuse) as url:
+        result = command("--url", f"{url}/upload", "--image_folder", folder, "--each")
+    assert result.exit_code == 1
+    assert "overloaded: 10" in result.stdout
+    assert result.stderr.count("ERROR overloaded") == 10
+
+
+def test_the_command_says_what_to_do_when_nothing_listens(folder: Path) -> None:
+    result = command("--url", f"http://127.0.0.1:{unused_port()}/upload", "--image_folder", folder)
+    assert result.exit_code == 2
+    assert "is the service running? start it with: beholder up" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image_folder", "nowhere"], "there is no folder nowhere"),
+        (["--image_folder", "."], "holds no image"),
+        (["--image_folder", "images", "--url", "127.0.0.1:8080"], "url must be http://HOST:PORT/PATH"),
+        (["--image_folder", "images", "--expect", "labels.csv"], "add --api v1"),
+        (["--image_folder", "images", "--api", "v1", "--expect", "labels.csv"], "labels.csv cannot be read"),
+        ([], "--image_folder"),
+    ],
+)
+def test_the_command_says_what_to_do_when_it_cannot_start(
+    arguments: list[str], message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    result = command(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
