@@ -48,7 +48,7 @@ def prepare(
     orientation = read_orientation(data, header)
     if preprocessing.kind is PreprocessingKind.AS_IS or preprocessing.size is None:
         image = apply_orientation(decode(data, header), orientation)
-        return np.require(image, requirements=["C", "W"])
+        return np.ascontiguousarray(image)
     shorter_side_min = math.ceil(_AREA_RATIO * preprocessing.size / preprocessing.crop_fraction)
     image = decode(data, header, shorter_side_min=shorter_side_min)
     square = _centre_square(image, preprocessing.crop_fraction, orientation)

@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from PIL import Image
 from beholder.errors import ImageTruncated, ImageUndecodable, RequestError
 from beholder.model.decode import jpeg, png, tiff, webp
 from beholder.model.decode.header import ImageFormat, ImageHeader
-from beholder.model.decode.pixels import to_rgb
+from beholder.model.decode.pixels import lay_on_white, to_rgb
 
 __all__ = ["decode"]
 
@@ -31,12 +32,11 @@ _CODEC_ERRORS = (
     LookupError,
     ArithmeticError,
     EOFError,
-    AttributeError,
-    AssertionError,
     MemoryError,
     RuntimeError,
     struct.error,
     zlib.error,
+    cv2.error,
     Warning,
 )
 _ENDS_EARLY = re.compile(
@@ -64,7 +64,7 @@ def decode(data: bytes, header: ImageHeader, *, shorter_side_min: int | None = N
             keeps this many pixels. None decodes every pixel.
 
     Shape:
-        returns: (height, width, 3) uint8, RGB, contiguous; may be read-only.
+        returns: (height, width, 3) uint8, RGB, contiguous.
 
     Raises:
         ImageTruncated: The data ends early.
@@ -160,7 +160,8 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         case ImageFormat.WEBP:
             if not webp.is_complete(data):
                 raise ImageTruncated(_truncated(data, header))
-            return _by_pillow(data, header)
+            # For a still OpenCV takes a third of the memory and half the time that Pillow does.
+            return _by_pillow(data, header) if webp.is_animated(data) else _still_webp(data, header)
         case ImageFormat.TIFF:
             if not tiff.has_all_data(data):
                 raise ImageTruncated(_truncated(data, header))
@@ -169,6 +170,22 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
             return 255 - image if tiff.is_inverted_16_bit(data) else image
         case _:
             return _by_pillow(data, header)
+
+
+def _still_webp(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    """Decode a WebP image that is no animation."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError("damaged WebP data")
+    height, width, channels = image.shape
+    if (width, height) != (header.width, header.height):
+        raise ImageUndecodable(_other_size(header, width, height))
+    if channels == 3:  # noqa: PLR2004 - blue, green and red
+        rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        return rgb
+    pixels = np.empty((height, width, 3), np.uint8)
+    lay_on_white(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA, dst=image), pixels)
+    return pixels
 
 
 def _by_pillow(data: bytes, header: ImageHeader, *, key_bits: int = 8) -> NDArray[np.uint8]:

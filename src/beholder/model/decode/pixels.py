@@ -1,12 +1,17 @@
-"""From an image that Pillow holds, of whatever mode, to 8-bit RGB."""
+"""From an image as a codec left it, of whatever mode, to 8-bit RGB.
+
+The work goes band by band, so that a large image never exists three times over in memory.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["to_rgb"]
+__all__ = ["lay_on_white", "to_rgb"]
 
-_WHITE = (255, 255, 255)
+_BAND_PIXELS = 1 << 20
 _DEEP_MODES = frozenset(("I;16", "I;16L", "I;16B", "I;16N", "I", "F"))
 _ALPHA_MODES = frozenset(("RGBA", "RGBa", "LA", "La", "PA"))
 # Full scales that a deep image may be meant in; the smallest that holds its brightest pixel is taken.
@@ -14,31 +19,51 @@ _FULL_SCALES = (255.0, 65_535.0, 4_294_967_295.0)
 
 
 def to_rgb(image: Image.Image, *, key_bits: int = 8) -> NDArray[np.uint8]:
-    """Return the pixels, transparent ones on white.
+    """Return the pixels of an image of any mode, transparent ones on white.
 
     Args:
-        image: Loaded or not; of any mode.
+        image: As Pillow loaded it.
         key_bits: Bits of a sample in the file. A transparent colour is written in the file's own depth.
 
     Shape:
-        returns: (height, width, 3) uint8, RGB; may be read-only.
+        returns: (height, width, 3) uint8, RGB.
     """
-    if image.mode in _DEEP_MODES:
-        return _deep_to_rgb(image)
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        return _on_white(_with_alpha(image, key_bits))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _with_alpha(image: Image.Image, key_bits: int) -> Image.Image:
-    """Return `image` as RGBA."""
     key = image.info.get("transparency")
     if image.mode in {"1", "L", "RGB"} and key is not None:
         # Pillow scales the samples to 8 bits, but not the transparent colour that they are compared with.
         image.info["transparency"] = _key_to_8_bits(key, key_bits)
-    if image.mode in {"La", "RGBa"}:
-        return image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-    return image.convert("RGBA")
+    full = _full_scale(image) if image.mode in {"I", "F"} else 0.0
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _bands(image.height, image.width):
+        band = image.crop((0, rows.start, image.width, rows.stop))
+        if image.mode in _DEEP_MODES:
+            pixels[rows] = _deep_to_grey(band, full)[:, :, None]
+        elif image.mode in _ALPHA_MODES or key is not None:
+            lay_on_white(np.asarray(_with_alpha(band)), pixels[rows])
+        else:
+            pixels[rows] = np.asarray(band.convert("RGB"))
+    return pixels
+
+
+def lay_on_white(rgba: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+    """Write RGBA pixels into `pixels` as a white page would show them.
+
+    Shape:
+        rgba: (height, width, 4) uint8, the alpha not multiplied in.
+        pixels: (height, width, 3) uint8, overwritten.
+    """
+    for rows in _bands(*pixels.shape[:2]):
+        alpha = rgba[rows, :, 3:].astype(np.uint16)
+        mixed = rgba[rows, :, :3] * alpha + (255 - alpha) * np.uint16(255) + np.uint16(128)
+        # A rounded division by 255 in shifts, exact for every value that occurs, within 16 bits.
+        pixels[rows] = (mixed + (mixed >> 8)) >> 8
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of rows, each of about a million pixels."""
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
 
 
 def _key_to_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ...]:
@@ -48,32 +73,37 @@ def _key_to_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ..
     return min(key * 255 // ((1 << bits) - 1), 255)
 
 
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    """Lay an RGBA image on white, as a page would show it."""
-    ground = Image.new("RGB", image.size, _WHITE)
-    ground.paste(image, mask=image)
-    return np.asarray(ground)
+def _with_alpha(band: Image.Image) -> Image.Image:
+    """Return a band as RGBA."""
+    if band.mode == "La":  # Pillow knows no direct way from here
+        band = band.convert("LA")
+    return band.convert("RGBA")
 
 
-def _deep_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Scale a grey image of more than 8 bits, where Pillow would clip it."""
-    values = np.asarray(image)
-    # 16-bit samples keep their upper half.
-    grey = (values >> 8).astype(np.uint8) if values.dtype.itemsize == 2 else _scaled(values)  # noqa: PLR2004
-    key = image.info.get("transparency")
+def _deep_to_grey(band: Image.Image, full: float) -> NDArray[np.uint8]:
+    """Scale a band of grey samples of more than 8 bits, where Pillow would clip them."""
+    values = np.asarray(band)
+    if values.dtype.itemsize == 2:  # noqa: PLR2004 - bytes: 16-bit samples keep their upper half
+        grey = (values >> 8).astype(np.uint8)
+    else:
+        grey = (np.clip(_finite(values), 0.0, full) * (255.0 / full) + 0.5).astype(np.uint8)
+    key = band.info.get("transparency")
     if isinstance(key, int):
         grey[values == key] = 255
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return grey
 
 
-def _scaled(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale 32-bit integers or floats, whose white nothing in the file names, to 8 bits."""
-    numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    brightest = float(numbers.max(initial=0.0))
-    if values.dtype.kind == "f" and brightest <= 1.0:
-        full = 1.0
-    else:
-        full = next((scale for scale in _FULL_SCALES if brightest <= scale), brightest)
-    np.clip(numbers, 0.0, full, out=numbers)
-    numbers *= 255.0 / full
-    return (numbers + 0.5).astype(np.uint8)
+def _full_scale(image: Image.Image) -> float:
+    """Return what white is in an image of 32-bit integers or floats: nothing in the file says it."""
+    brightest = 0.0
+    for rows in _bands(image.height, image.width):
+        values = _finite(np.asarray(image.crop((0, rows.start, image.width, rows.stop))))
+        brightest = max(brightest, float(values.max()))
+    if image.mode == "F" and brightest <= 1.0:
+        return 1.0
+    return next((scale for scale in _FULL_SCALES if brightest <= scale), brightest)
+
+
+def _finite(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return the values as floats, with zero for what is no number."""
+    return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)

@@ -7,12 +7,13 @@ import struct
 
 from beholder.errors import ImageHeaderInvalid
 
-__all__ = ["find_chunk", "is_complete", "read_size"]
+__all__ = ["find_chunk", "is_animated", "is_complete", "read_size"]
 
 _HEADER_END = 30  # RIFF header, chunk header and the longest of the three frame headers
 _RIFF_BYTES = 8
 _FIRST_CHUNK_AT = 12
 _CHUNKS_MAX = 1_000
+_ANIMATION_FLAG = 0x02
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -38,6 +39,11 @@ def read_size(data: bytes) -> tuple[int, int]:
 def is_complete(data: bytes) -> bool:
     """Say whether the file has all the bytes that its RIFF header announces."""
     return len(data) >= _RIFF_BYTES + int.from_bytes(data[4:8], "little")
+
+
+def is_animated(data: bytes) -> bool:
+    """Say whether the header announces frames of an animation."""
+    return data[12:16] == b"VP8X" and bool(data[20] & _ANIMATION_FLAG)
 
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
