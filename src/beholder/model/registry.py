@@ -86,7 +86,7 @@ class ModelRegistry:
             if parent is None or not parent.is_dir():
                 continue
             for folder in sorted(parent.iterdir()):
-                # A name with a dot in front is an import that has not finished.
+                # Hidden: an import that has not finished, or what a tool keeps for itself.
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     yield folder, is_builtin
 

@@ -1,0 +1,108 @@
+"""Try a model folder: load it, time it, and show what it answers."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.errors import ConfigError
+from beholder.job import Label
+from beholder.model.folder import read_model
+from beholder.model.port import Classifier, ModelSpec, Preprocessing
+from beholder.model.top import top_labels
+
+__all__ = ["ModelReport", "check_model"]
+
+_RUNS = 10
+_SIDE_AS_IS = 224
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What became of a model that was tried.
+
+    Args:
+        spec: The model.
+        classes: How many it tells apart.
+        precision: It computed in 'fp32' or 'bf16'.
+        load_s: To compile and run it once.
+        image_ms: Its run for one image, the median of ten.
+        answers: The most likely labels, best first, by image; the synthetic one is called `noise`.
+    """
+
+    spec: ModelSpec
+    classes: int
+    precision: str
+    load_s: float
+    image_ms: float
+    answers: tuple[tuple[str, tuple[Label, ...]], ...]
+
+
+def check_model(
+    folder: Path,
+    images: Sequence[Path] = (),
+    *,
+    load: Callable[[ModelSpec], Classifier],
+    prepare: Callable[[bytes, Preprocessing], NDArray[np.uint8]],
+    top_k: int = 5,
+    timer: Callable[[], float] = time.perf_counter,
+) -> ModelReport:
+    """Load a model and run it on a synthetic image and on the images given.
+
+    Args:
+        folder: The model folder.
+        images: Image files to recognise.
+        load: Returns a classifier for a model.
+        prepare: From an image file's bytes to the model's input.
+        top_k: How many labels to report for an image.
+        timer: Seconds from any start.
+
+    Raises:
+        ModelInvalid: The model cannot be used; it says why.
+        ConfigError: An image file cannot be read.
+        RequestError: An image is refused.
+        JobError: An image cannot be decoded, or the model cannot run it.
+    """
+    spec = read_model(folder)
+    # Read before the model is loaded, so that a wrong path is told at once.
+    inputs = [
+        ("noise", _noise(spec)),
+        *((str(path), prepare(_read(path), spec.preprocessing)) for path in images),
+    ]
+    classifier = load(spec)
+    started_s = timer()
+    classifier.warm_up()
+    load_s = timer() - started_s
+    answers = tuple(
+        (name, top_labels(classifier.classify([image])[0], spec.labels, top_k=top_k, min_confidence=0.0))
+        for name, image in inputs
+    )
+    runs_s = []
+    for _ in range(_RUNS):
+        started_s = timer()
+        classifier.classify([inputs[0][1]])
+        runs_s.append(timer() - started_s)
+    return ModelReport(
+        spec=spec,
+        classes=len(spec.labels),
+        precision=classifier.precision,
+        load_s=load_s,
+        image_ms=float(np.median(runs_s)) * 1000.0,
+        answers=answers,
+    )
+
+
+def _noise(spec: ModelSpec) -> NDArray[np.uint8]:
+    """Return the same random image every time."""
+    side = spec.preprocessing.size or _SIDE_AS_IS
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of an image") from error
