@@ -5,6 +5,8 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -428,3 +430,9 @@ def test_the_command_says_what_to_do_when_it_cannot_start(
     result = command(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_the_command_imports_nothing_heavy_before_it_runs() -> None:
+    look = "import beholder.cli.load, sys; print({'aiohttp', 'rich', 'uvloop'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

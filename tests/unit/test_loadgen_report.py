@@ -1,16 +1,18 @@
 """Figures, texts and the HTML page of a run."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from beholder.errors import ConfigError
 from beholder.loadgen.answer import Answer, Reply
 from beholder.loadgen.expect import Accuracy, accuracy_of, read_expected
 from beholder.loadgen.html import html_report
 from beholder.loadgen.plan import LoadPlan
-from beholder.loadgen.progress import PlainProgress, Tally
+from beholder.loadgen.progress import LiveProgress, PlainProgress, SilentProgress, Tally
 from beholder.loadgen.report import LoadReport, Spread, percentile, report_from, spread_of
 from beholder.loadgen.text import answer_line, summary_text
 
@@ -139,6 +141,33 @@ def test_plain_progress_writes_a_line_when_some_seconds_have_passed() -> None:
     assert [line.split("  ")[0] for line in lines] == ["3 of 9", "5 of 9"]
 
 
+def test_live_progress_draws_the_figures_and_a_line_per_photo() -> None:
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=120, color_system=None)
+    with LiveProgress(console, total=3, is_each=True) as progress:
+        progress.show(answer("[b]a.jpg"))
+        progress.show(failed("overloaded"))
+    drawn = terminal.getvalue()
+    assert "[b]a.jpg" in drawn
+    assert "ERROR overloaded" in drawn
+    assert "2/3" in drawn
+    assert "errors 1" in drawn
+
+
+def test_silent_progress_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with SilentProgress() as progress:
+        progress.show(answer())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_progress_writes_a_line_per_photo_when_asked_to() -> None:
+    lines = list[str]()
+    with PlainProgress(lines.append, total=None, is_each=True, now_s=lambda: 0.0) as progress:
+        progress.show(answer("a.jpg"))
+        progress.show(answer("b.jpg"))
+    assert [line.split()[0] for line in lines] == ["a.jpg", "b.jpg"]
+
+
 def page_of(report: LoadReport) -> str:
     return html_report(report, PLAN)
 
@@ -158,6 +187,16 @@ def test_the_page_holds_a_point_per_answer_with_a_title() -> None:
     assert page.count('class="point error"') == 1
     assert "a.jpg: tench, 100.0 ms" in page
     assert "a.jpg: overloaded, 100.0 ms" in page
+
+
+def test_the_page_shows_jobs_accuracy_and_the_open_loop() -> None:
+    report = report_from([answer(job_id="j1")], duration_s=1.0)
+    plan = LoadPlan("http://h/v1/classify", (Path("a.jpg"),), rate_per_s=5, duration_s=2)
+    page = html_report(report, plan, accuracy=Accuracy(1, 1, 1), made_at="2026-01-02 03:04 UTC")
+    assert "1 different ids, none twice" in page
+    assert "100.0%" in page
+    assert "5 per second, poisson, seed 0" in page
+    assert "2026-01-02 03:04 UTC" in page
 
 
 def test_the_page_thins_out_many_points_but_keeps_the_errors() -> None:

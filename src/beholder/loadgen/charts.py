@@ -13,6 +13,8 @@ __all__ = ["latency_chart", "spread_chart", "throughput_chart"]
 _POINTS_MAX = 5_000
 _SLOWEST_KEPT = 50
 _BAR_COUNT = 40
+# A rate over less time than this says more about chance than about the service.
+_BAR_S_MIN = 0.05
 _TICK_COUNT = 5
 _LATENCY_MS_MIN = 0.01
 
@@ -44,7 +46,7 @@ _HALF = _Frame(width=530, right=44)
 def latency_chart(answers: Sequence[Answer]) -> str:
     """Draw each request where it fell due and how long it took; errors stand out in shape and colour."""
     frame = _WIDE
-    end_s = max((answer.intended_at_s for answer in answers), default=0.0) or 1.0
+    end_s = max((answer.done_at_s for answer in answers), default=0.0) or 1.0
     latency_ms = _ticks(max((answer.latency_s for answer in answers), default=0.0) * 1000)
     parts = [
         *_grid(frame, latency_ms, "latency, ms"),
@@ -67,7 +69,7 @@ def throughput_chart(answers: Sequence[Answer]) -> str:
     """Draw how many requests per second came to their outcome, errors on top."""
     frame = _HALF
     end_s = max((answer.done_at_s for answer in answers), default=0.0)
-    bin_s = _nice(end_s / _BAR_COUNT)
+    bin_s = max(_BAR_S_MIN, _nice(end_s / _BAR_COUNT))
     good, bad = [0] * (int(end_s / bin_s) + 1), [0] * (int(end_s / bin_s) + 1)
     for answer in answers:
         (good if answer.error is None else bad)[int(answer.done_at_s / bin_s)] += 1
@@ -97,7 +99,7 @@ def spread_chart(answers: Sequence[Answer]) -> str:
     counts = [0] * _BAR_COUNT
     for latency_ms in latencies_ms:
         counts[int((math.log10(latency_ms) - low) / (high - low) * _BAR_COUNT)] += 1
-    numbers = _ticks(max(counts))
+    numbers = _ticks(max(counts), step_min=1.0)
     parts = [*_grid(frame, numbers, "answers"), *_log_axis(frame, low, high)]
     total, seen, line = max(len(latencies_ms), 1), 0, [(frame.x(0), frame.y(0))]
     for index, number in enumerate(counts):
@@ -135,9 +137,9 @@ def _nice(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
-def _ticks(top: float) -> list[float]:
+def _ticks(top: float, step_min: float = 0.0) -> list[float]:
     """Return round values from 0 to the first that is not below `top`; always two at least."""
-    step = _nice(top / _TICK_COUNT)
+    step = max(step_min, _nice(top / _TICK_COUNT))
     return [index * step for index in range(max(1, math.ceil(top / step - 1e-9)) + 1)]
 
 

@@ -142,14 +142,14 @@ class LiveProgress(_View):
         self._progress.stop()
 
     def show(self, answer: Answer) -> None:
-        """Count the answer, and draw if some time has passed since the last drawing."""
+        """Count the answer, and draw anew: for each answer that gets a line, else now and then."""
         self._tally.add(answer)
+        if self._is_each or time.monotonic() >= self._next_at_s:
+            self._next_at_s = time.monotonic() + _LIVE_PERIOD_S
+            self._draw()
         if self._is_each:
             style = None if answer.is_answered else "red"
             self._console.print(answer_line(answer), style=style, markup=False, highlight=False)
-        if time.monotonic() >= self._next_at_s:
-            self._next_at_s = time.monotonic() + _LIVE_PERIOD_S
-            self._draw()
 
     def _draw(self) -> None:
         self._progress.update(self._task, completed=self._tally.done, figures=self._tally.text())
