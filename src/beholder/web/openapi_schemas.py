@@ -1,0 +1,271 @@
+"""The schemas of the OpenAPI document, and the examples that stand beside them.
+
+The examples are made by the code that makes the real answers, so they cannot drift from it; the schemas are
+written out, because they say what the code cannot, and a test holds them against the examples.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from beholder.errors import BackendError, BeholderError, ImageTypeUnsupported
+from beholder.job import Job, JobInput, JobStatus, Label, Metrics, Options
+from beholder.web.ports import WebPorts
+from beholder.web.problems import problem_of
+
+__all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "job_example", "ref", "schemas"]
+
+EXAMPLE_JOB_ID = "019f0a2b-5c1d-7e3f-8a4b-6c7d8e9f0a1b"
+_CREATED_AT_S = 1_767_225_600.0
+_REQUEST_ID = "5f0c7a1e9b7d4c3aa2e6d1f08b94c7e2"
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_MS = {"type": "number", "minimum": 0}
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+
+_LIMITS = {
+    "image_bytes_max": "Length of an image file, in bytes.",
+    "image_pixels_max": "Width times height of an image.",
+    "image_side_max": "The longer side of an image, in pixels.",
+    "image_side_min": "The shorter side of an image, in pixels.",
+    "top_k_max": "Labels that a request may ask for.",
+    "multipart_overhead_bytes_max": "What a multipart body may hold beside the image, in bytes.",
+    "file_name_chars_max": "Characters kept of a file's name.",
+    "idempotency_key_chars_max": "Length of an Idempotency-Key.",
+    "wait_s_default": "How long a request waits for its answer when it does not say, in seconds.",
+    "wait_s_max": "Longest wait that a request may ask for, in seconds.",
+    "backlog_max": "Waiting jobs beyond which new ones are refused with 503.",
+    "waiters_max": "Requests that may wait for their answer at once.",
+    "uploads_bytes_max": "Bytes of uploads held in memory at once.",
+}
+
+
+def ref(kind: str, name: str) -> dict[str, Any]:
+    """Return a reference to a component; `kind` is such as 'schemas'."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
+    """Return every schema of the document by name.
+
+    Args:
+        ports: What the web tier works with; its models and limits are the examples.
+        codes: The error codes that a caller may see.
+    """
+    return {
+        "Job": _job(),
+        "JobInput": _job_input(),
+        "Options": _options(ports),
+        "Label": _label(),
+        "Failure": _failure(),
+        "Metrics": _metrics(),
+        "Problem": _problem(codes),
+        "Models": _models(),
+        "Model": _model(ports),
+        "Limits": _limits(ports),
+        "Index": _index(ports),
+        "Health": _object("The process answers.", {"status": {"const": "ok"}}),
+        "Readiness": _readiness(),
+    }
+
+
+def job_example(ports: WebPorts) -> dict[str, Any]:
+    """Return a job that succeeded."""
+    model = ports.models[0]
+    labels = (("tabby", 281, 0.6214), ("Egyptian cat", 285, 0.2057), ("tiger cat", 282, 0.0931))
+    return Job(
+        id=EXAMPLE_JOB_ID,
+        status=JobStatus.SUCCEEDED,
+        created_at_s=_CREATED_AT_S,
+        options=Options(top_k=3),
+        input=JobInput(f"{EXAMPLE_JOB_ID}/cat.jpg", "cat.jpg", 143_512),
+        started_at_s=_CREATED_AT_S + 0.004,
+        completed_at_s=_CREATED_AT_S + 0.031,
+        model=model.name,
+        model_version=model.version,
+        labels=tuple(Label(*label) for label in labels),
+        metrics=Metrics(
+            queue_ms=3.9, decode_ms=4.6, infer_ms=17.2, service_ms=26.8, batch_size=2, receive_count=1
+        ),
+    ).to_dict()
+
+
+def accepted_example() -> dict[str, Any]:
+    """Return a job that still waits."""
+    source = JobInput(f"{EXAMPLE_JOB_ID}/cat.jpg", "cat.jpg", 143_512)
+    return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _CREATED_AT_S, Options(top_k=3), source).to_dict()
+
+
+def error_example(error: type[BeholderError]) -> dict[str, Any]:
+    """Return the problem document that an error is answered with."""
+    raised = error("sqlite queue", "send") if issubclass(error, BackendError) else error()
+    document: dict[str, Any] = json.loads(bytes(problem_of(raised, _REQUEST_ID).body))
+    return document
+
+
+def _object(
+    description: str, properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """Return an object's schema; every property is always there but the `optional` ones."""
+    required = [name for name in properties if name not in optional]
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": required,
+        **more,
+    }
+
+
+def _or_null(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    if "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}], "description": description}
+    return {**schema, "type": [schema["type"], "null"], "description": description}
+
+
+def _said(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {**schema, "description": description}
+
+
+def _job() -> dict[str, Any]:
+    time = {"type": "string", "format": "date-time"}
+    labels = {"type": "array", "items": ref("schemas", "Label"), "description": "Best first."}
+    properties = {
+        "id": {"type": "string", "format": "uuid", "description": "UUIDv7: ids sort by time of creation."},
+        "status": {
+            "enum": [str(status) for status in JobStatus],
+            "description": "The last four are terminal and never change.",
+        },
+        "created_at": _said(time, "When the image was taken in."),
+        "started_at": _or_null(time, "When a worker received it."),
+        "completed_at": _or_null(time, "When its outcome was known."),
+        "model": _or_null(_TEXT, "The model that ran, or the one asked for while none has."),
+        "model_version": _or_null(_TEXT, "Version of the model that ran."),
+        "input": _or_null(ref("schemas", "JobInput"), "The image and how it was sent."),
+        "result": {
+            "anyOf": [_object("What was recognised.", {"labels": labels}), {"type": "null"}],
+            "description": "Once succeeded.",
+        },
+        "error": _or_null(ref("schemas", "Failure"), "Once failed or expired."),
+        "metrics": _or_null(ref("schemas", "Metrics"), "Where the time went."),
+        "urls": _object("Where to go on.", {"get": _said(_TEXT, "Path of this job.")}),
+    }
+    return _object("One image to classify, and its outcome.", properties)
+
+
+def _job_input() -> dict[str, Any]:
+    properties = {
+        "image_key": _said(_TEXT, "Key of the image in the input bucket."),
+        "file_name": _said(_TEXT, "As sent, cut to file_name_chars_max."),
+        "image_bytes": _said(_COUNT, "Length of the file."),
+        "options": ref("schemas", "Options"),
+    }
+    return _object("The image of a job.", properties)
+
+
+def _options(ports: WebPorts) -> dict[str, Any]:
+    top_k = {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max}
+    properties = {
+        "model": _or_null(_TEXT, "Name of the model; null for the default."),
+        "top_k": _said(top_k, "Labels at most."),
+        "min_confidence": _said(_PROBABILITY, "Labels below this are left out."),
+    }
+    return _object("What the caller asked of the classifier.", properties)
+
+
+def _label() -> dict[str, Any]:
+    properties = {
+        "name": _said(_TEXT, "The label's text."),
+        "index": _said(_COUNT, "Class number within the model."),
+        "confidence": _said(_PROBABILITY, "Softmax probability."),
+    }
+    return _object("One thing that the image may show.", properties)
+
+
+def _failure() -> dict[str, Any]:
+    properties = {
+        "code": _said(_TEXT, "Stable; one of the error codes."),
+        "status": _said({"type": "integer"}, "HTTP status that a waiting caller was answered with."),
+        "detail": _said(_TEXT, "What is wrong and what to do."),
+    }
+    return _object("Why a job failed.", properties)
+
+
+def _metrics() -> dict[str, Any]:
+    properties = {
+        "queue_ms": _said(_MS, "From the job's creation to the worker's receipt of its message."),
+        "decode_ms": _said(_MS, "Decoding and resizing of this image."),
+        "infer_ms": _said(_MS, "The model's run over the batch that held this image."),
+        "service_ms": _said(_MS, "From receipt to the result in hand."),
+        "batch_size": _said(_COUNT, "Images that the model saw at once."),
+        "receive_count": _said(_COUNT, "How often the message had been received, this time included."),
+    }
+    return _object("Where the time went, in milliseconds.", properties)
+
+
+def _problem(codes: Iterable[str]) -> dict[str, Any]:
+    properties = {
+        "type": _said({"type": "string", "format": "uri"}, "urn:beholder:problem: and the code."),
+        "title": _said(_TEXT, "The status in words."),
+        "status": _said({"type": "integer", "minimum": 400, "maximum": 599}, "The HTTP status."),
+        "detail": _said(_TEXT, "For people: what is wrong and what to do."),
+        "code": {"type": "string", "enum": list(codes), "description": "For programs; never renamed."},
+        "request_id": _said(_TEXT, "The x-request-id of this answer."),
+        "job": _said(ref("schemas", "Job"), "Where a job was taken in and then failed: that job."),
+    }
+    example = error_example(ImageTypeUnsupported)
+    return _object("An error (RFC 9457).", properties, optional=("job",), examples=[example])
+
+
+def _models() -> dict[str, Any]:
+    properties = {
+        "default": _said(_TEXT, "The model used where a request names none."),
+        "models": {"type": "array", "items": ref("schemas", "Model"), "minItems": 1},
+    }
+    return _object("Every model served.", properties)
+
+
+def _model(ports: WebPorts) -> dict[str, Any]:
+    properties = {
+        "name": _said(_TEXT, "Names the model in requests and answers."),
+        "version": _said(_TEXT, "Echoed in every answer."),
+        "licence": _said(_TEXT, "SPDX identifier of the weights' licence."),
+        "source": _said(_TEXT, "Where the weights come from."),
+        "classes": _said(_COUNT, "How many things it tells apart."),
+        "preprocessing": _said(_TEXT, "How an image's pixels become the model's input."),
+        "input_size": _or_null(_COUNT, "Side of its input in pixels; null where it takes any size."),
+    }
+    return _object("A model.", properties, examples=[asdict(ports.models[0])])
+
+
+def _limits(ports: WebPorts) -> dict[str, Any]:
+    values = ports.limits.to_dict()
+    properties = {
+        name: {
+            "type": "integer" if isinstance(value, int) else "number",
+            "description": _LIMITS.get(name, ""),
+        }
+        for name, value in values.items()
+    }
+    return _object("Everything that is bounded.", properties, examples=[values])
+
+
+def _index(ports: WebPorts) -> dict[str, Any]:
+    properties = {
+        "name": {"const": "beholder"},
+        "version": _said(_TEXT, f"Of the service, such as {ports.version}."),
+        "endpoints": _said({"type": "array", "items": _TEXT}, "Method and path of each endpoint."),
+        "openapi": _said(_TEXT, "Path of this document."),
+        "docs": _said(_TEXT, "Path of this document as a page."),
+    }
+    return _object("What is served.", properties)
+
+
+def _readiness() -> dict[str, Any]:
+    properties = {
+        "status": {"type": "string", "enum": ["ready", "unready"]},
+        "problems": _said({"type": "array", "items": _TEXT}, "What does not answer, one sentence each."),
+    }
+    return _object("Whether images can be taken in.", properties)

@@ -1,0 +1,277 @@
+"""The OpenAPI document is held against what it describes: routes, errors, limits and real answers."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import BackendError, ConfigError, JobError, RequestError, all_errors
+from beholder.job import Failure, Job, JobInput, JobStatus, Label, Metrics
+from beholder.queue.memory import MemoryQueue
+from beholder.store.memory import MemoryStore
+from beholder.web.admission import Admission
+from beholder.web.app import _routes
+from beholder.web.desk import Desk
+from beholder.web.openapi import build_openapi
+from beholder.web.ports import ServedModel, WebPorts
+from beholder.web.upload import IMAGE_FIELDS
+from beholder.web.waiters import Waiters
+
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
+
+
+@pytest.fixture(scope="module")
+def ports() -> WebPorts:
+    model = ServedModel("a-model", "7", "Apache-2.0", "https://example.org/a-model", 1000, "centre-crop", 224)
+    return WebPorts(
+        queue=MemoryQueue(),
+        replies=MemoryQueue(),
+        reply_to="replies",
+        images=MemoryStore(),
+        results=MemoryStore(),
+        models=(model,),
+        clock=ManualClock(),
+        version="1.2.3",
+    )
+
+
+@pytest.fixture(scope="module")
+def document(ports: WebPorts) -> dict[str, Any]:
+    return build_openapi(ports)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def walk(node: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object of the document with its place."""
+    if isinstance(node, dict):
+        yield where, node
+        for name, child in node.items():
+            yield from walk(child, f"{where}/{name}")
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from walk(child, f"{where}/{index}")
+
+
+def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        found: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        node = found
+    return node
+
+
+_KINDS: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+
+
+def faults(document: dict[str, Any], schema: dict[str, Any], value: Any, at: str = "$") -> list[str]:
+    """Return where `value` breaks `schema`; knows the keywords that the document uses."""
+    schema = resolve(document, schema)
+    found: list[str] = []
+    for part in schema.get("allOf", []):
+        found += faults(document, part, value, at)
+    options = [faults(document, part, value, at) for part in schema.get("anyOf", [])]
+    if options and all(options):
+        found += min(options, key=len)
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(isinstance(value, _KINDS[kind]) for kind in kinds):
+        return [*found, f"{at} is {value!r}, not {kinds}"]
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{at} is {value!r}, not in {schema['enum']}")
+    if isinstance(value, dict):
+        found += member_faults(document, schema, value, at)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            found += faults(document, schema.get("items", {}), item, f"{at}[{index}]")
+    if isinstance(value, int | float):
+        low, high = schema.get("minimum", value), schema.get("maximum", value)
+        found += [] if low <= value <= high else [f"{at} is {value}, not {low} to {high}"]
+    return found
+
+
+def member_faults(
+    document: dict[str, Any], schema: dict[str, Any], value: dict[str, Any], at: str
+) -> list[str]:
+    properties = schema.get("properties", {})
+    found = [f"{at}.{name} is missing" for name in schema.get("required", []) if name not in value]
+    if properties and "type" in schema:
+        found += [f"{at}.{name} is not described" for name in value if name not in properties]
+    for name in value.keys() & properties.keys():
+        found += faults(document, properties[name], value[name], f"{at}.{name}")
+    return found
+
+
+def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["components"]["schemas"][name]
+    return found
+
+
+# --- against the code ---------------------------------------------------------------------------------------
+
+
+def test_every_route_is_described_and_every_description_is_a_route(
+    document: dict[str, Any], ports: WebPorts
+) -> None:
+    desk = Desk(ports, Waiters(1), Admission(ports.queue, ports.clock, backlog_max=1))
+    try:
+        served = {
+            (method.lower(), route.path)
+            for route in _routes(desk)
+            for method in (route.methods or set()) - {"HEAD"}
+        }
+    finally:
+        desk.close()
+    assert {(method, path) for method, path, _ in operations(document)} == served
+
+
+def test_a_path_holds_nothing_but_methods_because_the_index_lists_them(document: dict[str, Any]) -> None:
+    assert {method for method, _, _ in operations(document)} <= METHODS
+
+
+def test_every_code_that_a_caller_may_see_is_in_the_table_and_in_the_problem_schema(
+    document: dict[str, Any],
+) -> None:
+    visible = {e.code for e in all_errors() if issubclass(e, (RequestError, JobError, BackendError))}
+    hidden = {e.code for e in all_errors() if issubclass(e, ConfigError)}
+    in_table = set(re.findall(r"^\| `(\w+)` \| \d{3} \|", document["info"]["description"], re.MULTILINE))
+    in_schema = set(schema(document, "Problem")["properties"]["code"]["enum"])
+    assert in_table == in_schema == visible | {"internal_error"}
+    assert not in_table & hidden
+
+
+def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict[str, Any]) -> None:
+    elsewhere = {"bad_request", "job_failed", "job_not_found", "path_not_found", "method_not_allowed"}
+    expected = {
+        (str(e.http_status), e.code)
+        for e in all_errors()
+        if issubclass(e, (RequestError, JobError)) and e.code not in elsewhere
+    }
+    for path in ("/v1/classify", "/upload", "/"):
+        responses = document["paths"][path]["post"]["responses"]
+        named = {
+            (status, code)
+            for status, response in responses.items()
+            for code in response["content"].get("application/problem+json", {}).get("examples", {})
+        }
+        assert expected <= named
+
+
+def test_answers_that_may_be_tried_again_say_when(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/v1/classify"]["post"]["responses"]
+    assert "Retry-After" in responses["503"]["headers"]
+    assert {"Location", "Retry-After", "Preference-Applied"} <= responses["202"]["headers"].keys()
+
+
+def test_the_form_has_the_fields_that_are_read(document: dict[str, Any]) -> None:
+    content = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
+    form = content["multipart/form-data"]["schema"]
+    assert set(form["properties"]) == {*IMAGE_FIELDS, "top_k", "min_confidence", "model"}
+    assert {"image/*", "application/octet-stream"} <= content.keys()
+
+
+def test_limits_are_the_service_s_own(document: dict[str, Any], ports: WebPorts) -> None:
+    limits = schema(document, "Limits")
+    assert limits["properties"].keys() == ports.limits.to_dict().keys()
+    assert all(one["description"] for one in limits["properties"].values()), "describe the new limit"
+    top_k = document["components"]["parameters"]["TopK"]["schema"]
+    assert top_k["maximum"] == ports.limits.top_k_max
+    key = document["components"]["parameters"]["IdempotencyKey"]["schema"]
+    assert key["maxLength"] == ports.limits.idempotency_key_chars_max
+
+
+@pytest.mark.parametrize("status", list(JobStatus))
+def test_a_job_in_any_state_keeps_its_schema(document: dict[str, Any], status: JobStatus) -> None:
+    done = {
+        "started_at_s": 2.0,
+        "completed_at_s": 3.0,
+        "model": "a-model",
+        "model_version": "7",
+        "metrics": Metrics(1.0, 2.0, 3.0, 4.0, 2, 1),
+    }
+    outcome: dict[str, Any] = {
+        JobStatus.SUCCEEDED: {"labels": (Label("cat", 1, 0.9),), **done},
+        JobStatus.FAILED: {"error": Failure("image_truncated", 422, "The image ends early."), **done},
+    }.get(status, {})
+    job = Job("id", status, 1.0, input=JobInput("id/a.jpg", "a.jpg", 12), **outcome)
+    assert faults(document, schema(document, "Job"), job.to_dict()) == []
+
+
+def test_models_and_limits_keep_their_schemas(document: dict[str, Any], ports: WebPorts) -> None:
+    models = {"default": "a-model", "models": [asdict(one) for one in ports.models]}
+    assert faults(document, schema(document, "Models"), models) == []
+    assert faults(document, schema(document, "Limits"), ports.limits.to_dict()) == []
+
+
+# --- within itself ------------------------------------------------------------------------------------------
+
+
+def test_it_is_json(document: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_used(document: dict[str, Any]) -> None:
+    used = {node["$ref"] for _, node in walk(document) if "$ref" in node}
+    held = {
+        f"#/components/{kind}/{name}"
+        for kind, components in document["components"].items()
+        for name in components
+    }
+    assert used == held
+
+
+def test_operations_have_ids_of_their_own_tags_that_exist_and_their_path_parameters(
+    document: dict[str, Any],
+) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    ids = []
+    for _, path, operation in operations(document):
+        ids.append(operation["operationId"])
+        assert set(operation["tags"]) <= tags
+        parameters = [resolve(document, one) for one in operation["parameters"]]
+        in_path = {one["name"] for one in parameters if one["in"] == "path"}
+        assert in_path == set(re.findall(r"\{(\w+)\}", path))
+        assert all(one["required"] for one in parameters if one["in"] == "path")
+        names = [(one["in"], one["name"].lower()) for one in parameters]
+        assert len(names) == len(set(names))
+    assert len(ids) == len(set(ids))
+
+
+def test_every_response_is_described_and_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        for status, response in operation["responses"].items():
+            assert response["description"], (method, path, status)
+            assert "x-request-id" in response["headers"]
+            if status != "default" and int(status) >= 400 and path != "/readyz":
+                assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_every_example_keeps_the_schema_beside_it(document: dict[str, Any]) -> None:
+    checked = 0
+    for where, node in walk(document):
+        if not isinstance(node.get("schema"), dict) and "type" not in node:
+            continue
+        of = node.get("schema", node)
+        examples = [node["example"]] if "example" in node else []
+        given = node.get("examples", {})
+        examples += [one["value"] for one in given.values()] if isinstance(given, dict) else given
+        for example in examples:
+            assert faults(document, of, example) == [], where
+            checked += 1
+    assert checked > 50
