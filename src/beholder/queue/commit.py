@@ -7,11 +7,10 @@ a process that waits inside SQLite for another one's transaction sleeps for up t
 Source: https://www.sqlite.org/src/file/src/main.c, sqliteDefaultBusyCallback (2025-06).
 """
 
-import contextlib
 import fcntl
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,14 +30,13 @@ class FileLock:
         """
         self._file = path.open("ab")
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock for a block of code; blocks in the kernel until it is free."""
+    def __enter__(self) -> None:
+        """Take the lock; blocks in the kernel until it is free."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def __exit__(self, *_: object) -> None:
+        """Free the lock."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; the lock cannot be taken any more."""
@@ -150,7 +148,7 @@ class GroupCommit:
         with self._is_writing:
             if self._is_closed:
                 raise sqlite3.ProgrammingError("the queue is closed")
-            with self._lock.held():
+            with self._lock:
                 self._connection.execute("begin immediate")
                 try:
                     for ticket in batch:

@@ -6,12 +6,12 @@ live in one file, so that a message moves to its dead-letter queue inside one tr
 
 import contextlib
 import errno
+import re
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -31,7 +31,11 @@ _SYSTEM_CLOCK = SystemClock()
 _RECHECK_S = 1.0
 # Only tools from outside hold SQLite's own lock for long; ours take turns by the file lock.
 _BUSY_TIMEOUT_S = 10.0
+# 16 MB of log between two checkpoints, because every checkpoint waits for the disk twice.
+_CHECKPOINT_PAGES = 4000
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
+_TOKEN_BITS = 59  # at most 18 digits
+_RECEIPT = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 # The body stands last, so that the small columns are read without it. The index ends with the id by itself.
 _SCHEMA = """
@@ -51,7 +55,6 @@ _VISIBLE = (
     "select id, receive_count, body from message where queue = ? and visible_at_s <= ?"
     " order by visible_at_s, id"
 )
-_IS_VISIBLE = "select 1 from message where queue = ? and visible_at_s <= ? limit 1"
 _HIDE = "update message set visible_at_s = ?, token = ?, receive_count = receive_count + 1 where id = ?"
 _REDRIVE = "update message set queue = ?, visible_at_s = ?, token = null, receive_count = 0 where id = ?"
 _EXTEND = "update message set visible_at_s = ? where id = ? and token = ? and queue = ? and visible_at_s > ?"
@@ -60,6 +63,7 @@ _NACK = (
     " where id = ? and token = ? and queue = ? and visible_at_s > ?"
 )
 _ACK = "delete from message where id = ? and token = ? and queue = ?"
+_PURGE = "delete from message where queue = ?"
 _BACKLOG = "select count(*) from message where queue = ? and visible_at_s <= ?"
 _HIDDEN = (
     "select count(token), count(*) - count(token) from message"
@@ -80,15 +84,6 @@ _ERRORS_OF_SYSTEM: dict[int, type[BackendError]] = {
     errno.EPERM: BackendDenied,
     errno.EROFS: BackendDenied,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """What one look at the queue brought: messages, how many went to the dead letters, whether more wait."""
-
-    messages: list[Received]
-    dead_count: int
-    has_more: bool
 
 
 class SqliteQueue:
@@ -143,7 +138,7 @@ class SqliteQueue:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path.with_name(f"{path.name}.lock"))
             undo.callback(self._lock.close)
-            with self._lock.held():  # one process at a time makes the file and its tables
+            with self._lock:  # one process at a time makes the file and its tables
                 writer = _connect(path, fsync=fsync)
                 undo.callback(writer.close)
                 writer.executescript(_SCHEMA)
@@ -195,6 +190,8 @@ class SqliteQueue:
                 if sleep_s > 0:
                     bell.wait(sleep_s)
             taken = self._take(count_max, timeout_s)
+            if taken and self._due_in_s() <= 0:  # what woke this receiver may stand for several messages
+                self._bells.ring()
         return taken
 
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
@@ -220,7 +217,7 @@ class SqliteQueue:
         """Delete messages for good; see `Queue.ack`."""
         keys = [key for receipt in receipts if (key := self._key(receipt))]
         if keys:
-            self._write("ack", lambda db: db.executemany(_ACK, keys) and None)
+            self._write("ack", lambda db: db.executemany(_ACK, keys))
 
     def nack(self, receipts: Sequence[str]) -> None:
         """Make messages visible now; see `Queue.nack`."""
@@ -248,9 +245,7 @@ class SqliteQueue:
         Raises:
             BackendError: Nothing was deleted.
         """
-        self._write(
-            "purge", lambda db: db.execute("delete from message where queue = ?", (self._name,)) and None
-        )
+        self._write("purge", lambda db: db.execute(_PURGE, (self._name,)))
 
     def drop(self) -> None:
         """Delete the queue: its messages and all that lies on disk for it; sending to it makes it anew.
@@ -265,16 +260,17 @@ class SqliteQueue:
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         if self._due_in_s() > 0:  # read-only: an idle poll takes no lock
             return []
-        taken = self._write("receive", lambda db: self._take_in(db, count_max, timeout_s))
-        if taken.dead_count:
-            self._dead_bells.ring(taken.dead_count)
-        if taken.has_more:  # pass it on: the bell that rang may have stood for several messages
-            self._bells.ring()
-        elif taken.messages:
+        messages, dead_count = self._write("receive", lambda db: self._take_in(db, count_max, timeout_s))
+        if dead_count:
+            self._dead_bells.ring(dead_count)
+        if messages:
             self._ring_for_lease(timeout_s)
-        return taken.messages
+        return messages
 
-    def _take_in(self, db: sqlite3.Connection, count_max: int, timeout_s: float) -> _Taken:
+    def _take_in(
+        self, db: sqlite3.Connection, count_max: int, timeout_s: float
+    ) -> tuple[list[Received], int]:
+        """Return messages, now hidden, and how many more went to the dead letters."""
         now_s = self._clock.now_s()
         messages: list[Received] = []
         hidden: list[tuple[float, int, int]] = []
@@ -285,19 +281,21 @@ class SqliteQueue:
             if self._receive_count_max is not None and receive_count >= self._receive_count_max:
                 dead.append((self._dead_letters, now_s, row_id))
                 continue
-            token = secrets.randbits(63)
+            token = secrets.randbits(_TOKEN_BITS)
             hidden.append((now_s + timeout_s, token, row_id))
             messages.append(Received(body, f"{row_id}-{token}", receive_count + 1))
         rows.close()  # before the updates, which would move rows under the cursor
         db.executemany(_HIDE, hidden)
         db.executemany(_REDRIVE, dead)
-        has_more = db.execute(_IS_VISIBLE, (self._name, now_s)).fetchone() is not None
-        return _Taken(messages, len(dead), has_more)
+        return messages, len(dead)
 
     def _due_in_s(self) -> float:
         """Return in how many seconds a message is visible, infinity when there is none."""
-        with _translated("receive"), self._reading:
-            (due_s,) = self._reader.execute(_DUE, (self._name,)).fetchone()
+        try:
+            with self._reading:
+                (due_s,) = self._reader.execute(_DUE, (self._name,)).fetchone()
+        except sqlite3.Error as exc:
+            raise _translation_of(exc, "receive") from exc
         return float("inf") if due_s is None else float(due_s) - self._clock.now_s()
 
     def _ring_for_lease(self, timeout_s: float) -> None:
@@ -306,15 +304,15 @@ class SqliteQueue:
             self._bells.ring()
 
     def _key(self, receipt: str) -> tuple[int, int, str] | None:
-        row_id, _, token = receipt.partition("-")
-        try:
-            return int(row_id), int(token), self._name
-        except ValueError:
-            return None
+        """Return what finds the message of `receipt`, or None where no receipt of ours looks like that."""
+        found = _RECEIPT.fullmatch(receipt)
+        return (int(found[1]), int(found[2]), self._name) if found else None
 
     def _write(self, operation: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        with _translated(operation):
+        try:
             return self._writer.run(work)
+        except (sqlite3.Error, OSError) as exc:
+            raise _translation_of(exc, operation) from exc
 
 
 def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
@@ -323,6 +321,7 @@ def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
     try:
         db.execute("pragma journal_mode = wal")
         db.execute(f"pragma synchronous = {'full' if fsync else 'normal'}")
+        db.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         db.execute(f"pragma journal_size_limit = {_WAL_BYTES_KEPT}")
     except BaseException:
         db.close()
@@ -335,11 +334,14 @@ def _translated(operation: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
-        raise _error_for(exc)("sqlite queue", operation, str(exc)) from exc
+        raise _translation_of(exc, operation) from exc
 
 
-def _error_for(exc: sqlite3.Error | OSError) -> type[BackendError]:
+def _translation_of(exc: sqlite3.Error | OSError, operation: str) -> BackendError:
     if isinstance(exc, OSError):
-        return _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
-    # The low byte is the error, the rest says which kind of it. Source: https://www.sqlite.org/rescode.html
-    return _ERRORS_OF_SQLITE.get((getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF, BackendUnavailable)
+        error = _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
+    else:
+        # The low byte is the error, the rest says which kind. Source: https://www.sqlite.org/rescode.html
+        code = getattr(exc, "sqlite_errorcode", None) or 0
+        error = _ERRORS_OF_SQLITE.get(code & 0xFF, BackendUnavailable)
+    return error("sqlite queue", operation, str(exc))
