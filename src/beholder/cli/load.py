@@ -126,8 +126,12 @@ def load(
 ) -> None:
     """Send images to a running service and report how it did.
 
+    \b
+    beholder load --num_request 100 --image_folder imagenet-100/ --concurrency 100    all at once
+    beholder load --image_folder imagenet-100/ --rate 50 --duration 60 --report out.html
+
     Exit status: 0 when every request was answered with a label, 1 when not, 2 when the run could not start.
-    """
+    """  # noqa: D301 - click needs the character \b itself, not its escape
     from beholder.loadgen import accuracy_of, html_report, probe, read_expected, run_load, summary_text  # noqa: PLC0415
 
     try:

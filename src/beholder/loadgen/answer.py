@@ -22,8 +22,8 @@ class Reply:
         confidence: Its probability, 0 to 1; only v1 tells it.
         indices: Class numbers of the labels, best first; only v1 tells them.
         job_id: The job's id; only v1 tells it.
-        error: Why there is no label: the service's own code, or one of connection_refused, connection_lost,
-            timeout, answer_invalid, answer_empty, image_unreadable, http_<status>.
+        error: Why there is no label: the service's own code, or one of connection_refused, connection_failed,
+            connection_lost, timeout, answer_invalid, answer_empty, image_unreadable, http_<status>.
         is_pending: The job is accepted and not yet done.
         was_accepted: The service answered 202 first and was asked again until the job was done.
         retry_count: How often the request was sent again after a 503.

@@ -70,8 +70,9 @@ class HttpSender:
                 reply = await self._outcome(shot, trail)
         except TimeoutError:
             reply = Reply(0, error="timeout")
-        except aiohttp.ClientConnectorError:
-            reply = Reply(0, error="connection_refused")
+        except aiohttp.ClientConnectorError as exc:
+            is_refused = isinstance(exc.os_error, ConnectionRefusedError)
+            reply = Reply(0, error="connection_refused" if is_refused else "connection_failed")
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
             reply = Reply(0, error="answer_invalid")
         except (aiohttp.ClientError, ConnectionError):
