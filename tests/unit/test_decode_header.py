@@ -206,8 +206,8 @@ def test_a_bomb_is_refused_from_its_header(data: bytes) -> None:
 
 def test_a_tiff_directory_may_not_list_endlessly() -> None:
     data = tiff((256, 30), (257, 20)) + b"\0" * 600_000
-    strips = struct.pack("<HHII", 273, 4, 140_000, 8)
-    data = data[:8] + struct.pack("<H", 3) + data[10:34] + strips + data[46:]
+    widths = struct.pack("<HHII", 322, 4, 140_000, 8)
+    data = data[:8] + struct.pack("<H", 3) + data[10:34] + widths + data[46:]
 
     with pytest.raises(ImageHeaderInvalid, match="140000 values"):
         read_header(data, LIMITS)

@@ -156,7 +156,10 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     """Decode what Pillow decodes, after the file was stripped to what the pixels need."""
     match header.format:
         case ImageFormat.PNG:
-            return _by_pillow(png.essential(data), header, key_bits=png.bit_depth(data))
+            data = png.essential(data)
+            if not png.has_all_rows(data):
+                raise ImageTruncated(_truncated(data, header))
+            return _by_pillow(data, header, key_bits=png.bit_depth(data))
         case ImageFormat.WEBP:
             if not webp.is_complete(data):
                 raise ImageTruncated(_truncated(data, header))

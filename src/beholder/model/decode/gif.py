@@ -4,6 +4,7 @@ Source: CompuServe, Graphics Interchange Format version 89a (31 July 1990), sect
 """
 
 import struct
+from collections.abc import Iterator
 
 from beholder.errors import ImageHeaderInvalid
 
@@ -25,7 +26,10 @@ def read_size(data: bytes) -> tuple[int, int]:
         raise ImageHeaderInvalid("The GIF ends within its header; send the whole file.")
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = _after_palette(_SCREEN_END, flags)
-    for _ in range(_BLOCKS_MAX):
+    steps = iter(
+        range(_BLOCKS_MAX)
+    )  # shared with the walk through sub-blocks, so that it bounds both together
+    for _ in steps:
         kind = data[position : position + 1]
         if kind == bytes([_FRAME]) and position + _FRAME_BYTES <= len(data):
             left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, position + 1)
@@ -36,7 +40,7 @@ def read_size(data: bytes) -> tuple[int, int]:
             return max(width, left + frame_width), max(height, top + frame_height)
         if kind != bytes([_EXTENSION]):
             break
-        position = _after_blocks(data, position + 2)
+        position = _after_blocks(data, position + 2, steps)
     raise ImageHeaderInvalid("The GIF has no frame; the file is damaged or cut off, export it again.")
 
 
@@ -45,9 +49,9 @@ def _after_palette(position: int, flags: int) -> int:
     return position + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
 
 
-def _after_blocks(data: bytes, position: int) -> int:
-    """Return where a chain of sub-blocks ends, or where the data does."""
-    for _ in range(_BLOCKS_MAX):
+def _after_blocks(data: bytes, position: int, steps: Iterator[int]) -> int:
+    """Return where a chain of sub-blocks ends; where the data does when `steps` or the data runs out."""
+    for _ in steps:
         if position >= len(data):
             break
         size = data[position]

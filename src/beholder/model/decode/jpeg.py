@@ -20,6 +20,7 @@ _TABLE_MARKERS = frozenset((0xDB, _DHT, 0xDD))  # DQT, DHT, DRI
 # An ICC profile takes up to 255 segments, a panorama's XMP a few hundred; beyond this it is an attack on our
 # time, as each segment costs a microsecond.
 _SEGMENTS_MAX = 2_000
+_FILL_BYTES_MAX = 4_096  # between two segments; a few are common, more than this no writer puts there
 # libjpeg-turbo's own fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
 _SCANS_MAX = 100
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -80,7 +81,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """
     position = 2
     for _ in range(_SEGMENTS_MAX):
-        found = _NEXT_MARKER.search(data, position)
+        found = _NEXT_MARKER.search(data, position, position + _FILL_BYTES_MAX)
         if found is None or found.end() + 2 > len(data):
             return
         marker, start = data[found.end() - 1], found.end()

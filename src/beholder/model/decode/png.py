@@ -8,7 +8,7 @@ import zlib
 
 from beholder.errors import ImageHeaderInvalid, ImageTruncated, ImageUndecodable
 
-__all__ = ["bit_depth", "essential", "find_chunk", "read_size"]
+__all__ = ["bit_depth", "essential", "find_chunk", "has_all_rows", "read_size"]
 
 _SIGNATURE_BYTES = 8
 _HEADER_END = 33
@@ -17,6 +17,10 @@ _KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _CHUNK = struct.Struct(">I4s")
 _IHDR = struct.Struct(">I4sIIBBBBB")
 _CHUNKS_MAX = 100_000  # a walk in search of metadata gives up here
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+# Adam7: the first column and row of each pass, and its steps.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INFLATE_BYTES = 1 << 18
 _IS_ANCILLARY = 0x20  # bit of the chunk type's first letter: lower case
 
 
@@ -71,6 +75,39 @@ def essential(data: bytes) -> bytes:
             )
         position = end
     raise ImageTruncated(f"The PNG ends after {len(data)} bytes, before its last chunk; send the whole file.")
+
+
+def has_all_rows(data: bytes) -> bool:
+    """Say whether the compressed data is sound and long enough for every row.
+
+    Pillow leaves the rows black that a stream ending early, but properly, does not bring. The file is one
+    that `essential` returned.
+    """
+    missing = _raw_bytes(data)
+    inflater = zlib.decompressobj()
+    view = memoryview(data)
+    position = _SIGNATURE_BYTES
+    while position < len(data):
+        length, kind = _CHUNK.unpack_from(data, position)
+        packed: bytes | memoryview = view[position + 8 : position + 8 + length] if kind == b"IDAT" else b""
+        while missing > 0 and packed and not inflater.eof:
+            missing -= len(inflater.decompress(packed, _INFLATE_BYTES))
+            packed = inflater.unconsumed_tail
+        position += 12 + length
+    # What the inflater still holds back belongs to the last row.
+    return missing - len(inflater.flush()) <= 0
+
+
+def _raw_bytes(data: bytes) -> int:
+    """Return the length of the picture's rows once inflated, each with its filter byte."""
+    _, _, width, height, depth, colour, _, _, interlace = _IHDR.unpack_from(data, _SIGNATURE_BYTES)
+    bits = depth * _CHANNELS[colour]
+    total = 0
+    for left, top, right_step, down_step in _PASSES if interlace else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right_step), -(-(height - top) // down_step)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:

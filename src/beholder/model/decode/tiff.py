@@ -8,12 +8,22 @@ from dataclasses import dataclass
 
 from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
 
-__all__ = ["Entry", "essential", "has_all_data", "is_inverted_16_bit", "read_directory", "read_orientation"]
-__all__ += ["read_size", "read_tile_size"]
+__all__ = [
+    "Entry",
+    "essential",
+    "has_all_data",
+    "is_inverted_16_bit",
+    "read_directory",
+    "read_orientation",
+    "read_size",
+    "read_tile_size",
+]
 
 _ENTRY_BYTES = 12
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
+_SAMPLES, _ROWS_PER_STRIP, _PLANAR = 277, 278, 284
+_SEPARATE_PLANES, _YCBCR = 2, 6
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = (
     273,
@@ -39,20 +49,16 @@ class Entry:
     """One entry of a directory.
 
     Args:
-        kind: The TIFF type of its values.
-        count: How many values there are.
         raw: The entry as it stands in the file, 12 bytes.
         values: The values when they are integers, else empty.
     """
 
-    kind: int
-    count: int
     raw: bytes
     values: tuple[int, ...]
 
 
-def read_directory(data: bytes) -> dict[int, Entry]:
-    """Return the entries of the first directory, by tag.
+def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, Entry]:
+    """Return the first entry of each wanted tag in the first directory.
 
     Raises:
         ImageHeaderInvalid: The directory, or what it points to, lies outside the file.
@@ -68,7 +74,7 @@ def read_directory(data: bytes) -> dict[int, Entry]:
         entries: dict[int, Entry] = {}
         for at in range(start + 2, start + 2 + count * _ENTRY_BYTES, _ENTRY_BYTES):
             (tag,) = struct.unpack_from(order + "H", data, at)
-            if tag in _KEPT or tag == _ORIENTATION:
+            if tag in wanted and tag not in entries:
                 entries[tag] = _read_entry(data, at, order)
     except struct.error as exc:
         raise ImageHeaderInvalid(f"The TIFF's directory lies outside the file; {_DAMAGED}") from exc
@@ -89,13 +95,18 @@ def _read_entry(data: bytes, at: int, order: str) -> Entry:
                 f"The TIFF's directory lists {count} values, more than {_VALUES_MAX}; {_DAMAGED}"
             )
         values = struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, start)
-    return Entry(kind, count, data[at : at + _ENTRY_BYTES], values)
+    return Entry(data[at : at + _ENTRY_BYTES], values)
 
 
 def _one(entries: dict[int, Entry], tag: int, default: int) -> int:
     """Return the first integer of a tag."""
     entry = entries.get(tag)
     return entry.values[0] if entry and entry.values else default
+
+
+def _all(entries: dict[int, Entry], tag: int) -> tuple[int, ...]:
+    """Return every integer of a tag."""
+    return entries[tag].values if tag in entries else ()
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -105,7 +116,7 @@ def read_size(data: bytes) -> tuple[int, int]:
         ImageHeaderInvalid: The directory is damaged or names no size.
         ImageTypeUnsupported: The compression is one that is not read here.
     """
-    entries = read_directory(data)
+    entries = read_directory(data, frozenset((_WIDTH, _HEIGHT, _COMPRESSION)))
     width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
     if not width or not height:
         raise ImageHeaderInvalid(f"The TIFF says that it is {width} by {height} pixels; {_DAMAGED}")
@@ -120,7 +131,7 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 def read_tile_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) of a tile; (0, 0) when the picture comes in strips."""
-    entries = read_directory(data)
+    entries = read_directory(data, frozenset((_TILE_WIDTH, _TILE_HEIGHT)))
     return _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
 
 
@@ -130,26 +141,46 @@ def read_orientation(data: bytes) -> int:
     Raises:
         ImageHeaderInvalid: The directory is damaged.
     """
-    return _one(read_directory(data), _ORIENTATION, 1)
+    return _one(read_directory(data, frozenset((_ORIENTATION,))), _ORIENTATION, 1)
 
 
 def is_inverted_16_bit(data: bytes) -> bool:
     """Say whether samples have 16 bits and zero means white."""
-    entries = read_directory(data)
+    entries = read_directory(data, frozenset((_PHOTOMETRIC, _BITS)))
     return _one(entries, _PHOTOMETRIC, 1) == 0 and _one(entries, _BITS, 1) == 16  # noqa: PLR2004
 
 
 def has_all_data(data: bytes) -> bool:
-    """Say whether every strip or tile of the first page lies within the file."""
+    """Say whether the first page lists enough strips or tiles for every row, all of them within the file.
+
+    Pillow leaves black what no strip brings.
+    """
     entries = read_directory(data)
-    for offsets, sizes in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
-        if offsets not in entries:
-            continue
-        starts = entries[offsets].values
-        lengths = entries[sizes].values if sizes in entries else (0,) * len(starts)
-        if any(start + length > len(data) for start, length in zip(starts, lengths, strict=False)):
-            return False
-    return True
+    is_tiled = _TILE_OFFSETS in entries
+    starts = _all(entries, _TILE_OFFSETS if is_tiled else _STRIP_OFFSETS)
+    lengths = _all(entries, _TILE_BYTES if is_tiled else _STRIP_BYTES) or (0,) * len(starts)
+    width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
+    columns, rows = width, min(_one(entries, _ROWS_PER_STRIP, height), height)
+    if is_tiled:
+        columns, rows = _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
+    if not columns or not rows:
+        return False
+    planes = _one(entries, _SAMPLES, 1) if _one(entries, _PLANAR, 1) == _SEPARATE_PLANES else 1
+    if len(starts) < -(-width // columns) * -(-height // rows) * planes:
+        return False
+    if any(start + length > len(data) for start, length in zip(starts, lengths, strict=False)):
+        return False
+    return is_tiled or sum(lengths) >= _raw_bytes(entries, width, height)
+
+
+def _raw_bytes(entries: dict[int, Entry], width: int, height: int) -> int:
+    """Return how long the strips together must be; 0 where compression or subsampling leaves it open."""
+    if _one(entries, _COMPRESSION, 1) != 1 or _one(entries, _PHOTOMETRIC, 1) == _YCBCR:
+        return 0
+    if _STRIP_BYTES not in entries:
+        return 0
+    bits = _one(entries, _BITS, 1) * _one(entries, _SAMPLES, 1)
+    return height * ((width * bits + 7) // 8)
 
 
 def essential(data: bytes) -> bytes:

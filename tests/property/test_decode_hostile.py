@@ -1,0 +1,166 @@
+"""Whatever bytes come, the answer is pixels or one of our errors, and pixels are the whole picture."""
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from beholder.errors import JobError, RequestError
+from beholder.model.decode.decode import decode
+from beholder.model.decode.header import read_header
+from beholder.model.decode.limits import ImageLimits
+from beholder.model.decode.orientation import read_orientation
+
+LIMITS = ImageLimits(image_pixels_max=1_000_000)
+ROWS, COLUMNS = np.mgrid[0:40, 0:56]
+COLOUR = Image.fromarray(np.stack([COLUMNS * 4, ROWS * 5, (COLUMNS * ROWS) % 256], -1).astype(np.uint8))
+GREY = COLOUR.convert("L")
+PALETTE = COLOUR.quantize(64)
+CLEAR = COLOUR.copy()
+CLEAR.putalpha(GREY)
+DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+EXIF = Image.Exif()
+EXIF[274] = 6
+FUZZ_ROUNDS = 4_000
+EDGES = (0, 1, 7, 127, 128, 255, 256, 32_767, 32_768, 65_535, 65_536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+CORPUS = [
+    encoded(COLOUR, "JPEG", exif=EXIF),
+    encoded(COLOUR, "JPEG", progressive=True),
+    encoded(COLOUR, "JPEG", restart_marker_blocks=2),
+    encoded(GREY, "JPEG"),
+    encoded(COLOUR.convert("CMYK"), "JPEG"),
+    encoded(COLOUR, "PNG", exif=EXIF),
+    encoded(CLEAR, "PNG"),
+    encoded(PALETTE, "PNG", transparency=3),
+    encoded(DEEP, "PNG"),
+    encoded(GREY.convert("1"), "PNG"),
+    encoded(COLOUR, "WEBP", exif=EXIF),
+    encoded(CLEAR, "WEBP"),
+    encoded(CLEAR, "WEBP", lossless=True),
+    encoded(COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(180)]),
+    encoded(PALETTE, "GIF"),
+    encoded(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(180)], transparency=3),
+    encoded(COLOUR, "BMP"),
+    encoded(PALETTE, "BMP"),
+    encoded(COLOUR, "TIFF", exif=EXIF),
+    encoded(COLOUR, "TIFF", tiffinfo={278: 7}),
+    encoded(COLOUR, "TIFF", compression="tiff_lzw", tiffinfo={278: 7}),
+    encoded(CLEAR, "TIFF", compression="tiff_adobe_deflate"),
+    encoded(PALETTE, "TIFF", compression="packbits"),
+    encoded(DEEP, "TIFF"),
+]
+
+
+def answer(data: bytes) -> NDArray[np.uint8] | None:
+    """Return the pixels, or None for a refusal; anything else is a bug and goes up."""
+    try:
+        header = read_header(data, LIMITS)
+        assert 1 <= read_orientation(data, header) <= 8
+        pixels = decode(data, header)
+    except (RequestError, JobError):
+        return None
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (header.height, header.width, 3)
+    return pixels
+
+
+WHOLE = [answer(data) for data in CORPUS]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, len(CORPUS) - 1), st.floats(0, 1, exclude_max=True))
+def test_a_prefix_is_refused_or_is_the_whole_picture(index: int, kept: float) -> None:
+    pixels = answer(CORPUS[index][: int(len(CORPUS[index]) * kept)])
+
+    assert pixels is None or np.array_equal(pixels, WHOLE[index])
+
+
+def test_the_last_bytes_of_every_file_matter_or_do_not_change_the_picture() -> None:
+    for data, whole in zip(CORPUS, WHOLE, strict=True):
+        assert whole is not None
+        for missing in range(1, 40):
+            pixels = answer(data[:-missing])
+            assert pixels is None or np.array_equal(pixels, whole)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(CORPUS),
+    st.lists(st.tuples(st.integers(0, 4_000), st.integers(0, 255)), min_size=1, max_size=20),
+)
+def test_changed_bytes_never_raise_anything_else(data: bytes, changes: list[tuple[int, int]]) -> None:
+    changed = bytearray(data)
+    for at, value in changes:
+        changed[at % len(changed)] = value
+
+    answer(bytes(changed))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([b"", *(data[:n] for data in CORPUS[::4] for n in (4, 12, 30))]),
+    st.binary(max_size=400),
+)
+def test_garbage_never_raises_anything_else(start: bytes, rest: bytes) -> None:
+    answer(start + rest)
+
+
+def with_checksums(data: bytes) -> bytes:
+    """Put every PNG checksum right, so that damage gets past it to the decoder."""
+    fixed, at = bytearray(data[:8]), 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        body = data[at + 4 : end]
+        fixed += data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
+        at = end + 4
+    return bytes(fixed)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 5, 20))):
+        # Headers are where the numbers are that decoders believe.
+        at = chance.randrange(min(len(changed), 120) if chance.random() < 0.5 else len(changed))
+        kind = chance.randrange(5)
+        if kind == 0:
+            changed[at] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            size = chance.choice((1, 2, 4))
+            value = chance.choice(EDGES) % (1 << 8 * size)
+            changed[at : at + size] = value.to_bytes(size, chance.choice(("little", "big")))
+        elif kind == 2:
+            del changed[at : at + chance.randrange(1, 20)]
+            changed = changed or bytearray(b"?")
+        elif kind == 3:
+            changed[at:at] = chance.randbytes(chance.randrange(1, 20))
+        else:
+            other = chance.choice(CORPUS)
+            start = chance.randrange(len(other))
+            changed[at : at + 100] = other[start : start + 100]
+    return bytes(changed)
+
+
+def test_a_seeded_fuzz_never_raises_anything_else() -> None:
+    chance = random.Random(20_240)
+    accepted = 0
+    for _ in range(FUZZ_ROUNDS):
+        data = mutated(chance.choice(CORPUS), chance)
+        if data.startswith(b"\x89PNG"):
+            data = with_checksums(data)
+        accepted += answer(data) is not None
+
+    assert 0 < accepted < FUZZ_ROUNDS  # some damage touches only what no pixel depends on
