@@ -7,6 +7,7 @@ a process that waits inside SQLite for another one's transaction sleeps for up t
 Source: https://www.sqlite.org/src/file/src/main.c, sqliteDefaultBusyCallback (2025-06).
 """
 
+import contextlib
 import fcntl
 import sqlite3
 import threading
@@ -74,7 +75,8 @@ class GroupCommit:
         """Do `work` inside a transaction and return its result once it is committed.
 
         Args:
-            work: Executes statements; it may be called a second time after a rollback.
+            work: Executes statements; it may be called a second time after a rollback. It must not return
+                a cursor: that would reset its statement in this thread while another one runs it.
 
         Raises:
             sqlite3.Error: Nothing of this piece of work was stored.
@@ -130,19 +132,29 @@ class GroupCommit:
             else:
                 self._is_led = False
 
-    def _do(self, batch: list[_Ticket]) -> None:
+    def _do(self, batch: list[_Ticket], *, is_last_try: bool = False) -> None:
         try:
             self._transact(batch)
         except (sqlite3.Error, OSError) as exc:
-            if len(batch) == 1:
+            is_full = getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            if is_full:
+                self._make_room()
+            if len(batch) > 1:
+                for ticket in batch:  # each alone: one that is too large must not fail the others
+                    self._do([ticket])
+            elif is_full and not is_last_try:
+                self._do(batch, is_last_try=True)
+            else:
                 batch[0].error = exc
-                return
-            for ticket in batch:  # each alone: one that is too large must not fail the others
-                self._do([ticket])
         except BaseException:
             for ticket in batch:
                 ticket.error = sqlite3.OperationalError("the transaction was interrupted")
             raise
+
+    def _make_room(self) -> None:
+        """Give the log's room back to the disk: what failed may have filled it, and an ack needs a little."""
+        with self._is_writing, self._lock, contextlib.suppress(sqlite3.Error):
+            self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
 
     def _transact(self, batch: list[_Ticket]) -> None:
         with self._is_writing:

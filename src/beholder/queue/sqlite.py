@@ -217,7 +217,7 @@ class SqliteQueue:
         """Delete messages for good; see `Queue.ack`."""
         keys = [key for receipt in receipts if (key := self._key(receipt))]
         if keys:
-            self._write("ack", lambda db: db.executemany(_ACK, keys))
+            self._write("ack", lambda db: db.executemany(_ACK, keys).rowcount)
 
     def nack(self, receipts: Sequence[str]) -> None:
         """Make messages visible now; see `Queue.nack`."""
@@ -245,7 +245,7 @@ class SqliteQueue:
         Raises:
             BackendError: Nothing was deleted.
         """
-        self._write("purge", lambda db: db.execute(_PURGE, (self._name,)))
+        self._write("purge", lambda db: db.execute(_PURGE, (self._name,)).rowcount)
 
     def drop(self) -> None:
         """Delete the queue: its messages and all that lies on disk for it; sending to it makes it anew.
@@ -275,16 +275,16 @@ class SqliteQueue:
         messages: list[Received] = []
         hidden: list[tuple[float, int, int]] = []
         dead: list[tuple[str | None, float, int]] = []
-        rows = db.execute(_VISIBLE, (self._name, now_s))
-        while len(messages) < count_max and (row := rows.fetchone()):
-            row_id, receive_count, body = row
-            if self._receive_count_max is not None and receive_count >= self._receive_count_max:
-                dead.append((self._dead_letters, now_s, row_id))
-                continue
-            token = secrets.randbits(_TOKEN_BITS)
-            hidden.append((now_s + timeout_s, token, row_id))
-            messages.append(Received(body, f"{row_id}-{token}", receive_count + 1))
-        rows.close()  # before the updates, which would move rows under the cursor
+        # Closed before the updates, which would move rows under it.
+        with contextlib.closing(db.execute(_VISIBLE, (self._name, now_s))) as rows:
+            while len(messages) < count_max and (row := rows.fetchone()):
+                row_id, receive_count, body = row
+                if self._receive_count_max is not None and receive_count >= self._receive_count_max:
+                    dead.append((self._dead_letters, now_s, row_id))
+                    continue
+                token = secrets.randbits(_TOKEN_BITS)
+                hidden.append((now_s + timeout_s, token, row_id))
+                messages.append(Received(body, f"{row_id}-{token}", receive_count + 1))
         db.executemany(_HIDE, hidden)
         db.executemany(_REDRIVE, dead)
         return messages, len(dead)

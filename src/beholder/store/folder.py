@@ -162,8 +162,10 @@ class FolderStore:
             except (FileNotFoundError, NotADirectoryError):
                 self._remove(f"{_METADATA}/{name}")
             raise
-        with contextlib.suppress(FileNotFoundError):
-            old.unlink()
+        finally:
+            # Also where it was put back: renaming one link of a file over another leaves both.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                old.unlink()
 
     def _remove(self, name: str) -> None:
         """Remove a file if it is there, and the folders that it leaves empty."""
