@@ -4,6 +4,7 @@ Normalisation and softmax are done here in numpy, because the graph stays as it 
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from beholder.model.port import ModelSpec, PreprocessingKind
 __all__ = ["OnnxRuntimeClassifier"]
 
 _RANK_IMAGES, _RANK_CLASSES, _CHANNELS = 4, 2, 3
-_WARM_UP_SIDE = 224
+# What warms up a model that takes any size: two sizes, to find out whether it does.
+_SIZES_TRIED = ((224, 224), (331, 257))
 _LOG_ERRORS_ONLY = 3
 
 
@@ -76,10 +78,10 @@ class OnnxRuntimeClassifier:
         is_single = batch == 1 or self._spec.preprocessing.kind is PreprocessingKind.AS_IS
         self._sizes = (1,) if is_single else tuple(range(1, self._batch_max + 1))
         self._session = session
-        side = self._spec.preprocessing.size or _WARM_UP_SIDE
-        for size in self._sizes:
+        side = self._spec.preprocessing.size
+        for count, size in product(self._sizes, _SIZES_TRIED if side is None else ((side, side),)):
             try:
-                found = self._infer(np.zeros((size, side, side, _CHANNELS), np.uint8))
+                found = self._infer(np.zeros((count, *size, _CHANNELS), np.uint8))
             except JobError as error:
                 raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
             _check_classes(found.shape[1], self._spec)

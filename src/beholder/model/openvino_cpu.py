@@ -23,8 +23,9 @@ __all__ = ["OpenVinoClassifier"]
 
 _INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16"}
 _RANK_IMAGES, _RANK_CLASSES, _CHANNELS = 4, 2, 3
-# Side of the image that warms up a model which takes any size.
+# Side of the image that warms up a model which takes any size, and two sizes that it is tried on.
 _WARM_UP_SIDE = 224
+_SIZES_TRIED = ((224, 224), (331, 257))
 
 
 class OpenVinoClassifier:
@@ -76,7 +77,10 @@ class OpenVinoClassifier:
         requests = {size: self._compile(size) for size in sizes}
         side = self._spec.preprocessing.size or _WARM_UP_SIDE
         for size, request in requests.items():
-            _infer(request, np.zeros((size, side, side, _CHANNELS), np.uint8))
+            try:
+                self._infer(request, np.zeros((size, side, side, _CHANNELS), np.uint8))
+            except JobError as error:
+                raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
         self._requests = requests
         release_free_memory()
 
@@ -98,8 +102,23 @@ class OpenVinoClassifier:
         probabilities = np.empty((len(images), len(self._spec.labels)), np.float32)
         for run in plan_runs([image.shape for image in images], tuple(self._requests)):
             batch = images[run[0]][np.newaxis] if len(run) == 1 else np.stack([images[i] for i in run])
-            probabilities[run] = _infer(self._requests[len(run)], np.ascontiguousarray(batch))
+            probabilities[run] = self._infer(self._requests[len(run)], np.ascontiguousarray(batch))
         return probabilities
+
+    def _infer(self, request: Any, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        height, width = batch.shape[1:3]
+        try:
+            found: NDArray[np.float32] = request.infer(batch, share_inputs=True, share_outputs=True)[0]
+        except RuntimeError as error:
+            raise JobError(
+                f"the model cannot run an image of {width} x {height} pixels: {_first_line(error)}"
+            ) from error
+        # A graph whose last layer needs one image size may take another for more images than there are.
+        if found.shape != (len(batch), len(self._spec.labels)):
+            raise JobError(
+                f"the model cannot run an image of {width} x {height} pixels: it answers with {found.shape}"
+            )
+        return found
 
     def _compile(self, batch_size: int) -> Any:
         ov = _openvino()
@@ -177,10 +196,32 @@ def _check(model: Any, spec: ModelSpec) -> None:
         raise ModelInvalid([f"{spec.onnx_path}: {problem}" for problem in problems])
 
 
+def _check_takes_any_size(model: Any, spec: ModelSpec) -> None:
+    """Refuse a graph that an `as-is` model cannot be.
+
+    Once compiled for any size, OpenVINO 2026.4 no longer compares the size of an image with what a fully
+    connected layer takes: it computes with whatever lies behind the image in memory.
+    """
+    ov = _openvino()
+    for height, width in _SIZES_TRIED:
+        try:
+            model.reshape(ov.PartialShape([1, _CHANNELS, height, width]))
+            takes_it = model.outputs[0].partial_shape == ov.PartialShape([1, len(spec.labels)])
+        except RuntimeError:
+            takes_it = False
+        if not takes_it:
+            raise ModelInvalid(
+                f"{spec.onnx_path}: the graph cannot run an image of {width} x {height} pixels, and an as-is "
+                "model meets images of any size; use kind = 'centre-crop' with the size that it takes"
+            )
+
+
 def _with_ends(model: Any, spec: ModelSpec, batch_size: int) -> Any:
     """Return the graph from uint8 images (n, height, width, 3) to probabilities."""
     ov = _openvino()
     preprocessing: Preprocessing = spec.preprocessing
+    if preprocessing.size is None:
+        _check_takes_any_size(model, spec)
     side = -1 if preprocessing.size is None else preprocessing.size
     model.reshape(ov.PartialShape([batch_size, _CHANNELS, side, side]))
     steps = ov.preprocess.PrePostProcessor(model)
@@ -195,16 +236,6 @@ def _with_ends(model: Any, spec: ModelSpec, batch_size: int) -> Any:
         return model
     logits = model.get_results()[0].input_value(0)
     return ov.Model([ov.opset8.softmax(logits, axis=1)], model.get_parameters(), spec.name)
-
-
-def _infer(request: Any, batch: NDArray[np.uint8]) -> Any:
-    try:
-        return request.infer(batch, share_inputs=True, share_outputs=True)[0]
-    except RuntimeError as error:
-        height, width = batch.shape[1:3]
-        raise JobError(
-            f"the model cannot run an image of {width} x {height} pixels: {_first_line(error)}"
-        ) from error
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -1,0 +1,298 @@
+"""Importing makes a whole model folder or none."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beholder.errors import ConfigError, ModelInvalid
+from beholder.model import importing
+from beholder.model.checking import check_model
+from beholder.model.checkpoint import read_checkpoint
+from beholder.model.folder import read_model
+from beholder.model.importing import TORCHVISION, Description, import_onnx, import_resnet18
+from beholder.model.onnx_runtime import OnnxRuntimeClassifier
+from beholder.model.port import ModelSpec, Preprocessing
+from beholder.model.preprocessing_table import AS_IS
+from resnet_reference import State, random_state, resnet18
+from tiny_models import LABELS, expected_probabilities, tiny_graph, write_folder
+
+DESCRIPTION = Description(
+    "tiny", "2.0", "CC0-1.0", 'a "quoted"\n\\ source', preprocessing=Preprocessing(size=8)
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def import_tiny(folder: Path, *, destination: Path | None = None, **options: Any) -> ModelSpec:
+    folder.mkdir(exist_ok=True)
+    graph, labels = folder / "some.onnx", folder / "names.txt"
+    graph.write_bytes(options.pop("graph", tiny_graph()))
+    labels.write_text("\n".join(options.pop("labels", LABELS)), encoding="utf-8")
+    description = replace(DESCRIPTION, **options)
+    return import_onnx(
+        graph, labels, destination or folder / "models" / "tiny", description, load=OnnxRuntimeClassifier
+    )
+
+
+def test_an_imported_graph_is_a_model_folder(tmp_path: Path) -> None:
+    spec = import_tiny(tmp_path)
+
+    assert spec == read_model(tmp_path / "models" / "tiny")
+    assert (spec.name, spec.version, spec.licence) == ("tiny", "2.0", "CC0-1.0")
+    assert spec.source == DESCRIPTION.source
+    assert (spec.labels, spec.preprocessing) == (LABELS, Preprocessing(size=8))
+    assert names(tmp_path / "models") == ["tiny"]
+    assert (tmp_path / "models" / "tiny").stat().st_mode & 0o777 == 0o755
+
+
+def test_probabilities_are_noted(tmp_path: Path) -> None:
+    spec = import_tiny(tmp_path, graph=tiny_graph(softmax=True), outputs_probabilities=True)
+
+    assert spec.outputs_probabilities
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
+    import_tiny(tmp_path)
+    before = (tmp_path / "models" / "tiny" / "model.toml").read_bytes()
+
+    with pytest.raises(ConfigError, match="exists; remove it first"):
+        import_tiny(tmp_path, version="3.0")
+
+    assert (tmp_path / "models" / "tiny" / "model.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"graph": b"junk"}, "cannot use this graph"),
+        ({"labels": ("one", "two")}, "the label file 2 names"),
+        ({"name": "No Name"}, "the name 'No Name' cannot be used"),
+        ({"licence": ""}, "'licence' must be a text that is not empty"),
+    ],
+)
+def test_what_cannot_be_used_leaves_nothing_behind(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ModelInvalid) as caught:
+        import_tiny(tmp_path, **options)
+
+    assert words in caught.value.message
+    assert names(tmp_path / "models") == []
+
+
+def test_problems_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid) as caught:
+        import_tiny(tmp_path, name="No Name")
+
+    assert caught.value.problems[0].startswith(f"{tmp_path / 'models' / 'tiny'}: ")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.onnx: No such file"):
+        import_onnx(
+            tmp_path / "nothing.onnx",
+            tmp_path / "labels.txt",
+            tmp_path / "models" / "tiny",
+            DESCRIPTION,
+            load=OnnxRuntimeClassifier,
+        )
+    assert names(tmp_path / "models") == []
+
+
+def test_a_destination_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="cannot be written"):
+        import_tiny(tmp_path, destination=tmp_path / "file" / "tiny")
+
+
+def test_the_quicker_of_two_imports_wins(tmp_path: Path) -> None:
+    def load_slowly(spec: ModelSpec) -> OnnxRuntimeClassifier:
+        write_folder(tmp_path / "models" / "tiny", name="quicker")
+        return OnnxRuntimeClassifier(spec)
+
+    (tmp_path / "some.onnx").write_bytes(tiny_graph())
+    (tmp_path / "names.txt").write_text("\n".join(LABELS), encoding="utf-8")
+    destination = tmp_path / "models" / "tiny"
+
+    with pytest.raises(ConfigError, match="the import was undone"):
+        import_onnx(
+            tmp_path / "some.onnx", tmp_path / "names.txt", destination, DESCRIPTION, load=load_slowly
+        )
+
+    assert read_model(destination).name == "quicker"
+    assert names(tmp_path / "models") == ["tiny"]
+
+
+# --- ResNet-18 ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return random_state(classes=1000)
+
+
+@pytest.fixture
+def _reads_state(monkeypatch: pytest.MonkeyPatch, state: State) -> None:
+    """Stand in for torch, which the development environment does not have."""
+    monkeypatch.setattr(importing, "read_checkpoint", lambda _: state)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "resnet18.pth"
+    path.write_bytes(b"stands for a checkpoint")
+    return path
+
+
+@pytest.mark.usefixtures("_reads_state")
+def test_a_resnet18_runs_images_as_they_are(tmp_path: Path, checkpoint: Path, state: State) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (40, 33, 3), np.uint8)
+
+    spec = import_resnet18(checkpoint, tmp_path / "models" / "resnet18", load=OnnxRuntimeClassifier)
+    found = OnnxRuntimeClassifier(spec).classify([image])[0]
+
+    logits = resnet18(state, image.transpose(2, 0, 1)[None] / np.float32(255))[0]
+    powers = np.exp(logits - logits.max())
+    np.testing.assert_allclose(found, powers / powers.sum(), rtol=1e-2, atol=1e-5)
+    assert (spec.name, spec.licence, spec.preprocessing) == ("resnet18", "BSD-3-Clause", AS_IS)
+    assert spec.labels[0] == "tench"
+    assert spec.source.startswith("resnet18.pth, sha256 ")
+
+
+@pytest.mark.usefixtures("_reads_state")
+def test_the_preprocessing_of_the_training_is_an_option(tmp_path: Path, checkpoint: Path) -> None:
+    spec = import_resnet18(
+        checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, preprocessing=TORCHVISION
+    )
+
+    assert spec.preprocessing == TORCHVISION
+
+
+@pytest.mark.usefixtures("_reads_state")
+def test_labels_of_another_length_are_refused(tmp_path: Path, checkpoint: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n", encoding="utf-8")
+
+    with pytest.raises(ModelInvalid, match="has 1000 classes, the labels are 2"):
+        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=labels)
+    with pytest.raises(ConfigError, match="give a file with one class name per line"):
+        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=tmp_path / "no")
+
+
+def test_without_torch_it_says_how_to_install_it(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'beholder\[torch\]'"):
+        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier)
+
+
+class FakeTorch:
+    """Loads what a test puts there, as torch.load would."""
+
+    outcome: object = None
+
+    @classmethod
+    def load(cls, _: Path, *, weights_only: bool, map_location: str) -> object:
+        assert weights_only
+        assert map_location == "cpu"
+        if isinstance(cls.outcome, Exception):
+            raise cls.outcome
+        return cls.outcome
+
+    @staticmethod
+    def is_tensor(_: object) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (RuntimeError("corrupt archive"), "is no checkpoint of plain tensors: corrupt archive"),
+        ({"model": "not a tensor"}, "is no state dict"),
+        ([1, 2], "is no state dict"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, outcome: object, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    monkeypatch.setattr(FakeTorch, "outcome", outcome)
+
+    with pytest.raises(ModelInvalid, match=words):
+        read_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_must_have_the_hash_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    damaged = tmp_path / "resnet18-5c106cde.pth"
+    damaged.write_bytes(b"cut short")
+
+    with pytest.raises(ModelInvalid, match="its name says 5c106cde; the file is damaged"):
+        read_checkpoint(damaged)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_checkpoint(tmp_path / "nothing.pth")
+
+
+# --- trying a folder ----------------------------------------------------------------------------------------
+
+
+def test_a_trial_reports_time_and_labels(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "tiny")
+    photo = tmp_path / "photo.raw"
+    photo.write_bytes(bytes([255, 0, 0]) * 64)
+    ticks = iter(range(1000))
+
+    report = check_model(
+        folder,
+        [photo],
+        load=OnnxRuntimeClassifier,
+        prepare=lambda data, _: np.frombuffer(data, np.uint8).reshape(8, 8, 3),
+        top_k=2,
+        timer=lambda: float(next(ticks)),
+    )
+
+    assert (report.spec.name, report.classes, report.precision) == ("tiny", 4, "fp32")
+    assert (report.load_s, report.image_ms) == (1.0, 1000.0)
+    (noise, _), (name, labels) = report.answers
+    assert (noise, name) == ("noise", str(photo))
+    assert [label.name for label in labels] == ["red", "dark"]
+    red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+    assert labels[0].confidence == pytest.approx(expected_probabilities([red])[0, 0], abs=1e-5)
+
+
+def test_a_trial_with_a_missing_photo_says_so_before_it_loads(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give the path of an image"):
+        check_model(
+            write_folder(tmp_path / "tiny"),
+            [tmp_path / "nothing.jpg"],
+            load=lambda _: pytest.fail("loaded"),
+            prepare=lambda *_: np.zeros((8, 8, 3), np.uint8),
+        )
+
+
+# --- with a real torch, where there is one ------------------------------------------------------------------
+
+TORCH_PYTHON = os.environ.get("BEHOLDER_TEST_TORCH_PYTHON")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not TORCH_PYTHON,
+    reason="needs torch; set BEHOLDER_TEST_TORCH_PYTHON to a Python with beholder[torch,onnxruntime]",
+)
+def test_real_checkpoints_in_both_formats_run_as_torch_does(tmp_path: Path) -> None:
+    tests = Path(__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(tests.parent / "src")}
+
+    subprocess.run([TORCH_PYTHON, str(tests / "torch_resnet.py"), str(tmp_path)], check=True, env=environment)

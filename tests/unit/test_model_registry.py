@@ -1,0 +1,76 @@
+"""Models are found by name or by folder, and a broken one hides no other."""
+
+from pathlib import Path
+
+import pytest
+
+from beholder.errors import ConfigError, ModelInvalid
+from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
+from tiny_models import write_folder
+
+
+def test_the_built_in_model_is_whole() -> None:
+    spec = ModelRegistry().find(BUILTIN_MODEL)
+
+    assert spec.name == BUILTIN_MODEL
+    assert len(spec.labels) == 1000
+    assert (spec.labels[0], spec.labels[999]) == ("tench", "toilet tissue")
+    assert spec.licence == "Apache-2.0"
+    assert (spec.preprocessing.size, spec.preprocessing.crop_fraction) == (224, 0.875)
+    assert (spec.preprocessing.mean, spec.preprocessing.scale) == ((127.0,) * 3, (128.0,) * 3)
+
+
+def test_models_of_the_folder_are_found_beside_the_built_in(tmp_path: Path) -> None:
+    write_folder(tmp_path / "any-folder-name", name="tiny")
+
+    entries = ModelRegistry(tmp_path).list_models()
+
+    assert [(entry.name, entry.is_builtin) for entry in entries] == [(BUILTIN_MODEL, True), ("tiny", False)]
+    assert ModelRegistry(tmp_path).find("tiny") == entries[1].spec
+
+
+def test_a_broken_folder_is_listed_with_its_problems(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a-broken")
+    (tmp_path / "a-broken" / "labels.txt").unlink()
+    write_folder(tmp_path / "b-whole", name="whole")
+
+    entries = ModelRegistry(tmp_path).list_models()
+
+    assert [entry.name for entry in entries] == [BUILTIN_MODEL, "a-broken", "whole"]
+    assert entries[1].spec is None
+    assert "labels.txt is missing" in entries[1].problems[0]
+    assert entries[2].problems == ()
+    with pytest.raises(ModelInvalid, match=r"labels\.txt is missing"):
+        ModelRegistry(tmp_path).find("a-broken")
+
+
+def test_a_name_that_is_taken_is_a_problem_of_the_later_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "mine", name=BUILTIN_MODEL)
+
+    entries = ModelRegistry(tmp_path).list_models()
+
+    assert entries[0].spec is not None
+    assert entries[1].spec is None
+    assert f"already has the name '{BUILTIN_MODEL}'" in entries[1].problems[0]
+    assert ModelRegistry(tmp_path).find(BUILTIN_MODEL) == entries[0].spec
+
+
+def test_files_and_unfinished_imports_are_no_models(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("hello", encoding="utf-8")
+    write_folder(tmp_path / ".import-abc", name="unfinished")
+
+    assert [entry.name for entry in ModelRegistry(tmp_path).list_models()] == [BUILTIN_MODEL]
+
+
+def test_a_folder_is_found_by_its_path(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "somewhere")
+
+    assert ModelRegistry().find(folder).name == "tiny"
+    assert ModelRegistry().find(str(folder)).name == "tiny"
+    with pytest.raises(ModelInvalid, match=r"model\.toml is missing"):
+        ModelRegistry().find(tmp_path)
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"no model is named 'nothing'; there is {BUILTIN_MODEL}"):
+        ModelRegistry(tmp_path / "not-there").find("nothing")
