@@ -11,6 +11,7 @@ from typing import Any
 
 from beholder.errors import BackendError, BeholderError, ImageTypeUnsupported
 from beholder.job import Job, JobInput, JobStatus, Label, Metrics, Options
+from beholder.store.keys import image_key
 from beholder.web.ports import WebPorts
 from beholder.web.problems import problem_of
 
@@ -19,6 +20,8 @@ __all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "job_example",
 EXAMPLE_JOB_ID = "019f0a2b-5c1d-7e3f-8a4b-6c7d8e9f0a1b"
 _CREATED_AT_S = 1_767_225_600.0
 _REQUEST_ID = "5f0c7a1e9b7d4c3aa2e6d1f08b94c7e2"
+
+_INPUT = JobInput(image_key(EXAMPLE_JOB_ID, "cat.jpg"), "cat.jpg", 34_306)
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -80,7 +83,7 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
         status=JobStatus.SUCCEEDED,
         created_at_s=_CREATED_AT_S,
         options=Options(top_k=3),
-        input=JobInput(f"{EXAMPLE_JOB_ID}/cat.jpg", "cat.jpg", 143_512),
+        input=_INPUT,
         started_at_s=_CREATED_AT_S + 0.004,
         completed_at_s=_CREATED_AT_S + 0.031,
         model=model.name,
@@ -94,8 +97,7 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
 
 def accepted_example() -> dict[str, Any]:
     """Return a job that still waits."""
-    source = JobInput(f"{EXAMPLE_JOB_ID}/cat.jpg", "cat.jpg", 143_512)
-    return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _CREATED_AT_S, Options(top_k=3), source).to_dict()
+    return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _CREATED_AT_S, Options(top_k=3), _INPUT).to_dict()
 
 
 def error_example(error: type[BeholderError]) -> dict[str, Any]:
