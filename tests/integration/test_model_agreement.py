@@ -15,8 +15,8 @@ from beholder.model.prepare import prepare
 from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "labelled"
-# Two workers and a web tier in 450 MB; see the finding on batch sizes in beholder.model.batching.
-WORKER_RSS_MB_MAX = 165
+# Two workers and a web tier in 450 MiB; see the finding on batch sizes in beholder.model.batching.
+WORKER_RSS_MIB_MAX = 165
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ classifier = OpenVinoClassifier(ModelRegistry().find(BUILTIN_MODEL), precision="
 classifier.warm_up()
 classifier.classify([np.zeros((224, 224, 3), np.uint8)] * 8)
 with open("/proc/self/statm") as file:
-    print(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    print(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 
-    assert float(done.stdout) <= WORKER_RSS_MB_MAX, f"{done.stdout.strip()} MB resident"
+    assert float(done.stdout) <= WORKER_RSS_MIB_MAX, f"{done.stdout.strip()} MiB resident"

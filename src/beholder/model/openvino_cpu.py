@@ -26,6 +26,9 @@ _RANK_IMAGES, _RANK_CLASSES, _CHANNELS = 4, 2, 3
 # Side of the image that warms up a model which takes any size, and two sizes that it is tried on.
 _WARM_UP_SIDE = 224
 _SIZES_TRIED = ((224, 224), (331, 257))
+# How many prepared layers are kept for sizes met before. By default it is 5000, which for a ResNet-18 grew by
+# 0.7 MB with every new image size (600 MB after 400 sizes); with 16 it stays at 330 MB, at the same speed.
+_PREPARED_LAYERS_MAX = 16
 
 
 class OpenVinoClassifier:
@@ -142,6 +145,8 @@ class OpenVinoClassifier:
             "INFERENCE_PRECISION_HINT": _INFERENCE_PRECISION[self.precision],
             # Pinned, the threads of several processes land on the same core and halve the throughput.
             "ENABLE_CPU_PINNING": False,
+            # Fixed sizes prepare nothing at run time, and do not use it.
+            "CPU_RUNTIME_CACHE_CAPACITY": _PREPARED_LAYERS_MAX,
         }
 
 
