@@ -15,7 +15,7 @@ from beholder.config import Settings
 from beholder.errors import BackendFull, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
-from beholder.model.registry import find_model
+from beholder.model.registry import ModelRegistry
 from beholder.queue.port import Queue
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
@@ -98,7 +98,8 @@ def models_folder(settings: Settings) -> Path:
 
 def served_specs(settings: Settings) -> list[ModelSpec]:
     """Return the models that the settings serve; raises ModelInvalid or ConfigError."""
-    return [find_model(name, models_folder(settings)) for name in settings.model]
+    registry = ModelRegistry(models_folder(settings))
+    return [registry.find(name) for name in settings.model]
 
 
 def load_classifier(spec: ModelSpec, settings: Settings, *, threads: int = 1) -> Classifier:

@@ -43,7 +43,7 @@ def url_of(listener: socket.socket) -> str:
 
 def _advice(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use by another program; stop it, or choose another with --port (0: a free one)"
+        return f"port {port} is in use by another program; stop it, or choose another with --port"
     if error.errno == errno.EACCES:
         return f"port {port} needs more rights than this user has; choose one above 1023 with --port"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -20,7 +20,7 @@ _log = get_logger(__name__)
     "host", "port", "data_dir", "workers", "model", "precision", "batch_max", "log_level", "log_form"
 )
 def up(**flags: Any) -> None:
-    r"""Start the service: a web tier and one worker per core, until Ctrl-C.
+    """Start the service: a web tier and one worker per core, until Ctrl-C.
 
     Every image that was accepted is answered, also after a crash: start it again on the same data folder and
     it goes on.
@@ -28,7 +28,7 @@ def up(**flags: Any) -> None:
     \b
     beholder up
     curl -F myfile=@photo.jpg http://127.0.0.1:8080/upload
-    """
+    """  # noqa: D301 -- click needs the character \b itself, not its escape
     loaded = read_settings(flags)
     configure_logging(level=loaded.settings.log_level, process="up", form=loaded.settings.log_form)
     from beholder.cli.service import Service, where_to_look  # noqa: PLC0415

@@ -141,7 +141,8 @@ def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[s
         )
     if settings.image_side_min > settings.image_side_max:
         problems.append(
-            f"image_side_min ({settings.image_side_min}) is above image_side_max ({settings.image_side_max}); "
+            f"image_side_min ({settings.image_side_min}) is above "
+            f"image_side_max ({settings.image_side_max}); "
             "lower it"
         )
     if settings.image_bytes_max > settings.uploads_bytes_max:

@@ -1,0 +1,306 @@
+"""What happens to accepted images when processes die, disks fill up and crowds come."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from helpers.images import jpeg, slow_png
+from helpers.service import Reply, RunningService
+from helpers.tiny_disk import tiny_disk
+
+from beholder.job import Message
+from beholder.worker import HoldingNote
+
+Start = Callable[..., RunningService]
+
+ANSWER_S = 60.0
+
+
+def until(reached: Callable[[], bool], what: str, timeout_s: float = ANSWER_S) -> None:
+    """Wait for something that only another process knows."""
+    end_s = time.monotonic() + timeout_s
+    while not reached():
+        assert time.monotonic() < end_s, f"never happened: {what}"
+        time.sleep(0.01)
+
+
+def outcome(service: RunningService, location: str) -> Reply:
+    replies: list[Reply] = []
+
+    def is_done() -> bool:
+        replies.append(service.get(location))
+        return replies[-1].status == 200 and replies[-1].json["status"] not in ("queued", "running")
+
+    until(is_done, f"an outcome of {location}")
+    return replies[-1]
+
+
+def send_async(service: RunningService, count: int, first: int = 0) -> list[str]:
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(
+            threads.map(
+                lambda seed: service.classify(jpeg(seed), prefer="respond-async"), range(first, first + count)
+            )
+        )
+    assert [reply.status for reply in replies] == [202] * count
+    return [reply.headers["location"] for reply in replies]
+
+
+def decoding(service: RunningService, worker: str, location: str) -> bool:
+    """Say whether the worker's holding note tells that this job's image is being decoded."""
+    note = HoldingNote(service.data_dir / "notes" / f"{worker}.note")
+    current = note.left_behind().current
+    note.close()
+    return current is not None and Message.from_bytes(current.body).job_id == location.rpartition("/")[2]
+
+
+@contextmanager
+def extra_workers(service: RunningService, count: int) -> Iterator[None]:
+    """Run workers of the test's own on the service's data folder."""
+    command = [sys.executable, "-m", "beholder", "worker", "--data-dir", str(service.data_dir), "--name"]
+    workers = [subprocess.Popen([*command, f"extra-{number}"]) for number in range(count)]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.terminate()
+        assert [worker.wait(30) for worker in workers] == [0] * count
+
+
+@pytest.mark.parametrize("victim", ["worker-0", "web-0"])
+def test_a_killed_process_comes_back_and_nothing_is_lost(start_service: Start, victim: str) -> None:
+    service = start_service()
+    locations = send_async(service, 40)
+    os.kill(service.children()[victim], signal.SIGKILL)
+    service.await_line(f"supervisor.restart.* child={victim}.*status=SIGKILL")
+    until(lambda: victim in service.children(), "a restart")
+    until(lambda: _is_up(service), "an answer")
+    assert [outcome(service, location).json["status"] for location in locations] == ["succeeded"] * 40
+
+
+def test_accepted_jobs_survive_the_death_of_everything(start_service: Start) -> None:
+    service = start_service(workers=1)
+    locations = send_async(service, 60)
+    children = service.children()
+    service.stop(signal.SIGKILL)
+    until(lambda: not any(_is_alive(pid) for pid in children.values()), "the children to follow their parent")
+    again = start_service(data_dir=service.data_dir)
+    assert [outcome(again, location).json["status"] for location in locations] == ["succeeded"] * 60
+
+
+def test_a_stop_answers_those_who_wait_and_keeps_the_rest(start_service: Start) -> None:
+    service = start_service(workers=1)
+    locations = send_async(service, 30)
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(service.classify, jpeg(1000 + seed)) for seed in range(4)]
+        until(lambda: b"beholder_waiting_requests 4.0" in service.get("/metrics").body, "four waiters")
+        status = service.stop()
+        assert status == 0
+        assert [one.result().status for one in waiting] == [200] * 4
+    again = start_service(data_dir=service.data_dir)
+    assert [outcome(again, location).json["status"] for location in locations] == ["succeeded"] * 30
+
+
+def test_a_poison_image_ends_as_a_failed_job_and_harms_no_other(start_service: Start) -> None:
+    service = start_service(workers=1)
+    poison = service.classify(slow_png(), prefer="respond-async").headers["location"]
+    until(lambda: decoding(service, "worker-0", poison), "the poison image in hand")
+    neighbours = send_async(service, 8)
+    deaths = 0
+    while service.get(poison).json["status"] == "queued":
+        # The note of a dead worker stays until its successor has read it.
+        service.await_line("worker-0 worker.ready", count=deaths + 1)
+        if decoding(service, "worker-0", poison):
+            os.kill(service.children()["worker-0"], signal.SIGKILL)
+            deaths += 1
+            service.await_line("supervisor.restart.* child=worker-0", count=deaths)
+    job = service.get(poison).json
+    assert deaths >= 3
+    assert (job["status"], job["error"]["code"]) == ("failed", "job_abandoned")
+    assert (service.data_dir / "buckets" / "beholder-input-bucket" / job["input"]["image_key"]).exists()
+    finished = [outcome(service, location).json for location in neighbours]
+    assert [one["status"] for one in finished] == ["succeeded"] * 8
+    assert {one["metrics"]["receive_count"] for one in finished} == {1}
+
+
+def test_a_full_disk_is_an_error_at_accept_time(start_service: Start, tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", size_mb=4) as disk:
+        service = start_service(data_dir=disk, workers=1)
+        filler = disk / "filler"
+        _fill(filler)
+        images = disk / "buckets" / "beholder-input-bucket" / "images"
+        before = _files(images)
+        refused = service.classify(jpeg(1, side=2048), prefer="respond-async")
+        assert (refused.status, refused.json["code"]) == (503, "storage_full")
+        assert int(refused.headers["retry-after"]) > 0
+        assert _files(images) == before
+        filler.unlink()
+        accepted = service.classify(jpeg(1))
+        assert accepted.status == 200
+        service.stop()
+
+
+def test_beyond_the_backlog_new_jobs_are_refused_and_old_ones_kept(start_service: Start) -> None:
+    service = start_service(workers=0, backlog_max=5)
+    replies = [service.classify(jpeg(seed), prefer="respond-async") for seed in range(8)]
+    assert [reply.status for reply in replies] == [202] * 5 + [503] * 3
+    assert replies[-1].json["code"] == "overloaded"
+    assert int(replies[-1].headers["retry-after"]) >= 1
+    locations = [reply.headers["location"] for reply in replies[:5]]
+    assert [service.get(location).json["status"] for location in locations] == ["queued"] * 5
+    service.stop()
+    again = start_service(data_dir=service.data_dir, workers=1)
+    assert [outcome(again, location).json["status"] for location in locations] == ["succeeded"] * 5
+
+
+def test_who_waits_too_long_gets_the_job_to_ask_for(start_service: Start) -> None:
+    service = start_service(workers=0)
+    reply = service.classify(jpeg(1), prefer="wait=1")
+    assert reply.status == 202
+    assert reply.headers["preference-applied"] == "wait=1"
+    assert service.get(reply.headers["location"]).json["status"] == "queued"
+
+
+def test_an_expired_job_is_not_worked_on(start_service: Start) -> None:
+    service = start_service(workers=0)
+    reply = service.classify(jpeg(1), prefer="wait=2", cancel_after="1s")
+    service.stop()
+    again = start_service(data_dir=service.data_dir, workers=1)
+    job = outcome(again, reply.headers["location"]).json
+    assert (job["status"], job["error"]["code"]) == ("expired", "job_expired")
+
+
+def test_a_lost_reply_costs_a_look_into_the_bucket(start_service: Start) -> None:
+    """The replies of a job that another service answers never arrive; the result is found all the same."""
+    service = start_service(workers=0, prefix="one")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(service.classify, jpeg(1))
+        results = service.data_dir / "buckets" / "one-output-bucket" / "results"
+        images = service.data_dir / "buckets" / "one-input-bucket" / "images"
+        until(lambda: images.exists() and any(images.iterdir()), "the image stored")
+        job_id = next(images.iterdir()).name
+        document = service.get(f"/v1/jobs/{job_id}").json | {"status": "succeeded", "result": {"labels": []}}
+        results.mkdir(parents=True, exist_ok=True)
+        staged = results / f".{job_id}"
+        staged.write_text(json.dumps(document))
+        staged.rename(results / f"{job_id}.json")
+        assert waiting.result(ANSWER_S).json["id"] == job_id
+
+
+@pytest.mark.slow
+def test_two_thousand_clients_wait_at_once_and_each_is_answered(start_service: Start) -> None:
+    service = start_service(workers=0)
+
+    async def crowd() -> list[tuple[int, str]]:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def one(seed: int) -> tuple[int, str]:
+                async with session.post(f"{service.url}/v1/classify", data=jpeg(seed % 10)) as response:
+                    return response.status, (await response.json())["id"]
+
+            clients = [asyncio.create_task(one(seed)) for seed in range(2000)]
+            waiting = 0.0
+            while waiting < 2000:
+                async with session.get(f"{service.url}/metrics") as response:
+                    waiting = float(
+                        re.findall(rb"^beholder_waiting_requests (\S+)", await response.read(), re.M)[0]
+                    )
+            with extra_workers(service, 2):
+                return await asyncio.gather(*clients)
+
+    replies = asyncio.run(crowd())
+    assert {status for status, _ in replies} == {200}
+    assert len({job_id for _, job_id in replies}) == 2000
+
+
+def test_a_second_service_on_one_data_folder_is_refused(start_service: Start) -> None:
+    service = start_service(workers=0)
+    with pytest.raises(AssertionError, match="is in use by another beholder"):
+        start_service(data_dir=service.data_dir, workers=0)
+
+
+@pytest.mark.slow
+def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    service = start_service(receive_count_max=20)
+    locations: list[str] = []
+    end_s = time.monotonic() + 60
+    with ThreadPoolExecutor(4) as threads:
+        while time.monotonic() < end_s:
+            batch = [
+                threads.submit(_send_patiently, service, n)
+                for n in range(len(locations), len(locations) + 20)
+            ]
+            victims = list(service.children().values())
+            if victims:
+                _kill(dice.choice(victims))
+            locations += [location for one in batch for location in one.result()]
+    kills = sum("supervisor.restart" in line for line in service.lines)
+    print(f"{len(locations)} jobs accepted, {kills} processes killed")
+    until(lambda: _is_up(service), "an answer")
+    assert kills >= 10
+    statuses = {outcome(service, location).json["status"] for location in locations}
+    assert statuses == {"succeeded"}
+
+
+def _send_patiently(service: RunningService, seed: int) -> list[str]:
+    """Send one image; an exchange that breaks off promises nothing, so it is left out."""
+    try:
+        reply = service.classify(jpeg(seed), prefer="respond-async", timeout_s=10)
+    except OSError:
+        return []
+    return [reply.headers["location"]] if reply.status == 202 else []
+
+
+def _is_up(service: RunningService) -> bool:
+    try:
+        return service.get("/readyz").status == 200
+    except OSError:
+        return False
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65_536))
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(bytes(512))
+        except OSError:
+            pass
