@@ -208,10 +208,10 @@ class ImageGone(JobError):
 
 
 class JobExpired(JobError):
-    """The job's deadline passed before a worker could begin it."""
+    """The job's deadline passed before a worker could begin it; send it again with a later one."""
 
     code = "job_expired"
-    http_status = 503
+    http_status = 410
 
 
 class JobAbandoned(JobError):

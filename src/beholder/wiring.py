@@ -1,38 +1,46 @@
 """The composition root: the only file that names concrete backends.
 
-It turns settings into ports, and ports into the parts that each process runs.
+It turns settings into ports, and ports into the parts that each process runs. What only one kind of process
+runs is imported in its function: a worker needs no web framework, a web process no numpy, and each would pay
+for the other's with tens of megabytes.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beholder import __version__
 from beholder.clock import Clock, SystemClock
 from beholder.config import Settings
+from beholder.config.models import served_specs
 from beholder.errors import BackendFull, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
-from beholder.model.registry import ModelRegistry
 from beholder.queue.port import Queue
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.store.port import Store
-from beholder.web import ServedModel, WebApp, WebLimits, WebPorts, build_app
-from beholder.worker import DeadLetterClerk, HoldingNote, Worker, WorkerPorts
-from beholder.worker.keeper import Keeper
+
+if TYPE_CHECKING:
+    from beholder.web.app import WebApp
+    from beholder.web.limits import WebLimits
+    from beholder.web.ports import ServedModel
+    from beholder.worker.keeper import Keeper
+    from beholder.worker.worker import Worker
 
 __all__ = [
     "Backends",
+    "WorkerParts",
     "image_limits",
     "load_classifier",
-    "models_folder",
     "open_backends",
     "open_web",
     "open_worker",
-    "served_specs",
 ]
 
 
@@ -91,20 +99,8 @@ def open_backends(settings: Settings) -> Iterator[Backends]:
             one.close()
 
 
-def models_folder(settings: Settings) -> Path:
-    """Return the folder of the models that the user imported."""
-    return settings.data_dir / "models"
-
-
-def served_specs(settings: Settings) -> list[ModelSpec]:
-    """Return the models that the settings serve; raises ModelInvalid or ConfigError."""
-    registry = ModelRegistry(models_folder(settings))
-    return [registry.find(name) for name in settings.model]
-
-
 def load_classifier(spec: ModelSpec, settings: Settings, *, threads: int = 1) -> Classifier:
     """Return a classifier for a model, ready to warm up."""
-    # Imported where a process really runs models: it costs half a second and 50 MB.
     from beholder.model.openvino_cpu import OpenVinoClassifier  # noqa: PLC0415
 
     precision = None if settings.precision == "auto" else settings.precision
@@ -137,7 +133,11 @@ def open_worker(settings: Settings, name: str) -> Iterator[WorkerParts]:
         settings: Of the deployment.
         name: Unique among the workers, and the same after a restart.
     """
-    from beholder.model.prepare import prepare  # noqa: PLC0415 -- OpenCV; only workers decode
+    from beholder.model.prepare import prepare  # noqa: PLC0415
+    from beholder.worker.keeper import Keeper  # noqa: PLC0415
+    from beholder.worker.note import HoldingNote  # noqa: PLC0415
+    from beholder.worker.ports import WorkerPorts  # noqa: PLC0415
+    from beholder.worker.worker import Worker  # noqa: PLC0415
 
     classifiers: dict[str, Classifier] = {}
     for spec in served_specs(settings):
@@ -172,6 +172,10 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
         settings: Of the deployment.
         name: Unique among the web processes; its reply queue is named after it.
     """
+    from beholder.web.app import build_app  # noqa: PLC0415
+    from beholder.web.ports import WebPorts  # noqa: PLC0415
+    from beholder.worker.dead_letters import DeadLetterClerk  # noqa: PLC0415
+
     with open_backends(settings) as backends:
         reply_to = f"{settings.output_queue}-{name}"
         replies = backends.replies(reply_to)
@@ -194,6 +198,8 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
 
 
 def _served(spec: ModelSpec) -> ServedModel:
+    from beholder.web.ports import ServedModel  # noqa: PLC0415
+
     return ServedModel(
         name=spec.name,
         version=spec.version,
@@ -206,6 +212,8 @@ def _served(spec: ModelSpec) -> ServedModel:
 
 
 def _web_limits(settings: Settings) -> WebLimits:
+    from beholder.web.limits import WebLimits  # noqa: PLC0415
+
     return WebLimits(
         image=image_limits(settings),
         wait_s_default=settings.wait_s_default,

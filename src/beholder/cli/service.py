@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from beholder.cli.sockets import bind, url_of
 from beholder.clock import SystemClock
 from beholder.config import Settings, to_environment
+from beholder.config.models import served_specs
 from beholder.errors import ConfigError
 from beholder.fleet import ChildSpec, Lifeline, Supervisor
 from beholder.runner import run
-from beholder.wiring import served_specs
 
 __all__ = ["Service", "where_to_look"]
 

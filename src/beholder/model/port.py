@@ -1,13 +1,20 @@
-"""The model port: a classifier turns a batch of prepared images into probabilities."""
+"""The model port: a classifier turns a batch of prepared images into probabilities.
+
+The web tier and the supervisor read models' descriptions too, so numpy, 20 MB in each process, is imported
+for type checkers alone.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Classifier", "ModelSpec", "Preprocessing", "PreprocessingKind"]
 
@@ -48,7 +55,8 @@ class ModelSpec:
         licence: SPDX identifier of the weights' licence.
         source: Where the weights come from.
         sha256: Of `model.onnx`, in hex; checked when the folder is read.
-        onnx_path: The graph with its weights: one input (n, 3, height, width) float32, one output (n, classes).
+        onnx_path: The graph with its weights: one input (n, 3, height, width) float32, one output
+            (n, classes).
         labels: One text per class, by class number.
         outputs_probabilities: The graph ends in a softmax; otherwise the classifier adds it.
         preprocessing: From pixels to the input.

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from starlette.requests import Request
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -64,9 +65,8 @@ def _routes(desk: Desk) -> list[Route]:
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),
-        Route("/", images.upload, methods=["POST"]),
         Route("/v1/jobs/{job_id}", jobs.get, methods=["GET"]),
-        Route("/", service.index, methods=["GET"]),
+        Route("/", _Root(images, service), methods=["GET", "POST"]),
         Route("/healthz", service.healthz, methods=["GET"]),
         Route("/readyz", service.readyz, methods=["GET"]),
         Route("/metrics", service.metrics, methods=["GET"]),
@@ -75,6 +75,20 @@ def _routes(desk: Desk) -> list[Route]:
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
     ]
+
+
+class _Root:
+    """The root takes images of classic clients and shows the page; one route, so that Allow names both."""
+
+    def __init__(self, images: ImageRoutes, service: ServiceRoutes) -> None:
+        self._images = images
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        answer = self._images.upload if request.method == "POST" else self._service.index
+        response = await answer(request)
+        await response(scope, receive, send)
 
 
 async def _not_found(_: Scope, __: Receive, ___: Send) -> None:

@@ -68,8 +68,8 @@ class Desk:
             A ticket for a new job, or the outcome of the one that the idempotency key names.
         """
         limits = self.ports.limits
-        body, taken = await read_body(request, limits, self._budget)
-        try:
+        with self._budget.hold() as hold:
+            body = await read_body(request, limits, hold)
             upload = read_upload(request, limits, body)
             del body
             read_header(upload.data, limits.image)
@@ -77,8 +77,6 @@ class Desk:
             del upload
             self.admission.admit()
             return await self._store(order, waits=waits)
-        finally:
-            self._budget.give_back(taken)
 
     async def wait(self, ticket: Ticket, wait_s: float) -> Outcome | None:
         """Return the outcome of a ticket's job, or None where it does not come within `wait_s`."""

@@ -28,7 +28,7 @@ class ImageRoutes:
 
     async def classify(self, request: Request) -> Response:
         """`POST /v1/classify`: the job object, with its result where it comes in time."""
-        preference = read_preference(request.headers.get("prefer"), self._desk.ports.limits)
+        preference = read_preference(request.headers.getlist("prefer"), self._desk.ports.limits)
         plain = self._order_reader(request)
         answer = await self._desk.accept(request, plain, waits=preference.wait_s > 0)
         headers = {"Preference-Applied": preference.applied} if preference.applied else {}
@@ -55,7 +55,7 @@ class ImageRoutes:
                 return _accepted(answer.job, {})
             answer = outcome
         if not answer.job.labels:
-            return outcome_response(answer, request, {})
+            return outcome_response(answer, request, {"x-job-id": answer.job.id})
         return PlainTextResponse(answer.job.labels[0].name, headers={"x-job-id": answer.job.id})
 
     def _order_reader(self, request: Request) -> "_OrderReader":

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,6 +50,8 @@ class Exchange:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
+                # A label is whatever a model's file says; no browser may read it as a page.
+                message["headers"].append((b"x-content-type-options", b"nosniff"))
             await send(message)
 
         try:

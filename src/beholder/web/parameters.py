@@ -1,7 +1,7 @@
 """Reads what a request says beside its image: options, how long it waits, its deadline, its key."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound
@@ -11,7 +11,9 @@ from beholder.web.ports import ServedModel
 
 __all__ = ["Preference", "read_deadline_s", "read_idempotency_key", "read_options", "read_preference"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_DECIMAL = re.compile(r"\d{0,20}\.?\d{1,20}(?:[eE]-?\d{1,3})?|\d{1,20}\.")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
+_DEADLINE_MIN_S, _DEADLINE_MAX_S = 1.0, 604_800.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -47,13 +49,13 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
     )
 
 
-def read_preference(header: str | None, limits: WebLimits) -> Preference:
-    """Read the Prefer header; what it does not understand is ignored.
+def read_preference(headers: Sequence[str], limits: WebLimits) -> Preference:
+    """Read the Prefer headers, which count as one list; what is not understood in them is ignored.
 
     Source: RFC 7240, sections 4.1 (respond-async) and 4.3 (wait).
     """
     wait_s, applied = limits.wait_s_default, []
-    for part in (header or "").split(","):
+    for part in ",".join(headers).split(","):
         token = part.split(";")[0].strip().lower()
         name, _, value = token.partition("=")
         value = value.strip().strip('"')
@@ -69,14 +71,14 @@ def read_deadline_s(header: str | None, now_s: float) -> float | None:
     """Return the time after which the job is worth nothing, from a Cancel-After header such as '30s'.
 
     Raises:
-        BadParameter: It is no duration of at least one second.
+        BadParameter: It is no duration from one second to a week.
     """
     if header is None:
         return None
     match = _DURATION.fullmatch(header.strip().lower())
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if seconds < 1.0:
-        raise BadParameter(f"Cancel-After is {header!r}; send a duration of at least one second, such as 30s")
+    if not _DEADLINE_MIN_S <= seconds <= _DEADLINE_MAX_S:
+        raise BadParameter(f"Cancel-After is {header[:50]!r}; send a duration from 1s to 168h, such as 30s")
     return now_s + seconds
 
 
@@ -109,10 +111,7 @@ def _fraction(values: Mapping[str, str], name: str, default: float) -> float:
     text = values.get(name)
     if text is None or text == "":
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0.0 <= value <= 1.0:
         raise BadParameter(f"{name} is {text[:50]!r}; send a probability from 0 to 1")
     return value

@@ -36,7 +36,7 @@ class ServiceRoutes:
     async def index(self, request: Request) -> Response:
         """`GET /`: the page for a browser, the list of endpoints for a program."""
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(self._index)
+            return HTMLResponse(self._index, headers={"vary": "accept"})
         return JSONResponse(
             {
                 "name": "beholder",
@@ -48,7 +48,8 @@ class ServiceRoutes:
                 ],
                 "openapi": "/openapi.json",
                 "docs": "/docs",
-            }
+            },
+            headers={"vary": "accept"},
         )
 
     async def healthz(self, _: Request) -> Response:

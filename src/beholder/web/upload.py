@@ -1,18 +1,21 @@
 """Reads the image out of a request: a raw body or a multipart form, within bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
 
-__all__ = ["IMAGE_FIELDS", "Upload", "UploadBudget", "read_body", "read_upload"]
+__all__ = ["IMAGE_FIELDS", "Hold", "Upload", "UploadBudget", "read_body", "read_upload"]
+
+_LENGTH_DIGITS_MAX = 18
 
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
 
@@ -40,17 +43,35 @@ class UploadBudget:
         self._used = 0
         self._telemetry = telemetry
 
-    def take(self, count: int) -> None:
-        """Count `count` more bytes; raises Overloaded where they do not fit."""
-        if self._used + count > self._bytes_max:
+    @contextmanager
+    def hold(self) -> Iterator["Hold"]:
+        """Hold the bytes of one upload for the time of the block, however it ends."""
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            self._add(-hold.count)
+
+    def _add(self, count: int) -> None:
+        if self._used + count > self._bytes_max and count > 0:
             raise Overloaded("too many uploads are being received at once; try again")
         self._used += count
         self._telemetry.upload_bytes.set(self._used)
 
-    def give_back(self, count: int) -> None:
-        """Count them out again."""
-        self._used -= count
-        self._telemetry.upload_bytes.set(self._used)
+
+class Hold:
+    """The bytes of one upload."""
+
+    def __init__(self, budget: UploadBudget) -> None:
+        """Hold nothing yet."""
+        self._budget = budget
+        self.count = 0
+
+    def grow_to(self, count: int) -> None:
+        """Hold at least `count` bytes; raises Overloaded where they do not fit."""
+        if count > self.count:
+            self._budget._add(count - self.count)  # noqa: SLF001 -- one family, in one file
+            self.count = count
 
 
 def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
@@ -78,8 +99,8 @@ def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
     return upload
 
 
-async def read_body(request: Request, limits: WebLimits, budget: UploadBudget) -> tuple[bytes, int]:
-    """Return the request's body, and how many bytes of the budget it took.
+async def read_body(request: Request, limits: WebLimits, hold: Hold) -> bytes:
+    """Return the request's body.
 
     Raises:
         ImageTooLarge: The body is longer than any allowed request; the rest of it is not read.
@@ -90,29 +111,21 @@ async def read_body(request: Request, limits: WebLimits, budget: UploadBudget) -
     declared = _declared_length(request.headers)
     if declared > bytes_max:
         raise _too_large(limits)
-    taken = 0
+    hold.grow_to(declared)
+    read = 0
     chunks: list[bytes] = []
-    try:
-        budget.take(declared)
-        taken = declared
-        read = 0
-        async for chunk in request.stream():
-            read += len(chunk)
-            if read > bytes_max:
-                raise _too_large(limits)
-            if read > taken:
-                budget.take(read - taken)
-                taken = read
-            chunks.append(chunk)
-    except (ImageTooLarge, Overloaded, ClientDisconnect):
-        budget.give_back(taken)
-        raise
-    return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), taken
+    async for chunk in request.stream():
+        read += len(chunk)
+        if read > bytes_max:
+            raise _too_large(limits)
+        hold.grow_to(read)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _declared_length(headers: Headers) -> int:
     text = headers.get("content-length", "0")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LENGTH_DIGITS_MAX else 0
 
 
 def _too_large(limits: WebLimits) -> ImageTooLarge:

@@ -17,7 +17,7 @@ from beholder.queue.port import Queue, Received
 from beholder.store.keys import dead_letter_key, unreadable_key
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
-from beholder.worker import steps
+from beholder.worker import outcomes
 
 __all__ = ["DeadLetterClerk"]
 
@@ -76,6 +76,6 @@ class DeadLetterClerk:
         say(_log, logging.ERROR, "dead_letter.job", error.message, job_id=message.job_id)
         record = {"job_id": message.job_id, "code": error.code, "message": body.decode("utf-8", "replace")}
         self._results.put(dead_letter_key(message.job_id), json.dumps(record).encode())
-        job = steps.failed_job(message, failure, self._clock.now_s())
-        documents = steps.store(self._results, [job])
-        steps.reply(self._replies, [message], documents)
+        job = outcomes.failed_job(message, failure, self._clock.now_s())
+        documents = outcomes.store(self._results, [job])
+        outcomes.reply(self._replies, [message], documents)

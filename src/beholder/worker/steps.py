@@ -7,34 +7,30 @@ costs a redelivery and never an image. A job's outcome is written once: where a 
 stands, and the reply repeats it.
 """
 
-import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import (
-    BackendError,
     BeholderError,
     ImageGone,
     JobError,
     JobExpired,
     ModelNotFound,
-    ObjectExists,
     ObjectNotFound,
     RequestError,
 )
 from beholder.job import Failure, Job, JobStatus, Message, MessageInvalid, Metrics
 from beholder.model.top import top_labels
-from beholder.queue.port import Queue, Received
-from beholder.store.keys import result_key, text_key
-from beholder.store.port import Store
+from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
+from beholder.worker import outcomes
 from beholder.worker.ports import WorkerPorts
 
-__all__ = ["Delivery", "Prepared", "ack", "classify", "decode", "failed_job", "read", "reply", "store"]
+__all__ = ["Delivery", "Prepared", "ack", "classify", "decode", "read"]
 
 _log = get_logger(__name__)
 
@@ -101,7 +97,7 @@ def decode(
 def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Job]:
     """Run the models over the decoded images, one batch for each model, and return every job's outcome."""
     jobs = [
-        failed_job(
+        outcomes.failed_job(
             one.delivery.message, one.failure, ports.clock.now_s(), started_at_s=one.delivery.received_at_s
         )
         for one in batch
@@ -114,65 +110,9 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Job]:
     return jobs
 
 
-def store(results: Store, jobs: Sequence[Job], texts_for: Collection[str] = ()) -> list[bytes]:
-    """Write every outcome to the output bucket, and return the documents that stand there now.
-
-    Args:
-        results: The output bucket.
-        jobs: The outcomes.
-        texts_for: Ids of the jobs whose best label is also wanted as plain text.
-    """
-    documents = []
-    for job in jobs:
-        if job.id in texts_for and job.labels:
-            results.put(text_key(job.id), job.labels[0].name.encode())
-        document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
-        try:
-            results.put(result_key(job.id), document, only_if_absent=True)
-        except ObjectExists:
-            document = results.get(result_key(job.id))
-        documents.append(document)
-    return documents
-
-
-def reply(replies: Callable[[str], Queue], messages: Sequence[Message], documents: Sequence[bytes]) -> None:
-    """Tell each web process of its jobs; a reply that cannot be sent costs its waiter a look at the bucket.
-
-    Args:
-        replies: Gives the reply queue of a web process by its name.
-        messages: The messages of the jobs.
-        documents: Their outcomes, in the same order.
-    """
-    by_queue: dict[str, list[bytes]] = {}
-    for message, document in zip(messages, documents, strict=True):
-        if message.reply_to:
-            by_queue.setdefault(message.reply_to, []).append(document)
-    for name, bodies in by_queue.items():
-        try:
-            replies(name).send(bodies)
-        except BackendError as exc:
-            say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(bodies))
-
-
 def ack(ports: WorkerPorts, batch: Sequence[Delivery]) -> None:
     """Acknowledge, now that the results are stored."""
     ports.queue.ack([one.received.receipt for one in batch])
-
-
-def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:
-    """Return the outcome of a job that failed or expired."""
-    expired = failure.code == JobExpired.code
-    return Job(
-        id=message.job_id,
-        status=JobStatus.EXPIRED if expired else JobStatus.FAILED,
-        created_at_s=message.created_at_s,
-        options=message.options,
-        input=message.input,
-        started_at_s=started_at_s,
-        completed_at_s=now_s,
-        model=message.options.model,
-        error=failure,
-    )
 
 
 def _decode_one(ports: WorkerPorts, message: Message, model: str) -> NDArray[np.uint8]:

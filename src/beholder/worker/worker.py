@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from beholder.errors import BackendError
 from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
-from beholder.worker import steps
+from beholder.worker import outcomes, steps
 from beholder.worker.keeper import Keeper
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
@@ -133,6 +133,6 @@ class Worker:
         jobs = steps.classify(self._ports, prepared)
         messages = {one.message.job_id: one.message for one in deliveries}
         texts_for = {job_id for job_id, message in messages.items() if message.wants_text}
-        documents = steps.store(self._ports.results, jobs, texts_for)
-        steps.reply(self._ports.replies, [messages[job.id] for job in jobs], documents)
+        documents = outcomes.store(self._ports.results, jobs, texts_for)
+        outcomes.reply(self._ports.replies, [messages[job.id] for job in jobs], documents)
         steps.ack(self._ports, deliveries)

@@ -1,0 +1,25 @@
+"""Which models the settings name, and where imported ones lie."""
+
+from pathlib import Path
+
+from beholder.config.settings import Settings
+from beholder.model.port import ModelSpec
+from beholder.model.registry import ModelRegistry
+
+__all__ = ["models_folder", "served_specs"]
+
+
+def models_folder(settings: Settings) -> Path:
+    """Return the folder of the models that the user imported."""
+    return settings.data_dir / "models"
+
+
+def served_specs(settings: Settings) -> list[ModelSpec]:
+    """Return the models that the settings serve, the default first.
+
+    Raises:
+        ConfigError: No model has one of the names.
+        ModelInvalid: A model folder cannot be used.
+    """
+    registry = ModelRegistry(models_folder(settings))
+    return [registry.find(name) for name in settings.model]
