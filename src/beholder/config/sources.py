@@ -98,16 +98,14 @@ def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _parsed(one: Field[Any], raw: Any) -> Any:
-    value: Any
     if one.name == "model":
-        value = tuple(part for part in (raw.split(",") if isinstance(raw, str) else raw) if part)
-        if not value:
-            raise ValueError("names no model; leave it out for the built-in one")
-        return value
-    if one.type is Path:
-        return Path(raw).expanduser().absolute()
+        return _model_names(raw)
     if one.type in (int, float):
         return _number(one, raw)
+    if not isinstance(raw, str | Path):
+        raise ValueError(f"is {raw!r}; use a text")  # noqa: TRY004 -- a problem of the file, not a bug
+    if one.type is Path:
+        return _folder(str(raw))
     value = str(raw)
     choices = one.metadata["choices"]
     if choices and value not in choices:
@@ -115,14 +113,36 @@ def _parsed(one: Field[Any], raw: Any) -> Any:
     return value
 
 
+def _model_names(raw: Any) -> tuple[str, ...]:
+    """Read names from one text or from several; each text may hold several, with commas between them."""
+    texts = [raw] if isinstance(raw, str) else raw
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"is {raw!r}; use a text or a list of texts")
+    names = tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("names no model; leave it out for the built-in one")
+    return names
+
+
+def _folder(raw: str) -> Path:
+    if not raw:
+        raise ValueError("is empty; give a folder, or leave it out for the one in your home")
+    try:
+        return Path(raw).expanduser().absolute()
+    except RuntimeError:  # no such user, or a user without a home
+        raise ValueError(f"is {raw!r}, whose home is unknown; write the path out") from None
+
+
 def _number(one: Field[Any], raw: Any) -> float:
     kind = "a whole number" if one.type is int else "a number"
     low, high = one.metadata["low"], one.metadata["high"]
     try:
         value = int(raw) if one.type is int else float(raw)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise ValueError(f"is {raw!r}; use {kind} from {low} to {high}") from None
-    if not low <= value <= high:
+    # A TOML file may hold true, and 80.9 where only 80 can be meant.
+    is_exact = not isinstance(raw, bool) and (not isinstance(raw, float) or value == raw)
+    if not is_exact or not low <= value <= high:
         raise ValueError(f"is {raw}; use {kind} from {low} to {high}")
     return value
 

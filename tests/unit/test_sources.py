@@ -1,0 +1,188 @@
+"""Where settings come from: which source wins, and what is said of values that cannot be used."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beholder.config import Settings, load_settings
+from beholder.errors import ConfigError
+
+
+def problems(environment: dict[str, str], flags: dict[str, Any] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environment, flags or {})
+    return caught.value.problems
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Any:
+    """Write a TOML file, and return the environment that names it."""
+
+    def write(text: str) -> dict[str, str]:
+        path = tmp_path / "beholder.toml"
+        path.write_text(text, encoding="utf-8")
+        return {"BEHOLDER_CONFIG": str(path)}
+
+    return write
+
+
+def test_without_any_source_there_are_the_defaults() -> None:
+    loaded = load_settings({"PATH": "/bin", "HOST": "elsewhere"}, {})
+    assert loaded.settings == Settings()
+    assert set(loaded.sources.values()) == {"default"}
+
+
+def test_the_later_source_wins_and_each_is_named(toml: Any) -> None:
+    # given
+    environment = toml("port = 1\nworkers = 1\nhost = '0.0.0.0'\n")
+    environment |= {"BEHOLDER_PORT": "2", "BEHOLDER_WORKERS": "2"}
+    # when
+    loaded = load_settings(environment, {"port": "3", "model": (), "precision": None})
+    # then
+    settings, sources = loaded.settings, loaded.sources
+    assert (settings.port, settings.workers, settings.host) == (3, 2, "0.0.0.0")  # noqa: S104
+    assert sources["port"] == "--port"
+    assert sources["workers"] == "BEHOLDER_WORKERS"
+    assert sources["host"] == environment["BEHOLDER_CONFIG"]
+    assert sources["model"] == sources["precision"] == "default"
+
+
+def test_every_problem_of_every_source_is_reported_at_once(toml: Any) -> None:
+    # given
+    environment = toml("batch_max = 11\ncolour = 'red'\n")
+    environment |= {"BEHOLDER_PORT": "http", "BEHOLDER_PROT": "80"}
+    # when
+    found = problems(environment, {"precision": "int8", "data_dir": ""})
+    # then
+    path = environment["BEHOLDER_CONFIG"]
+    assert found == [
+        f"{path}: batch_max is 11; use a whole number from 1 to 10",
+        f"{path}: there is no setting named 'colour'; `beholder config` lists them all",
+        "BEHOLDER_PORT: port is 'http'; use a whole number from 0 to 65535",
+        "BEHOLDER_PROT: there is no setting named 'prot'; `beholder config` lists them all",
+        "--precision: precision is 'int8'; use one of auto, fp32, bf16",
+        "--data-dir: data_dir is empty; give a folder, or leave it out for the one in your home",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", ""),
+        ("port", "9" * 5000),
+        ("workers", "2.0"),
+        ("wait_s_max", "nan"),
+        ("wait_s_max", "inf"),
+        ("drain_s", "soon"),
+        ("log_level", "INFO"),
+        ("log_form", ""),
+        ("model", ""),
+        ("model", " , ,"),
+        ("data_dir", ""),
+        ("data_dir", "~no-such-user/data"),
+        ("prefix", "Upper"),
+        ("prefix", ""),
+        ("prefix", "x" * 42),
+        ("host", ""),
+    ],
+)
+def test_a_value_out_of_bounds_is_a_problem_that_names_its_setting(name: str, value: str) -> None:
+    variable = f"BEHOLDER_{name.upper()}"
+    (found,) = problems({variable: value})
+    assert found.startswith(f"{variable}: {name} is ") or found == (
+        f"{variable}: {name} names no model; leave it out for the built-in one"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "port = true",
+        "port = 80.9",
+        "port = inf",
+        "port = [80]",
+        "model = 5",
+        "model = [1, 2]",
+        "model = []",
+        "data_dir = 5",
+        "host = ['a', 'b']",
+        "drain_s = nan",
+        "prefix = 1979-05-27",
+        "[port]\nnumber = 80",
+    ],
+)
+def test_a_value_of_the_wrong_kind_in_a_file_is_a_problem(toml: Any, line: str) -> None:
+    environment = toml(line)
+    (found,) = problems(environment)
+    assert found.startswith(f"{environment['BEHOLDER_CONFIG']}: ")
+
+
+def test_a_file_holds_numbers_texts_and_lists(toml: Any) -> None:
+    environment = toml("port = 80\ndrain_s = 5\nworkers = 2.0\nmodel = ['a', 'b,c']\ndata_dir = 'data'\n")
+    settings = load_settings(environment, {}).settings
+    assert (settings.port, settings.drain_s, settings.workers) == (80, 5.0, 2)
+    assert settings.model == ("a", "b", "c")
+    assert settings.data_dir == Path("data").absolute()
+
+
+@pytest.mark.parametrize("value", ["a,b", " a , b ", "a,,b,"])
+def test_models_are_named_with_commas_between(value: str) -> None:
+    assert load_settings({"BEHOLDER_MODEL": value}, {}).settings.model == ("a", "b")
+    assert load_settings({}, {"model": (value,)}).settings.model == ("a", "b")
+    assert load_settings({}, {"model": ("a", "b")}).settings.model == ("a", "b")
+
+
+def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_settings({"BEHOLDER_DATA_DIR": "~/data"}, {}).settings.data_dir == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"BEHOLDER_WAIT_S_DEFAULT": "30", "BEHOLDER_WAIT_S_MAX": "20"},
+            "wait_s_default (30.0) is above wait_s_max (20.0); lower it",
+        ),
+        (
+            {"BEHOLDER_IMAGE_SIDE_MIN": "30", "BEHOLDER_IMAGE_SIDE_MAX": "20"},
+            "image_side_min (30) is above image_side_max (20); lower it",
+        ),
+        (
+            {"BEHOLDER_UPLOADS_BYTES_MAX": "1000000"},
+            "uploads_bytes_max (1000000) is below image_bytes_max (20000000); raise it",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_a_problem(environment: dict[str, str], said: str) -> None:
+    assert problems(environment) == [said]
+
+
+def test_all_that_does_not_fit_together_is_said_at_once() -> None:
+    found = problems({"BEHOLDER_HOST": "", "BEHOLDER_PREFIX": "_", "BEHOLDER_WAIT_S_MAX": "1"})
+    assert len(found) == 3
+
+
+def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    assert problems({"BEHOLDER_CONFIG": str(path)}) == [
+        f"BEHOLDER_CONFIG: cannot read {path}: No such file or directory; correct the path or unset it"
+    ]
+    assert problems({"BEHOLDER_CONFIG": str(tmp_path)}) == [
+        f"BEHOLDER_CONFIG: cannot read {tmp_path}: Is a directory; correct the path or unset it"
+    ]
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"port = 80\nport = 81\n", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_a_problem(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    (found,) = problems({"BEHOLDER_CONFIG": str(path)})
+    assert found.startswith(f"{path}: not a TOML file: ")
+
+
+def test_an_empty_name_of_a_file_is_none() -> None:
+    assert load_settings({"BEHOLDER_CONFIG": ""}, {}).settings == Settings()
