@@ -18,10 +18,9 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as exc:
-        raise ConfigError(
-            f"host {host!r} is unknown: {exc.strerror}; use 127.0.0.1 for this machine only"
-        ) from exc
+    except (socket.gaierror, UnicodeError) as exc:  # a name that no resolver takes is a UnicodeError
+        reason = exc.strerror if isinstance(exc, OSError) else "not a host name"
+        raise ConfigError(f"host {host!r} is unknown: {reason}; use 127.0.0.1 for this machine only") from exc
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
