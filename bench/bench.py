@@ -10,6 +10,7 @@ for it and the bare loop does not.
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -100,7 +101,7 @@ def wrk(url: str, images: list[Path], connections: int, seconds: float) -> tuple
         "wrk",
         "-t1",
         f"-c{connections}",
-        f"-d{seconds:g}s",
+        f"-d{math.ceil(seconds)}s",
         "--timeout",
         "20s",
         "--latency",

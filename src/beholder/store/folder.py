@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError
 from obstore.store import LocalStore
@@ -69,6 +70,7 @@ class FolderStore:
         """
         self._root = root
         self._locks = root / _LOCKS
+        self._metadata_root = str(root / _METADATA)
         with _translated("open", str(root)):
             self._locks.mkdir(parents=True, exist_ok=True)
             self._files = LocalStore(root, automatic_cleanup=True)
@@ -83,13 +85,17 @@ class FolderStore:
     ) -> None:
         """Store an object; see `Store.put`."""
         name = _name_of(key)
+        mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
+        with _translated("put", key):
+            if not metadata and not os.path.exists(f"{self._metadata_root}/{name}"):  # noqa: PTH110 -- ten times faster
+                self._files.put(name, data, mode=mode, use_multipart=False)
+                return
+        # Only metadata needs a lock: the object and its twin must be of one put.
         with _translated("put", key), self._locked(key):
             if only_if_absent and (self._root / name).is_file():
                 raise ObjectExists(_BACKEND, "put", key)
             with self._metadata_put(name, metadata or {}):
-                self._files.put(
-                    name, data, mode="create" if only_if_absent else "overwrite", use_multipart=False
-                )
+                self._files.put(name, data, mode=mode, use_multipart=False)
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; see `Store.get`."""
