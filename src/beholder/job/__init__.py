@@ -3,7 +3,7 @@
 `Job` is what callers see and what the output bucket keeps; `Message` is what the input queue carries.
 """
 
-from beholder.job.ids import created_at_s, is_job_id, job_id_from_key, new_job_id
+from beholder.job.ids import is_job_id, new_job_id
 from beholder.job.job import Failure, Job, JobInput, JobStatus, Label, Metrics, Options
 from beholder.job.message import Message, MessageInvalid
 
@@ -17,8 +17,6 @@ __all__ = [
     "MessageInvalid",
     "Metrics",
     "Options",
-    "created_at_s",
     "is_job_id",
-    "job_id_from_key",
     "new_job_id",
 ]

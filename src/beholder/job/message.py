@@ -1,14 +1,34 @@
 """The message that the input queue carries: everything a worker needs to answer one job."""
 
 import json
+import math
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from beholder.errors import BeholderError
+from beholder.job.ids import is_job_id
 from beholder.job.job import JobInput, Options
 
 __all__ = ["Message", "MessageInvalid"]
+
+_NUMBER = (int, float)
+_NOTHING = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "job": (str,),
+    "at": _NUMBER,
+    "key": (str,),
+    "name": (str,),
+    "bytes": (int,),
+    "model": (str, _NOTHING),
+    "top_k": (int,),
+    "min": _NUMBER,
+    "reply": (str, _NOTHING),
+    "deadline": (*_NUMBER, _NOTHING),
+    "text": (bool,),
+    "trace": (str, _NOTHING),
+}
+_TIME_MAX_S = 253_402_300_800  # the year 10000, which no date can hold
 
 
 class MessageInvalid(BeholderError):
@@ -78,6 +98,7 @@ class Message:
             version = document["v"]
             if version != cls.VERSION:
                 raise MessageInvalid(f"message version {version!r} is not {cls.VERSION}")
+            _check(document)
             image = document.get("image")
             return cls(
                 job_id=document["job"],
@@ -90,5 +111,21 @@ class Message:
                 trace=document["trace"],
                 image=None if image is None else b64decode(image, validate=True),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise MessageInvalid(f"not a message: {type(exc).__name__}: {exc}") from exc
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Refuse what a later step would trip over, again and again: nobody could ever settle such a message."""
+    for name, kinds in _KINDS.items():
+        value = document[name]
+        if not isinstance(value, kinds):
+            raise TypeError(f"{name} is {value!r:.80}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        if isinstance(value, str):
+            value.encode()  # half a surrogate pair could not be written into the result
+    if not is_job_id(document["job"]):
+        raise ValueError(f"job is {document['job']!r:.80}")
+    if not 0 <= document["at"] < _TIME_MAX_S:
+        raise ValueError(f"at is {document['at']}")

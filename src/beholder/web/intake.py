@@ -12,7 +12,8 @@ from beholder.errors import (
     ObjectExists,
     ObjectNotFound,
 )
-from beholder.job import Job, JobInput, JobStatus, Message, Options, created_at_s, job_id_from_key, new_job_id
+from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
+from beholder.job.ids import created_at_s, job_id_from_key
 from beholder.store.keys import image_key, image_prefix, result_key
 from beholder.web.ports import WebPorts
 from beholder.web.replies import read_outcome
