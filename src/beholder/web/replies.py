@@ -25,8 +25,10 @@ def read_outcome(document: bytes) -> Outcome:
     """
     try:
         job = Job.from_dict(json.loads(document))
-    except (KeyError, TypeError) as exc:
+    except (KeyError, TypeError, RecursionError) as exc:
         raise ValueError(f"not a job: {exc}") from exc
+    if not isinstance(job.id, str):
+        raise ValueError(f"not a job: its id is {job.id!r:.80}")  # noqa: TRY004 -- a problem of the document
     if not job.status.is_terminal:
         raise ValueError(f"job {job.id} has no outcome yet")
     return Outcome(job, document)
