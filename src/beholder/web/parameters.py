@@ -14,6 +14,7 @@ __all__ = ["Preference", "read_deadline_s", "read_idempotency_key", "read_option
 _DECIMAL = re.compile(r"\d{0,20}\.?\d{1,20}(?:[eE]-?\d{1,3})?|\d{1,20}\.")
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
 _DEADLINE_MIN_S, _DEADLINE_MAX_S = 1.0, 604_800.0
+_WHOLE_DIGITS_MAX = 18
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -102,7 +103,8 @@ def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: i
     text = values.get(name)
     if text is None or text == "":
         return default
-    if not (text.isascii() and text.isdigit()) or not low <= int(text[:20]) <= high:
+    is_whole = text.isascii() and text.isdigit() and len(text) <= _WHOLE_DIGITS_MAX
+    if not is_whole or not low <= int(text) <= high:
         raise BadParameter(f"{name} is {text[:50]!r}; send a whole number from {low} to {high}")
     return int(text)
 
