@@ -1,14 +1,17 @@
 """The desk: one image in, one answer out. Every upload of every interface passes here."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from beholder.errors import BackendError
 from beholder.job import Job
 from beholder.model.decode.header import read_header
+from beholder.telemetry.log import get_logger, say
 from beholder.web.admission import Admission
 from beholder.web.intake import Intake, Order
 from beholder.web.ports import WebPorts
@@ -16,6 +19,8 @@ from beholder.web.upload import Upload, UploadBudget, read_body, read_upload
 from beholder.web.waiters import Outcome, Waiters
 
 __all__ = ["Desk", "OrderReader", "Ticket"]
+
+_log = get_logger(__name__)
 
 _SWEEP_S = 0.5
 _LOOKS_PER_SWEEP = 100
@@ -75,8 +80,8 @@ class Desk:
             read_header(upload.data, limits.image)
             order = order_of(upload)
             del upload
-            self.admission.admit()
-            return await self._store(order, waits=waits)
+            with self.admission.admit():
+                return await self._store(order, waits=waits)
 
     async def wait(self, ticket: Ticket, wait_s: float) -> Outcome | None:
         """Return the outcome of a ticket's job, or None where it does not come within `wait_s`."""
@@ -123,6 +128,10 @@ class Desk:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for job_id in self.waiters.due(self.ports.clock.now_s(), count_max=_LOOKS_PER_SWEEP):
-                outcome = await loop.run_in_executor(self._lookers, self.intake.look, job_id)
+                try:
+                    outcome = await loop.run_in_executor(self._lookers, self.intake.look, job_id)
+                except (BackendError, ValueError) as exc:  # the next look may find more; others wait too
+                    say(_log, logging.WARNING, "desk.look_failed", str(exc), job_id=job_id)
+                    continue
                 if outcome is not None:
                     self.waiters.settle([outcome])
