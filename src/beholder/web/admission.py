@@ -2,6 +2,8 @@
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from beholder.clock import Clock
 from beholder.errors import Overloaded
@@ -16,8 +18,8 @@ _RETRY_MAX_S = 60
 class Admission:
     """Decides whether one more job is taken in.
 
-    The depth is read a few times a second, and what was accepted since is added, so the bound holds between
-    two readings.
+    The depth is read a few times a second. What was sent since is added, and so is what is being taken in
+    and not yet sent, however many readings that lasts: the bound holds between two readings and in a rush.
 
     Args:
         queue: The input queue.
@@ -32,7 +34,8 @@ class Admission:
         self._backlog_max = backlog_max
         self._lock = threading.Lock()
         self._depth = Depth(0, 0, 0)
-        self._accepted_since = 0
+        self._entering = 0
+        self._sent_since = 0
         self._drained_per_s = 0.0
         self._read_at_s: float | None = None
 
@@ -41,33 +44,42 @@ class Admission:
         """The last reading."""
         return self._depth
 
-    def admit(self) -> None:
-        """Count one more job in.
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count one more job in for the time of the block, which sends it; a block that fails sent nothing.
 
         Raises:
             Overloaded: The backlog is full; the error says after how many seconds it may have drained.
         """
         with self._lock:
-            if self._depth.backlog + self._accepted_since >= self._backlog_max:
+            if self._depth.backlog + self._sent_since + self._entering >= self._backlog_max:
                 raise Overloaded(
                     f"{self._backlog_max} jobs wait already; try again after the time in Retry-After",
                     retry_after_s=self._retry_after_s(),
                 )
-            self._accepted_since += 1
+            self._entering += 1
+        sent = 0
+        try:
+            yield
+            sent = 1
+        finally:
+            with self._lock:
+                self._entering -= 1
+                self._sent_since += sent
 
     def tick(self) -> float:
         """Read the queue's depth; returns the seconds until the next reading."""
         with self._lock:
-            accepted = self._accepted_since
+            sent = self._sent_since
         depth = self._queue.depth()
         now_s = self._clock.now_s()
         with self._lock:
             if self._read_at_s is not None and now_s > self._read_at_s:
-                drained = self._depth.backlog + accepted - depth.backlog
+                drained = self._depth.backlog + sent - depth.backlog
                 rate = max(0.0, drained / (now_s - self._read_at_s))
                 self._drained_per_s += 0.3 * (rate - self._drained_per_s)
             self._depth = depth
-            self._accepted_since -= accepted
+            self._sent_since -= sent
             self._read_at_s = now_s
         return _REFRESH_S
 
