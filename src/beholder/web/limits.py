@@ -16,6 +16,7 @@ class WebLimits:
         image: Bounds on an image.
         top_k_max: Labels that a request may ask for.
         multipart_overhead_bytes_max: What a multipart body may hold beside the image.
+        multipart_parts_max: Fields that a multipart body may have, the image included.
         file_name_chars_max: Characters kept of a file's name.
         idempotency_key_chars_max: Length of an Idempotency-Key.
         wait_s_default: How long a request waits when it does not say.
@@ -28,6 +29,7 @@ class WebLimits:
     image: ImageLimits = field(default_factory=ImageLimits)
     top_k_max: int = 1000
     multipart_overhead_bytes_max: int = 65_536
+    multipart_parts_max: int = 64
     file_name_chars_max: int = 100
     idempotency_key_chars_max: int = 255
     wait_s_default: float = 60.0

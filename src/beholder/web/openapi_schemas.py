@@ -35,6 +35,7 @@ _LIMITS = {
     "image_side_min": "The shorter side of an image, in pixels.",
     "top_k_max": "Labels that a request may ask for.",
     "multipart_overhead_bytes_max": "What a multipart body may hold beside the image, in bytes.",
+    "multipart_parts_max": "Fields that a multipart body may have, the image included.",
     "file_name_chars_max": "Characters kept of a file's name.",
     "idempotency_key_chars_max": "Length of an Idempotency-Key.",
     "wait_s_default": "How long a request waits for its answer when it does not say, in seconds.",

@@ -89,7 +89,7 @@ def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
             raise MultipartMalformed(
                 "the Content-Type header names no boundary; send multipart/form-data; boundary=..."
             )
-        upload = _read_form(body, boundary)
+        upload = _read_form(body, boundary, limits.multipart_parts_max)
     else:
         upload = Upload(body, _raw_file_name(request))
     if not upload.data:
@@ -153,13 +153,17 @@ class _Part:
 class _Form:
     """Collects the parts of one form from the parser's callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts_max: int) -> None:
+        self._parts_max = parts_max
         self.parts: list[_Part] = []
         self.complete = False
         self._header_name = bytearray()
         self._header_value = bytearray()
 
     def begin(self) -> None:
+        # A body of nothing but tiny parts would keep the event loop busy for seconds.
+        if len(self.parts) == self._parts_max:
+            raise MultipartMalformed(f"the multipart body has more than {self._parts_max} fields; send fewer")
         self.parts.append(_Part())
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
@@ -185,8 +189,8 @@ class _Form:
         self.complete = True
 
 
-def _read_form(body: bytes, boundary: bytes) -> Upload:
-    form = _Form()
+def _read_form(body: bytes, boundary: bytes, parts_max: int) -> Upload:
+    form = _Form(parts_max)
     callbacks = {
         "on_part_begin": form.begin,
         "on_part_data": form.part_data,
