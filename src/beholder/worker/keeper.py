@@ -36,6 +36,11 @@ class Keeper:
         self._lock = threading.Lock()
         self._held: dict[str, float] = {}
 
+    @property
+    def timeout_s(self) -> float:
+        """How long each extension hides a message, in seconds."""
+        return self._timeout_s
+
     def hold(self, receipts: Sequence[str]) -> None:
         """Keep these hidden from now on."""
         now_s = self._clock.now_s()

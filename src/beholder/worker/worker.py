@@ -79,7 +79,8 @@ class Worker:
         if not left.held:
             return
         receipts = [one.receipt for one in left.held]
-        gone = set(self._ports.queue.extend(receipts, timeout_s=self._retry_s))
+        # For as long as a fresh receive hides them: the keeper's first extension may come nearly that late.
+        gone = set(self._ports.queue.extend(receipts, timeout_s=self._keeper.timeout_s))
         suspects = [left.current] if left.current else []
         if left.resumed:
             suspects = list(left.held)
