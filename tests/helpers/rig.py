@@ -1,0 +1,204 @@
+"""A worker with everything around it in memory: each call to a port is written down, and any can fail."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.clock import ManualClock
+from beholder.errors import ImageTruncated
+from beholder.job import JobInput, Message, Options, new_job_id
+from beholder.model.port import ModelSpec, Preprocessing
+from beholder.queue.memory import MemoryQueue
+from beholder.queue.port import Received
+from beholder.store.keys import image_key, result_key
+from beholder.store.memory import MemoryStore
+from beholder.worker.keeper import Keeper
+from beholder.worker.note import HoldingNote
+from beholder.worker.ports import WorkerPorts
+from beholder.worker.worker import Worker
+
+__all__ = ["LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
+
+LABELS = ("cat", "dog", "hen", "owl")
+TIMEOUT_S = 30.0
+
+
+class Death(BaseException):
+    """The process dies: whatever it would have done next does not happen."""
+
+
+@dataclass
+class Journal:
+    """Every call to a port, in order, and what is to happen at some of them.
+
+    Args:
+        failures: What is raised instead of a call, by its name such as 'results.put'.
+        dies_at: Number of the call at which the process dies.
+        dies_after: It dies when that call is done, not before it.
+        on_death: Called at that moment.
+    """
+
+    calls: list[str] = field(default_factory=list)
+    failures: dict[str, BaseException] = field(default_factory=dict)
+    dies_at: int | None = None
+    dies_after: bool = False
+    on_death: Callable[[], None] = lambda: None
+    is_dead: bool = False
+
+    def around(self, name: str, call: Callable[[], Any]) -> Any:
+        number = len(self.calls)
+        self.calls.append(name)
+        if self.is_dead:
+            raise Death
+        if number == self.dies_at and not self.dies_after:
+            self._die()
+        if name in self.failures:
+            raise self.failures[name]
+        result = call()
+        if number == self.dies_at:
+            self._die()
+        return result
+
+    def _die(self) -> None:
+        self.on_death()
+        self.is_dead = True
+        raise Death
+
+
+class Watched:
+    """Passes every call on to a port, through the journal."""
+
+    def __init__(self, port: Any, name: str, journal: Journal) -> None:
+        self._port, self._name, self._journal = port, name, journal
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        call = getattr(self._port, method)
+        return lambda *args, **more: self._journal.around(
+            f"{self._name}.{method}", lambda: call(*args, **more)
+        )
+
+
+def prepare(data: bytes, _: Preprocessing) -> NDArray[np.uint8]:
+    """Decode an image of the rig: its first letter names its label; what begins with '!' is damaged."""
+    if data.startswith(b"!"):
+        raise ImageTruncated
+    number = [label[0].encode() for label in LABELS].index(data[:1])
+    return np.full((1, 1, 3), number, np.uint8)
+
+
+class FakeClassifier:
+    """Sees in an image the label whose number its pixels hold."""
+
+    precision = "fp32"
+
+    def __init__(self, name: str, version: str = "1") -> None:
+        self.spec = ModelSpec(
+            name,
+            version,
+            "MIT",
+            "",
+            "",
+            Path(),
+            LABELS,
+            outputs_probabilities=True,
+            preprocessing=Preprocessing(),
+        )
+        self.batches: list[int] = []
+        self.failure: Exception | None = None
+
+    def warm_up(self) -> None:
+        pass
+
+    def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        self.batches.append(len(images))
+        if self.failure is not None:
+            raise self.failure
+        rows = np.full((len(images), len(LABELS)), 0.1, np.float32)
+        for row, image in zip(rows, images, strict=True):
+            row[image[0, 0, 0]] = 0.7
+        return rows
+
+
+class Rig:
+    """Queues, buckets, classifiers and a clock, and workers that work with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock()
+        self.dead_letters = MemoryQueue(clock=self.clock)
+        self.queue = MemoryQueue(
+            visibility_timeout_s=TIMEOUT_S,
+            receive_count_max=3,
+            dead_letters=self.dead_letters,
+            clock=self.clock,
+        )
+        self.replies = {name: MemoryQueue(clock=self.clock) for name in ("web-0", "web-1")}
+        self.images = MemoryStore(clock=self.clock)
+        self.results = MemoryStore(clock=self.clock)
+        self.classifiers = {name: FakeClassifier(name) for name in ("first", "second")}
+        self.journal = Journal()
+
+    def worker(self, name: str = "worker-0", *, batch_max: int = 4) -> Worker:
+        """Return a new worker; one of the same name as before is its successor."""
+        journal = self.journal
+        queue = Watched(self.queue, "queue", journal)
+        ports = WorkerPorts(
+            queue=queue,
+            dead_letters=Watched(self.dead_letters, "dead_letters", journal),
+            replies=lambda name: Watched(self.replies[name], "replies", journal),
+            images=Watched(self.images, "images", journal),
+            results=Watched(self.results, "results", journal),
+            classifiers=self.classifiers,
+            prepare=prepare,
+            clock=self.clock,
+        )
+        self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
+        return Worker(ports, HoldingNote(self.note(name)), self.keeper, batch_max=batch_max, wait_s=0.0)
+
+    def note(self, name: str = "worker-0") -> Path:
+        return self.folder / f"{name}.note"
+
+    def begun(self, name: str = "worker-0", **more: int) -> Worker:
+        """Return a worker whose first pass, which looks for a predecessor's note, is over."""
+        worker = self.worker(name, **more)
+        worker.tick()
+        self.journal.calls.clear()
+        return worker
+
+    def send(self, data: bytes, **more: Any) -> Message:
+        """Take an image in as the web tier does."""
+        job_id = new_job_id(self.clock.now_s())
+        key = image_key(job_id, "a.jpg")
+        self.images.put(key, data)
+        made = {"options": Options(), "reply_to": "web-0"} | more
+        message = Message(job_id, self.clock.now_s(), JobInput(key, "a.jpg", len(data)), **made)
+        self.queue.send([message.to_bytes()])
+        return message
+
+    def result(self, message: Message) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.results.get(result_key(message.job_id)))
+        return document
+
+    def label(self, message: Message) -> str:
+        name: str = self.result(message)["result"]["labels"][0]["name"]
+        return name
+
+    def replied(self, name: str = "web-0") -> list[dict[str, Any]]:
+        return [json.loads(one.body) for one in take_all(self.replies[name])]
+
+    def is_idle(self) -> bool:
+        depth = self.queue.depth()
+        return (depth.backlog, depth.in_flight, depth.delayed) == (0, 0, 0)
+
+
+def take_all(queue: MemoryQueue) -> list[Received]:
+    """Receive everything that is visible."""
+    found: list[Received] = []
+    while taken := queue.receive(count_max=10, wait_s=0):
+        found += taken
+    return found

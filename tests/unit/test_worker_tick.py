@@ -1,0 +1,312 @@
+"""One pass of a worker: the order of its effects, and what each kind of trouble leads to."""
+
+from pathlib import Path
+
+import pytest
+
+from beholder.errors import BackendUnavailable, ModelNotFound
+from beholder.job import Message, Options
+from beholder.store.keys import text_key
+from helpers.rig import Rig, take_all
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_the_result_is_stored_before_the_reply_and_the_reply_sent_before_the_ack(rig: Rig) -> None:
+    # given
+    worker = rig.begun()
+    message = rig.send(b"cat")
+    # when
+    assert worker.tick() == 0.0
+    # then
+    assert rig.journal.calls == ["queue.receive", "images.get", "results.put", "replies.send", "queue.ack"]
+    assert rig.is_idle()
+    job = rig.result(message)
+    assert job["status"] == "succeeded"
+    assert rig.label(message) == "cat"
+    assert rig.replied() == [job]
+
+
+def test_every_result_of_a_batch_is_stored_before_anybody_hears_of_any(rig: Rig) -> None:
+    worker = rig.begun()
+    messages = [
+        rig.send(image, reply_to=f"web-{number % 2}") for number, image in enumerate((b"c", b"d", b"h"))
+    ]
+    worker.tick()
+    effects = [one for one in rig.journal.calls if not one.startswith("images")]
+    assert effects == ["queue.receive", *["results.put"] * 3, *["replies.send"] * 2, "queue.ack"]
+    assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
+    assert rig.classifiers["first"].batches == [3]
+    assert [job["id"] for job in rig.replied("web-0")] == [messages[0].job_id, messages[2].job_id]
+    assert [job["id"] for job in rig.replied("web-1")] == [messages[1].job_id]
+
+
+def test_a_job_tells_where_its_time_went(rig: Rig) -> None:
+    worker = rig.begun()
+    message = rig.send(b"owl")
+    rig.clock.advance(2.5)
+    worker.tick()
+    job = rig.result(message)
+    assert job["metrics"] == {
+        "queue_ms": 2500.0,
+        "decode_ms": 0.0,
+        "infer_ms": 0.0,
+        "service_ms": 0.0,
+        "batch_size": 1,
+        "receive_count": 1,
+    }
+    assert (job["model"], job["model_version"]) == ("first", "1")
+
+
+def test_an_image_may_ride_inside_its_message(rig: Rig) -> None:
+    worker = rig.begun()
+    message = rig.send(b"cat", image=b"dog")
+    worker.tick()
+    assert rig.label(message) == "dog"
+    assert "images.get" not in rig.journal.calls
+
+
+def test_the_caller_s_options_bound_the_labels(rig: Rig) -> None:
+    worker = rig.begun()
+    few = rig.send(b"cat", options=Options(top_k=2))
+    sure = rig.send(b"dog", options=Options(min_confidence=0.5))
+    worker.tick()
+    assert len(rig.result(few)["result"]["labels"]) == 2
+    assert [label["name"] for label in rig.result(sure)["result"]["labels"]] == ["dog"]
+
+
+def test_a_batch_of_two_models_runs_each_once(rig: Rig) -> None:
+    worker = rig.begun()
+    messages = [rig.send(b"cat", options=Options(model=name)) for name in ("first", "second", "first", None)]
+    worker.tick()
+    assert (rig.classifiers["first"].batches, rig.classifiers["second"].batches) == ([3], [1])
+    assert [rig.result(one)["model"] for one in messages] == ["first", "second", "first", "first"]
+    assert {job["id"] for job in rig.replied()} == {one.job_id for one in messages}
+
+
+def test_a_classic_client_s_label_is_stored_as_text_too(rig: Rig) -> None:
+    worker = rig.begun()
+    wanted, plain = rig.send(b"hen", wants_text=True), rig.send(b"owl")
+    worker.tick()
+    assert rig.results.get(text_key(wanted.job_id)) == b"hen"
+    assert text_key(plain.job_id) not in {info.key for info in rig.results.list("results/")}
+
+
+def test_an_image_that_cannot_be_decoded_harms_no_other_of_its_batch(rig: Rig) -> None:
+    worker = rig.begun()
+    good, bad, other = rig.send(b"cat"), rig.send(b"!"), rig.send(b"dog")
+    worker.tick()
+    assert [rig.label(good), rig.label(other)] == ["cat", "dog"]
+    failed = rig.result(bad)
+    assert (failed["status"], failed["error"]["code"], failed["error"]["status"]) == (
+        "failed",
+        "image_truncated",
+        422,
+    )
+    # and each waiter hears of its own job
+    assert {job["id"]: job["status"] for job in rig.replied()} == {
+        good.job_id: "succeeded",
+        other.job_id: "succeeded",
+        bad.job_id: "failed",
+    }
+    assert rig.is_idle()
+
+
+def test_an_image_that_is_gone_is_a_failed_job(rig: Rig) -> None:
+    worker = rig.begun()
+    message = rig.send(b"cat")
+    rig.images.delete(message.input.image_key)
+    worker.tick()
+    assert rig.result(message)["error"]["code"] == "image_gone"
+    assert rig.is_idle()
+
+
+def test_a_job_past_its_deadline_is_not_worked_on(rig: Rig) -> None:
+    worker = rig.begun()
+    late = rig.send(b"cat", deadline_s=rig.clock.now_s() + 5)
+    rig.clock.advance(5)
+    in_time = rig.send(b"dog", deadline_s=rig.clock.now_s())
+    worker.tick()
+    assert rig.result(in_time)["status"] == "succeeded"
+    assert rig.result(late)["status"] == "succeeded"
+    # one second more is too late
+    later = rig.send(b"owl", deadline_s=rig.clock.now_s() - 1)
+    worker.tick()
+    job = rig.result(later)
+    assert (job["status"], job["error"]["code"]) == ("expired", "job_expired")
+    assert rig.classifiers["first"].batches == [2]
+
+
+def test_a_model_that_is_no_longer_served_fails_its_job_alone(rig: Rig) -> None:
+    worker = rig.begun()
+    unknown, known = rig.send(b"cat", options=Options(model="third")), rig.send(b"dog")
+    worker.tick()
+    assert rig.result(unknown)["error"]["code"] == ModelNotFound.code
+    assert rig.label(known) == "dog"
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"{}", b"[" * 100_000, b'{"v":2}'])
+def test_a_message_that_cannot_be_read_goes_to_the_dead_letters(rig: Rig, body: bytes) -> None:
+    # given
+    worker = rig.begun()
+    rig.queue.send([body])
+    message = rig.send(b"cat")
+    # when
+    worker.tick()
+    # then
+    assert [one.body for one in take_all(rig.dead_letters)] == [body]
+    assert rig.label(message) == "cat"
+    assert rig.is_idle()
+
+
+def test_a_batch_of_nothing_readable_runs_nothing(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.queue.send([b"x", b"y"])
+    worker.tick()
+    assert rig.journal.calls == ["queue.receive", *["dead_letters.send", "queue.ack"] * 2]
+
+
+def test_a_message_received_before_is_worked_on_alone(rig: Rig) -> None:
+    # given: two that were received before, and two that were not
+    worker = rig.begun()
+    known = [rig.send(b"cat"), rig.send(b"dog")]
+    rig.queue.nack([one.receipt for one in rig.queue.receive(count_max=2, wait_s=0)])
+    fresh = [rig.send(b"hen"), rig.send(b"owl")]
+    # when
+    worker.tick()
+    # then
+    assert sorted(rig.classifiers["first"].batches) == [1, 1, 2]
+    assert [rig.result(one)["metrics"]["batch_size"] for one in (*known, *fresh)] == [1, 1, 2, 2]
+    assert [rig.result(one)["metrics"]["receive_count"] for one in (*known, *fresh)] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("call", ["results.put", "images.get", "queue.ack"])
+def test_a_failing_backend_hides_the_messages_for_a_while(rig: Rig, call: str) -> None:
+    # given
+    worker = rig.begun()
+    message = rig.send(b"cat")
+    rig.journal.failures[call] = BackendUnavailable("store", call)
+    # when
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    # then: not visible at once, though long before the visibility timeout
+    assert rig.queue.depth().in_flight == 1
+    rig.clock.advance(5)
+    assert rig.queue.depth().backlog == 1
+    rig.journal.failures.clear()
+    worker.tick()
+    assert rig.label(message) == "cat"
+    assert rig.is_idle()
+
+
+def test_a_reply_that_cannot_be_sent_costs_nothing_else(rig: Rig) -> None:
+    worker = rig.begun()
+    lost, heard = rig.send(b"cat", reply_to="web-0"), rig.send(b"dog", reply_to="web-1")
+    rig.replies["web-0"].send = unreachable  # type: ignore[method-assign]
+    worker.tick()
+    assert [rig.label(lost), rig.label(heard)] == ["cat", "dog"]
+    assert [job["id"] for job in rig.replied("web-1")] == [heard.job_id]
+    assert rig.is_idle()
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise BackendUnavailable("sqlite queue", "send")
+
+
+def test_a_job_that_nobody_waits_for_gets_no_reply(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.send(b"cat", reply_to=None)
+    worker.tick()
+    assert "replies.send" not in rig.journal.calls
+    assert rig.is_idle()
+
+
+def test_an_error_of_the_model_hands_the_messages_back_at_once(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.send(b"dog")
+    rig.classifiers["first"].failure = RuntimeError("the model broke")
+    with pytest.raises(RuntimeError, match="broke"):
+        worker.tick()
+    assert rig.queue.depth().backlog == 2
+    # and after as many attempts as there may be the jobs are given up, not tried for ever
+    for _ in range(6):
+        try:
+            worker.tick()
+        except RuntimeError:
+            continue
+    assert len(take_all(rig.dead_letters)) == 2
+    assert rig.is_idle()
+
+
+def test_two_messages_of_one_job_get_the_same_outcome(rig: Rig) -> None:
+    worker = rig.begun()
+    message = rig.send(b"cat")
+    rig.queue.send([message.to_bytes()])
+    worker.tick()
+    first, second = rig.replied()
+    assert first == second == rig.result(message)
+    assert rig.is_idle()
+
+
+def test_a_draining_worker_hands_back_what_it_has_not_begun(rig: Rig) -> None:
+    # given: a stop that comes while the worker waits for messages
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.send(b"dog")
+    worker.drain()
+    assert worker.is_draining
+    # when
+    worker.tick()
+    # then
+    assert rig.journal.calls == ["queue.receive", "queue.nack"]
+    assert rig.queue.depth().backlog == 2
+    assert rig.note().read_bytes() == b""
+
+
+def test_a_drain_finishes_the_batch_that_is_begun_and_no_other(rig: Rig) -> None:
+    # given: a fresh message, and one received before, which makes a batch of its own
+    worker = rig.begun()
+    known = rig.send(b"cat")
+    rig.queue.nack([one.receipt for one in rig.queue.receive(count_max=1, wait_s=0)])
+    fresh = rig.send(b"dog")
+    classify = rig.classifiers["first"].classify
+
+    def stopped_meanwhile(images: object) -> object:
+        worker.drain()
+        return classify(images)  # type: ignore[arg-type]
+
+    rig.classifiers["first"].classify = stopped_meanwhile  # type: ignore[assignment, method-assign]
+    # when
+    worker.tick()
+    # then
+    assert rig.label(fresh) == "dog"
+    assert rig.queue.depth().backlog == 1
+    rig.clock.advance(1)
+    (back,) = take_all(rig.queue)
+    assert Message.from_bytes(back.body).job_id == known.job_id
+
+
+def test_what_is_worked_on_is_kept_hidden_and_let_go_at_the_end(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.send(b"cat")
+    held: list[dict[str, float]] = []
+    classify = rig.classifiers["first"].classify
+
+    def watching(images: object) -> object:
+        held.append(dict(rig.keeper._held))
+        return classify(images)  # type: ignore[arg-type]
+
+    rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
+    worker.tick()
+    assert [len(one) for one in held] == [1]
+    assert rig.keeper._held == {}
+
+
+def test_nothing_to_do_is_no_effect(rig: Rig) -> None:
+    worker = rig.begun()
+    assert worker.tick() == 0.0
+    assert rig.journal.calls == ["queue.receive"]
