@@ -1,0 +1,105 @@
+"""The holding note: what one worker writes, its successor reads, wherever the writing broke off."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from beholder.queue.port import Received
+from beholder.worker.note import HoldingNote, LeftBehind
+
+NOTHING = LeftBehind((), None, resumed=False)
+HELD = (Received(b"one", "1-a", 1), Received(b"\x00\xff", "2-b", 3))
+
+DELIVERIES = st.lists(
+    st.builds(Received, st.binary(max_size=50), st.text(max_size=20), st.integers(1, 99)), max_size=10
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker-0.note"
+
+
+@pytest.fixture
+def note(path: Path) -> Iterator[HoldingNote]:
+    opened = HoldingNote(path)
+    yield opened
+    opened.close()
+
+
+def read(path: Path) -> LeftBehind:
+    successor = HoldingNote(path)
+    try:
+        return successor.left_behind()
+    finally:
+        successor.close()
+
+
+def test_a_new_note_says_nothing(note: HoldingNote, path: Path) -> None:
+    assert note.left_behind() == read(path) == NOTHING
+
+
+@given(held=DELIVERIES, resumed=st.booleans(), data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_held_is_read_back(
+    note: HoldingNote, path: Path, held: list[Received], data: st.DataObject, *, resumed: bool
+) -> None:
+    note.hold(held, resumed=resumed)
+    assert read(path) == LeftBehind(tuple(held), None, resumed)
+    if held:
+        number = data.draw(st.integers(0, len(held) - 1))
+        note.decoding(number)
+        assert read(path) == LeftBehind(tuple(held), held[number], resumed)
+        note.decoding(None)
+        assert read(path) == LeftBehind(tuple(held), None, resumed)
+
+
+def test_a_shorter_batch_leaves_nothing_of_a_longer_one(note: HoldingNote, path: Path) -> None:
+    note.hold(HELD * 5)
+    note.decoding(7)
+    note.hold(HELD[:1])
+    assert read(path) == LeftBehind(HELD[:1], None, resumed=False)
+
+
+def test_a_cleared_note_says_nothing(note: HoldingNote, path: Path) -> None:
+    note.hold(HELD)
+    note.decoding(1)
+    note.clear()
+    assert read(path) == NOTHING
+    # also where the worker still says that it decodes nothing
+    note.decoding(None)
+    assert read(path) == NOTHING
+
+
+def test_a_write_that_broke_off_anywhere_says_nothing(note: HoldingNote, path: Path) -> None:
+    note.hold(HELD)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert read(path) == NOTHING, length
+
+
+def test_a_shorter_note_written_over_a_longer_one_and_not_cut_says_nothing(
+    note: HoldingNote, path: Path
+) -> None:
+    note.hold(HELD[:1])
+    short = path.read_bytes()
+    note.hold(HELD)
+    long = path.read_bytes()
+    path.write_bytes(short + long[len(short) :])
+    assert read(path) == NOTHING
+
+
+@given(garbage=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbage_says_nothing(path: Path, garbage: bytes) -> None:
+    path.write_bytes(garbage)
+    assert read(path) == NOTHING
+
+
+def test_nobody_else_reads_what_clients_sent(note: HoldingNote, path: Path) -> None:
+    note.hold(HELD)
+    assert path.stat().st_mode & 0o077 == 0

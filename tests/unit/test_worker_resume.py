@@ -1,0 +1,194 @@
+"""What a worker does with the note that a predecessor of its name left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from beholder.errors import BackendUnavailable
+from beholder.queue.port import Received
+from beholder.worker.note import HoldingNote
+from helpers.rig import TIMEOUT_S, Rig
+
+RETRY_S = 5.0
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def left(rig: Rig, *, current: int | None = None, resumed: bool = False) -> list[Received]:
+    """Receive everything, and write the note of a worker that died with it in hand."""
+    held = rig.queue.receive(count_max=10, wait_s=0)
+    note = HoldingNote(rig.note())
+    note.hold(held, resumed=resumed)
+    note.decoding(current)
+    note.close()
+    return held
+
+
+def test_a_batch_is_taken_over_under_the_same_receipts(rig: Rig) -> None:
+    # given
+    messages = [rig.send(image) for image in (b"cat", b"dog", b"hen")]
+    left(rig)
+    # when
+    rig.worker().tick()
+    # then: without another receive
+    assert "queue.receive" not in rig.journal.calls
+    assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
+    assert [rig.result(message)["metrics"]["receive_count"] for message in messages] == [1, 1, 1]
+    assert rig.is_idle()
+    assert rig.note().read_bytes() == b""
+
+
+def test_only_what_was_being_decoded_goes_back_to_the_queue(rig: Rig) -> None:
+    messages = [rig.send(image) for image in (b"cat", b"dog", b"hen")]
+    left(rig, current=1)
+    rig.worker().tick()
+    assert [rig.label(messages[0]), rig.label(messages[2])] == ["cat", "hen"]
+    (back,) = rig.queue.receive(count_max=10, wait_s=0)
+    assert back.body == messages[1].to_bytes()
+    assert back.receive_count == 2
+
+
+def test_the_suspect_is_handed_back_before_the_rest_is_worked_on(rig: Rig) -> None:
+    rig.send(b"cat")
+    rig.send(b"dog")
+    left(rig, current=0)
+    rig.worker().tick()
+    effects = [one for one in rig.journal.calls if not one.startswith("images")]
+    assert effects == ["queue.extend", "queue.nack", "results.put", "replies.send", "queue.ack"]
+
+
+def test_what_is_taken_over_stays_hidden_until_the_keeper_comes(rig: Rig) -> None:
+    # given: a successor that takes long, on deliveries whose time is nearly over
+    rig.send(b"cat")
+    left(rig)
+    rig.clock.advance(TIMEOUT_S - 1)
+    seen = []
+
+    def slow(images: object) -> object:
+        for _ in range(4):
+            rig.clock.advance(rig.keeper.tick())
+            seen.append(rig.queue.depth().in_flight)
+        return classify(images)  # type: ignore[arg-type]
+
+    classify = rig.classifiers["first"].classify
+    rig.classifiers["first"].classify = slow  # type: ignore[assignment, method-assign]
+    # when
+    rig.worker().tick()
+    # then
+    assert seen == [1, 1, 1, 1]
+    assert rig.is_idle()
+
+
+def test_the_second_death_over_the_same_batch_hands_back_all_of_it(rig: Rig) -> None:
+    messages = [rig.send(image) for image in (b"cat", b"dog")]
+    left(rig, resumed=True)
+    rig.worker().tick()
+    assert rig.journal.calls == ["queue.extend", "queue.nack"]
+    back = rig.queue.receive(count_max=10, wait_s=0)
+    assert {one.body for one in back} == {one.to_bytes() for one in messages}
+    assert {one.receive_count for one in back} == {2}
+
+
+def test_a_batch_that_was_taken_over_says_so_to_the_next_successor(rig: Rig) -> None:
+    # given
+    rig.send(b"cat")
+    left(rig)
+    notes = []
+    classify = rig.classifiers["first"].classify
+
+    def watching(images: object) -> object:
+        note = HoldingNote(rig.note())
+        notes.append(note.left_behind())
+        note.close()
+        return classify(images)  # type: ignore[arg-type]
+
+    rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
+    # when
+    rig.worker().tick()
+    # then
+    (note,) = notes
+    assert note.resumed
+    assert note.current is None
+
+
+def test_receipts_whose_time_ran_out_are_dropped(rig: Rig) -> None:
+    # given: another worker has taken the messages meanwhile
+    rig.send(b"cat")
+    rig.send(b"dog")
+    left(rig, current=0)
+    rig.clock.advance(TIMEOUT_S + 1)
+    taken = rig.queue.receive(count_max=10, wait_s=0)
+    # when
+    rig.worker().tick()
+    # then: nothing is worked on twice, and nothing of theirs is touched
+    assert list(rig.results.list("results/")) == []
+    assert rig.queue.extend([one.receipt for one in taken], timeout_s=1) == []
+
+
+def test_without_a_note_nothing_is_touched(rig: Rig) -> None:
+    assert rig.worker().tick() == 0.0
+    assert rig.journal.calls == []
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b"      -1",
+        b"      -1{",
+        b'      -1{"held": [{"body": "eA=="',
+        b'       9{"held": [], "resumed": false}',
+        b"       0[]",
+        b"nonsense",
+        bytes(100),
+    ],
+)
+def test_a_torn_note_is_ignored(rig: Rig, torn: bytes) -> None:
+    # given
+    message = rig.send(b"cat")
+    rig.note().write_bytes(torn)
+    worker = rig.worker()
+    # when
+    worker.tick()
+    worker.tick()
+    # then
+    assert rig.label(message) == "cat"
+
+
+def test_a_note_that_cannot_be_acted_on_yet_is_kept(rig: Rig) -> None:
+    # given
+    message = rig.send(b"cat")
+    left(rig)
+    rig.journal.failures["queue.extend"] = BackendUnavailable("sqlite queue", "extend")
+    worker = rig.worker()
+    # when
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    rig.journal.failures.clear()
+    worker.tick()
+    # then
+    assert rig.label(message) == "cat"
+    assert rig.result(message)["metrics"]["receive_count"] == 1
+
+
+def test_a_backend_that_fails_under_a_batch_taken_over_hides_it_for_a_while(rig: Rig) -> None:
+    rig.send(b"cat")
+    left(rig)
+    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    worker = rig.worker()
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    assert rig.queue.depth().in_flight == 1
+    rig.clock.advance(RETRY_S)
+    assert rig.queue.depth().backlog == 1
+
+
+def test_workers_of_other_names_leave_the_note_alone(rig: Rig) -> None:
+    rig.send(b"cat")
+    left(rig)
+    before = rig.note().read_bytes()
+    rig.worker("worker-1").tick()
+    assert rig.note().read_bytes() == before
+    assert rig.queue.depth().in_flight == 1
