@@ -1,0 +1,88 @@
+"""The tree of errors: what an error knows of itself. That the tree is whole is a test of tests/tidy."""
+
+import pytest
+
+from beholder.errors import (
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    BeholderError,
+    ConfigError,
+    ImageTooLarge,
+    JobError,
+    ModelInvalid,
+    Overloaded,
+    RequestError,
+    all_errors,
+)
+
+
+def test_an_error_says_what_its_class_says() -> None:
+    error = ImageTooLarge()
+    assert (
+        error.message
+        == str(error)
+        == ("The upload has more bytes than image_bytes_max; send a smaller or more compressed image.")
+    )
+
+
+def test_a_longer_message_replaces_it() -> None:
+    assert ImageTooLarge("9 bytes").message == "9 bytes"
+    assert ImageTooLarge("").message == ImageTooLarge().message
+
+
+def test_only_the_first_paragraph_is_the_message() -> None:
+    class Long(BeholderError):
+        """One sentence
+        on two lines.
+
+        And a remark for programmers.
+        """
+
+    try:
+        assert Long().message == "One sentence on two lines."
+    finally:
+        del Long  # all_errors() finds what still exists
+
+
+def test_an_overloaded_service_says_when_to_come_back() -> None:
+    error = Overloaded(retry_after_s=7)
+    assert (error.retry_after_s, error.http_status, error.retryable) == (7, 503, True)
+    assert Overloaded().retry_after_s == 1
+
+
+def test_a_backend_s_error_names_backend_and_operation() -> None:
+    error = BackendUnavailable("sqlite queue", "send", "database is locked")
+    assert (error.backend, error.operation) == ("sqlite queue", "send")
+    assert error.message == "sqlite queue: send: database is locked"
+    assert BackendFull("folder store", "put").message.startswith("folder store: put: There is no room left")
+
+
+def test_settings_report_all_problems() -> None:
+    assert ConfigError("one").problems == ["one"]
+    error = ModelInvalid(["one", "two"])
+    assert error.problems == ["one", "two"]
+    assert error.message == "one; two"
+
+
+@pytest.mark.parametrize(
+    ("branch", "low", "high"), [(RequestError, 400, 503), (JobError, 400, 599), (BackendError, 404, 599)]
+)
+def test_a_branch_says_who_must_act(branch: type[BeholderError], low: int, high: int) -> None:
+    statuses = {error.http_status for error in all_errors() if issubclass(error, branch)}
+    assert statuses
+    assert all(low <= status <= high for status in statuses)
+
+
+def test_what_the_caller_must_change_is_not_worth_repeating() -> None:
+    for error in all_errors():
+        if issubclass(error, RequestError) and error.http_status < 500:
+            assert not error.retryable, error
+
+
+def test_parents_come_before_their_children() -> None:
+    found = all_errors()
+    assert found[0] is BeholderError
+    assert len(found) == len(set(found))
+    for error in found[1:]:
+        assert found.index(error.__mro__[1]) < found.index(error)

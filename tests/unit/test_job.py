@@ -1,0 +1,111 @@
+"""The job object and its JSON form."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beholder.job import Failure, Job, JobInput, JobStatus, Label, Metrics, Options
+
+# To the millisecond, as the JSON form keeps them; from 1970 to 2286.
+TIMES = st.integers(0, 9_999_999_999_999).map(lambda ms: ms / 1000)
+MS = st.floats(0, 1e9)
+JOBS = st.builds(
+    Job,
+    id=st.text(),
+    status=st.sampled_from(JobStatus),
+    created_at_s=TIMES,
+    options=st.builds(Options, model=st.none() | st.text(), top_k=st.integers(), min_confidence=MS),
+    input=st.builds(JobInput, st.text(), st.text(), st.integers()),
+    started_at_s=st.none() | TIMES,
+    completed_at_s=st.none() | TIMES,
+    model=st.none() | st.text(min_size=1),
+    model_version=st.none() | st.text(),
+    labels=st.none() | st.lists(st.builds(Label, st.text(), st.integers(), MS), max_size=3).map(tuple),
+    error=st.none() | st.builds(Failure, st.text(), st.integers(), st.text()),
+    metrics=st.none() | st.builds(Metrics, MS, MS, MS, MS, st.integers(), st.integers()),
+)
+
+
+@given(job=JOBS)
+def test_the_json_form_is_read_back(job: Job) -> None:
+    document = job.to_dict()
+    read = Job.from_dict(json.loads(json.dumps(document)))
+    assert read.to_dict() == document
+    assert read.created_at_s == job.created_at_s
+    assert (read.labels, read.error, read.metrics) == (job.labels, job.error, job.metrics)
+
+
+def test_a_job_of_its_defaults_has_every_member() -> None:
+    assert Job("an-id", JobStatus.QUEUED, 1_000_000_000.25).to_dict() == {
+        "id": "an-id",
+        "status": "queued",
+        "created_at": "2001-09-09T01:46:40.250Z",
+        "started_at": None,
+        "completed_at": None,
+        "model": None,
+        "model_version": None,
+        "input": None,
+        "result": None,
+        "error": None,
+        "metrics": None,
+        "urls": {"get": "/v1/jobs/an-id"},
+    }
+
+
+def test_before_it_ran_a_job_names_the_model_that_was_asked_for() -> None:
+    job = Job("an-id", JobStatus.QUEUED, 0.0, Options(model="mine"))
+    assert job.to_dict()["model"] == "mine"
+    assert Job.from_dict(job.to_dict()).options.model == "mine"
+
+
+def test_no_labels_and_no_result_are_not_the_same() -> None:
+    none = Job("an-id", JobStatus.SUCCEEDED, 0.0, labels=())
+    assert none.to_dict()["result"] == {"labels": []}
+    assert Job.from_dict(none.to_dict()).labels == ()
+
+
+def test_four_states_are_terminal() -> None:
+    assert {status for status in JobStatus if status.is_terminal} == {
+        JobStatus.SUCCEEDED,
+        JobStatus.FAILED,
+        JobStatus.CANCELED,
+        JobStatus.EXPIRED,
+    }
+
+
+def test_another_state_is_another_job() -> None:
+    queued = Job("an-id", JobStatus.QUEUED, 0.0)
+    assert queued.with_status(JobStatus.RUNNING).status is JobStatus.RUNNING
+    assert queued.status is JobStatus.QUEUED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "done"},
+        {"created_at": "yesterday"},
+        {"created_at": 5},
+        {"input": {"options": {}}},
+        {"input": {"options": 5}},
+        {"input": "x"},
+        {"result": {"names": []}},
+        {"result": {"labels": [{"name": "cat"}]}},
+        {"error": {"code": "x"}},
+        {"metrics": [1]},
+    ],
+)
+def test_what_is_no_job_is_refused(change: dict[str, Any]) -> None:
+    document = Job("an-id", JobStatus.QUEUED, 0.0).to_dict()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Job.from_dict(document | change)
+
+
+@pytest.mark.parametrize("member", ["id", "status", "created_at", "model", "input", "result", "error"])
+def test_a_member_that_is_missing_is_refused(member: str) -> None:
+    document = Job("an-id", JobStatus.QUEUED, 0.0).to_dict()
+    del document[member]
+    with pytest.raises(KeyError):
+        Job.from_dict(document)

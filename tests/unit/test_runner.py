@@ -1,0 +1,138 @@
+"""The one loop that sleeps: when it calls, how it pauses after errors, and that it ends."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from beholder.errors import BackendUnavailable
+from beholder.runner import Runner, run
+
+
+class FakeStop:
+    """An event that is never waited for: it writes down how long the wait would have been.
+
+    Args:
+        passes_max: It counts as set after so many passes.
+    """
+
+    def __init__(self, passes_max: int) -> None:
+        self.waits: list[float] = []
+        self._passes_left = passes_max + 1
+
+    def is_set(self) -> bool:
+        self._passes_left -= 1
+        return self._passes_left == 0
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+def waits_of(tick: Callable[[], float], passes: int) -> list[float]:
+    stop = FakeStop(passes)
+    run("part", tick, stop)  # type: ignore[arg-type]
+    return stop.waits
+
+
+def test_a_pass_says_when_the_next_one_comes() -> None:
+    delays = iter([1.0, 0.0, 2.5, -1.0])
+    assert waits_of(lambda: next(delays), 4) == [1.0, 2.5]
+
+
+def test_the_pause_grows_while_errors_go_on_and_no_further_than_its_bound() -> None:
+    def fail() -> float:
+        raise RuntimeError("again")
+
+    assert waits_of(fail, 7) == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_a_pass_that_succeeds_makes_the_next_pause_short_again() -> None:
+    outcomes = iter([True, True, False, True])
+
+    def tick() -> float:
+        if next(outcomes):
+            raise BackendUnavailable("sqlite queue", "receive")
+        return 0.0
+
+    assert waits_of(tick, 4) == [0.5, 1.0, 0.5]
+
+
+def test_an_error_of_ours_is_a_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> float:
+        raise BackendUnavailable("sqlite queue", "receive", "it is locked")
+
+    waits_of(fail, 1)
+    (record,) = caplog.records
+    assert (record.levelno, record.action) == (logging.WARNING, "part.retry")  # type: ignore[attr-defined]
+    assert record.facts == {"code": "backend_unavailable", "pause_s": 0.5}  # type: ignore[attr-defined]
+    assert record.message == "sqlite queue: receive: it is locked"
+    assert record.exc_info is None
+
+
+def test_any_other_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> float:
+        raise ZeroDivisionError("by nought")
+
+    waits_of(fail, 1)
+    (record,) = caplog.records
+    assert (record.levelno, record.action) == (logging.ERROR, "part.error")  # type: ignore[attr-defined]
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit])
+def test_who_wants_to_leave_may(leaving: type[BaseException]) -> None:
+    def leave() -> float:
+        raise leaving
+
+    with pytest.raises(leaving):
+        waits_of(leave, 1)
+
+
+def test_a_stop_that_came_before_runs_nothing() -> None:
+    stop = threading.Event()
+    stop.set()
+    run("part", lambda: pytest.fail("ran all the same"), stop)
+
+
+def test_a_stop_ends_every_part_also_one_that_would_sleep_for_long() -> None:
+    # given
+    runner = Runner()
+    started = [threading.Event(), threading.Event()]
+    names: list[str] = []
+
+    def part(event: threading.Event, delay_s: float) -> Callable[[], float]:
+        def tick() -> float:
+            names.append(threading.current_thread().name)
+            event.set()
+            return delay_s
+
+        return tick
+
+    runner.start("slow", part(started[0], 3600.0))
+    runner.start("other", part(started[1], 3600.0))
+    assert all(event.wait(10) for event in started)
+    # when
+    runner.stop(timeout_s=10)
+    # then
+    assert sorted(names) == ["other", "slow"]
+    assert not {thread.name for thread in threading.enumerate()} & {"slow", "other"}
+
+
+def test_a_part_that_hangs_does_not_keep_a_stop_for_ever() -> None:
+    # given
+    runner, release, entered = Runner(), threading.Event(), threading.Event()
+
+    def hang() -> float:
+        entered.set()
+        release.wait(30)
+        return 0.0
+
+    runner.start("hung", hang)
+    assert entered.wait(10)
+    # when
+    runner.stop(timeout_s=0.0)
+    # then: it came back, and the part ends once it can
+    release.set()
+    runner.stop(timeout_s=10)
+    assert "hung" not in {thread.name for thread in threading.enumerate()}
