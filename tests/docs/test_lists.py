@@ -1,0 +1,122 @@
+"""Lists in the pages hold what the code has: nothing else, and all of it."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+
+from beholder import __version__
+from beholder.config import Settings
+from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_name
+from beholder.model.preprocessing_table import read_preprocessing
+from beholder.web.openapi_errors import visible_errors
+from docs.pages import PAGES, ROOT, blocks, column, read, table
+from helpers.service import RunningService
+
+SETTINGS = {one.name for one in fields(Settings)}
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+def test_the_error_codes_are_those_that_a_caller_may_meet() -> None:
+    stated = [(row[0].strip("`"), int(row[1])) for row in table(read("docs/http-api.md"), "code")]
+    assert len(stated) == len({code for code, _ in stated})
+    assert dict(stated) == {error.code: error.http_status for error in reversed(visible_errors())}
+
+
+def test_a_status_and_its_code_are_named_together_rightly() -> None:
+    codes = {(error.http_status, error.code) for error in visible_errors()}
+    for page in PAGES:
+        for status, code in re.findall(r"\b([45]\d\d) `([a-z_]+)`", page.read_text(encoding="utf-8")):
+            assert (int(status), code) in codes, page.name
+
+
+# --- settings -----------------------------------------------------------------------------------------------
+
+
+def test_the_settings_that_tables_name_exist() -> None:
+    stated = column(read("docs/operations.md"), "setting")
+    bounds = column(read("docs/architecture.md"), "bound", 1)
+    assert len(stated) > 5
+    assert len(bounds) > 4
+    assert {*stated, *bounds} <= SETTINGS
+
+
+def test_the_variables_that_pages_name_exist() -> None:
+    known = {f"BEHOLDER_{name.upper()}" for name in SETTINGS} | {"BEHOLDER_CONFIG"}
+    for page in PAGES:
+        assert set(re.findall(r"\bBEHOLDER_\w+", page.read_text(encoding="utf-8"))) <= known, page.name
+
+
+# --- what the service shows ---------------------------------------------------------------------------------
+
+
+def test_the_endpoints_are_those_that_are_served(service: RunningService) -> None:
+    assert sorted(column(read("docs/http-api.md"), "endpoint")) == sorted(service.get("/").json["endpoints"])
+
+
+def test_the_metrics_are_those_that_are_exposed(service: RunningService) -> None:
+    exposed = re.findall(
+        r"^# TYPE (beholder_\w+) (\w+)$", service.get("/metrics").body.decode(), re.MULTILINE
+    )
+    kinds = {name: kind for name, kind in exposed if not name.endswith("_created")}
+    rows = table(read("docs/operations.md"), "metric")
+    assert {row[0].strip("`"): row[1] for row in rows} == kinds
+
+
+def test_the_data_folder_holds_what_is_told(service: RunningService) -> None:
+    told = column(read("docs/operations.md"), "path")
+    found = {entry.name for entry in service.data_dir.iterdir()}
+    assert {name.partition("/")[0] for name in told} >= found
+
+
+# --- logs ---------------------------------------------------------------------------------------------------
+
+
+def actions() -> Iterator[str]:
+    """Yield the action of every log line in the sources; `<part>` stands for what is put in at run time."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            value: ast.expr | None = None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+                value = node.args[2]
+            elif isinstance(node, ast.Dict):
+                keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+                value = node.values[keys.index("action")] if "action" in keys else None
+            if isinstance(value, ast.Constant):
+                yield str(value.value)
+            elif isinstance(value, ast.JoinedStr):
+                yield "<part>" + str(getattr(value.values[-1], "value", ""))
+
+
+def test_the_log_actions_are_those_that_are_written() -> None:
+    assert sorted(column(read("docs/operations.md"), "action")) == sorted(set(actions()))
+
+
+# --- words, models, versions --------------------------------------------------------------------------------
+
+
+def test_the_names_in_the_glossary_exist_in_the_code() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    named = column(read("docs/GLOSSARY.md"), "word")
+    assert len(named) > 20
+    assert [name for name in named if not re.search(rf"\b{re.escape(name)}\b", code)] == []
+
+
+def test_the_example_of_a_model_folder_is_one() -> None:
+    page = read("docs/models.md")
+    (example,) = [tomllib.loads(block.text) for block in blocks(page) if block.language == "toml"]
+    builtin = ROOT / "src/beholder/model/builtin/efficientnet-lite0" / MODEL_FILE
+    problems: list[str] = []
+    assert set(example) == set(tomllib.loads(builtin.read_text(encoding="utf-8")))
+    assert read_preprocessing(example["preprocessing"], problems) is not None
+    assert problems == []
+    assert is_model_name(example["name"])
+    assert column(page, "file") == [GRAPH_FILE, LABELS_FILE, MODEL_FILE]
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    assert re.search(rf"^## .*\b{re.escape(__version__)}\b", read("CHANGELOG.md"), re.MULTILINE)
