@@ -50,7 +50,7 @@ def test_a_process_is_asked_to_end_once_its_parent_is_gone(asked: threading.Even
 def test_a_child_inherits_the_lifeline_and_nothing_of_the_terminal() -> None:
     # given: a child that reads its lifeline
     with Lifeline() as lifeline:
-        command = ("/bin/sh", "-c", f"read line <&{lifeline.read_fd}; exit 7")
+        command = ("/bin/sh", "-c", f"read line </dev/fd/{lifeline.read_fd}; exit 7")
         child = start_child(ChildSpec("child", command, {}, (lifeline.read_fd,)))
         # then: a Ctrl-C, which the terminal sends to the parent's group, does not reach it
         assert os.getpgid(child.pid) == child.pid
@@ -67,7 +67,7 @@ def test_a_child_has_the_environment_it_is_given_and_no_other(monkeypatch: pytes
 
 def test_other_file_descriptors_stay_behind() -> None:
     with Lifeline() as lifeline:
-        command = ("/bin/sh", "-c", f"test ! -e /proc/self/fd/{lifeline.read_fd}")
+        command = ("/bin/sh", "-c", f"test ! -e /dev/fd/{lifeline.read_fd}")
         assert start_child(ChildSpec("child", command, {})).wait(END_S) == 0
 
 
