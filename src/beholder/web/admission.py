@@ -13,6 +13,8 @@ __all__ = ["Admission"]
 
 _REFRESH_S = 0.25
 _RETRY_MAX_S = 60
+# The rate is averaged over this long, since workers take whole batches and one reading shows all or none.
+_MEMORY_S = 10.0
 
 
 class Admission:
@@ -77,7 +79,8 @@ class Admission:
             if self._read_at_s is not None and now_s > self._read_at_s:
                 drained = self._depth.backlog + sent - depth.backlog
                 rate = max(0.0, drained / (now_s - self._read_at_s))
-                self._drained_per_s += 0.3 * (rate - self._drained_per_s)
+                weight = 1 - math.exp((self._read_at_s - now_s) / _MEMORY_S)
+                self._drained_per_s += weight * (rate - self._drained_per_s)
             self._depth = depth
             self._sent_since -= sent
             self._read_at_s = now_s
