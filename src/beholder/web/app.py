@@ -48,6 +48,7 @@ def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None =
         runner.start("admission", admission.tick)
         for name, tick in (ticks or {}).items():
             runner.start(name, tick)
+        desk.start()
         sweep = asyncio.create_task(desk.sweep())
         try:
             yield

@@ -12,6 +12,7 @@ from beholder.errors import BackendError
 from beholder.job import Job
 from beholder.model.decode.header import read_header
 from beholder.telemetry.log import get_logger, say
+from beholder.web.acceptor import Acceptor
 from beholder.web.admission import Admission
 from beholder.web.intake import Intake, Order
 from beholder.web.ports import WebPorts
@@ -52,13 +53,19 @@ class Desk:
         self.admission = admission
         self.intake = Intake(ports)
         self._budget = UploadBudget(ports.limits.uploads_bytes_max, ports.telemetry)
-        self._threads = ThreadPoolExecutor(ports.accept_threads, thread_name_prefix="intake")
+        self._acceptor = Acceptor(
+            self.intake.accept, threads=ports.accept_threads, batch_max=ports.accept_batch_max
+        )
         # Looks at the bucket block for long where the bucket is far away, so they have a thread of their own.
         self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look")
 
+    def start(self) -> None:
+        """Start the threads that store images."""
+        self._acceptor.start()
+
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown()
+        self._acceptor.close()
         self._lookers.shutdown()
 
     async def accept(self, request: Request, order_of: OrderReader, *, waits: bool) -> Ticket | Outcome:
@@ -101,8 +108,7 @@ class Desk:
         future = self.waiters.expect(job_id, now_s) if waits else None
         taken_in = False
         try:
-            loop = asyncio.get_running_loop()
-            accepted = await loop.run_in_executor(self._threads, self.intake.accept, job_id, order)
+            accepted = await self._acceptor.accept(job_id, order)
             taken_in = isinstance(accepted, Job)
         finally:
             if future is not None and not taken_in:

@@ -3,14 +3,17 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from beholder.errors import (
     BackendError,
+    BeholderError,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ObjectExists,
     ObjectNotFound,
+    RequestError,
 )
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
 from beholder.job.ids import created_at_s, job_id_from_key
@@ -66,17 +69,42 @@ class Intake:
             return new_job_id(self._ports.clock.now_s())
         return job_id_from_key("", order.idempotency_key, epoch_s=_KEYED_EPOCH_S)
 
-    def accept(self, job_id: str, order: Order) -> Job | Outcome:
-        """Store the image, then send the message; both are durable when this returns.
+    def accept(self, batch: Sequence[tuple[str, Order]]) -> list[Job | Outcome | BeholderError]:
+        """Store every image, then send the messages together; what was accepted is durable on return.
+
+        Args:
+            batch: Job ids and orders.
 
         Returns:
-            The new job, or the outcome where the idempotency key names a finished one.
-
-        Raises:
-            IdempotencyKeyInUse: The key's job is still running.
-            IdempotencyKeyReused: The key came with something else before.
-            BackendError: A backend failed; nothing was accepted and nothing is left behind.
+            In the same order, for each: the new job; the outcome where the idempotency key names a finished
+            one; or why it was not accepted (`IdempotencyKeyInUse`, `IdempotencyKeyReused`, `BackendError`),
+            in which case nothing of it is left behind.
         """
+        results: list[Job | Outcome | BeholderError] = []
+        messages: list[Message] = []
+        for job_id, order in batch:
+            try:
+                stored = self._store(job_id, order)
+            except (RequestError, BackendError) as exc:
+                results.append(exc)
+                continue
+            if isinstance(stored, Message):
+                messages.append(stored)
+                results.append(_job_of(stored))
+            else:
+                results.append(stored)
+        try:
+            if messages:
+                self._ports.queue.send([message.to_bytes() for message in messages])
+        except BackendError as exc:
+            for message in messages:
+                with contextlib.suppress(BackendError):
+                    self._ports.images.delete(message.input.image_key)
+            return [exc if isinstance(one, Job) else one for one in results]
+        return results
+
+    def _store(self, job_id: str, order: Order) -> Message | Outcome:
+        """Store one image; returns the message to send, or the outcome of an earlier job of the same key."""
         keyed = order.idempotency_key is not None
         key = image_key(job_id, _KEYED_FILE if keyed else order.file_name)
         now_s = self._ports.clock.now_s()
@@ -86,24 +114,16 @@ class Intake:
             outcome = self._earlier(job_id, key, order, now_s)
             if outcome is not None:
                 return outcome
-        source = JobInput(key, order.file_name, len(order.data))
-        message = Message(
+        return Message(
             job_id=job_id,
             created_at_s=now_s,
-            input=source,
+            input=JobInput(key, order.file_name, len(order.data)),
             options=order.options,
             reply_to=self._ports.reply_to,
             deadline_s=order.deadline_s,
             wants_text=order.wants_text,
             trace=order.trace,
         )
-        try:
-            self._ports.queue.send([message.to_bytes()])
-        except BackendError:
-            with contextlib.suppress(BackendError):
-                self._ports.images.delete(key)
-            raise
-        return Job(job_id, JobStatus.QUEUED, now_s, order.options, source)
 
     def look(self, job_id: str) -> Outcome | None:
         """Return the job's outcome from the output bucket, or None while there is none."""
@@ -137,6 +157,10 @@ class Intake:
         if outcome is None and now_s - info.stored_at_s < _LOST_AFTER_S:
             raise IdempotencyKeyInUse
         return outcome
+
+
+def _job_of(message: Message) -> Job:
+    return Job(message.job_id, JobStatus.QUEUED, message.created_at_s, message.options, message.input)
 
 
 def _metadata(order: Order) -> dict[str, str]:

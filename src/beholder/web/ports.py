@@ -39,7 +39,8 @@ class WebPorts:
         limits: What the HTTP interface bounds.
         telemetry: Where it counts.
         version: Of the service.
-        accept_threads: Images stored at once; each put blocks a thread.
+        accept_threads: Batches of images stored at once; more than one pays where a put waits for a network.
+        accept_batch_max: Images in one batch, which share one send.
     """
 
     queue: Queue
@@ -52,4 +53,5 @@ class WebPorts:
     limits: WebLimits = field(default_factory=WebLimits)
     telemetry: Telemetry = field(default_factory=Telemetry)
     version: str = "0"
-    accept_threads: int = 4
+    accept_threads: int = 1
+    accept_batch_max: int = 16

@@ -1,0 +1,99 @@
+"""Hands orders from the event loop to the threads that store them, many at a time under load.
+
+A thread takes all orders that wait, up to a bound, and settles them with one wake-up of the event loop. So a
+busy web process pays for one send and two changes of thread in a batch, and a quiet one waits for nothing.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from beholder.errors import BeholderError
+from beholder.job import Job
+from beholder.web.intake import Order
+from beholder.web.waiters import Outcome
+
+__all__ = ["Acceptor"]
+
+_Accept = Callable[[Sequence[tuple[str, Order]]], list[Job | Outcome | BeholderError]]
+_Waiting = tuple[str, Order, asyncio.Future[Job | Outcome]]
+
+
+class Acceptor:
+    """Runs `Intake.accept` in threads; used from one event loop.
+
+    Args:
+        accept: Stores a batch of orders, and blocks meanwhile.
+        threads: Batches stored at once.
+        batch_max: Orders in one batch.
+    """
+
+    def __init__(self, accept: _Accept, *, threads: int, batch_max: int) -> None:
+        """Take what to run; nothing runs yet."""
+        self._accept = accept
+        self._batch_max = batch_max
+        self._orders: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"accept-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    async def accept(self, job_id: str, order: Order) -> Job | Outcome:
+        """Return what became of an order; raises what `Intake.accept` found wrong with it."""
+        future: asyncio.Future[Job | Outcome] = asyncio.get_running_loop().create_future()
+        self._orders.put((job_id, order, future))
+        return await future
+
+    def close(self) -> None:
+        """Finish the orders that wait, and let the threads go."""
+        for _ in self._threads:
+            self._orders.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            orders = [(job_id, order) for job_id, order, _ in batch]
+            results: Sequence[Job | Outcome | BaseException]
+            try:
+                results = self._accept(orders)
+            except Exception as exc:  # noqa: BLE001 -- raised again in the requests that wait for these
+                results = [exc] * len(batch)
+            futures = [future for _, _, future in batch]
+            futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
+            # Nothing may keep the images in memory while the thread waits for the next.
+            del batch, orders, futures, results
+
+    def _next_batch(self) -> list[_Waiting] | None:
+        first = self._orders.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < self._batch_max:
+            try:
+                one = self._orders.get_nowait()
+            except queue.Empty:
+                break
+            if one is None:
+                self._orders.put(None)
+                break
+            batch.append(one)
+        return batch
+
+
+def _settle(
+    futures: Sequence[asyncio.Future[Job | Outcome]], results: Sequence[Job | Outcome | BaseException]
+) -> None:
+    for future, result in zip(futures, results, strict=True):
+        if future.done():  # the client went away
+            continue
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
