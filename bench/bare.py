@@ -1,8 +1,9 @@
 """The limit of this machine: processes that decode and classify in a bare loop, with no server around them.
 
-The work of one image is what any serving framework's handler would do with the same model and runtime: decode
-a JPEG with libjpeg-turbo at reduced scale, crop, resize with OpenCV, normalise in numpy, run OpenVINO at batch 1
-on one thread. It shares no code with beholder on purpose, so that a slip of ours cannot move the limit.
+The work of one image is what any serving framework's handler would do with the same model and runtime:
+decode a JPEG with libjpeg-turbo at reduced scale, crop, resize with OpenCV, normalise in numpy, run
+OpenVINO at batch 1 on one thread. It shares no code with beholder on purpose, so that a slip of ours cannot
+move the limit.
 
     python bench/bare.py FOLDER PROCESSES SECONDS
 

@@ -2,10 +2,10 @@
 
     python bench/bench.py [--images FOLDER] [--rounds N] [--seconds S]
 
-Nothing else should run meanwhile. Throughput is measured with wrk (a Debian package) at 16 connections, latency
-at 1, both with raw JPEG bodies; every round measures the bare loop and the service one after the other, and
-the ratio of a round compares only these two. The machine is shared by the load generator, so the service pays
-for it and the bare loop does not.
+Nothing else should run meanwhile. Throughput is measured with wrk (a Debian package) at 16 connections,
+latency at 1, both with raw JPEG bodies; every round measures the bare loop and the service one after the
+other, and the ratio of a round compares only these two. The machine is shared by the load generator, so the
+service pays for it and the bare loop does not.
 """
 
 import argparse
@@ -141,9 +141,8 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed; on Debian: apt-get install wrk")
     images = sorted(path for path in given.images.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
-    print(
-        f"{len(images)} photos of {given.images}, {given.rounds} rounds of {given.seconds:g} s; load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{len(images)} photos, {given.rounds} rounds of {given.seconds:g} s; load before {load:.1f}")
 
     starts = []
     for _ in range(3):
@@ -161,8 +160,9 @@ def main() -> None:
         rates.append(rate / limit)
         latencies.append(median - alone)
         print(
-            f"  round {number}: bare {limit:6.1f} img/s, service {rate:6.1f} img/s (p50 {median_16:5.1f} ms), "
-            f"ratio {rate / limit:.3f}; at 1 connection bare {alone:5.2f} ms, service {median:5.2f} ms"
+            f"  round {number}: bare {limit:6.1f} img/s, service {rate:6.1f} img/s "
+            f"(p50 {median_16:5.1f} ms), ratio {rate / limit:.3f}; "
+            f"at 1 connection bare {alone:5.2f} ms, service {median:5.2f} ms"
         )
     memory = service.rss_mb()
     idle = idle_percent(service, 10)

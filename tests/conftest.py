@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from helpers.service import RunningService
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -4,24 +4,23 @@ import asyncio
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
+
+from beholder.job import Message
+from beholder.worker.note import HoldingNote
 from helpers.images import jpeg, slow_png
 from helpers.service import Reply, RunningService
 from helpers.tiny_disk import tiny_disk
-
-from beholder.job import Message
-from beholder.worker import HoldingNote
 
 Start = Callable[..., RunningService]
 
@@ -215,9 +214,8 @@ def test_two_thousand_clients_wait_at_once_and_each_is_answered(start_service: S
             waiting = 0.0
             while waiting < 2000:
                 async with session.get(f"{service.url}/metrics") as response:
-                    waiting = float(
-                        re.findall(rb"^beholder_waiting_requests (\S+)", await response.read(), re.M)[0]
-                    )
+                    metrics = await response.text()
+                waiting = float(metrics.partition("\nbeholder_waiting_requests ")[2].split()[0])
             with extra_workers(service, 2):
                 return await asyncio.gather(*clients)
 
@@ -275,10 +273,8 @@ def _is_up(service: RunningService) -> bool:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _is_alive(pid: int) -> bool:
@@ -294,13 +290,7 @@ def _files(folder: Path) -> set[Path]:
 
 def _fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65_536))
-        except OSError:
-            pass
-        try:
-            while True:
-                file.write(bytes(512))
-        except OSError:
-            pass
+        for block in (65_536, 512):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(block))

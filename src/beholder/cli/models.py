@@ -1,0 +1,153 @@
+"""`beholder models`: list, show, try and import models."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.config.models import models_folder
+from beholder.errors import ConfigError
+from beholder.model.port import ModelSpec
+from beholder.model.registry import ModelRegistry
+
+__all__ = ["models"]
+
+
+@click.group()
+def models() -> None:
+    """List, show, try and import models.
+
+    A model is a folder with model.onnx, model.toml and labels.txt. `beholder up --model NAME` serves one by
+    its name, or any folder by its path.
+    """
+
+
+@models.command("list")
+@setting_options("data_dir")
+def list_models(**flags: Any) -> None:
+    """List the built-in model and the imported ones."""
+    settings = read_settings(flags).settings
+    for entry in ModelRegistry(models_folder(settings)).list_models():
+        where = "built in" if entry.is_builtin else str(entry.folder)
+        if entry.spec is None:
+            click.echo(f"{entry.name:<24} cannot be used: {'; '.join(entry.problems)}")
+        else:
+            version, classes = entry.spec.version, len(entry.spec.labels)
+            click.echo(
+                f"{entry.name:<24} {version:<10} {classes:>6} classes  {entry.spec.licence:<14} {where}"
+            )
+
+
+@models.command()
+@click.argument("name")
+@setting_options("data_dir")
+def show(name: str, **flags: Any) -> None:
+    """Show all that is known of the model NAME (a name, or the path of a folder)."""
+    settings = read_settings(flags).settings
+    click.echo(json.dumps(_facts(ModelRegistry(models_folder(settings)).find(name)), indent=2))
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1)
+@setting_options("precision")
+def test(folder: Path, images: tuple[Path, ...], **flags: Any) -> None:
+    """Load the model in FOLDER, time it, and recognise IMAGES with it."""
+    from beholder.model.checking import check_model  # noqa: PLC0415 -- numpy and the runtime only where they run
+    from beholder.model.prepare import prepare  # noqa: PLC0415
+    from beholder.wiring import image_limits, load_classifier  # noqa: PLC0415
+
+    settings = read_settings(flags).settings
+    report = check_model(
+        folder,
+        images,
+        load=partial(load_classifier, settings=settings),
+        prepare=partial(prepare, limits=image_limits(settings)),
+    )
+    click.echo(f"{report.spec.name} {report.spec.version}: {report.classes} classes, {report.precision}")
+    click.echo(f"loaded in {report.load_s:.2f} s, {report.image_ms:.1f} ms an image on one thread")
+    for image, labels in report.answers:
+        found = ", ".join(f"{label.name} {label.confidence:.1%}" for label in labels)
+        click.echo(f"  {image}: {found}")
+
+
+@models.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the model is called in requests and answers.")
+@click.option("--labels", type=click.Path(path_type=Path), help="One class name per line; needed for ONNX.")
+@click.option("--version", default="1", show_default=True, help="Echoed in every answer.")
+@click.option("--licence", default="", help="SPDX identifier of the weights' licence.")
+@click.option("--source", default="", help="Where the weights come from; the file's name by default.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(["as-is", "torchvision", "centre-crop"]),
+    help="as-is: pixels / 255 at the image's own size; torchvision: crop to 224, ImageNet's mean and "
+    "deviation; centre-crop: crop to --size, then (pixel - mean) / scale.  "
+    "[default: as-is for .pth, torchvision for ONNX]",
+)
+@click.option("--size", type=int, default=224, show_default=True, help="Side of the input for centre-crop.")
+@click.option("--mean", type=float, default=0.0, show_default=True, help="For centre-crop, in 0..255.")
+@click.option("--scale", type=float, default=255.0, show_default=True, help="For centre-crop, in 0..255.")
+@click.option("--probabilities", is_flag=True, help="The ONNX graph ends in a softmax already.")
+@setting_options("data_dir")
+def import_model(file: Path, name: str, **given: Any) -> None:
+    """Make a model folder from FILE: an ONNX graph, or a torchvision ResNet-18 checkpoint (.pth).
+
+    The new model is loaded and tried before it is kept. A checkpoint needs `pip install 'beholder[torch]'`.
+    """
+    from beholder.model.importing import Description, import_onnx, import_resnet18  # noqa: PLC0415
+    from beholder.wiring import load_classifier  # noqa: PLC0415
+
+    settings = read_settings({"data_dir": given["data_dir"]}).settings
+    destination = models_folder(settings) / name
+    load = partial(load_classifier, settings=settings)
+    if file.suffix == ".onnx":
+        if given["labels"] is None:
+            raise ConfigError(
+                f"{file} does not name its classes; give a file with one name per line by --labels"
+            )
+        description = Description(
+            name=name,
+            version=given["version"],
+            licence=given["licence"] or "unknown",
+            source=given["source"] or file.name,
+            outputs_probabilities=given["probabilities"],
+            preprocessing=_preprocessing(given["preprocessing"] or "torchvision", given),
+        )
+        spec = import_onnx(file, given["labels"], destination, description, load=load)
+    elif file.suffix in (".pth", ".pt"):
+        spec = import_resnet18(
+            file,
+            destination,
+            load=load,
+            labels=given["labels"],
+            name=name,
+            version=given["version"],
+            licence=given["licence"] or "BSD-3-Clause",
+            preprocessing=_preprocessing(given["preprocessing"] or "as-is", given),
+        )
+    else:
+        raise ConfigError(f"{file} is neither .onnx nor .pth; these two can be imported")
+    click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}")
+    click.echo(f"serve it with: beholder up --model {spec.name}")
+
+
+def _preprocessing(kind: str, given: dict[str, Any]) -> Any:
+    from beholder.model.importing import TORCHVISION  # noqa: PLC0415
+    from beholder.model.port import Preprocessing  # noqa: PLC0415
+    from beholder.model.preprocessing_table import AS_IS  # noqa: PLC0415
+
+    if kind == "centre-crop":
+        mean, scale = given["mean"], given["scale"]
+        return Preprocessing(size=given["size"], mean=(mean,) * 3, scale=(scale,) * 3)
+    return AS_IS if kind == "as-is" else TORCHVISION
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    facts = asdict(spec)
+    labels = facts.pop("labels")
+    return facts | {"onnx_path": str(spec.onnx_path), "classes": len(labels), "labels": [*labels[:5], "..."]}

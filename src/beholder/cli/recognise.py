@@ -1,0 +1,110 @@
+"""Recognises image files in this process: decoding in threads, the model on all cores."""
+
+import glob
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.errors import BeholderError, ConfigError, JobError, RequestError
+from beholder.job import Label
+from beholder.model.port import Classifier, Preprocessing
+from beholder.model.top import top_labels
+
+__all__ = ["STDIN", "Finding", "find_images", "recognise"]
+
+STDIN = "-"
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
+_DECODED_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one file: its labels, best first, or the error."""
+
+    file: str
+    labels: tuple[Label, ...] = ()
+    error: BeholderError | None = None
+
+
+def find_images(paths: Sequence[str]) -> list[str]:
+    """Return the image files that paths, folders (with what is below them), globs and '-' stand for.
+
+    A file that is named is taken whatever it is called; in a folder, those that are called like images.
+
+    Raises:
+        ConfigError: A path leads to nothing, all of these named.
+    """
+    found: list[str] = []
+    problems = []
+    for path in paths:
+        here = Path(path)
+        if path == STDIN or here.is_file():
+            found.append(path)
+        elif here.is_dir():
+            inside = sorted(
+                str(one) for one in here.rglob("*") if one.suffix.lower() in _SUFFIXES and one.is_file()
+            )
+            found.extend(inside)
+            if not inside:
+                problems.append(f"{path} holds no image ({', '.join(sorted(_SUFFIXES))})")
+        elif matching := sorted(one for one in glob.iglob(path, recursive=True) if Path(one).is_file()):  # noqa: PTH207 -- Path.glob takes no absolute pattern
+            found.extend(matching)
+        else:
+            problems.append(f"{path} is neither a file, a folder nor a pattern that matches one")
+    if problems:
+        raise ConfigError(problems)
+    return list(dict.fromkeys(found))
+
+
+def recognise(
+    files: Sequence[str],
+    classifier: Classifier,
+    prepare: Callable[[bytes, Preprocessing], NDArray[np.uint8]],
+    *,
+    top_k: int,
+    min_confidence: float,
+    threads: int,
+) -> Iterator[Finding]:
+    """Yield what each file shows, in the given order; a file that fails stops no other.
+
+    Args:
+        files: As `find_images` returns them.
+        classifier: The model, warm.
+        prepare: From an image file's bytes to the model's input.
+        top_k: Labels at most.
+        min_confidence: Leave out labels below this probability.
+        threads: Images decoded at once.
+    """
+
+    def load(file: str) -> NDArray[np.uint8]:
+        data = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        return prepare(data, classifier.spec.preprocessing)
+
+    todo = iter(files)
+    ahead: deque[tuple[str, Future[NDArray[np.uint8]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        while True:
+            for file in todo:
+                ahead.append((file, pool.submit(load, file)))
+                if len(ahead) >= _DECODED_AHEAD * threads:
+                    break
+            if not ahead:
+                return
+            file, decoded = ahead.popleft()
+            try:
+                probabilities = classifier.classify([decoded.result()])[0]
+            except (RequestError, JobError) as exc:
+                yield Finding(file, error=exc)
+            except OSError as exc:
+                yield Finding(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
+            else:
+                labels = classifier.spec.labels
+                yield Finding(
+                    file, top_labels(probabilities, labels, top_k=top_k, min_confidence=min_confidence)
+                )

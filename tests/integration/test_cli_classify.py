@@ -1,0 +1,108 @@
+"""`beholder classify` and `beholder models` as a person runs them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+CAT_NAMES = {"tiger cat", "tabby", "Egyptian cat"}
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "beholder", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def test_a_folder_gives_json_lines_and_status_0(samples: Path) -> None:
+    done = run("classify", samples, "--top-k", "2")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert {Path(row["file"]).name for row in rows} == {path.name for path in samples.glob("*.jpg")}
+    by_name = {Path(row["file"]).name: row["labels"] for row in rows}
+    assert by_name["cat.jpg"][0]["name"] in CAT_NAMES
+    assert all(len(labels) == 2 for labels in by_name.values())
+
+
+def test_a_failed_image_is_named_and_stops_no_other(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no image")
+    done = run("classify", samples / "cat.jpg", tmp_path, samples / "coffee.jpg", "--csv", "--top-k", "1")
+    rows = list(csv.DictReader(done.stdout.decode().splitlines()))
+    assert done.returncode == 1
+    assert [row["error"] for row in rows] == ["", "image_type_unsupported", ""]
+    assert rows[0]["name"] in CAT_NAMES
+    assert "bad.jpg" in done.stderr.decode()
+
+
+def test_a_glob_and_standard_input(samples: Path) -> None:
+    cat = (samples / "cat.jpg").read_bytes()
+    done = run("classify", f"{samples}/co*.jpg", "-", "--min-confidence", "0.3", stdin=cat)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(row["file"]).name for row in rows] == ["coffee.jpg", "-"]
+    assert rows[1]["labels"][0]["name"] in CAT_NAMES
+    assert all(label["confidence"] >= 0.3 for row in rows for label in row["labels"])
+
+
+def test_paths_that_lead_nowhere_are_all_named(tmp_path: Path) -> None:
+    done = run("classify", tmp_path / "none.jpg", tmp_path)
+    assert done.returncode == 2
+    assert "none.jpg" in done.stderr.decode()
+    assert "holds no image" in done.stderr.decode()
+
+
+def test_a_model_is_imported_listed_shown_tried_and_used(samples: Path, tmp_path: Path) -> None:
+    graph, labels = tmp_path / "mean.onnx", tmp_path / "labels.txt"
+    onnx.save(_mean_colour_model(), graph)
+    labels.write_text("red\ngreen\nblue\n")
+    data = ("--data-dir", tmp_path / "data")
+    imported = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
+    assert imported.returncode == 0, imported.stderr.decode()
+    assert "colour" in run("models", "list", *data).stdout.decode()
+    assert json.loads(run("models", "show", "colour", *data).stdout)["classes"] == 3
+    tried = run("models", "test", tmp_path / "data" / "models" / "colour", samples / "cat.jpg")
+    assert "3 classes" in tried.stdout.decode()
+    used = run("classify", samples / "cat.jpg", "--model", "colour", "--top-k", "3", *data)
+    assert {label["name"] for label in json.loads(used.stdout)["labels"]} == {"red", "green", "blue"}
+    again = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
+    assert again.returncode == 2
+
+
+def test_what_cannot_be_imported_says_why(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    assert "--labels" in run("models", "import", tmp_path / "model.onnx", "--name", "x").stderr.decode()
+    other = run("models", "import", tmp_path / "model.h5", "--name", "x")
+    assert other.returncode == 2
+    assert "neither .onnx nor .pth" in other.stderr.decode()
+
+
+def test_every_problem_of_the_settings_is_told_at_once() -> None:
+    done = run("config", BEHOLDER_PORT="http", BEHOLDER_WORKERS="-3", BEHOLDER_COLOUR="red")
+    told = done.stderr.decode()
+    assert done.returncode == 2
+    assert [word in told for word in ("BEHOLDER_PORT", "BEHOLDER_WORKERS", "BEHOLDER_COLOUR")] == [True] * 3
+
+
+def test_config_tells_value_source_and_meaning() -> None:
+    done = run("config", "--json", BEHOLDER_PORT="8123")
+    port = json.loads(done.stdout)["port"]
+    assert (port["value"], port["source"]) == ("8123", "BEHOLDER_PORT")
+    assert "TCP port" in port["meaning"]
+
+
+def _mean_colour_model() -> onnx.ModelProto:
+    """Return a classifier whose three classes are the mean of each colour."""
+    pool = helper.make_node("GlobalAveragePool", ["image"], ["mean"])
+    flat = helper.make_node("Flatten", ["mean"], ["logits"])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 224, 224])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph([pool, flat], "colour", [image], [logits])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
