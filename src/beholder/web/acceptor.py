@@ -51,11 +51,12 @@ class Acceptor:
         return await future
 
     def close(self) -> None:
-        """Finish the orders that wait, and let the threads go."""
+        """Finish the orders that wait, and let the threads go, where they were started."""
         for _ in self._threads:
             self._orders.put(None)
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
