@@ -17,6 +17,8 @@ _log = get_logger(__name__)
 _BATCH = 10
 # An ack costs a transaction, a reply that comes twice costs nothing; so acks are gathered while replies come.
 _ACKED_AT_ONCE = 50
+# And no longer than a reply stays hidden: one that came back would be counted twice.
+_PASSES_BEFORE_ACK = 10
 
 
 def read_outcome(document: bytes) -> Outcome:
@@ -63,6 +65,7 @@ class ReplyListener:
         self._telemetry = telemetry
         self._wait_s = wait_s
         self._taken: list[str] = []
+        self._passes = 0
 
     def tick(self) -> float:
         """Take the replies that are there; returns the seconds until the next pass."""
@@ -76,9 +79,11 @@ class ReplyListener:
         if outcomes:
             self._loop.call_soon_threadsafe(self._waiters.settle, outcomes)
         self._taken += [one.receipt for one in received]
-        if not received or len(self._taken) >= _ACKED_AT_ONCE:
-            self._queue.ack(self._taken)
-            self._taken = []
+        self._passes += 1
         for outcome in outcomes:
             self._telemetry.job_done(outcome.job)
+        if not received or len(self._taken) >= _ACKED_AT_ONCE or self._passes >= _PASSES_BEFORE_ACK:
+            self._queue.ack(self._taken)
+            self._taken = []
+            self._passes = 0
         return 0.0
