@@ -1,0 +1,298 @@
+"""Taking one image in: the order of effects, and what an idempotency key leads to."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import (
+    BackendFull,
+    BackendUnavailable,
+    BeholderError,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+)
+from beholder.job import Job, JobStatus, Message, Options, new_job_id
+from beholder.queue.memory import MemoryQueue
+from beholder.store.keys import image_key, image_prefix, result_key
+from beholder.store.memory import MemoryStore
+from beholder.web.intake import Intake, Order
+from beholder.web.ports import WebPorts
+from beholder.web.waiters import Outcome
+from helpers.rig import Journal, Watched
+
+PLAIN = Order(data=b"data", file_name="a cat.jpg", options=Options())
+KEYED = replace(PLAIN, idempotency_key="once")
+
+
+class Desk:
+    """An intake with everything in memory behind it, and a journal of what it does."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.journal = Journal()
+        self.queue = MemoryQueue(clock=self.clock)
+        self.images = MemoryStore(clock=self.clock)
+        self.results = MemoryStore(clock=self.clock)
+        self.intake = Intake(
+            WebPorts(
+                queue=Watched(self.queue, "queue", self.journal),
+                replies=MemoryQueue(clock=self.clock),
+                reply_to="web-0",
+                images=Watched(self.images, "images", self.journal),
+                results=Watched(self.results, "results", self.journal),
+                models=(),
+                clock=self.clock,
+            )
+        )
+
+    def accept_all(self, *orders: Order) -> list[Job | Outcome | BeholderError]:
+        return self.intake.accept([(self.intake.new_job_id(order), order) for order in orders])
+
+    def accept(self, order: Order) -> Job | Outcome:
+        (accepted,) = self.accept_all(order)
+        if isinstance(accepted, BeholderError):
+            raise accepted
+        return accepted
+
+    def accept_new(self, order: Order) -> Job:
+        job = self.accept(order)
+        assert isinstance(job, Job)
+        return job
+
+    def finish(self, job: Job) -> bytes:
+        done = replace(job, status=JobStatus.SUCCEEDED, completed_at_s=self.clock.now_s(), labels=())
+        document = json.dumps(done.to_dict()).encode()
+        self.results.put(result_key(job.id), document)
+        return document
+
+    def messages(self) -> list[Message]:
+        return [Message.from_bytes(one.body) for one in self.queue.receive(count_max=10, wait_s=0)]
+
+    def image_keys(self) -> list[str]:
+        return [info.key for info in self.images.list("")]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_the_image_is_stored_before_the_message_is_sent(desk: Desk) -> None:
+    # when
+    order = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
+    job = desk.accept_new(order)
+    # then
+    assert desk.journal.calls == ["images.put", "queue.send"]
+    key = image_key(job.id, "a cat.jpg")
+    assert desk.images.get(key) == b"data"
+    assert desk.messages() == [
+        Message(
+            job.id,
+            desk.clock.now_s(),
+            job.input,  # type: ignore[arg-type]
+            Options(top_k=3),
+            reply_to="web-0",
+            deadline_s=2e9,
+            wants_text=True,
+            trace="00-1-2-01",
+        )
+    ]
+    assert (job.status, job.created_at_s) == (JobStatus.QUEUED, desk.clock.now_s())
+    assert job.input is not None
+    assert (job.input.image_key, job.input.file_name, job.input.image_bytes) == (key, "a cat.jpg", 4)
+
+
+def test_two_images_of_one_name_are_two_jobs(desk: Desk) -> None:
+    first, second = desk.accept_new(PLAIN), desk.accept_new(PLAIN)
+    assert first.id != second.id
+    assert len(desk.image_keys()) == 2
+
+
+@pytest.mark.parametrize("order", [PLAIN, KEYED])
+@pytest.mark.parametrize("error", [BackendUnavailable("q", "send"), BackendFull("q", "send")])
+def test_an_image_whose_message_cannot_be_sent_is_removed(desk: Desk, order: Order, error: Exception) -> None:
+    # given
+    desk.journal.failures["queue.send"] = error
+    # when
+    with pytest.raises(type(error)):
+        desk.accept(order)
+    # then: nothing was accepted and nothing is left behind
+    assert desk.journal.calls == ["images.put", "queue.send", "images.delete"]
+    assert desk.image_keys() == []
+    desk.journal.failures.clear()
+    assert isinstance(desk.accept(order), Job)
+
+
+def test_the_first_error_is_the_one_that_is_told(desk: Desk) -> None:
+    desk.journal.failures["queue.send"] = BackendFull("sqlite queue", "send")
+    desk.journal.failures["images.delete"] = BackendUnavailable("folder store", "delete")
+    with pytest.raises(BackendFull):
+        desk.accept(PLAIN)
+
+
+def test_an_image_that_cannot_be_stored_sends_no_message(desk: Desk) -> None:
+    desk.journal.failures["images.put"] = BackendFull("folder store", "put")
+    with pytest.raises(BackendFull):
+        desk.accept(PLAIN)
+    assert desk.messages() == []
+
+
+def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(desk: Desk) -> None:
+    jobs = desk.accept_all(PLAIN, KEYED, PLAIN)
+    assert desk.journal.calls == ["images.put"] * 3 + ["queue.send"]
+    assert [message.job_id for message in desk.messages()] == [job.id for job in jobs if isinstance(job, Job)]
+
+
+def test_what_is_wrong_with_one_order_of_a_batch_harms_no_other(desk: Desk) -> None:
+    # given: a finished key, and one that is reused
+    finished = desk.accept_new(KEYED)
+    desk.finish(finished)
+    desk.messages()
+    # when
+    results = desk.accept_all(PLAIN, KEYED, replace(KEYED, data=b"other"), PLAIN)
+    # then
+    assert [type(one) for one in results] == [Job, Outcome, IdempotencyKeyReused, Job]
+    assert len(desk.messages()) == 2
+
+
+def test_the_same_key_twice_in_a_batch_is_one_job(desk: Desk) -> None:
+    first, second = desk.accept_all(KEYED, KEYED)
+    assert isinstance(first, Job)
+    assert isinstance(second, IdempotencyKeyInUse)
+    assert len(desk.messages()) == 1
+
+
+def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(desk: Desk) -> None:
+    # given
+    finished = desk.accept_new(KEYED)
+    desk.finish(finished)
+    kept = desk.image_keys()
+    desk.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    # when
+    results = desk.accept_all(PLAIN, KEYED, PLAIN)
+    # then: the finished job was not touched
+    assert [type(one) for one in results] == [BackendUnavailable, Outcome, BackendUnavailable]
+    assert desk.image_keys() == kept
+
+
+def test_nothing_new_sends_nothing(desk: Desk) -> None:
+    assert desk.accept_all() == []
+    assert desk.journal.calls == []
+
+
+# --- with an idempotency key --------------------------------------------------------------------------------
+
+
+def test_a_key_gives_one_job_and_one_message(desk: Desk) -> None:
+    job = desk.accept_new(KEYED)
+    with pytest.raises(IdempotencyKeyInUse):
+        desk.accept(KEYED)
+    assert [message.job_id for message in desk.messages()] == [job.id]
+    assert len(desk.image_keys()) == 1
+
+
+def test_a_key_of_a_finished_job_gives_its_outcome(desk: Desk) -> None:
+    # given
+    job = desk.accept_new(KEYED)
+    desk.messages()
+    document = desk.finish(job)
+    # when
+    again = desk.accept(KEYED)
+    # then
+    assert isinstance(again, Outcome)
+    assert (again.document, again.job.id) == (document, job.id)
+    assert desk.messages() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(KEYED, data=b"other"), replace(KEYED, options=Options(top_k=3))],
+    ids=["data", "options"],
+)
+def test_a_key_that_came_with_something_else_is_refused(desk: Desk, other: Order) -> None:
+    job = desk.accept_new(KEYED)
+    with pytest.raises(IdempotencyKeyReused):
+        desk.accept(other)
+    desk.finish(job)
+    with pytest.raises(IdempotencyKeyReused):
+        desk.accept(other)
+    assert desk.images.get(desk.image_keys()[0]) == b"data"
+
+
+def test_another_file_name_is_the_same_request(desk: Desk) -> None:
+    job = desk.accept_new(KEYED)
+    desk.finish(job)
+    assert isinstance(desk.accept(replace(KEYED, file_name="b.jpg")), Outcome)
+
+
+def test_a_message_that_may_be_lost_is_sent_again_and_not_before(desk: Desk) -> None:
+    # given: the process died between the image and the message
+    job = desk.accept_new(KEYED)
+    desk.queue.purge()
+    desk.clock.advance(299)
+    with pytest.raises(IdempotencyKeyInUse):
+        desk.accept(KEYED)
+    # when
+    desk.clock.advance(1)
+    again = desk.accept_new(KEYED)
+    # then
+    assert again.id == job.id
+    assert [message.job_id for message in desk.messages()] == [job.id]
+
+
+def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(desk: Desk) -> None:
+    first, second = desk.accept_new(KEYED), desk.accept_new(replace(KEYED, idempotency_key="twice"))
+    assert first.id != second.id
+    assert first.id.startswith("00000000-0000-7")
+
+
+# --- what the buckets tell ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        PLAIN,
+        KEYED,
+        replace(PLAIN, options=Options(model="mine", top_k=3, min_confidence=0.5)),
+        replace(KEYED, options=Options(top_k=3), file_name="猫.jpg"),
+    ],
+)
+def test_an_unfinished_job_is_found_from_the_input_bucket_alone(desk: Desk, order: Order) -> None:
+    job = desk.accept_new(order)
+    desk.queue.purge()
+    found = desk.intake.find(job.id)
+    assert found is not None
+    assert found.to_dict() == job.to_dict()
+
+
+def test_a_plain_order_needs_no_metadata(desk: Desk) -> None:
+    """It would cost a second object on some file systems, for each image."""
+    desk.accept(PLAIN)
+    (key,) = desk.image_keys()
+    assert desk.images.head(key).metadata == {}
+
+
+def test_an_image_without_metadata_is_a_job_of_the_defaults(desk: Desk) -> None:
+    job_id = new_job_id(desk.clock.now_s())
+    desk.images.put(image_prefix(job_id) + "b.jpg", b"data")
+    found = desk.intake.find(job_id)
+    assert found is not None
+    assert found.input is not None
+    assert (found.options, found.input.file_name, found.input.image_bytes) == (Options(), "b.jpg", 4)
+
+
+def test_an_unknown_job_is_neither_finished_nor_queued(desk: Desk) -> None:
+    job_id = new_job_id(desk.clock.now_s())
+    assert desk.intake.look(job_id) is None
+    assert desk.intake.find(job_id) is None
+
+
+def test_a_result_that_cannot_be_read_is_no_outcome(desk: Desk) -> None:
+    job = desk.accept_new(PLAIN)
+    for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
+        desk.results.put(result_key(job.id), garbage)
+        with pytest.raises(ValueError, match=r"not a job|has no outcome|Expecting value"):
+            desk.intake.look(job.id)

@@ -1,0 +1,152 @@
+"""The reply listener: it wakes who waits, counts what was done, and trips over no garbage."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import BackendUnavailable
+from beholder.job import Job, JobStatus, Metrics
+from beholder.queue.memory import MemoryQueue
+from beholder.telemetry.metrics import Telemetry
+from beholder.web.replies import ReplyListener, read_outcome
+from beholder.web.waiters import Outcome, Waiters
+
+METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
+
+
+def document(job_id: str, status: JobStatus = JobStatus.SUCCEEDED) -> bytes:
+    return json.dumps(
+        Job(job_id, status, 1.0, completed_at_s=2.0, metrics=METRICS, labels=()).to_dict()
+    ).encode()
+
+
+GARBAGE = {
+    "empty": b"",
+    "no text": b"\xff",
+    "no object": b"[]",
+    "another object": b"{}",
+    "too deep": b"[" * 100_000,
+    "a job without an outcome": document("a", JobStatus.QUEUED),
+    "a job without an id": document("a").replace(b'"id": "a"', b'"id": []'),
+    "an unknown state": document("a").replace(b"succeeded", b"done"),
+}
+
+
+def settled(
+    bodies: Sequence[bytes], waiting: Sequence[str]
+) -> tuple[dict[str, Outcome], MemoryQueue, Telemetry]:
+    """Let a listener take replies; return what those who wait then hold."""
+    queue, telemetry = MemoryQueue(clock=ManualClock()), Telemetry()
+
+    async def scenario() -> dict[str, Outcome]:
+        waiters = Waiters(10)
+        futures = {job_id: waiters.expect(job_id, 0.0) for job_id in waiting}
+        listener = ReplyListener(queue, waiters, asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        queue.send(bodies)
+        while queue.depth().backlog:
+            assert await asyncio.to_thread(listener.tick) == 0.0
+        await asyncio.to_thread(listener.tick)  # one that finds nothing more
+        await asyncio.sleep(0)
+        return {job_id: future.result() for job_id, future in futures.items() if future.done()}
+
+    return asyncio.run(scenario()), queue, telemetry
+
+
+def test_a_reply_wakes_its_waiter_with_the_document_as_it_is() -> None:
+    found, queue, _ = settled([document("a"), document("nobody")], ["a", "b"])
+    assert set(found) == {"a"}
+    assert found["a"].document == document("a")
+    assert (queue.depth().backlog, queue.depth().in_flight) == (0, 0)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_put_aside_and_what_came_with_it_arrives(garbage: bytes) -> None:
+    found, queue, _ = settled([document("a"), garbage, document("b")], ["a", "b"])
+    assert set(found) == {"a", "b"}
+    assert (queue.depth().backlog, queue.depth().in_flight) == (0, 0)
+
+
+def test_every_reply_is_counted_whether_or_not_somebody_waits() -> None:
+    bodies = [document("a"), document("b"), document("c", JobStatus.FAILED), b"garbage"]
+    _, _, telemetry = settled(bodies, ["a"])
+    count = telemetry.registry.get_sample_value
+    assert count("beholder_jobs_total", {"state": "succeeded"}) == 2
+    assert count("beholder_jobs_total", {"state": "failed"}) == 1
+    assert count("beholder_job_latency_seconds_count") == 3
+
+
+def test_more_replies_than_one_pass_takes_all_arrive() -> None:
+    names = [f"job-{number}" for number in range(25)]
+    found, _, _ = settled([document(name) for name in names], names[:10])
+    assert set(found) == set(names[:10])
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_what_is_no_outcome_is_refused(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not a job|has no outcome|is not a valid|Expecting value|codec"):
+        read_outcome(garbage)
+
+
+def test_a_reply_is_acked_before_it_comes_back_also_where_they_never_cease() -> None:
+    """One a second: never a pass without a reply, and never fifty of them within its hidden time."""
+    clock = ManualClock()
+    queue, telemetry = MemoryQueue(visibility_timeout_s=30.0, clock=clock), Telemetry()
+
+    async def scenario() -> None:
+        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        for number in range(100):
+            queue.send([document(f"job-{number}")])
+            await asyncio.to_thread(listener.tick)
+            clock.advance(1)
+
+    asyncio.run(scenario())
+    assert telemetry.registry.get_sample_value("beholder_jobs_total", {"state": "succeeded"}) == 100
+
+
+def test_under_load_many_replies_share_one_ack() -> None:
+    queue = AckCounter(clock=ManualClock())
+
+    async def scenario() -> None:
+        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), Telemetry(), wait_s=0.0)
+        queue.send([document(f"job-{number}") for number in range(100)])
+        for _ in range(10):
+            await asyncio.to_thread(listener.tick)
+
+    asyncio.run(scenario())
+    assert queue.acked == [50, 50]
+
+
+def test_an_ack_that_fails_is_made_up_for() -> None:
+    queue, telemetry = AckCounter(clock=ManualClock()), Telemetry()
+
+    async def scenario() -> None:
+        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        queue.send([document("a")])
+        await asyncio.to_thread(listener.tick)
+        queue.is_failing = True
+        with pytest.raises(BackendUnavailable):
+            await asyncio.to_thread(listener.tick)
+        queue.is_failing = False
+        await asyncio.to_thread(listener.tick)
+
+    asyncio.run(scenario())
+    assert queue.acked == [1]
+    assert telemetry.registry.get_sample_value("beholder_jobs_total", {"state": "succeeded"}) == 1
+
+
+class AckCounter(MemoryQueue):
+    """A queue that writes down how many receipts came with each ack."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.acked: list[int] = []
+        self.is_failing = False
+
+    def ack(self, receipts: Sequence[str]) -> None:
+        if self.is_failing:
+            raise BackendUnavailable("sqlite queue", "ack")
+        self.acked.append(len(receipts))
+        super().ack(receipts)
