@@ -1,6 +1,7 @@
 """A worker with everything around it in memory: each call to a port is written down, and any can fail."""
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,10 +50,18 @@ class Journal:
     dies_after: bool = False
     on_death: Callable[[], None] = lambda: None
     is_dead: bool = False
+    _called: threading.Condition = field(default_factory=threading.Condition)
+
+    def await_call(self, name: str, timeout_s: float) -> bool:
+        """Wait until another thread has made a call; False where it does not."""
+        with self._called:
+            return self._called.wait_for(lambda: name in self.calls, timeout_s)
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
-        number = len(self.calls)
-        self.calls.append(name)
+        with self._called:
+            number = len(self.calls)
+            self.calls.append(name)
+            self._called.notify_all()
         if self.is_dead:
             raise Death
         if number == self.dies_at and not self.dies_after:
@@ -84,10 +93,14 @@ class Watched:
 
 
 def prepare(data: bytes, _: Preprocessing) -> NDArray[np.uint8]:
-    """Decode an image of the rig: its first letter names its label; what begins with '!' is damaged."""
+    """Decode an image of the rig.
+
+    Its first letter names its label, a real photo shows the first; what begins with '!' is damaged.
+    """
     if data.startswith(b"!"):
         raise ImageTruncated
-    number = [label[0].encode() for label in LABELS].index(data[:1])
+    letters = [label[0].encode() for label in LABELS]
+    number = letters.index(data[:1]) if data[:1] in letters else 0
     return np.full((1, 1, 3), number, np.uint8)
 
 
@@ -143,7 +156,7 @@ class Rig:
         self.classifiers = {name: FakeClassifier(name) for name in ("first", "second")}
         self.journal = Journal()
 
-    def worker(self, name: str = "worker-0", *, batch_max: int = 4) -> Worker:
+    def worker(self, name: str = "worker-0", *, batch_max: int = 4, wait_s: float = 0.0) -> Worker:
         """Return a new worker; one of the same name as before is its successor."""
         journal = self.journal
         queue = Watched(self.queue, "queue", journal)
@@ -158,12 +171,12 @@ class Rig:
             clock=self.clock,
         )
         self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
-        return Worker(ports, HoldingNote(self.note(name)), self.keeper, batch_max=batch_max, wait_s=0.0)
+        return Worker(ports, HoldingNote(self.note(name)), self.keeper, batch_max=batch_max, wait_s=wait_s)
 
     def note(self, name: str = "worker-0") -> Path:
         return self.folder / f"{name}.note"
 
-    def begun(self, name: str = "worker-0", **more: int) -> Worker:
+    def begun(self, name: str = "worker-0", **more: Any) -> Worker:
         """Return a worker whose first pass, which looks for a predecessor's note, is over."""
         worker = self.worker(name, **more)
         worker.tick()
