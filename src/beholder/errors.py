@@ -75,7 +75,7 @@ class MultipartMalformed(RequestError):
 
 
 class JobNotFound(RequestError):
-    """No job has this id, or its retention has ended."""
+    """No job has this id."""
 
     code = "job_not_found"
     http_status = 404

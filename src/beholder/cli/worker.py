@@ -4,12 +4,14 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
+from beholder.errors import BackendError
 from beholder.fleet import follow_lifeline
 from beholder.runner import Runner, run
 from beholder.telemetry.log import configure_logging, get_logger, say
@@ -45,6 +47,8 @@ def worker(name: str, lifeline: int | None, **flags: Any) -> None:
         runner.start("keeper", parts.keeper.tick)
         say(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
         run("worker", parts.worker.tick, stop)
+        with suppress(BackendError):  # it becomes visible by itself later
+            parts.worker.hand_back()
         runner.stop()
     say(_log, logging.INFO, "worker.done", "ended in good order")
 

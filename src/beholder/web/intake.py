@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -18,11 +19,14 @@ from beholder.errors import (
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
 from beholder.job.ids import created_at_s, job_id_from_key
 from beholder.store.keys import image_key, image_prefix, result_key
+from beholder.telemetry.log import get_logger, say
 from beholder.web.ports import WebPorts
 from beholder.web.replies import read_outcome
 from beholder.web.waiters import Outcome
 
 __all__ = ["Intake", "Order"]
+
+_log = get_logger(__name__)
 
 _KEYED_EPOCH_S = 0.0
 _KEYED_FILE = "image"
@@ -82,14 +86,16 @@ class Intake:
         """
         results: list[Job | Outcome | BeholderError] = []
         messages: list[Message] = []
+        stored_now: list[str] = []
         for job_id, order in batch:
             try:
-                stored = self._store(job_id, order)
+                stored, is_new = self._store(job_id, order)
             except (RequestError, BackendError) as exc:
                 results.append(exc)
                 continue
             if isinstance(stored, Message):
                 messages.append(stored)
+                stored_now += [stored.input.image_key] if is_new else []
                 results.append(_job_of(stored))
             else:
                 results.append(stored)
@@ -97,24 +103,31 @@ class Intake:
             if messages:
                 self._ports.queue.send([message.to_bytes() for message in messages])
         except BackendError as exc:
-            for message in messages:
+            for key in stored_now:
                 with contextlib.suppress(BackendError):
-                    self._ports.images.delete(message.input.image_key)
+                    self._ports.images.delete(key)
             return [exc if isinstance(one, Job) else one for one in results]
         return results
 
-    def _store(self, job_id: str, order: Order) -> Message | Outcome:
-        """Store one image; returns the message to send, or the outcome of an earlier job of the same key."""
+    def _store(self, job_id: str, order: Order) -> tuple[Message | Outcome, bool]:
+        """Store one image.
+
+        Returns:
+            The message to send, or the outcome of an earlier job of the same key; and whether the image was
+            stored by this call.
+        """
         keyed = order.idempotency_key is not None
         key = image_key(job_id, _KEYED_FILE if keyed else order.file_name)
         now_s = self._ports.clock.now_s()
         try:
             self._ports.images.put(key, order.data, metadata=_metadata(order), only_if_absent=keyed)
+            is_new = True
         except ObjectExists:
             outcome = self._earlier(job_id, key, order, now_s)
             if outcome is not None:
-                return outcome
-        return Message(
+                return outcome, False
+            is_new = False
+        message = Message(
             job_id=job_id,
             created_at_s=now_s,
             input=JobInput(key, order.file_name, len(order.data)),
@@ -124,12 +137,16 @@ class Intake:
             wants_text=order.wants_text,
             trace=order.trace,
         )
+        return message, is_new
 
     def look(self, job_id: str) -> Outcome | None:
         """Return the job's outcome from the output bucket, or None while there is none."""
         try:
             return read_outcome(self._ports.results.get(result_key(job_id)))
         except ObjectNotFound:
+            return None
+        except ValueError as exc:  # a power cut can leave an empty file; the worker writes it again
+            say(_log, logging.ERROR, "intake.unreadable", str(exc), job_id=job_id)
             return None
 
     def find(self, job_id: str) -> Job | None:

@@ -47,6 +47,11 @@ class Keeper:
         with self._lock:
             self._held.update(dict.fromkeys(receipts, now_s))
 
+    def is_holding(self, receipt: str) -> bool:
+        """Say whether this one is still kept hidden, as far as is known."""
+        with self._lock:
+            return receipt in self._held
+
     def release(self, receipts: Sequence[str]) -> None:
         """Stop keeping these."""
         with self._lock:

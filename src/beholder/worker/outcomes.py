@@ -45,11 +45,7 @@ def store(results: Store, jobs: Sequence[Job], texts_for: Collection[str] = ()) 
         if job.id in texts_for and job.labels:
             results.put(text_key(job.id), job.labels[0].name.encode())
         document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
-        try:
-            results.put(result_key(job.id), document, only_if_absent=True)
-        except ObjectExists:
-            document = results.get(result_key(job.id))
-        documents.append(document)
+        documents.append(_written_once(results, result_key(job.id), document))
     return documents
 
 
@@ -70,3 +66,18 @@ def reply(replies: Callable[[str], Queue], messages: Sequence[Message], document
             replies(name).send(bodies)
         except BackendError as exc:
             say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(bodies))
+
+
+def _written_once(results: Store, key: str, document: bytes) -> bytes:
+    """Write a document unless there is one, and return the one that stands."""
+    try:
+        results.put(key, document, only_if_absent=True)
+    except ObjectExists:
+        earlier = results.get(key)
+        try:
+            json.loads(earlier)
+        except ValueError:  # a power cut left an empty or torn file
+            results.put(key, document)
+        else:
+            return earlier
+    return document

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 
 from beholder.errors import BackendError
@@ -28,7 +29,6 @@ class Worker:
         keeper: Keeps what it holds hidden.
         batch_max: Messages taken at once, 1 to 10.
         wait_s: How long one pass waits for a message; a drain takes no longer to begin.
-        retry_s: How long a message is hidden after a backend failed under it.
     """
 
     def __init__(
@@ -39,7 +39,6 @@ class Worker:
         *,
         batch_max: int = 4,
         wait_s: float = 1.0,
-        retry_s: float = 5.0,
     ) -> None:
         """Hold nothing yet."""
         self._ports = ports
@@ -47,8 +46,9 @@ class Worker:
         self._keeper = keeper
         self._batch_max = batch_max
         self._wait_s = wait_s
-        self._retry_s = retry_s
         self._draining = threading.Event()
+        self._held: tuple[Received, ...] = ()
+        self._todo: deque[list[Received]] = deque()
         self._resumed = False
 
     def drain(self) -> None:
@@ -69,10 +69,19 @@ class Worker:
             self._resume()
             self._resumed = True
             return 0.0
-        received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
-        if received:
-            self._work(received, resumed=False)
+        if not self._todo:
+            received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
+            if not received:
+                return 0.0
+            self._take(received, resumed=False)
+        self._work()
         return 0.0
+
+    def hand_back(self) -> None:
+        """Make what is still in hand visible to others; call it after the last tick."""
+        if self._held:
+            self._ports.queue.nack([one.receipt for one in self._held])
+            self._let_go()
 
     def _resume(self) -> None:
         left = self._note.left_behind()
@@ -97,36 +106,49 @@ class Worker:
         self._ports.queue.nack(back)
         self._note.clear()
         if rest:
-            self._work(rest, resumed=True)
+            self._take(rest, resumed=True)
 
-    def _work(self, received: Sequence[Received], *, resumed: bool) -> None:
-        receipts = [one.receipt for one in received]
+    def _take(self, received: Sequence[Received], *, resumed: bool) -> None:
+        self._held = tuple(received)
         self._note.hold(received, resumed=resumed)
-        self._keeper.hold(receipts)
+        self._keeper.hold([one.receipt for one in received])
+        fresh = [one for one in received if one.receive_count == 1]
+        self._todo.extend([fresh] if fresh else [])
+        self._todo.extend([one] for one in received if one.receive_count > 1)
+
+    def _let_go(self) -> None:
+        self._keeper.release([one.receipt for one in self._held])
+        self._note.clear()
+        self._held = ()
+        self._todo.clear()
+
+    def _work(self) -> None:
+        """Finish what is in hand.
+
+        Where a backend fails, the rest stays in hand and hidden, and the next pass tries it again: handing it
+        back would cost a receive, and a store that is away for a minute would cost the job.
+        """
         try:
-            fresh = [one for one in received if one.receive_count == 1]
-            alone = [[one] for one in received if one.receive_count > 1]
-            for batch in [fresh, *alone] if fresh else alone:
+            while self._todo:
+                batch = [one for one in self._todo[0] if self._keeper.is_holding(one.receipt)]
                 if self._draining.is_set():
-                    self._ports.queue.nack([one.receipt for one in batch])
-                else:
-                    self._run(batch, received)
+                    break
+                if batch:
+                    self._run(batch)
+                self._todo.popleft()
+            self._ports.queue.nack([one.receipt for batch in self._todo for one in batch])
         except BackendError:
-            # Hidden for a while rather than handed back: the next attempt would meet the same backend.
-            self._ports.queue.extend(receipts, timeout_s=self._retry_s)
             raise
         except Exception:
-            self._ports.queue.nack(receipts)
+            self.hand_back()
             raise
-        finally:
-            self._keeper.release(receipts)
-            self._note.clear()
+        self._let_go()
 
-    def _run(self, batch: Sequence[Received], received: Sequence[Received]) -> None:
+    def _run(self, batch: Sequence[Received]) -> None:
         deliveries = steps.read(self._ports, batch)
         if not deliveries:
             return
-        place = {one.receipt: number for number, one in enumerate(received)}
+        place = {one.receipt: number for number, one in enumerate(self._held)}
         prepared = steps.decode(
             self._ports, deliveries, lambda delivery: self._note.decoding(place[delivery.received.receipt])
         )
