@@ -72,15 +72,14 @@ def open_backends(settings: Settings) -> Iterator[Backends]:
     """
     clock = SystemClock()
     folder = settings.data_dir
+    fsync = settings.durability == "power"
     try:
         (folder / "notes").mkdir(parents=True, exist_ok=True)
         buckets = folder / "buckets"
-        images, results = (
-            FolderStore(buckets / settings.input_bucket),
-            FolderStore(buckets / settings.output_bucket),
-        )
+        images = FolderStore(buckets / settings.input_bucket, fsync=fsync)
+        results = FolderStore(buckets / settings.output_bucket, fsync=fsync)
         path = folder / "queue.sqlite"
-        dead = SqliteQueue(path, settings.dead_letter_queue, clock=clock)
+        dead = SqliteQueue(path, settings.dead_letter_queue, clock=clock, fsync=fsync)
         queue = SqliteQueue(
             path,
             settings.input_queue,
@@ -88,6 +87,7 @@ def open_backends(settings: Settings) -> Iterator[Backends]:
             receive_count_max=settings.receive_count_max,
             dead_letters=settings.dead_letter_queue,
             clock=clock,
+            fsync=fsync,
         )
     except (OSError, BackendFull) as exc:
         raise ConfigError(f"data_dir {folder} cannot be used: {exc}; give another with --data-dir") from exc

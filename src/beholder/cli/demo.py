@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
+from beholder.config import Settings
 from beholder.telemetry.log import configure_logging
 
 __all__ = ["demo"]
@@ -29,8 +31,8 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     from beholder.loadgen.engine import run_load  # noqa: PLC0415
     from beholder.loadgen.plan import LoadPlan, images_in  # noqa: PLC0415
 
-    settings = read_settings(flags).settings
-    configure_logging(level="warning", process="demo", form=settings.log_form)
+    settings = _settings(flags)
+    configure_logging(level=settings.log_level, process="demo", form=settings.log_form)
     images = images_in(folder)
     stop = threading.Event()
     end_on_signals(stop.set)
@@ -49,6 +51,15 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
             service.run(stop)
     if not report.is_clean:
         sys.exit(1)
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    """Return quiet settings, and a data folder of the demo's own where none is named."""
+    loaded = read_settings(flags)
+    settings = replace(loaded.settings, log_level="warning")
+    if loaded.sources["data_dir"] == "default":
+        settings = replace(settings, data_dir=settings.data_dir.with_name("beholder-demo"))
+    return settings
 
 
 def _print_answer(answer: Any) -> None:

@@ -133,7 +133,8 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     else:
         raise ConfigError(f"{file} is neither .onnx nor .pth; these two can be imported")
     click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}")
-    click.echo(f"serve it with: beholder up --model {spec.name}")
+    folder = f" --data-dir {settings.data_dir}" if given["data_dir"] else ""
+    click.echo(f"serve it with: beholder up --model {spec.name}{folder}")
 
 
 def _preprocessing(kind: str, given: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 import click
@@ -25,12 +25,27 @@ def setting_options(*names: str) -> Callable[[_Command], _Command]:
                 name,
                 multiple=name == "model",
                 metavar="VALUE",
-                help=f"{by_name[name].metadata['meaning']} (setting {name})",
+                help=_help(by_name[name]),
             )
             command = option(command)
         return command
 
     return add
+
+
+def _help(one: Field[Any]) -> str:
+    facts = one.metadata
+    text = f"{facts['meaning'][0].upper()}{facts['meaning'][1:]}."
+    if one.name == "model":
+        text += " May be given several times."
+    if facts["choices"]:
+        text += f" One of {', '.join(facts['choices'])}."
+    if facts["low"] is not None:
+        text += f" From {facts['low']} to {facts['high']}."
+    if one.default is not MISSING:
+        default = ",".join(one.default) if isinstance(one.default, tuple) else one.default
+        text += f"  [default: {default}]"
+    return text
 
 
 def read_settings(flags: dict[str, Any]) -> Loaded:

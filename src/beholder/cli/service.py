@@ -3,6 +3,7 @@
 import fcntl
 import http.client
 import os
+import select
 import sys
 import threading
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ class Service:
         """Check what can be checked before anything starts."""
         self._settings = settings
         self._stack = ExitStack()
+        self._is_warm = False
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -47,7 +49,10 @@ class Service:
             listener.set_inheritable(True)
             self.url = url_of(listener)
             lifeline = stack.enter_context(Lifeline())
-            specs = _children(settings, listener.fileno(), lifeline.read_fd)
+            self._ready_fd, ready_fd = os.pipe()
+            stack.callback(os.close, self._ready_fd)
+            stack.callback(os.close, ready_fd)
+            specs = _children(settings, listener.fileno(), lifeline.read_fd, ready_fd)
             self._supervisor = Supervisor(specs, SystemClock())
             stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
             self._supervisor.tick()
@@ -61,17 +66,42 @@ class Service:
         self._stack.__exit__(kind, error, traceback)
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the processes running until `stop` is set."""
-        run("supervisor", self._supervisor.tick, stop)
+        """Keep the processes running until `stop` is set; raises ConfigError where one cannot work."""
+
+        def tick() -> float:
+            delay_s = self._supervisor.tick()
+            if self._supervisor.unfit:
+                stop.set()
+            return delay_s
+
+        run("supervisor", tick, stop)
+        self._refuse_unfit()
 
     def await_ready(self, stop: threading.Event) -> bool:
-        """Return True once images can be taken in, False where `stop` came first."""
+        """Return True once images are taken in and a worker is warm, False where `stop` came first.
+
+        Raises:
+            ConfigError: A process cannot work with the settings.
+        """
         while not stop.is_set():
-            if _is_ready(self.url):
+            if self._is_worker_warm() and _is_ready(self.url):
                 return True
             self._supervisor.tick()
+            self._refuse_unfit()
             stop.wait(_POLL_S)
         return False
+
+    def _is_worker_warm(self) -> bool:
+        if not self._is_warm and self._settings.workers:
+            # Every worker writes a byte once its models are warm.
+            self._is_warm = bool(select.select([self._ready_fd], [], [], 0)[0])
+        return self._is_warm or not self._settings.workers
+
+    def _refuse_unfit(self) -> None:
+        if self._supervisor.unfit:
+            raise ConfigError(
+                f"{self._supervisor.unfit} cannot work with these settings; its line above says why"
+            )
 
 
 def where_to_look(url: str) -> str:
@@ -126,7 +156,7 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def _children(settings: Settings, socket_fd: int, lifeline_fd: int) -> list[ChildSpec]:
+def _children(settings: Settings, socket_fd: int, lifeline_fd: int, ready_fd: int) -> list[ChildSpec]:
     base = {name: value for name, value in os.environ.items() if not name.startswith("BEHOLDER_")}
     environment = base | _thread_limits() | to_environment(settings)
     command = (sys.executable, "-m", "beholder")
@@ -141,9 +171,9 @@ def _children(settings: Settings, socket_fd: int, lifeline_fd: int) -> list[Chil
     workers = [
         ChildSpec(
             f"worker-{number}",
-            (*command, "worker", "--name", f"worker-{number}", *lifeline),
+            (*command, "worker", "--name", f"worker-{number}", "--ready-fd", str(ready_fd), *lifeline),
             environment,
-            (lifeline_fd,),
+            (lifeline_fd, ready_fd),
             stage=1,
         )
         for number in range(settings.workers)

@@ -1,6 +1,7 @@
 """`beholder worker`: one worker process; `beholder up` starts these."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -25,9 +26,10 @@ _log = get_logger(__name__)
 @click.option(
     "--name", default="worker-0", show_default=True, help="Unique among the workers on this data folder."
 )
+@click.option("--ready-fd", type=int, hidden=True, help="Gets a byte once the models are warm.")
 @click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
 @setting_options("data_dir", "model", "precision", "log_level")
-def worker(name: str, lifeline: int | None, **flags: Any) -> None:
+def worker(name: str, ready_fd: int | None, lifeline: int | None, **flags: Any) -> None:
     """Run one worker: take messages, recognise images, store results, reply.
 
     `beholder up` starts as many as there are cores. On SIGTERM a worker finishes what it holds, hands back
@@ -45,6 +47,8 @@ def worker(name: str, lifeline: int | None, **flags: Any) -> None:
         end_on_signals(parts.worker.drain, stop.set)
         runner = Runner()
         runner.start("keeper", parts.keeper.tick)
+        if ready_fd is not None:
+            os.write(ready_fd, b"1")
         say(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
         run("worker", parts.worker.tick, stop)
         with suppress(BackendError):  # it becomes visible by itself later

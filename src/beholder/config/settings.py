@@ -90,6 +90,11 @@ class Settings:
     image_pixels_max: int = _setting("pixels of an image", 64_000_000, low=1, high=1_000_000_000)
     image_side_max: int = _setting("longer side of an image, in pixels", 32_768, low=1, high=65_535)
     image_side_min: int = _setting("shorter side of an image, in pixels", 8, low=1, high=65_535)
+    durability: str = _setting(
+        "what accepted images survive: any process's death, or a power cut too, waiting for the disk",
+        "process",
+        choices=("process", "power"),
+    )
     drain_s: float = _setting("how long a stop waits for work in hand, in seconds", 20.0, low=0, high=3600)
     log_level: str = _setting(
         "least severe log lines written", "info", choices=("debug", "info", "warning", "error")

@@ -14,6 +14,9 @@ __all__ = ["Supervisor", "restart_pause_s"]
 
 _log = get_logger(__name__)
 
+# The exit status of a process whose settings cannot be used.
+EXIT_CONFIG = 2
+
 _TICK_S = 0.2
 _HEALTHY_S = 10.0
 _PAUSE_FIRST_S = 0.5
@@ -40,6 +43,7 @@ class _Child:
     pause_s: float = 0.0
     start_at_s: float = 0.0
     restarts: int = 0
+    is_unfit: bool = False
 
 
 class Supervisor:
@@ -61,6 +65,11 @@ class Supervisor:
         self._clock = clock
         self._start = start
         self._children = [_Child(spec) for spec in specs]
+
+    @property
+    def unfit(self) -> str | None:
+        """Name of a child that cannot work with its settings, so that restarting it is no use; or None."""
+        return next((one.spec.name for one in self._children if one.is_unfit), None)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the running children, by name."""
@@ -97,6 +106,7 @@ class Supervisor:
     def _reap(self, child: _Child) -> None:
         if child.process is None or child.process.poll() is None:
             return
+        child.is_unfit = child.process.returncode == EXIT_CONFIG
         lived_s = self._clock.now_s() - child.started_at_s
         child.pause_s = restart_pause_s(child.pause_s, lived_s)
         child.start_at_s = self._clock.now_s() + child.pause_s

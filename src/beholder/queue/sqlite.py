@@ -210,7 +210,7 @@ class SqliteQueue:
             ]
 
         lost = self._write("extend", extend)
-        self._ring_for_lease(timeout_s)
+        self._ring_for_timeout(timeout_s)
         return lost
 
     def ack(self, receipts: Sequence[str]) -> None:
@@ -264,7 +264,7 @@ class SqliteQueue:
         if dead_count:
             self._dead_bells.ring(dead_count)
         if messages:
-            self._ring_for_lease(timeout_s)
+            self._ring_for_timeout(timeout_s)
         return messages
 
     def _take_in(
@@ -298,8 +298,8 @@ class SqliteQueue:
             raise _translation_of(exc, "receive") from exc
         return float("inf") if due_s is None else float(due_s) - self._clock.now_s()
 
-    def _ring_for_lease(self, timeout_s: float) -> None:
-        """Let one waiting receiver know of a lease that ends before it would look again."""
+    def _ring_for_timeout(self, timeout_s: float) -> None:
+        """Let one waiting receiver know of a hidden time that ends before it would look again."""
         if timeout_s < _RECHECK_S:
             self._bells.ring()
 

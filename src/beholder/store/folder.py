@@ -61,14 +61,19 @@ class FolderStore:
     and a power cut once the kernel has written it back. One key cannot be the folder of another.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, fsync: bool = False) -> None:
         """Use the folder `root`, made where missing.
+
+        Args:
+            root: The folder.
+            fsync: Wait for the disk at each put, so that what was stored survives a power cut too.
 
         Raises:
             BackendFull: There is no room for a folder.
             BackendDenied: The folder cannot be made.
         """
         self._root = root
+        self._fsync = fsync
         self._locks = root / _LOCKS
         self._metadata_root = str(root / _METADATA)
         with _translated("open", str(root)):
@@ -89,6 +94,7 @@ class FolderStore:
         with _translated("put", key):
             if not metadata and not os.path.exists(f"{self._metadata_root}/{name}"):  # noqa: PTH110 -- ten times faster
                 self._files.put(name, data, mode=mode, use_multipart=False)
+                self._sync(name)
                 return
         # Only metadata needs a lock: the object and its twin must be of one put.
         with _translated("put", key), self._locked(key):
@@ -96,6 +102,9 @@ class FolderStore:
                 raise ObjectExists(_BACKEND, "put", key)
             with self._metadata_put(name, metadata or {}):
                 self._files.put(name, data, mode=mode, use_multipart=False)
+            if metadata:
+                self._sync(f"{_METADATA}/{name}")
+            self._sync(name)
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; see `Store.get`."""
@@ -172,6 +181,18 @@ class FolderStore:
             # Also where it was put back: renaming one link of a file over another leaves both.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 old.unlink()
+
+    def _sync(self, name: str) -> None:
+        """Wait until a file, and the names on the way to it, are on the disk."""
+        if not self._fsync:
+            return
+        path = self._root / name
+        for one in (path, *(parent for parent in path.parents if parent.is_relative_to(self._root))):
+            fd = os.open(one, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def _remove(self, name: str) -> None:
         """Remove a file if it is there, and the folders that it leaves empty."""

@@ -47,6 +47,13 @@ def configure_logging(*, level: str, process: str, form: str, stream: TextIO | N
     root.setLevel(level.upper())
 
 
+def _action(record: logging.LogRecord) -> str:
+    # uvicorn logs all it says under the name of its error logger, also that it has started.
+    fallback = record.name.replace("uvicorn.error", "web.server")
+    action: str = getattr(record, "action", fallback)
+    return action
+
+
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     facts: dict[str, Any] = getattr(record, "facts", {})
     return facts
@@ -59,7 +66,7 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        action = getattr(record, "action", record.name)
+        action = _action(record)
         facts = "".join(f" {name}={value}" for name, value in _facts(record).items())
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         line = f"{clock} {self._process} {action}: {level}{record.getMessage()}{facts}"
@@ -76,7 +83,7 @@ class _JsonFormatter(logging.Formatter):
             "at": round(record.created, 3),
             "level": record.levelname.lower(),
             "process": self._process,
-            "action": getattr(record, "action", record.name),
+            "action": _action(record),
             "message": record.getMessage(),
             **_facts(record),
         }
