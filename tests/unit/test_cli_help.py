@@ -63,8 +63,9 @@ def test_options_that_are_settings_have_the_setting_s_name_and_meaning() -> None
     found = 0
     for _, command in commands(GROUP):
         for parameter in command.params:
-            if isinstance(parameter, click.Option) and "(setting " in (parameter.help or ""):
-                assert parameter.help == f"{by_name[str(parameter.name)]} (setting {parameter.name})"
+            meaning = by_name.get(str(parameter.name))
+            if meaning is not None and isinstance(parameter, click.Option) and parameter.metavar == "VALUE":
+                assert (parameter.help or "").lower().startswith(f"{meaning.lower()}.")
                 found += 1
     assert found > 10
 

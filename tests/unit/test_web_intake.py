@@ -294,5 +294,4 @@ def test_a_result_that_cannot_be_read_is_no_outcome(desk: Desk) -> None:
     job = desk.accept_new(PLAIN)
     for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
         desk.results.put(result_key(job.id), garbage)
-        with pytest.raises(ValueError, match=r"not a job|has no outcome|Expecting value"):
-            desk.intake.look(job.id)
+        assert desk.intake.look(job.id) is None

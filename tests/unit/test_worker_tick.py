@@ -1,5 +1,6 @@
 """One pass of a worker: the order of its effects, and what each kind of trouble leads to."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from beholder.errors import BackendUnavailable, ModelNotFound
 from beholder.job import Message, Options
 from beholder.store.keys import text_key
-from helpers.rig import Rig, take_all
+from beholder.worker.note import HoldingNote
+from helpers.rig import TIMEOUT_S, Rig, take_all
 
 
 @pytest.fixture
@@ -183,23 +185,112 @@ def test_a_message_received_before_is_worked_on_alone(rig: Rig) -> None:
     assert [rig.result(one)["metrics"]["receive_count"] for one in (*known, *fresh)] == [2, 2, 1, 1]
 
 
+OUTAGE_PASSES = 50
+
+
 @pytest.mark.parametrize("call", ["results.put", "images.get", "queue.ack"])
-def test_a_failing_backend_hides_the_messages_for_a_while(rig: Rig, call: str) -> None:
+def test_a_backend_that_is_away_for_long_costs_no_receive_and_no_job(rig: Rig, call: str) -> None:
     # given
     worker = rig.begun()
-    message = rig.send(b"cat")
+    messages = [rig.send(b"cat"), rig.send(b"!")]
     rig.journal.failures[call] = BackendUnavailable("store", call)
-    # when
-    with pytest.raises(BackendUnavailable):
-        worker.tick()
-    # then: not visible at once, though long before the visibility timeout
-    assert rig.queue.depth().in_flight == 1
-    rig.clock.advance(5)
-    assert rig.queue.depth().backlog == 1
+    # when: an outage of many visibility timeouts
+    for _ in range(OUTAGE_PASSES):
+        with pytest.raises(BackendUnavailable):
+            worker.tick()
+        rig.clock.advance(rig.keeper.tick())
+        assert rig.queue.depth().in_flight == 2
     rig.journal.failures.clear()
     worker.tick()
-    assert rig.label(message) == "cat"
+    # then
+    assert rig.journal.calls.count("queue.receive") == 1
+    assert [rig.result(one)["status"] for one in messages] == ["succeeded", "failed"]
+    assert rig.result(messages[0])["metrics"]["receive_count"] == 1
     assert rig.is_idle()
+    assert rig.keeper._held == {}
+    assert rig.note().read_bytes() == b""
+
+
+def test_while_a_backend_is_away_the_note_tells_what_is_held(rig: Rig) -> None:
+    worker = rig.begun()
+    message = rig.send(b"cat")
+    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    note = HoldingNote(rig.note())
+    left = note.left_behind()
+    note.close()
+    assert [one.body for one in left.held] == [message.to_bytes()]
+    assert left.current is None  # it was not the image's fault
+
+
+def test_what_was_done_before_a_backend_failed_is_not_done_again(rig: Rig) -> None:
+    # given: a fresh message, and one received before, which makes a batch of its own
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.queue.nack([one.receipt for one in rig.queue.receive(count_max=1, wait_s=0)])
+    rig.send(b"dog")
+    rig.journal.failures["queue.ack"] = BackendUnavailable("sqlite queue", "ack")
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    del rig.journal.failures["queue.ack"]
+    # when
+    worker.tick()
+    # then: the first batch twice, since its ack failed; the other once
+    assert rig.classifiers["first"].batches == [1, 1, 1]
+    assert rig.is_idle()
+
+
+def test_what_others_have_taken_meanwhile_is_left_to_them(rig: Rig) -> None:
+    # given: an outage in which the keeper could not extend, until another worker took the message
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    rig.clock.advance(TIMEOUT_S + 1)
+    (theirs,) = rig.queue.receive(count_max=1, wait_s=0)
+    rig.keeper.tick()
+    rig.journal.failures.clear()
+    # when
+    worker.tick()
+    # then
+    assert list(rig.results.list("results/")) == []
+    assert rig.queue.extend([theirs.receipt], timeout_s=1) == []
+    # and the worker goes on with the next
+    message = rig.send(b"dog")
+    worker.tick()
+    assert rig.label(message) == "dog"
+
+
+def test_work_that_hangs_beyond_the_cap_is_let_go(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    for _ in range(100):  # of ten seconds each; the cap is ten minutes
+        with suppress(BackendUnavailable):
+            worker.tick()
+        if rig.journal.calls.count("queue.receive") > 1:
+            break
+        rig.clock.advance(rig.keeper.tick())
+    else:
+        pytest.fail("held for ever")
+
+
+def test_a_stop_hands_back_what_a_failing_backend_left_in_hand(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.send(b"cat")
+    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    with pytest.raises(BackendUnavailable):
+        worker.tick()
+    worker.drain()
+    worker.hand_back()
+    assert rig.queue.depth().backlog == 1
+    assert rig.note().read_bytes() == b""
+    # and with nothing in hand it does nothing
+    rig.journal.calls.clear()
+    worker.hand_back()
+    assert rig.journal.calls == []
 
 
 def test_a_reply_that_cannot_be_sent_costs_nothing_else(rig: Rig) -> None:

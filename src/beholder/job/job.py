@@ -1,7 +1,7 @@
 """The job as callers see it and as the output bucket keeps it: frozen, with one JSON form."""
 
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
@@ -162,7 +162,9 @@ def _as_dict(value: Any) -> dict[str, Any]:
 def _to_text(time_s: float | None) -> str | None:
     if time_s is None:
         return None
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # Rounded, not cut off, so that a time read back gives the same text again.
+    rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(time_s * 1000))
+    return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _from_text(text: str | None) -> float | None:

@@ -92,6 +92,8 @@ class FolderStore:
         name = _name_of(key)
         mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         with _translated("put", key):
+            if not os.path.isdir(self._locks):  # noqa: PTH112 -- likewise; obstore would make a new folder
+                raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self._root))
             if not metadata and not os.path.exists(f"{self._metadata_root}/{name}"):  # noqa: PTH110 -- ten times faster
                 self._files.put(name, data, mode=mode, use_multipart=False)
                 self._sync(name)

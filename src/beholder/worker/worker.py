@@ -68,7 +68,8 @@ class Worker:
         if not self._resumed:
             self._resume()
             self._resumed = True
-            return 0.0
+            if not self._todo:
+                return 0.0
         if not self._todo:
             received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
             if not received:
@@ -136,7 +137,8 @@ class Worker:
                 if batch:
                     self._run(batch)
                 self._todo.popleft()
-            self._ports.queue.nack([one.receipt for batch in self._todo for one in batch])
+            if self._todo:
+                self._ports.queue.nack([one.receipt for batch in self._todo for one in batch])
         except BackendError:
             raise
         except Exception:
