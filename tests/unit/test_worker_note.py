@@ -1,6 +1,8 @@
 """The holding note: what one worker writes, its successor reads, wherever the writing broke off."""
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,46 @@ def test_garbage_says_nothing(path: Path, garbage: bytes) -> None:
 def test_nobody_else_reads_what_clients_sent(note: HoldingNote, path: Path) -> None:
     note.hold(HELD)
     assert path.stat().st_mode & 0o077 == 0
+
+
+# --- on a full disk -----------------------------------------------------------------------------------------
+
+
+def full(_fd: int, _data: bytes, _offset: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def nearly_full(fd: int, data: bytes, offset: int) -> int:
+    return WRITE(fd, data[: len(data) // 2], offset)
+
+
+WRITE = os.pwrite
+
+
+@pytest.mark.parametrize("disk", [full, nearly_full])
+def test_where_there_is_no_room_there_is_no_note(
+    note: HoldingNote, path: Path, monkeypatch: pytest.MonkeyPatch, disk: Callable[..., int]
+) -> None:
+    # given
+    note.hold(HELD)
+    note.decoding(1)
+    # when
+    monkeypatch.setattr(os, "pwrite", disk)
+    note.hold(HELD[:1])
+    note.decoding(0)
+    monkeypatch.undo()
+    # then: rather none than one that lies
+    note.decoding(0)
+    assert read(path) == NOTHING
+    note.hold(HELD)
+    assert read(path) == LeftBehind(HELD, None, resumed=False)
+
+
+def test_a_disk_that_fills_up_within_a_batch_leaves_no_note(
+    note: HoldingNote, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note.hold(HELD)
+    monkeypatch.setattr(os, "pwrite", full)
+    note.decoding(1)
+    monkeypatch.undo()
+    assert read(path) == NOTHING

@@ -1,5 +1,7 @@
 """One pass of a worker: the order of its effects, and what each kind of trouble leads to."""
 
+import errno
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -401,3 +403,17 @@ def test_nothing_to_do_is_no_effect(rig: Rig) -> None:
     worker = rig.begun()
     assert worker.tick() == 0.0
     assert rig.journal.calls == ["queue.receive"]
+
+
+def test_a_full_disk_costs_the_note_and_no_receive(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = rig.begun()
+    message = rig.send(b"cat")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        worker.tick()
+    assert rig.label(message) == "cat"
+    assert rig.is_idle()

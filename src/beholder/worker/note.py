@@ -11,6 +11,7 @@ does the same work later.
 """
 
 import json
+import logging
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -18,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beholder.queue.port import Received
+from beholder.telemetry.log import get_logger, say
 
 __all__ = ["HoldingNote", "LeftBehind"]
+
+_log = get_logger(__name__)
 
 _NOTHING = -1
 _CURRENT_BYTES = 8
@@ -41,11 +45,16 @@ class LeftBehind:
 
 
 class HoldingNote:
-    """A file of one worker: eight bytes that number the current delivery, then the deliveries as JSON."""
+    """A file of one worker: eight bytes that number the current delivery, then the deliveries as JSON.
+
+    Where it cannot be written, as on a full disk, there is none: that costs the neighbours of a poison image
+    a receive, while an error would cost every job one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the note at `path`, made if it is not there."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._is_written = False
 
     def close(self) -> None:
         """Let go of the file; what it says stays."""
@@ -75,13 +84,27 @@ class HoldingNote:
             "resumed": resumed,
         }
         data = b"%8d" % _NOTHING + json.dumps(document).encode()
-        os.pwrite(self._fd, data, 0)
-        os.ftruncate(self._fd, len(data))
+        self._is_written = self._write(data)
+        if self._is_written:
+            os.ftruncate(self._fd, len(data))
 
     def decoding(self, number: int | None) -> None:
         """Say which of the held deliveries is being decoded, by its place; None for none of them."""
-        os.pwrite(self._fd, b"%8d" % (_NOTHING if number is None else number), 0)
+        if self._is_written:
+            self._is_written = self._write(b"%8d" % (_NOTHING if number is None else number))
 
     def clear(self) -> None:
         """Hold nothing."""
         os.ftruncate(self._fd, 0)
+        self._is_written = False
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            if os.pwrite(self._fd, data, 0) == len(data):
+                return True
+            reason = "no room left"
+        except OSError as exc:
+            reason = str(exc.strerror)
+        say(_log, logging.WARNING, "worker.note_lost", "the holding note cannot be written", reason=reason)
+        os.ftruncate(self._fd, 0)
+        return False
