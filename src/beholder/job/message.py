@@ -28,7 +28,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "text": (bool,),
     "trace": (str, _NOTHING),
 }
-_TIME_MAX_S = 253_402_300_800  # the year 10000, which no date can hold
+_TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
 
 
 class MessageInvalid(BeholderError):
