@@ -150,6 +150,17 @@ def test_the_log_says_how_a_child_ended(caplog: pytest.LogCaptureFixture, status
     assert (facts["pause_s"], facts["restarts"]) == (0.5, 1)
 
 
+def test_a_child_that_cannot_work_with_its_settings_is_named() -> None:
+    fleet = Fleet(web=0, worker=1)
+    fleet.supervisor.tick()
+    fleet.started[0].end(1)
+    fleet.supervisor.tick()
+    assert fleet.supervisor.unfit is None
+    fleet.started[1].end(2)
+    fleet.supervisor.tick()
+    assert fleet.supervisor.unfit == "worker"
+
+
 def test_a_stop_ends_one_stage_before_it_asks_the_next() -> None:
     # given
     fleet = Fleet(worker_0=1, web=0, worker_1=1)

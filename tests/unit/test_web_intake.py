@@ -110,6 +110,15 @@ def test_two_images_of_one_name_are_two_jobs(desk: Desk) -> None:
     assert len(desk.image_keys()) == 2
 
 
+def test_an_image_of_an_earlier_request_stays_where_its_message_cannot_be_sent_again(desk: Desk) -> None:
+    desk.accept_new(KEYED)
+    desk.clock.advance(300)
+    desk.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    with pytest.raises(BackendUnavailable):
+        desk.accept(KEYED)
+    assert len(desk.image_keys()) == 1
+
+
 @pytest.mark.parametrize("order", [PLAIN, KEYED])
 @pytest.mark.parametrize("error", [BackendUnavailable("q", "send"), BackendFull("q", "send")])
 def test_an_image_whose_message_cannot_be_sent_is_removed(desk: Desk, order: Order, error: Exception) -> None:
