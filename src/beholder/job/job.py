@@ -1,6 +1,6 @@
 """The job as callers see it and as the output bucket keeps it: frozen, with one JSON form."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -156,7 +156,8 @@ class Job:
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
-    return asdict(value)
+    # All fields are plain values, so the deep copy of dataclasses.asdict, ten times as slow, is not needed.
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def _to_text(time_s: float | None) -> str | None:
