@@ -244,6 +244,13 @@ class BackendUnavailable(BackendError):
     retryable = True
 
 
+class BackendThrottled(BackendError):
+    """The backend takes fewer requests than it was sent; the same call may succeed later."""
+
+    code = "backend_throttled"
+    retryable = True
+
+
 class BackendFull(BackendError):
     """There is no room left to store anything; free some space, nothing was half-written."""
 
