@@ -46,6 +46,7 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=int(settings.drain_s),
             backlog=_FILES_WANTED,
         )

@@ -1,0 +1,359 @@
+"""The store on Amazon S3: one bucket, or the part of one under a prefix, through obstore.
+
+obstore signs, retries with jitter and finds credentials by itself, and does not hold Python's lock meanwhile.
+What S3 does otherwise than the port says is made good here: metadata is percent-encoded, a put-if-absent
+whose reply was lost is recognised as our own, and errors are sorted by who must act.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import random
+import re
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, unquote
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store as ObstoreS3
+
+from beholder.errors import (
+    BackendDenied,
+    BackendError,
+    BackendThrottled,
+    BackendUnavailable,
+    ConfigError,
+    ObjectExists,
+    ObjectNotFound,
+)
+from beholder.store.keys import check_key, check_prefix
+from beholder.store.port import ObjectInfo
+
+if TYPE_CHECKING:  # obstore's configuration is typed in its stubs only
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+__all__ = ["S3Store"]
+
+_BACKEND = "s3 store"
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html, MaxKeys (2026-11)
+_PAGE_KEYS = 1000
+_CONNECT_S = 3.0
+
+# User-defined metadata is US-ASCII, and at most 2 KB of names and values together.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html (2026-11)
+_METADATA_BYTES_MAX = 2048
+_NAME = re.compile(r"[a-z0-9-]+")
+# obstore sends these names as headers of their own, and not as metadata.
+_STANDARD = {
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "storage-class",
+}
+_PUT_ID = "beholder-put-id"
+# Blanks are encoded too: a header loses them at its ends, and a signature counts several as one.
+_PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
+_EMPTY = "%"  # what no text is encoded to; S3 does not say what becomes of an empty value
+
+# What obstore tells of an answer stands in its text only.
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_RETRIED = re.compile(r"after [1-9]\d* retries")
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (2026-11). All of them are 400
+# or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
+_PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
+_CONFLICT = "ConditionalRequestConflict"
+_CONFLICT_TRIES = 4
+_CONFLICT_PAUSE_S = 0.1
+
+
+class S3Store:
+    """A bucket on S3; see the `Store` port for its methods.
+
+    Permissions: s3:GetObject, s3:PutObject and s3:DeleteObject on the objects, s3:ListBucket on the bucket.
+    Without the last one S3 answers 403 for an object that is missing, which is then `BackendDenied`.
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions (2026-11)
+
+    Metadata values are percent-encoded wherever they are not printable ASCII, so that other tools read
+    `a%20b.jpg` for `a b.jpg`; values that other tools wrote are decoded likewise.
+
+    Every method may also raise `BackendThrottled`: S3 asked for fewer requests until the retries ended.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        region: str = "us-east-1",
+        endpoint: str | None = None,
+        prefix: str = "",
+        encryption: Literal["AES256", "aws:kms"] | None = "AES256",
+        kms_key: str | None = None,
+        timeout_s: float = 30.0,
+        retries_max: int = 4,
+        retry_s_max: float = 30.0,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Use a bucket; nothing is sent before the first call.
+
+        Credentials are found as AWS's tools find them, and renewed: environment, web identity, container,
+        instance role by IMDSv2; a profile or a shared file needs boto3.
+
+        Args:
+            bucket: Its name.
+            region: Where it lies.
+            endpoint: Another server that speaks S3; None for what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
+                names, or else AWS's own.
+            prefix: A folder of the bucket that is the whole store; it is no part of any key.
+            encryption: By S3's own keys, or by KMS; None leaves it to the bucket.
+            kms_key: ARN of the key for `aws:kms`; None for the account's own.
+            timeout_s: For one attempt at a request, data included.
+            retries_max: Further attempts at a request that failed by our fault or nobody's.
+            retry_s_max: No further attempt begins so long after the first.
+            environ: Environment variables; None for those of the process, which obstore reads in any case.
+
+        Raises:
+            ConfigError: AWS_PROFILE is set, and boto3 is not installed or knows no such profile.
+        """
+        environ = os.environ if environ is None else environ
+        endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        self._files = ObstoreS3(
+            bucket,
+            prefix=prefix or None,
+            config=_config_of(bucket, region, endpoint, encryption, kms_key),
+            client_options=_client_of(endpoint, timeout_s),
+            retry_config=_retry_of(retries_max, retry_s_max),
+            credential_provider=_profile_credentials(environ),
+        )
+        self._counting = threading.Lock()
+        self._calls: Counter[str] = Counter()
+        self._is_bucket_seen = False
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Return how often each of S3's operations was called, retries not counted."""
+        with self._counting:
+            return dict(self._calls)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        only_if_absent: bool = False,
+    ) -> None:
+        """Store an object; see `Store.put`.
+
+        Raises:
+            ValueError: `metadata` has names that S3 or HTTP keeps for itself, or is longer than 2 KB encoded.
+            ObjectExists: `only_if_absent`, and the key is taken.
+        """
+        check_key(key)
+        attributes = _attributes_of(metadata or {})
+        with self._calling("PutObject", "put", key):
+            if only_if_absent:
+                self._create(key, data, attributes)
+            else:
+                self._files.put(key, data, attributes=attributes, use_multipart=False)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes; see `Store.get`."""
+        check_key(key)
+        with self._calling("GetObject", "get", key):
+            return bytes(self._files.get(key).bytes())
+
+    def head(self, key: str) -> ObjectInfo:
+        """Return what is known of an object; see `Store.head`."""
+        check_key(key)
+        try:
+            with self._calling("HeadObject", "head", key):
+                found = self._files.get(key, options={"head": True})
+        except ObjectNotFound:
+            if not self._is_bucket_seen:
+                self.get(
+                    key
+                )  # raises: only an answer with a body tells a missing bucket from a missing object
+            raise
+        meta = found.meta
+        return ObjectInfo(
+            key, meta["size"], meta["last_modified"].timestamp(), _metadata_of(found.attributes)
+        )
+
+    def delete(self, key: str) -> None:
+        """Remove an object; see `Store.delete`."""
+        check_key(key)
+        with self._calling("DeleteObject", "delete", key):
+            self._files.delete(key)
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
+        check_prefix(prefix)
+        return self._walk(prefix, start_after)
+
+    def _walk(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        pages = iter(self._files.list(prefix or None, offset=start_after or None, chunk_size=_PAGE_KEYS))
+        while True:
+            with self._calling("ListObjectsV2", "list", prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for one in page:
+                if one["path"] > start_after:  # obstore drops a slash at the end of an offset
+                    yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
+
+    def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
+        """Put an object unless there is one, with a mark by which it is known as ours."""
+        put_id = secrets.token_hex(8)
+        for attempt in range(_CONFLICT_TRIES):
+            try:
+                marked = {**attributes, _PUT_ID: put_id}
+                self._files.put(key, data, attributes=marked, mode="create", use_multipart=False)
+            except AlreadyExistsError as exc:
+                # A deletion came between: S3 asks to try again, and obstore takes it for an object.
+                # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (2026-11)
+                if _CONFLICT in str(exc) and attempt < _CONFLICT_TRIES - 1:
+                    time.sleep(random.uniform(0, _CONFLICT_PAUSE_S * 2**attempt))
+                    continue
+                if not (_RETRIED.search(str(exc)) and self._put_id_of(key) == put_id):
+                    raise
+            return
+
+    def _put_id_of(self, key: str) -> str | None:
+        """Return the mark of an object that a put met: an attempt whose reply was lost may have stored it."""
+        try:
+            return self._files.get(key, options={"head": True}).attributes.get(_PUT_ID)
+        except FileNotFoundError:  # deleted meanwhile
+            return None
+
+    @contextlib.contextmanager
+    def _calling(self, call: str, operation: str, key: str) -> Iterator[None]:
+        """Count a call, and sort its errors."""
+        with self._counting:
+            self._calls[call] += 1
+        try:
+            yield
+        except (BaseError, OSError) as exc:
+            error = _error_for(exc, operation)
+            if error is ObjectExists or (error is ObjectNotFound and operation == "get"):
+                self._is_bucket_seen = True
+            raise error(_BACKEND, operation, f"{key}: {str(exc).splitlines()[0]}") from exc
+        self._is_bucket_seen = True
+
+
+def _config_of(
+    bucket: str, region: str, endpoint: str | None, encryption: str | None, kms_key: str | None
+) -> "S3Config":
+    # A single DELETE instead of a batch of one.
+    config: S3Config = {"region": region, "disable_bulk_delete": True}
+    # In the host's name where it can be: a path is AWS's old way, and a dot breaks the certificate.
+    # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html (2026-11)
+    config["virtual_hosted_style_request"] = endpoint is None and "." not in bucket
+    if endpoint:
+        config["aws_endpoint_url_s3"] = endpoint
+    if encryption:
+        config["server_side_encryption"] = encryption
+    if kms_key:
+        config["sse_kms_key_id"] = kms_key
+    return config
+
+
+def _client_of(endpoint: str | None, timeout_s: float) -> "ClientConfig":
+    return {
+        "allow_http": endpoint is not None and endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=min(_CONNECT_S, timeout_s)),
+        "timeout": timedelta(seconds=timeout_s),
+    }
+
+
+def _retry_of(retries_max: int, retry_s_max: float) -> "RetryConfig":
+    return {
+        "max_retries": retries_max,
+        "retry_timeout": timedelta(seconds=retry_s_max),
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5)},
+    }
+
+
+def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
+    text = str(exc)
+    code = found[1] if (found := _CODE.search(text)) else ""
+    status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    if isinstance(exc, FileNotFoundError):
+        # Putting and deleting never miss an object: what is missing is the bucket.
+        is_object = operation in {"get", "head"} and code != "NoSuchBucket"
+        return ObjectNotFound if is_object else BackendDenied
+    if code in _PASSING:
+        return BackendUnavailable
+    if isinstance(exc, AlreadyExistsError):
+        return ObjectExists
+    if status in {429, 503}:
+        return BackendThrottled
+    if isinstance(exc, (PermissionDeniedError, UnauthenticatedError)):
+        return BackendDenied
+    # Of the rest of 4xx, expired credentials are 400; a redirect means another region than ours.
+    is_ours = 300 <= status < 500 or "redirect" in text.partition("\n")[0]  # noqa: PLR2004 -- HTTP's ranges
+    return BackendDenied if is_ours else BackendUnavailable
+
+
+def _attributes_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata as S3 can hold it."""
+    for name in metadata:
+        if not _NAME.fullmatch(name) or name in _STANDARD or name == _PUT_ID:
+            raise ValueError(
+                f"metadata name {name!r} is reserved, or not lower-case letters, digits, hyphens"
+            )
+    encoded = {name: quote(value, safe=_PLAIN) or _EMPTY for name, value in metadata.items()}
+    size_bytes = sum(len(name) + len(value) for name, value in encoded.items())
+    if size_bytes > _METADATA_BYTES_MAX - len(_PUT_ID) - 16:
+        raise ValueError(f"metadata takes {size_bytes} bytes encoded, and S3 keeps {_METADATA_BYTES_MAX}")
+    return encoded
+
+
+def _metadata_of(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return what `_attributes_of` encoded."""
+    return {
+        name: "" if value == _EMPTY else unquote(value)
+        for name, value in attributes.items()
+        if name.lower() not in _STANDARD and name != _PUT_ID
+    }
+
+
+def _profile_credentials(environ: Mapping[str, str]) -> Any:
+    """Return what gives credentials of a profile or a shared file, or None where obstore finds its own.
+
+    obstore reads no files of AWS's tools. Keys in the environment and web identities go before them, as in
+    the chain of AWS's own libraries.
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html (2026-11)
+    """
+    if any(environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")):
+        return None
+    profile = environ.get("AWS_PROFILE")
+    has_boto3 = importlib.util.find_spec("boto3") is not None
+    if profile and not has_boto3:
+        raise ConfigError("AWS_PROFILE needs boto3; run: pip install 'beholder[aws]'")
+    home = Path(environ.get("HOME", "/")) / ".aws"
+    files = (
+        Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials"),
+        Path(environ.get("AWS_CONFIG_FILE") or home / "config"),
+    )
+    if not has_boto3 or not (profile or any(file.is_file() for file in files)):
+        return None
+    provider = importlib.import_module("obstore.auth.boto3").Boto3CredentialProvider
+    botocore_error: type[Exception] = importlib.import_module("botocore.exceptions").BotoCoreError
+    try:
+        # botocore renews what has less than ten minutes left, so what it gives is good for these.
+        # Source: https://github.com/boto/botocore/blob/develop/botocore/credentials.py (2026-11)
+        return provider(ttl=timedelta(minutes=9))
+    except (botocore_error, ValueError) as exc:
+        if profile:
+            raise ConfigError(f"AWS_PROFILE is {profile!r}: {exc}") from exc
+        return None  # the files hold other settings, and the machine may have a role
