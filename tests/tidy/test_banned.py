@@ -1,0 +1,168 @@
+"""What no module does but those named here: each row says what to use instead.
+
+A module that no longer needs its exception loses it: a name here that is not used fails too.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers.source import ROOT, Module, modules
+
+SUITES = {"testing/queue_contract.py", "testing/store_contract.py"}
+
+# What is banned, what to use instead, and who may all the same.
+BANNED: dict[str, tuple[str, set[str]]] = {
+    "print": ("telemetry.log.say for the operator, click.echo in a command", set()),
+    "breakpoint": ("a test", set()),
+    "eval": ("a parser", set()),
+    "exec": ("a function", set()),
+    # The checkpoint reader names the error of a loader that refuses every pickle that would call something.
+    "pickle": ("JSON; nothing is unpickled that came from outside", {"model/checkpoint.py"}),
+    "time.sleep": (
+        "return the seconds to the next tick; only the runner sleeps",
+        {"testing/queue_contract.py"},
+    ),
+    "asyncio.sleep": (
+        "an event, or a tick",
+        {"web/desk.py", "loadgen/engine.py", "loadgen/sender.py"},
+    ),
+    "time.time": ("the Clock that is an argument", {"clock.py", "testing/store_contract.py"}),
+    "time.monotonic": (
+        "the Clock that is an argument",
+        {
+            "queue/bell.py",
+            "queue/memory.py",
+            "queue/sqlite.py",
+            "loadgen/progress.py",
+            "testing/queue_contract.py",
+        },
+    ),
+    "time.perf_counter": (
+        "the Clock that is an argument",
+        {"loadgen/engine.py", "model/checking.py", "web/middleware.py"},
+    ),
+    "datetime.datetime.now": ("the Clock that is an argument", {"cli/load.py"}),
+    "datetime.datetime.utcnow": ("the Clock that is an argument", set()),
+    "os.environ": (
+        "settings; they are read once and handed on",
+        {"cli/options.py", "cli/service.py", "config/settings.py"},
+    ),
+    "os.getenv": ("settings; they are read once and handed on", set()),
+    "os.urandom": ("an argument", {"job/ids.py", *SUITES}),
+    "random": ("an argument", {"loadgen/plan.py", "store/s3.py"}),
+    "secrets": ("an argument", {"queue/bell.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"}),
+    "uuid": ("beholder.job.new_job_id", {"job/ids.py", "loadgen/engine.py", "web/middleware.py"}),
+    "subprocess.Popen": ("fleet.ChildSpec and the supervisor", {"fleet/process.py", "fleet/supervisor.py"}),
+    "subprocess.run": ("fleet.ChildSpec and the supervisor", set()),
+    "os.system": ("fleet.ChildSpec and the supervisor", set()),
+    "logging.getLogger": ("telemetry.log.get_logger", {"telemetry/log.py"}),
+    "sys.exit": (
+        "an error; the command line makes an exit status of it",
+        {"cli/classify.py", "cli/demo.py", "cli/main.py"},
+    ),
+    "os._exit": ("an error; the command line makes an exit status of it", set()),
+    "signal.signal": ("cli.worker.end_on_signals", {"cli/worker.py"}),
+}
+
+# Outermost places: nobody further out could log what happened.
+CATCH_ALL = {"runner.py", "web/middleware.py", "web/acceptor.py"}
+
+
+def uses(module: Module, name: str) -> bool:
+    return any(re.fullmatch(rf"{re.escape(name)}(_ns)?(\..+)?", used) for used in module.uses)
+
+
+@pytest.mark.parametrize("name", BANNED)
+def test_only_those_who_must_use_it(name: str) -> None:
+    instead, allowed = BANNED[name]
+    using = {module.path for module in modules() if uses(module, name)}
+    there = {module.path for module in modules()}
+    assert not using - allowed, f"{name} is banned; use {instead}"
+    assert not allowed & there - using, f"these no longer use {name}: take them from the table"
+
+
+def catches_all(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in kinds)
+
+
+def passes_on(handler: ast.ExceptHandler) -> bool:
+    """Say whether a handler ends by raising what it caught."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_everything_is_caught_in_the_outermost_places_alone() -> None:
+    catching = {
+        module.path
+        for module in modules()
+        for handler in module.nodes(ast.ExceptHandler)
+        if isinstance(handler, ast.ExceptHandler) and catches_all(handler) and not passes_on(handler)
+    }
+    assert catching == CATCH_ALL
+
+
+def test_an_assertion_says_what_our_own_bug_is() -> None:
+    """`assert` is for our own bugs and never for input; the contract suites are tests."""
+    for module in modules():
+        if not module.path.startswith("testing/"):
+            for node in module.nodes(ast.Assert):
+                assert isinstance(node, ast.Assert)
+                assert node.msg is not None, f"{module.path}:{node.lineno}"
+
+
+# --- concrete adapters --------------------------------------------------------------------------------------
+
+ADAPTERS = {
+    "beholder.queue.sqlite": "SqliteQueue",
+    "beholder.queue.memory": "MemoryQueue",
+    "beholder.store.folder": "FolderStore",
+    "beholder.store.memory": "MemoryStore",
+    "beholder.model.openvino_cpu": "OpenVinoClassifier",
+    "beholder.model.onnx_runtime": "OnnxRuntimeClassifier",
+}
+
+
+def test_the_adapters_are_what_they_are_said_to_be() -> None:
+    classes = {
+        f"beholder.{module.path.removesuffix('.py').replace('/', '.')}.{node.name}"
+        for module in modules()
+        for node in module.nodes(ast.ClassDef)
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {f"{module}.{name}" for module, name in ADAPTERS.items()} <= classes
+
+
+def test_wiring_alone_names_concrete_adapters() -> None:
+    for module in modules():
+        room = "beholder." + module.path.rpartition("/")[0].replace("/", ".")
+        named = {
+            target
+            for target in module.imports.values()
+            if any(target.startswith(one) for one in ADAPTERS)
+            or target.rpartition(".")[2] in ADAPTERS.values()
+        }
+        foreign = {target for target in named if target.rpartition(".")[0].rpartition(".")[0] != room}
+        assert module.path == "wiring.py" or not foreign, f"{module.path}: take a port instead of {foreign}"
+
+
+# --- tests --------------------------------------------------------------------------------------------------
+
+FAST = ("unit", "property", "tidy")
+
+
+@pytest.mark.parametrize("folder", FAST)
+def test_fast_tests_neither_sleep_nor_mock(folder: str) -> None:
+    for module in modules(ROOT / "tests" / folder):
+        assert not uses(module, "time.sleep"), f"{module.path}: use a ManualClock or an event"
+        mocks = [one for one in ("mock", "pytest_mock", "unittest") if uses(module, one)]
+        assert not mocks, f"{module.path}: write a fake by hand"
+
+
+def test_every_test_file_is_named_so_that_it_runs() -> None:
+    for path in Path(ROOT / "tests").rglob("*.py"):
+        if re.search(r"^def test_", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert path.name.startswith("test_"), path
