@@ -224,11 +224,13 @@ def test_a_lost_reply_costs_a_look_and_a_failing_look_costs_another(web: Web) ->
     web.journal.failures.clear()
     web.clock.advance(10)
     # then
-    assert waiting[1].result(WAIT_S).json["id"] == ids[1]
+    answer = waiting[1].result(WAIT_S)
+    assert (answer.status, answer.json["id"]) == (200, ids[1])
     # and once the other's result can be read it is found too
     web.results.put(result_key(ids[0]), json.dumps(document | {"id": ids[0]}).encode())
     web.clock.advance(60)
-    assert waiting[0].result(WAIT_S).json["id"] == ids[0]
+    answer = waiting[0].result(WAIT_S)
+    assert (answer.status, answer.json["id"]) == (200, ids[0])
 
 
 # --- what is refused ----------------------------------------------------------------------------------------

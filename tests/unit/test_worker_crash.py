@@ -101,6 +101,15 @@ def test_a_reply_to_a_redelivery_repeats_the_outcome_that_stands(rig: Rig) -> No
     assert standing(rig) == before
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"status": "succ', bytes(100)])
+def test_an_outcome_that_a_power_cut_tore_is_written_again(rig: Rig, torn: bytes) -> None:
+    message = rig.send(b"cat")
+    rig.results.put(result_key(message.job_id), torn)
+    settle(rig)
+    assert rig.label(message) == "cat"
+    assert rig.replied() == [rig.result(message)]
+
+
 def test_an_outcome_is_never_written_twice(rig: Rig) -> None:
     message = rig.send(b"cat")
     rig.results.put(result_key(message.job_id), b'{"status": "failed"}')
