@@ -306,6 +306,8 @@ def test_a_second_waiter_where_one_may_wait_is_refused_and_nothing_stored(tmp_pa
         refused = web.ask("POST", "/v1/classify", jpeg(2))
         assert is_problem(refused, 503, "overloaded")
         assert len(list(web.images.list(""))) == 1
+        # who does not wait is no waiter
+        assert web.ask("POST", "/v1/classify", jpeg(3), **ASYNC).status == 202
         web.queue.nack([received.receipt])
         web.work()
         assert first.result(WAIT_S).status == 200
