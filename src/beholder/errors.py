@@ -68,6 +68,13 @@ class ImageMissing(RequestError):
     code = "image_missing"
 
 
+class UploadTooSlow(RequestError):
+    """The upload did not end within upload_s_max; send it again over a faster line, or a smaller image."""
+
+    code = "upload_too_slow"
+    http_status = 408
+
+
 class MultipartMalformed(RequestError):
     """The multipart body cannot be read; send a complete body with the boundary that its header names."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect, Request
 
-from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, RequestError
+from beholder.errors import (
+    ImageMissing,
+    ImageTooLarge,
+    MultipartMalformed,
+    Overloaded,
+    RequestError,
+    UploadTooSlow,
+)
 from beholder.model.decode.limits import ImageLimits
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
@@ -350,6 +358,21 @@ def test_the_budget_is_never_exceeded_and_nothing_of_it_is_lost(steps: list[tupl
     assert held_bytes(telemetry) == 0
 
 
+def test_an_upload_that_does_not_end_is_ended(budget: UploadBudget, telemetry: Telemetry) -> None:
+    async def scenario() -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+        scope = {"type": "http", "headers": [(b"content-length", b"900")], "query_string": b""}
+        with budget.hold() as held:
+            await read_body(Request(scope, receive), replace(LIMITS, upload_s_max=0.01), held)
+
+    with pytest.raises(UploadTooSlow):
+        asyncio.run(scenario())
+    assert held_bytes(telemetry) == 0
+
+
 def test_a_cancelled_upload_gives_its_bytes_back(budget: UploadBudget, telemetry: Telemetry) -> None:
     async def scenario() -> None:
         reading, never = asyncio.Event(), asyncio.Event()
@@ -366,7 +389,8 @@ def test_a_cancelled_upload_gives_its_bytes_back(budget: UploadBudget, telemetry
 
         upload = asyncio.create_task(hold())
         await reading.wait()
-        assert held_bytes(telemetry) == 900
+        # who announces and sends nothing keeps nobody out
+        assert held_bytes(telemetry) == 0
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upload

@@ -1,11 +1,13 @@
 """A worker dies between any two of its effects: nothing is lost, and no outcome changes."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from beholder.job import Message
+from beholder.job import Failure, Message
 from beholder.store.keys import result_key
+from beholder.worker.outcomes import failed_job
 from helpers.rig import TIMEOUT_S, Death, FakeClassifier, Journal, Rig
 
 IMAGES = (b"cat", b"!", b"dog")
@@ -112,7 +114,9 @@ def test_an_outcome_that_a_power_cut_tore_is_written_again(rig: Rig, torn: bytes
 
 def test_an_outcome_is_never_written_twice(rig: Rig) -> None:
     message = rig.send(b"cat")
-    rig.results.put(result_key(message.job_id), b'{"status": "failed"}')
+    failure = Failure(code="image_truncated", status=422, detail="cut off")
+    earlier = failed_job(message, failure, rig.clock.now_s()).to_dict()
+    rig.results.put(result_key(message.job_id), json.dumps(earlier).encode())
     settle(rig)
-    assert rig.result(message) == {"status": "failed"}
+    assert rig.result(message) == earlier
     assert rig.is_idle()

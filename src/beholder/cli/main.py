@@ -10,7 +10,7 @@ from beholder.errors import BeholderError, ConfigError
 
 __all__ = ["main"]
 
-# Name of each command, its module under beholder.cli, and whether `beholder --help` lists it.
+# Name of each command, its module under beholder.cli.
 _COMMANDS = {
     "up": "beholder.cli.up",
     "demo": "beholder.cli.demo",

@@ -1,6 +1,7 @@
 """Command-line options that set settings; shared by the commands that start something."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
@@ -9,7 +10,9 @@ import click
 
 from beholder.config import Loaded, Settings, load_settings
 
-__all__ = ["read_settings", "setting_options"]
+__all__ = ["check_name", "read_settings", "setting_options"]
+
+_PROCESS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -46,6 +49,13 @@ def _help(one: Field[Any]) -> str:
         default = ",".join(one.default) if isinstance(one.default, tuple) else one.default
         text += f"  [default: {default}]"
     return text
+
+
+def check_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Return a process's name, which names its files and its queue; raises click.BadParameter."""
+    if not _PROCESS_NAME.fullmatch(name):
+        raise click.BadParameter("use up to 30 lower-case letters, digits and hyphens")
+    return name
 
 
 def read_settings(flags: dict[str, Any]) -> Loaded:

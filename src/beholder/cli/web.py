@@ -7,7 +7,7 @@ from typing import Any
 import click
 import uvicorn
 
-from beholder.cli.options import read_settings, setting_options
+from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.sockets import bind
 from beholder.fleet import follow_lifeline
 from beholder.telemetry.log import configure_logging
@@ -19,7 +19,11 @@ _FILES_WANTED = 65_536
 
 @click.command()
 @click.option(
-    "--name", default="web-0", show_default=True, help="Unique among the web processes on this data folder."
+    "--name",
+    callback=check_name,
+    default="web-0",
+    show_default=True,
+    help="Unique among the web processes on this data folder.",
 )
 @click.option("--socket-fd", type=int, hidden=True, help="A bound socket to serve on.")
 @click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
@@ -47,7 +51,8 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.drain_s),
+            # Shorter than what the supervisor allows, so that the process ends by itself.
+            timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
             backlog=_FILES_WANTED,
         )
         uvicorn.Server(config).run(sockets=[listener])

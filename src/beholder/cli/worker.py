@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from beholder.cli.options import read_settings, setting_options
+from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
 from beholder.fleet import follow_lifeline
 from beholder.runner import Runner, run
@@ -24,7 +24,11 @@ _log = get_logger(__name__)
 
 @click.command()
 @click.option(
-    "--name", default="worker-0", show_default=True, help="Unique among the workers on this data folder."
+    "--name",
+    callback=check_name,
+    default="worker-0",
+    show_default=True,
+    help="Unique among the workers on this data folder.",
 )
 @click.option("--ready-fd", type=int, hidden=True, help="Gets a byte once the models are warm.")
 @click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")

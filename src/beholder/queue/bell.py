@@ -11,8 +11,8 @@ import errno
 import math
 import os
 import secrets
-import time
 import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -8,12 +8,10 @@ whose reply was lost is recognised as our own, and errors are sorted by who must
 import contextlib
 import importlib
 import importlib.util
-import os
 import random
 import re
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -72,8 +70,10 @@ _RETRIED = re.compile(r"after [1-9]\d* retries")
 # or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
 _PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
 _CONFLICT = "ConditionalRequestConflict"
-_CONFLICT_TRIES = 4
-_CONFLICT_PAUSE_S = 0.1
+_TIMED_OUT = "kind: Timeout"
+_TRIES = 4
+_PAUSE_S = 0.1
+_NO_VARIABLES: Mapping[str, str] = {}
 
 
 class S3Store:
@@ -101,7 +101,7 @@ class S3Store:
         timeout_s: float = 30.0,
         retries_max: int = 4,
         retry_s_max: float = 30.0,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = _NO_VARIABLES,
     ) -> None:
         """Use a bucket; nothing is sent before the first call.
 
@@ -112,19 +112,18 @@ class S3Store:
             bucket: Its name.
             region: Where it lies.
             endpoint: Another server that speaks S3; None for what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
-                names, or else AWS's own.
+                of `environ` names, or else AWS's own.
             prefix: A folder of the bucket that is the whole store; it is no part of any key.
             encryption: By S3's own keys, or by KMS; None leaves it to the bucket.
             kms_key: ARN of the key for `aws:kms`; None for the account's own.
             timeout_s: For one attempt at a request, data included.
             retries_max: Further attempts at a request that failed by our fault or nobody's.
             retry_s_max: No further attempt begins so long after the first.
-            environ: Environment variables; None for those of the process, which obstore reads in any case.
+            environ: Environment variables for what obstore does not read itself: profile, files, endpoint.
 
         Raises:
             ConfigError: AWS_PROFILE is set, and boto3 is not installed or knows no such profile.
         """
-        environ = os.environ if environ is None else environ
         endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         self._files = ObstoreS3(
             bucket,
@@ -137,6 +136,7 @@ class S3Store:
         self._counting = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._is_bucket_seen = False
+        self._never = threading.Event()  # to wait for it is a pause
 
     @property
     def calls(self) -> dict[str, int]:
@@ -193,7 +193,15 @@ class S3Store:
         """Remove an object; see `Store.delete`."""
         check_key(key)
         with self._calling("DeleteObject", "delete", key):
-            self._files.delete(key)
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    self._files.delete(key)
+                except BaseError as exc:
+                    # Which obstore does not try again, though a second deletion does no harm.
+                    if _TIMED_OUT not in str(exc) or not tries_left:
+                        raise
+                else:
+                    return
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
@@ -214,15 +222,15 @@ class S3Store:
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
         """Put an object unless there is one, with a mark by which it is known as ours."""
         put_id = secrets.token_hex(8)
-        for attempt in range(_CONFLICT_TRIES):
+        for attempt in range(_TRIES):
             try:
                 marked = {**attributes, _PUT_ID: put_id}
                 self._files.put(key, data, attributes=marked, mode="create", use_multipart=False)
             except AlreadyExistsError as exc:
                 # A deletion came between: S3 asks to try again, and obstore takes it for an object.
                 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (2026-11)
-                if _CONFLICT in str(exc) and attempt < _CONFLICT_TRIES - 1:
-                    time.sleep(random.uniform(0, _CONFLICT_PAUSE_S * 2**attempt))
+                if _CONFLICT in str(exc) and attempt < _TRIES - 1:
+                    self._never.wait(random.uniform(0, _PAUSE_S * 2**attempt))
                     continue
                 if not (_RETRIED.search(str(exc)) and self._put_id_of(key) == put_id):
                     raise

@@ -23,6 +23,7 @@ __all__ = ["Desk", "OrderReader", "Ticket"]
 
 _log = get_logger(__name__)
 
+_LARGE_BYTES = 1_000_000
 _SWEEP_S = 0.5
 _LOOKS_PER_SWEEP = 100
 
@@ -82,7 +83,11 @@ class Desk:
         limits = self.ports.limits
         with self._budget.hold() as hold:
             body = await read_body(request, limits, hold)
-            upload = read_upload(request, limits, body)
+            if len(body) > _LARGE_BYTES:
+                # A form of many megabytes takes tenths of a second, and the event loop has others to serve.
+                upload = await asyncio.to_thread(read_upload, request, limits, body)
+            else:
+                upload = read_upload(request, limits, body)
             del body
             read_header(upload.data, limits.image)
             order = order_of(upload)

@@ -24,6 +24,7 @@ class WebLimits:
         backlog_max: Waiting jobs beyond which new ones are refused.
         waiters_max: Requests that may wait at once.
         uploads_bytes_max: Bytes of uploads held in memory at once.
+        upload_s_max: How long one upload may take.
     """
 
     image: ImageLimits = field(default_factory=ImageLimits)
@@ -37,6 +38,7 @@ class WebLimits:
     backlog_max: int = 10_000
     waiters_max: int = 4_096
     uploads_bytes_max: int = 256_000_000
+    upload_s_max: float = 60.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return all bounds in one flat object."""

@@ -43,6 +43,7 @@ _LIMITS = {
     "backlog_max": "Waiting jobs beyond which new ones are refused with 503.",
     "waiters_max": "Requests that may wait for their answer at once.",
     "uploads_bytes_max": "Bytes of uploads held in memory at once.",
+    "upload_s_max": "How long one upload may take, in seconds.",
 }
 
 

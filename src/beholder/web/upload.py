@@ -1,5 +1,6 @@
 """Reads the image out of a request: a raw body or a multipart form, within bounds."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded
+from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, UploadTooSlow
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
 
@@ -52,9 +53,12 @@ class UploadBudget:
         finally:
             self._add(-hold.count)
 
-    def _add(self, count: int) -> None:
+    def _check(self, count: int) -> None:
         if self._used + count > self._bytes_max and count > 0:
             raise Overloaded("too many uploads are being received at once; try again")
+
+    def _add(self, count: int) -> None:
+        self._check(count)
         self._used += count
         self._telemetry.upload_bytes.set(self._used)
 
@@ -66,6 +70,10 @@ class Hold:
         """Hold nothing yet."""
         self._budget = budget
         self.count = 0
+
+    def check(self, count: int) -> None:
+        """Raise Overloaded where `count` bytes would not fit now; hold nothing for them."""
+        self._budget._check(count)  # noqa: SLF001 -- one family, in one file
 
     def grow_to(self, count: int) -> None:
         """Hold at least `count` bytes; raises Overloaded where they do not fit."""
@@ -105,21 +113,27 @@ async def read_body(request: Request, limits: WebLimits, hold: Hold) -> bytes:
     Raises:
         ImageTooLarge: The body is longer than any allowed request; the rest of it is not read.
         Overloaded: The process holds as many bytes of uploads as it may.
+        UploadTooSlow: The body did not come in time.
         ClientDisconnect: The client went away.
     """
     bytes_max = limits.image.image_bytes_max + limits.multipart_overhead_bytes_max
     declared = _declared_length(request.headers)
     if declared > bytes_max:
         raise _too_large(limits)
-    hold.grow_to(declared)
+    hold.check(declared)
     read = 0
     chunks: list[bytes] = []
-    async for chunk in request.stream():
-        read += len(chunk)
-        if read > bytes_max:
-            raise _too_large(limits)
-        hold.grow_to(read)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(limits.upload_s_max):
+            async for chunk in request.stream():
+                read += len(chunk)
+                if read > bytes_max:
+                    raise _too_large(limits)
+                # As the bytes come, not as they are announced: who announces and sends nothing holds nothing.
+                hold.grow_to(read)
+                chunks.append(chunk)
+    except TimeoutError as exc:
+        raise UploadTooSlow(f"the upload took longer than {limits.upload_s_max:g} s; send it again") from exc
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

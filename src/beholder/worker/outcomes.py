@@ -42,10 +42,10 @@ def store(results: Store, jobs: Sequence[Job], texts_for: Collection[str] = ()) 
     """
     documents = []
     for job in jobs:
-        if job.id in texts_for and job.labels:
-            results.put(text_key(job.id), job.labels[0].name.encode())
-        document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
-        documents.append(_written_once(results, result_key(job.id), document))
+        standing, document = _written_once(results, job)
+        if job.id in texts_for and standing.labels:
+            results.put(text_key(job.id), standing.labels[0].name.encode())
+        documents.append(document)
     return documents
 
 
@@ -68,16 +68,15 @@ def reply(replies: Callable[[str], Queue], messages: Sequence[Message], document
             say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(bodies))
 
 
-def _written_once(results: Store, key: str, document: bytes) -> bytes:
-    """Write a document unless there is one, and return the one that stands."""
+def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:
+    """Write a job's outcome unless there is one, and return the one that stands, with its document."""
+    document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
     try:
-        results.put(key, document, only_if_absent=True)
+        results.put(result_key(job.id), document, only_if_absent=True)
     except ObjectExists:
-        earlier = results.get(key)
+        earlier = results.get(result_key(job.id))
         try:
-            json.loads(earlier)
-        except ValueError:  # a power cut left an empty or torn file
-            results.put(key, document)
-        else:
-            return earlier
-    return document
+            return Job.from_dict(json.loads(earlier)), earlier
+        except (ValueError, KeyError, TypeError, RecursionError):  # a power cut left an empty or torn file
+            results.put(result_key(job.id), document)
+    return job, document
