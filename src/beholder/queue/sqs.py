@@ -1,0 +1,310 @@
+"""The queue on Amazon SQS: a standard queue, through boto3.
+
+Sends of several threads share batches, and receives wait at SQS itself. Redrive, retention and encryption are
+the queue's own settings, made where it is deployed.
+"""
+
+import concurrent.futures
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError
+from itertools import islice
+from typing import Any, Self
+
+from beholder.errors import BackendDenied, BackendError, BackendUnavailable
+from beholder.queue.bounds import COUNT_MAX, check_name, check_receive, check_seconds
+from beholder.queue.port import Depth, Received
+from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, size_bytes_of
+from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
+from beholder.queue.sqs_sender import BatchSender, Entry
+
+__all__ = ["SqsQueue"]
+
+# Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html and
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html (2026-11)
+_DELAY_S_MAX = 900
+_VISIBILITY_S_MAX = 43_200
+_SIZE = "MaximumMessageSize"
+_COUNT = "ApproximateReceiveCount"
+_DEPTH = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class SqsQueue:
+    """A standard queue of SQS; see the `Queue` port for its methods.
+
+    SQS counts in whole seconds: delays and hidden times are rounded up, waits to the nearest second but never
+    down to none. Order is by best effort. A message may be received twice, and on rare occasions even after
+    its ack. The ack of an old receipt is ignored by SQS or, it says, may be.
+    Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
+
+    Permissions: sqs:SendMessage, sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility,
+    sqs:GetQueueAttributes; sqs:GetQueueUrl where it is opened by its name.
+
+    Every method may also raise `BackendThrottled`: SQS asked for fewer requests until the retries ended.
+    """
+
+    def __init__(
+        self,
+        url_or_name: str,
+        *,
+        region: str = "us-east-1",
+        endpoint: str | None = None,
+        client: SqsClient | None = None,
+        group_of: Callable[[bytes], str | None] | None = None,
+        gather_s: float = 0.005,
+    ) -> None:
+        """Use a queue; nothing is sent before the first call.
+
+        Args:
+            url_or_name: Its URL, which saves a call, or its name.
+            region: Where it is.
+            endpoint: Another server that speaks SQS; see `SqsClient`.
+            client: What speaks to SQS, to share one among queues; `region` and `endpoint` are its own then.
+            group_of: Tells a message's group by its body, None for none: receivers get turns of the groups,
+                so that one with much work does not keep the others waiting.
+                Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
+                sqs-fair-queues.html (2026-11)
+            gather_s: How long a batch waits for more messages, where another one is under way.
+
+        Raises:
+            ValueError: The name is none that SQS allows.
+            ConfigError: boto3 cannot be used as it is configured.
+        """
+        is_url = "://" in url_or_name
+        if not is_url:
+            check_name(url_or_name)
+        self._name = url_or_name
+        self._url = url_or_name if is_url else None
+        self._is_client_own = client is None
+        self._client = client or SqsClient(region=region, endpoint=endpoint)
+        self._group_of = group_of
+        self._sender = BatchSender(self._deliver, gather_s=gather_s)
+        self._size_max: int | None = None
+        self._interruption: Future[None] = Future()
+        self._polls: set[Future[None]] = set()
+
+    def __enter__(self) -> Self:
+        """Return the queue itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the queue."""
+        self.close()
+
+    def close(self, *, wait_s: float = 0.0) -> None:
+        """End all waiting, now and later.
+
+        A poll that was left by `interrupt` hands back what it gets; a process that ends before that leaves it
+        hidden for its visibility timeout.
+
+        Args:
+            wait_s: How long to wait for such polls; 20 seconds are always enough.
+        """
+        self.interrupt()
+        concurrent.futures.wait(tuple(self._polls), timeout=wait_s)
+        if self._is_client_own:
+            self._client.close()
+
+    def interrupt(self) -> None:
+        """Let receives that wait return at once with nothing, and no later one wait."""
+        with contextlib.suppress(InvalidStateError):  # it is not the first time
+            self._interruption.set_result(None)
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Return how many requests of each of SQS's operations the client sent, retries included."""
+        return self._client.calls
+
+    @property
+    def body_bytes_max(self) -> int:
+        """Return how long a body of any bytes may be, as the queue has it now.
+
+        Raises:
+            BackendError: The queue cannot be asked.
+        """
+        return binary_bytes_max(self._message_bytes_max())
+
+    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+        """Store every body as a message of its own; see `Queue.send`.
+
+        Raises:
+            ValueError: `delay_s` is over 900, or a body too long for the queue; nothing was sent.
+            BackendError: Some bodies were not stored, or perhaps not; others may have been.
+        """
+        _check("delay_s", delay_s, _DELAY_S_MAX)
+        entries = [self._entry(body, math.ceil(delay_s)) for body in bodies]
+        if entries:
+            self._sender.send(entries)
+
+    def receive(
+        self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
+    ) -> list[Received]:
+        """Take up to `count_max` visible messages, and hide them; see `Queue.receive`.
+
+        Without a wait SQS asks only some of its servers, and may miss what lies on the others.
+        Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
+        sqs-short-and-long-polling.html (2026-11)
+        """
+        check_receive(count_max=count_max, wait_s=wait_s)
+        asked: dict[str, Any] = {"MaxNumberOfMessages": count_max}
+        if visibility_timeout_s is not None:
+            _check("visibility_timeout_s", visibility_timeout_s, _VISIBILITY_S_MAX)
+            asked["VisibilityTimeout"] = math.ceil(visibility_timeout_s)
+        left_s = max(1, round(wait_s)) if wait_s else 0
+        while left_s > 0 and not self._interruption.done():
+            step_s = min(left_s, POLL_S_MAX)
+            received = self._poll({**asked, "WaitTimeSeconds": step_s})
+            left_s -= step_s
+            if received or left_s <= 0 or self._interruption.done():
+                return received
+        return self._ask({**asked, "WaitTimeSeconds": 0})
+
+    def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Hide messages for `timeout_s` more seconds, counted from this call; see `Queue.extend`.
+
+        SQS hides no message for longer than twelve hours after its receive; what would be is lost too.
+        """
+        _check("timeout_s", timeout_s, _VISIBILITY_S_MAX)
+        more = {"VisibilityTimeout": math.ceil(timeout_s)}
+        return self._change("extend", "change_message_visibility_batch", receipts, more)
+
+    def ack(self, receipts: Sequence[str]) -> None:
+        """Delete messages for good; see `Queue.ack`."""
+        self._change("ack", "delete_message_batch", receipts, {})
+
+    def nack(self, receipts: Sequence[str]) -> None:
+        """Make messages visible now; see `Queue.nack`."""
+        self._change("nack", "change_message_visibility_batch", receipts, {"VisibilityTimeout": 0})
+
+    def depth(self) -> Depth:
+        """Return the approximate number of messages; see `Queue.depth`."""
+        numbers = self._attributes("depth", _DEPTH)
+        return Depth(*(int(numbers.get(name, 0)) for name in _DEPTH))
+
+    def _entry(self, body: bytes, delay_s: int) -> Entry:
+        text, attributes = encoded(body)
+        size_bytes = size_bytes_of(text, attributes)
+        if size_bytes > self._message_bytes_max():
+            raise ValueError(
+                f"a body takes {size_bytes} bytes encoded, the queue {self._message_bytes_max()}"
+            )
+        parameters: dict[str, Any] = {"MessageBody": text}
+        if attributes:
+            parameters["MessageAttributes"] = attributes
+        if delay_s:  # the queue may have a delay of its own
+            parameters["DelaySeconds"] = delay_s
+        group = self._group_of(body) if self._group_of else None
+        if group is not None:
+            parameters["MessageGroupId"] = group
+        return Entry(parameters, size_bytes)
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
+        """Send one batch, and note on each entry what became of it."""
+        parameters = [entry.parameters for entry in entries]
+        try:
+            outcomes = self._client.batch("send", "send_message_batch", self._queue_url(), parameters)
+        except BackendError as exc:
+            outcomes = [exc] * len(entries)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            entry.error = outcome
+            entry.is_sent = outcome is None
+
+    def _poll(self, asked: Mapping[str, Any]) -> list[Received]:
+        """Receive in another thread, so that an interruption need not wait for SQS."""
+        poll: Future[list[Received]] = Future()
+        over: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                self._answer(poll, asked)
+            finally:
+                with contextlib.suppress(InvalidStateError):  # it has its answer, or nobody waits
+                    poll.set_exception(BackendUnavailable("sqs queue", "receive", "the poll ended"))
+                self._polls.discard(over)
+                over.set_result(None)
+
+        self._polls.add(over)
+        try:
+            threading.Thread(target=run, name="sqs-poll", daemon=True).start()
+            either: tuple[Future[Any], ...] = (poll, self._interruption)
+            concurrent.futures.wait(either, return_when=FIRST_COMPLETED)
+        finally:
+            is_left = poll.cancel()  # True where it has no answer yet: from now on it takes none
+        return [] if is_left else poll.result()
+
+    def _answer(self, poll: "Future[list[Received]]", asked: Mapping[str, Any]) -> None:
+        received: list[Received] = []
+        try:
+            received = self._ask(asked)
+            poll.set_result(received)
+        except BackendError as exc:
+            with contextlib.suppress(InvalidStateError):
+                poll.set_exception(exc)
+        except InvalidStateError:  # nobody waits any more
+            with contextlib.suppress(BackendError):
+                self.nack([one.receipt for one in received])
+
+    def _ask(self, asked: Mapping[str, Any]) -> list[Received]:
+        answer = self._client.call(
+            "receive",
+            "receive_message",
+            QueueUrl=self._queue_url(),
+            MessageSystemAttributeNames=[_COUNT],
+            MessageAttributeNames=[ENCODING],
+            **asked,
+        )
+        return [
+            Received(
+                decoded(one["Body"], one.get("MessageAttributes", {})),
+                one["ReceiptHandle"],
+                int(one.get("Attributes", {}).get(_COUNT, 1)),
+            )
+            for one in answer.get("Messages", [])
+        ]
+
+    def _change(
+        self, operation: str, action: str, receipts: Sequence[str], more: Mapping[str, Any]
+    ) -> list[str]:
+        """Do something to every receipt's message, and return the receipts that hold nothing any more."""
+        gone: list[str] = []
+        rest = iter(receipts)
+        while chunk := list(islice(rest, COUNT_MAX)):
+            entries = [{"ReceiptHandle": receipt, **more} for receipt in chunk]
+            outcomes = self._client.batch(operation, action, self._queue_url(), entries)
+            for receipt, outcome in zip(chunk, outcomes, strict=True):
+                # The one thing that can be wrong with an entry is its receipt: ReceiptHandleIsInvalid,
+                # MessageNotInflight, or InvalidParameterValue where the message is gone.
+                if isinstance(outcome, BackendDenied):
+                    gone.append(receipt)
+                elif outcome is not None:
+                    raise outcome
+        return gone
+
+    def _message_bytes_max(self) -> int:
+        if self._size_max is None:
+            self._size_max = int(self._attributes("send", [_SIZE])[_SIZE])
+        return self._size_max
+
+    def _attributes(self, operation: str, names: Sequence[str]) -> Mapping[str, str]:
+        answer = self._client.call(
+            operation, "get_queue_attributes", QueueUrl=self._queue_url(), AttributeNames=list(names)
+        )
+        attributes: Mapping[str, str] = answer["Attributes"]
+        return attributes
+
+    def _queue_url(self) -> str:
+        if self._url is None:
+            self._url = str(self._client.call("open", "get_queue_url", QueueName=self._name)["QueueUrl"])
+        return self._url
+
+
+def _check(what: str, seconds: float, seconds_max: int) -> None:
+    check_seconds(what, seconds)
+    if seconds > seconds_max:
+        raise ValueError(f"{what} is {seconds}, and SQS allows {seconds_max}")
