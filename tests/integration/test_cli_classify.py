@@ -84,6 +84,16 @@ def test_what_cannot_be_imported_says_why(tmp_path: Path) -> None:
     assert "neither .onnx nor .pth" in other.stderr.decode()
 
 
+def test_a_model_without_a_name_is_no_reason_to_remove_the_others(tmp_path: Path) -> None:
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    graph, labels = tmp_path / "mean.onnx", tmp_path / "labels.txt"
+    onnx.save(_mean_colour_model(), graph)
+    labels.write_text("red\ngreen\nblue\n")
+    done = run("models", "import", graph, "--labels", labels, "--name", "", "--data-dir", tmp_path / "data")
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("beholder: the name '' cannot be used; ")
+
+
 def test_every_problem_of_the_settings_is_told_at_once() -> None:
     done = run("config", BEHOLDER_PORT="http", BEHOLDER_WORKERS="-3", BEHOLDER_COLOUR="red")
     told = done.stderr.decode()

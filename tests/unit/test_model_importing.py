@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from beholder.errors import ConfigError, ModelInvalid
 from beholder.model import importing
 from beholder.model.checking import check_model
 from beholder.model.checkpoint import read_checkpoint
+from beholder.model.extras import import_extra
 from beholder.model.folder import read_model
 from beholder.model.importing import TORCHVISION, Description, import_onnx, import_resnet18
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.model.preprocessing_table import AS_IS
+from beholder.model.registry import BUILTIN_MODEL
 from resnet_reference import State, random_state, resnet18
 from tiny_models import LABELS, expected_probabilities, tiny_graph, write_folder
 
@@ -74,7 +77,6 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     [
         ({"graph": b"junk"}, "cannot use this graph"),
         ({"labels": ("one", "two")}, "the label file 2 names"),
-        ({"name": "No Name"}, "the name 'No Name' cannot be used"),
         ({"licence": ""}, "'licence' must be a text that is not empty"),
     ],
 )
@@ -90,9 +92,42 @@ def test_what_cannot_be_used_leaves_nothing_behind(
 
 def test_problems_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid) as caught:
-        import_tiny(tmp_path, name="No Name")
+        import_tiny(tmp_path, licence="")
 
     assert caught.value.problems[0].startswith(f"{tmp_path / 'models' / 'tiny'}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "the name '' cannot be used; begin with a lower-case letter"),
+        (".", "the name '.' cannot be used"),
+        ("../models", "the name '../models' cannot be used"),
+        ("No Name", "the name 'No Name' cannot be used"),
+        (BUILTIN_MODEL, f"'{BUILTIN_MODEL}' is the name of the built-in model; give another"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["onnx", "resnet18"])
+def test_a_name_is_checked_before_a_path_is_made_of_it(
+    tmp_path: Path, kind: str, name: str, words: str
+) -> None:
+    # given a folder of models, which an empty name leads to
+    models = tmp_path / "models"
+    write_folder(models / "tiny", name="tiny")
+    before = sorted(models.rglob("*"))
+    make = {
+        "onnx": partial(import_tiny, tmp_path, destination=models / name),
+        "resnet18": partial(
+            import_resnet18, tmp_path / "none.pth", models / name, load=OnnxRuntimeClassifier
+        ),
+    }[kind]
+    # when
+    with pytest.raises(ConfigError) as caught:
+        make(name=name)
+    # then the name is the problem, and nobody is told to remove anything
+    assert caught.value.message.startswith(words)
+    assert "remove" not in caught.value.message
+    assert sorted(models.rglob("*")) == before
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -193,8 +228,21 @@ def test_without_torch_it_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
 
-    with pytest.raises(ConfigError, match=r"pip install 'beholder\[torch\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'beholder\[torch\]'") as caught:
         import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier)
+
+    # pip would fetch the CUDA build unasked; who knows that takes the CPU one first.
+    assert "CUDA build of several gigabytes" in caught.value.message
+    assert "CPU build is enough" in caught.value.message
+
+
+def test_another_extra_is_told_without_a_word_about_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+    with pytest.raises(ConfigError) as caught:
+        import_extra("onnxruntime", "onnxruntime")
+
+    assert caught.value.message == "onnxruntime is not installed; run: pip install 'beholder[onnxruntime]'"
 
 
 class FakeTorch:

@@ -7,6 +7,12 @@ from beholder.errors import ConfigError
 
 __all__ = ["import_extra"]
 
+# What to know before installing a package, by its import name.
+_ADVICE = {
+    "torch": "plain torch from the default package index is a CUDA build of several gigabytes; its CPU build "
+    "is enough, so install that first",
+}
+
 
 def import_extra(module: str, extra: str) -> Any:
     """Return the module.
@@ -21,4 +27,7 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"{module} is not installed; run: pip install 'beholder[{extra}]'") from error
+        advice = f" ({_ADVICE[module]})" if module in _ADVICE else ""
+        raise ConfigError(
+            f"{module} is not installed; run: pip install 'beholder[{extra}]'{advice}"
+        ) from error

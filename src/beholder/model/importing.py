@@ -14,7 +14,14 @@ from pathlib import Path
 
 from beholder.errors import ConfigError, ModelInvalid
 from beholder.model.checkpoint import read_checkpoint
-from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, file_sha256, read_model
+from beholder.model.folder import (
+    GRAPH_FILE,
+    LABELS_FILE,
+    MODEL_FILE,
+    file_sha256,
+    is_model_name,
+    read_model,
+)
 from beholder.model.port import Classifier, ModelSpec, Preprocessing, PreprocessingKind
 from beholder.model.preprocessing_table import AS_IS, write_preprocessing
 from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
@@ -76,9 +83,11 @@ def import_onnx(
         The model, as read back from its folder.
 
     Raises:
-        ConfigError: The destination exists or cannot be written, or a file cannot be read.
+        ConfigError: The name cannot be given, the destination exists or cannot be written, or a file cannot
+            be read.
         ModelInvalid: The model cannot be used; it says why.
     """
+    _check_name(description.name)
 
     def fill(folder: Path) -> None:
         shutil.copyfile(onnx, folder / GRAPH_FILE)
@@ -115,10 +124,11 @@ def import_resnet18(
         The model, as read back from its folder.
 
     Raises:
-        ConfigError: The destination exists or cannot be written, a file cannot be read, or torch or onnx is
-            not installed.
+        ConfigError: The name cannot be given, the destination exists or cannot be written, a file cannot be
+            read, or torch or onnx is not installed.
         ModelInvalid: The checkpoint is damaged or holds no ResNet-18; it says what is missing.
     """
+    _check_name(name)
     _refuse_existing(destination)
     state = read_checkpoint(checkpoint)
     classes = check_resnet18(state)
@@ -176,6 +186,18 @@ def _read(folder: Path, destination: Path) -> ModelSpec:
     except ModelInvalid as error:
         problems = [problem.replace(os.fspath(folder), os.fspath(destination)) for problem in error.problems]
         raise ModelInvalid(problems) from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name before any path is made of it: an empty one would lead to the folder of all models."""
+    if not is_model_name(name):
+        raise ConfigError(
+            f"the name '{name}' cannot be used; begin with a lower-case letter or a digit and go on with "
+            "lower-case letters, digits, '.', '_' and '-'"
+        )
+    # A built-in model is found first, so another of its name could never be served.
+    if any(name == entry.name for entry in ModelRegistry().list_models()):
+        raise ConfigError(f"'{name}' is the name of the built-in model; give another")
 
 
 def _refuse_existing(destination: Path) -> None:
