@@ -12,16 +12,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from beholder.cli.load import load
+from beholder.cli import main
 from beholder.loadgen import Answer, LoadPlan, LoadReport, images_in, run_load
 from beholder.loadgen.plan import Arrival
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WAIT_S = 10.0
+# `beholder.cli.main` is the function; the module of that name holds the group.
+GROUP: click.Group = sys.modules[main.__module__].beholder
 
 
 @contextlib.contextmanager
@@ -333,19 +336,32 @@ def test_an_answer_that_is_no_http_is_an_error(folder: Path) -> None:
 
 
 def test_ctrl_c_ends_the_run_with_the_report_of_what_was_done(folder: Path) -> None:
+    # given a service that answers five requests, and then leaves every client waiting
     answers: list[Answer] = []
+    requests = 0
+
+    async def answer_five(request: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        if requests > 5:
+            await asyncio.Event().wait()
+        return await label_it(request)
 
     def stop_at_five(answer: Answer) -> None:
         answers.append(answer)
         if len(answers) == 5:
             signal.raise_signal(signal.SIGINT)
 
-    with serving(label_it) as url:
+    # when Ctrl-C comes with the fifth answer
+    with serving(answer_five) as url:
         plan = LoadPlan(f"{url}/upload", images_in(folder), duration_s=60.0, concurrency=2)
         report = run_load(plan, stop_at_five)
+
+    # then the report has these five, and no request that waited was taken for a failed one
     assert report.is_interrupted
     assert not report.is_clean
-    assert 5 <= report.answered == len(answers) < 20
+    assert (report.answered, report.errors) == (5, {})
+    assert report.answers == tuple(answers)
 
 
 def unused_port() -> int:
@@ -354,7 +370,8 @@ def unused_port() -> int:
 
 
 def command(*arguments: object) -> Result:
-    return CliRunner().invoke(load, [str(argument) for argument in arguments])
+    """Run `beholder load` as the group runs it: click keeps the help option of a command's first call."""
+    return CliRunner().invoke(GROUP, ["load", *(str(argument) for argument in arguments)])
 
 
 def test_the_command_takes_the_classic_flags(folder: Path) -> None:
@@ -420,6 +437,14 @@ def test_the_command_says_what_to_do_when_nothing_listens(folder: Path) -> None:
         (["--image_folder", "images", "--url", "127.0.0.1:8080"], "url must be http://HOST:PORT/PATH"),
         (["--image_folder", "images", "--expect", "labels.csv"], "add --api v1"),
         (["--image_folder", "images", "--api", "v1", "--expect", "labels.csv"], "labels.csv cannot be read"),
+        (
+            ["--image_folder", "images", "--report", "no/x.html"],
+            "give --report a file in a folder that exists",
+        ),
+        (
+            ["--image_folder", "images", "--report", "images"],
+            "the report cannot be written to images (Is a dir",
+        ),
         ([], "--image_folder"),
     ],
 )
@@ -430,6 +455,39 @@ def test_the_command_says_what_to_do_when_it_cannot_start(
     result = command(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_no_request_is_sent_for_a_report_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    requests = 0
+
+    async def count(request: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        return await label_it(request)
+
+    with serving(count) as url:
+        there = command("--url", f"{url}/upload", "--image_folder", folder, "--report", tmp_path / "a.html")
+        assert (there.exit_code, requests) == (0, 10)
+        bad = command("--url", f"{url}/upload", "--image_folder", folder, "--report", tmp_path / "no" / "x")
+    assert (bad.exit_code, bad.stdout, requests) == (2, "", 10)
+    assert f"{tmp_path / 'no' / 'x'} (No such file or directory)" in bad.stderr
+
+
+def test_a_run_that_cannot_start_leaves_the_report_of_the_last_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.html").write_text("old")
+    for name in ("old.html", "new.html"):
+        url = f"http://127.0.0.1:{unused_port()}/upload"
+        assert command("--url", url, "--image_folder", folder, "--report", tmp_path / name).exit_code == 2
+    assert (tmp_path / "old.html").read_text() == "old"
+    assert not (tmp_path / "new.html").exists()
+
+
+def test_the_summary_is_printed_even_where_the_disk_is_full(folder: Path) -> None:
+    with serving(label_it) as url:
+        result = command("--url", f"{url}/upload", "--image_folder", folder, "--report", "/dev/full")
+    assert result.exit_code == 1
+    assert "10 of 10 requests" in result.stdout
+    assert "the report cannot be written to /dev/full: No space left on device" in result.stderr
 
 
 def test_the_command_imports_nothing_heavy_before_it_runs() -> None:

@@ -4,6 +4,7 @@ What needs aiohttp or rich is imported when the command runs, so that `beholder 
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -130,7 +131,8 @@ def load(
     beholder load --num_request 100 --image_folder imagenet-100/ --concurrency 100    all at once
     beholder load --image_folder imagenet-100/ --rate 50 --duration 60 --report out.html
 
-    Exit status: 0 when every request was answered with a label, 1 when not, 2 when the run could not start.
+    Exit status: 0 when every request was answered with a label, 1 when not or when the HTML report could not
+    be written after all, 2 when the run could not start.
     """  # noqa: D301 - click needs the character \b itself, not its escape
     from beholder.loadgen import accuracy_of, html_report, probe, read_expected, run_load, summary_text  # noqa: PLC0415
 
@@ -139,16 +141,19 @@ def load(
         if expect is not None and not plan.is_v1:
             raise ConfigError("--expect needs the class numbers that only v1 tells; add --api v1")  # noqa: TRY301
         expected = read_expected(expect) if expect is not None else None
+        if page is not None:
+            _check_writable(page)
         probe(plan.url)
         with _view(plan, is_each=is_each, is_quiet=quiet) as view:
             report = run_load(plan, view.show)
     except ConfigError as exc:
         raise _CannotStart(exc.message) from exc
     accuracy = accuracy_of(report.answers, expected) if expected is not None else None
+    # First what no full disk can take away.
+    click.echo(json.dumps(_document(report, accuracy)) if is_json else summary_text(report, accuracy))
     if page is not None:
         made_at = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         _write(page, html_report(report, plan, accuracy=accuracy, made_at=made_at))
-    click.echo(json.dumps(_document(report, accuracy)) if is_json else summary_text(report, accuracy))
     ctx.exit(0 if report.is_clean else 1)
 
 
@@ -184,8 +189,22 @@ def _document(report: "LoadReport", accuracy: "Accuracy | None") -> dict[str, An
     return report.to_dict() | ({} if accuracy is None else {"accuracy": asdict(accuracy)})
 
 
+def _check_writable(path: Path) -> None:
+    """Try to open the report's file, and leave no trace of it: a run is not to be lost to a wrong path."""
+    is_new = not os.path.lexists(path)
+    try:
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as exc:
+        raise ConfigError(
+            f"the report cannot be written to {path} ({exc.strerror}); give --report a file in a folder that "
+            "exists and that you may write to"
+        ) from exc
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as exc:
-        raise _CannotStart(f"the report cannot be written to {path}: {exc.strerror}") from exc
+        raise click.ClickException(f"the report cannot be written to {path}: {exc.strerror}") from exc
