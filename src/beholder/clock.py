@@ -6,7 +6,7 @@ It stands below all rooms, so that the simulator and the tests can hand any of t
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "SystemClock"]
+__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock"]
 
 
 class Clock(Protocol):
@@ -23,6 +23,14 @@ class SystemClock:
     def now_s(self) -> float:
         """Return seconds since the Unix epoch."""
         return time.time()
+
+
+class MonotonicClock:
+    """A clock for durations within one process, which no step of the machine's time moves."""
+
+    def now_s(self) -> float:
+        """Return seconds from some start."""
+        return time.monotonic()
 
 
 class ManualClock:

@@ -165,7 +165,7 @@ class IdempotencyKeyInUse(RequestError):
 
 
 class IdempotencyKeyReused(RequestError):
-    """This Idempotency-Key came with another image before; use a new key for a new image."""
+    """This Idempotency-Key came with another image or options before; use a new key for a new request."""
 
     code = "idempotency_key_reused"
     http_status = 422

@@ -7,18 +7,19 @@ for the other's with tens of megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beholder import __version__
-from beholder.clock import Clock, SystemClock
+from beholder.clock import Clock, MonotonicClock, SystemClock
 from beholder.config import Settings
 from beholder.config.models import served_specs
-from beholder.errors import BackendFull, ConfigError
+from beholder.errors import BackendUnavailable, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
 from beholder.queue.port import Queue
@@ -89,7 +90,7 @@ def open_backends(settings: Settings) -> Iterator[Backends]:
             clock=clock,
             fsync=fsync,
         )
-    except (OSError, BackendFull) as exc:
+    except OSError as exc:
         raise ConfigError(f"data_dir {folder} cannot be used: {exc}; give another with --data-dir") from exc
     replies: dict[str, SqliteQueue] = {}
     try:
@@ -126,12 +127,13 @@ class WorkerParts:
 
 
 @contextmanager
-def open_worker(settings: Settings, name: str) -> Iterator[WorkerParts]:
+def open_worker(settings: Settings, name: str, on_hung: Callable[[], None]) -> Iterator[WorkerParts]:
     """Open one worker, its models warm.
 
     Args:
         settings: Of the deployment.
         name: Unique among the workers, and the same after a restart.
+        on_hung: Called when the work on a message hangs.
     """
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.worker.keeper import Keeper  # noqa: PLC0415
@@ -143,7 +145,8 @@ def open_worker(settings: Settings, name: str) -> Iterator[WorkerParts]:
     for spec in served_specs(settings):
         classifiers[spec.name] = load_classifier(spec, settings)
         classifiers[spec.name].warm_up()
-    with open_backends(settings) as backends:
+    with ExitStack() as stack:
+        backends = stack.enter_context(open_backends(settings))
         ports = WorkerPorts(
             queue=backends.queue,
             dead_letters=backends.dead_letters,
@@ -154,9 +157,14 @@ def open_worker(settings: Settings, name: str) -> Iterator[WorkerParts]:
             prepare=partial(prepare, limits=image_limits(settings)),
             clock=backends.clock,
         )
+        stack.enter_context(_only_one(settings, name))
         note = HoldingNote(settings.data_dir / "notes" / f"{name}.note")
         keeper = Keeper(
-            ports.queue, ports.clock, timeout_s=settings.visibility_timeout_s, hold_max_s=settings.hold_max_s
+            ports.queue,
+            MonotonicClock(),
+            timeout_s=settings.visibility_timeout_s,
+            hold_max_s=settings.hold_max_s,
+            on_hung=on_hung,
         )
         try:
             yield WorkerParts(Worker(ports, note, keeper, batch_max=settings.batch_max), keeper)
@@ -176,7 +184,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
     from beholder.web.ports import WebPorts  # noqa: PLC0415
     from beholder.worker.dead_letters import DeadLetterClerk  # noqa: PLC0415
 
-    with open_backends(settings) as backends:
+    with open_backends(settings) as backends, _only_one(settings, name):
         reply_to = f"{settings.output_queue}-{name}"
         replies = backends.replies(reply_to)
         # Those who waited for these are gone with the process that had this name before.
@@ -195,6 +203,23 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
         )
         clerk = DeadLetterClerk(backends.dead_letters, backends.results, backends.replies, backends.clock)
         yield build_app(ports, ticks={"dead_letters": clerk.tick})
+
+
+@contextmanager
+def _only_one(settings: Settings, name: str) -> Iterator[None]:
+    """Be the only process of this name on the data folder; its file of the same name is let go by any death.
+
+    Raises:
+        BackendUnavailable: There is one; it may be a predecessor that still ends, so try again.
+    """
+    with (settings.data_dir / "notes" / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BackendUnavailable(
+                str(settings.data_dir), "start", f"{name} is running already; give another name with --name"
+            ) from exc
+        yield
 
 
 def _served(spec: ModelSpec) -> ServedModel:

@@ -12,7 +12,7 @@ import pytest
 
 from aws.emulators import CREDENTIALS, EMULATORS, REGION, Emulator, emulator
 from aws.faulty import FaultyProxy
-from beholder.errors import ConfigError
+from beholder.errors import BackendDenied, ConfigError
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +134,17 @@ def test_a_long_listing_comes_in_pages(aws: Emulator) -> None:
     listing = store.list("", start_after="0000")
     assert [info.key for info in listing] == [f"{number:04}" for number in range(1, 1001)]
     assert [info.key for info in store.list("")][-1] == "1000"
+
+
+@pytest.mark.parametrize("key", ["theirs/./x", "theirs//x"])
+def test_a_key_of_another_tool_harms_no_other_folder(aws: Emulator, key: str) -> None:
+    bucket = aws.make_bucket()
+    store = _store(bucket, endpoint=aws.endpoint)
+    store.put("ours/a", b"x")
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert [info.key for info in store.list("ours/")] == ["ours/a"]
+    with pytest.raises(BackendDenied, match="invalid path"):
+        list(store.list(""))
 
 
 # --- credentials --------------------------------------------------------------------------------------------

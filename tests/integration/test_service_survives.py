@@ -5,12 +5,14 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -230,13 +232,81 @@ def test_a_second_service_on_one_data_folder_is_refused(start_service: Start) ->
         start_service(data_dir=service.data_dir, workers=0)
 
 
+def test_who_still_waits_when_the_service_must_end_is_told_where_to_ask(start_service: Start) -> None:
+    service = start_service(workers=0, drain_s=4)
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(service.classify, jpeg(seed)) for seed in range(3)]
+        until(lambda: b"beholder_waiting_requests 3.0" in service.get("/metrics").body, "three waiters")
+        os.kill(service.pid, signal.SIGTERM)
+        service.await_line("up.stopping")
+        # who comes now is refused, and does not hang until the end
+        until(lambda: _is_refused(service), "a refusal", timeout_s=3)
+        assert not any(one.done() for one in waiting)
+        replies = [one.result() for one in waiting]
+    assert [reply.status for reply in replies] == [202] * 3
+    again = start_service(data_dir=service.data_dir, workers=1)
+    locations = [reply.headers["location"] for reply in replies]
+    assert [outcome(again, location).json["status"] for location in locations] == ["succeeded"] * 3
+
+
+def test_sockets_that_announce_and_send_nothing_keep_nobody_out(start_service: Start) -> None:
+    service = start_service(workers=1)
+    host, port = service.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(30):
+            idle = stack.enter_context(socket.create_connection((host, int(port))))
+            idle.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n")
+        assert service.classify(jpeg(1)).status == 200
+
+
+def test_a_head_without_end_is_refused(start_service: Start) -> None:
+    service = start_service(workers=0)
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as hostile:
+        hostile.sendall(b"GET / HTTP/1.1\r\nx-long: " + b"a" * 200_000)
+        assert hostile.recv(100).startswith(b"HTTP/1.1 431 ")
+    # a head of ordinary length in front of a large body is none of that
+    assert service.classify(bytes(300_000)).json["code"] == "image_type_unsupported"
+    assert service.get("/healthz", **{"x-long": "a" * 30_000}).status == 200
+
+
+def test_two_processes_of_one_name_are_refused(start_service: Start) -> None:
+    service = start_service(workers=1)
+    for command in ("worker", "web"):
+        done = subprocess.run(
+            [sys.executable, "-m", "beholder", command, "--data-dir", str(service.data_dir)],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            env=os.environ | {"BEHOLDER_PORT": "0"},
+        )
+        assert done.returncode == 1
+        assert b"give another name with --name" in done.stderr
+
+
+def test_what_was_accepted_waits_while_the_disk_is_full(start_service: Start, tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", size_mb=4) as disk:
+        service = start_service(data_dir=disk, workers=0)
+        locations = send_async(service, 4)
+        service.stop()
+        filler = disk / "filler"
+        _fill(filler)
+        full = start_service(data_dir=disk, workers=1)
+        full.await_line("worker.retry")
+        assert {full.get(location).json["status"] for location in locations} == {"queued"}
+        filler.unlink()
+        assert [outcome(full, location).json["status"] for location in locations] == ["succeeded"] * 4
+        full.stop()
+
+
 @pytest.mark.slow
 def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
-    service = start_service(receive_count_max=20)
+    service = start_service()
     locations: list[str] = []
+    kills = dict.fromkeys(("up", "web-0", "worker-0", "worker-1"), 0)
     end_s = time.monotonic() + 60
     with ThreadPoolExecutor(4) as threads:
         while time.monotonic() < end_s:
@@ -244,14 +314,18 @@ def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) ->
                 threads.submit(_send_patiently, service, n)
                 for n in range(len(locations), len(locations) + 20)
             ]
-            victims = list(service.children().values())
-            if victims:
-                _kill(dice.choice(victims))
+            victim, pid = dice.choice([*service.children().items(), ("up", service.pid)])
+            _kill(pid)
+            kills[victim] += 1
             locations += [location for one in batch for location in one.result()]
-    kills = sum("supervisor.restart" in line for line in service.lines)
-    print(f"{len(locations)} jobs accepted, {kills} processes killed")
-    until(lambda: _is_up(service), "an answer")
-    assert kills >= 10
+            if victim == "up":
+                service.stop()
+                service = start_service(data_dir=service.data_dir)
+            else:
+                until(partial(_is_up, service), "an answer")
+    print(f"{len(locations)} jobs accepted; killed: {kills}")
+    assert all(kills.values()), "every process was killed at least once"
+    assert len(locations) > 100
     statuses = {outcome(service, location).json["status"] for location in locations}
     assert statuses == {"succeeded"}
 
@@ -263,6 +337,14 @@ def _send_patiently(service: RunningService, seed: int) -> list[str]:
     except OSError:
         return []
     return [reply.headers["location"]] if reply.status == 202 else []
+
+
+def _is_refused(service: RunningService) -> bool:
+    try:
+        service.request("GET", "/healthz", timeout_s=2)
+    except OSError as exc:
+        return "refused" in str(exc)
+    return False
 
 
 def _is_up(service: RunningService) -> bool:

@@ -33,6 +33,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "time.monotonic": (
         "the Clock that is an argument",
         {
+            "clock.py",
             "queue/bell.py",
             "queue/memory.py",
             "queue/sqlite.py",

@@ -141,8 +141,8 @@ def test_a_data_folder_that_is_a_file_is_told(run: Run, tmp_path: Path) -> None:
     for command in ("up", "web"):
         status, _, err = run(command, "--port", "0", "--data-dir", str(tmp_path / "file"))
         assert status == 2
-        assert err.startswith(f"beholder: data_dir {tmp_path / 'file'} cannot be ")
-        assert err.endswith("give another with --data-dir\n")
+        assert err.startswith(f"beholder: data_dir {tmp_path / 'file'} ")
+        assert err.endswith("with --data-dir\n")
 
 
 def test_a_data_folder_in_use_is_told_with_the_process_that_uses_it(run: Run, tmp_path: Path) -> None:
@@ -177,6 +177,7 @@ def test_a_folder_that_is_not_there_or_empty_is_told(run: Run, tmp_path: Path, a
         status, out, err = run(*arguments, str(folder))
         assert (status, out) == (2, "")
         assert str(folder) in err
+        assert "--image_folder" not in err
 
 
 def test_load_without_a_service_says_so(run: Run, tmp_path: Path) -> None:

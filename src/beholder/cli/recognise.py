@@ -1,6 +1,7 @@
 """Recognises image files in this process: decoding in threads, the model on all cores."""
 
 import glob
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -35,21 +36,25 @@ class Finding:
 def find_images(paths: Sequence[str]) -> list[str]:
     """Return the image files that paths, folders (with what is below them), globs and '-' stand for.
 
-    A file that is named is taken whatever it is called; in a folder, those that are called like images.
+    A file that is named is taken whatever it is called; in a folder, those that are called like images. Hidden
+    folders inside a folder are left out: programs keep thumbnails and the like there.
 
     Raises:
-        ConfigError: A path leads to nothing, all of these named.
+        ConfigError: A path is empty or leads to nothing, all of these named.
     """
     found: list[str] = []
     problems = []
     for path in paths:
         here = Path(path)
-        if path == STDIN or here.is_file():
+        if not path:
+            # Path("") is the current folder, which nobody who left a variable unset has asked for.
+            problems.append(
+                "a path is empty; give a file, a folder or a pattern, or . for the current folder"
+            )
+        elif path == STDIN or here.is_file():
             found.append(path)
         elif here.is_dir():
-            inside = sorted(
-                str(one) for one in here.rglob("*") if one.suffix.lower() in _SUFFIXES and one.is_file()
-            )
+            inside = sorted(str(one) for one in _walk(here))
             found.extend(inside)
             if not inside:
                 problems.append(f"{path} holds no image ({', '.join(sorted(_SUFFIXES))})")
@@ -60,6 +65,14 @@ def find_images(paths: Sequence[str]) -> list[str]:
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(found))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for one in (Path(parent, name) for name in files):
+            if one.suffix.lower() in _SUFFIXES and one.is_file():
+                yield one
 
 
 def recognise(

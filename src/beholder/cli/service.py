@@ -1,22 +1,25 @@
 """The service as `up` and `demo` run it: a lock on the data folder, a socket, and supervised processes."""
 
+import errno
 import fcntl
 import http.client
 import os
 import select
+import socket
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from beholder.cli.sockets import bind, url_of
-from beholder.clock import SystemClock
+from beholder.clock import MonotonicClock
 from beholder.config import Settings, to_environment
 from beholder.config.models import served_specs
-from beholder.errors import ConfigError
+from beholder.errors import BackendFull, ConfigError
 from beholder.fleet import ChildSpec, Lifeline, Supervisor
 from beholder.runner import run
 
@@ -43,9 +46,7 @@ class Service:
         """Start everything; raises ConfigError where the settings cannot work here."""
         settings = self._settings
         with ExitStack() as stack:
-            served_specs(settings)
-            stack.callback(_lock(settings.data_dir).close)
-            listener = stack.enter_context(bind(settings.host, settings.port))
+            listener = self._claim(stack)
             listener.set_inheritable(True)
             self.url = url_of(listener)
             lifeline = stack.enter_context(Lifeline())
@@ -53,17 +54,42 @@ class Service:
             stack.callback(os.close, self._ready_fd)
             stack.callback(os.close, ready_fd)
             specs = _children(settings, listener.fileno(), lifeline.read_fd, ready_fd)
-            self._supervisor = Supervisor(specs, SystemClock())
+            self._supervisor = Supervisor(specs, MonotonicClock())
             stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
+            # First of all at the end: who connects then is refused at once, and does not hang until the last.
+            stack.callback(listener.close)
             self._supervisor.tick()
             self._stack = stack.pop_all()
         return self
+
+    def _claim(self, stack: ExitStack) -> socket.socket:
+        """Check the models, take the data folder and the address; all problems of these at once."""
+        settings, problems = self._settings, []
+        claims: tuple[Callable[[], Any], ...] = (
+            lambda: served_specs(settings),
+            lambda: stack.callback(_lock(settings.data_dir).close),
+            lambda: stack.enter_context(bind(settings.host, settings.port)),
+        )
+        claimed = None
+        for claim in claims:
+            try:
+                claimed = claim()
+            except ConfigError as exc:
+                problems += exc.problems
+        if problems:
+            raise ConfigError(problems)
+        assert isinstance(claimed, socket.socket), "the last claim binds"  # noqa: S101
+        return claimed
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the web tier once those who wait are answered, then the workers."""
         self._stack.__exit__(kind, error, traceback)
+
+    def kill(self) -> None:
+        """End all processes at once; what was accepted is kept."""
+        self._supervisor.kill()
 
     def run(self, stop: threading.Event) -> None:
         """Keep the processes running until `stop` is set; raises ConfigError where one cannot work."""
@@ -136,7 +162,11 @@ def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "up.lock").open("a+", encoding="ascii")
+    except (FileExistsError, NotADirectoryError) as exc:
+        raise ConfigError(f"data_dir {folder} is or lies in a file; give a folder with --data-dir") from exc
     except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise BackendFull("data folder", "open") from exc
         raise ConfigError(
             f"data_dir {folder} cannot be written: {exc.strerror}; give another with --data-dir"
         ) from exc
@@ -150,9 +180,10 @@ def _lock(folder: Path) -> IO[str]:
             f"data_dir {folder} is in use by another beholder (process {owner}); "
             "stop it, or give another with --data-dir"
         ) from exc
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with suppress(OSError):  # only told to whoever finds the folder in use; the lock holds without it
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
     return file
 
 

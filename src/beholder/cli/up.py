@@ -36,6 +36,8 @@ def up(**flags: Any) -> None:
     stop = threading.Event()
     end_on_signals(stop.set)
     with Service(loaded.settings) as service:
+        # A second Ctrl-C does not wait for the work in hand.
+        end_on_signals(lambda: service.kill() if stop.is_set() else stop.set())
         if service.await_ready(stop):
             click.echo(where_to_look(service.url))
         service.run(stop)

@@ -8,6 +8,7 @@ import click
 import uvicorn
 
 from beholder.cli.options import check_name, read_settings, setting_options
+from beholder.cli.server import BoundedProtocol, Server
 from beholder.cli.sockets import bind
 from beholder.fleet import follow_lifeline
 from beholder.telemetry.log import configure_logging
@@ -45,7 +46,8 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=BoundedProtocol,
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -55,7 +57,7 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
             timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
             backlog=_FILES_WANTED,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config, app).run(sockets=[listener])
 
 
 def _allow_many_connections() -> None:

@@ -47,7 +47,7 @@ def worker(name: str, ready_fd: int | None, lifeline: int | None, **flags: Any) 
         follow_lifeline(lifeline)
     from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
 
-    with open_worker(settings, name) as parts:
+    with open_worker(settings, name, on_hung=_end_at_once) as parts:
         end_on_signals(parts.worker.drain, stop.set)
         runner = Runner()
         runner.start("keeper", parts.keeper.tick)
@@ -59,6 +59,11 @@ def worker(name: str, ready_fd: int | None, lifeline: int | None, **flags: Any) 
             parts.worker.hand_back()
         runner.stop()
     say(_log, logging.INFO, "worker.done", "ended in good order")
+
+
+def _end_at_once() -> None:
+    """Die as a crash would: the successor reads the holding note, and hands the image that hangs back."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end_on_signals(*actions: Callable[[], None]) -> None:

@@ -103,6 +103,12 @@ class Supervisor:
                     process.kill()
                     process.wait()
 
+    def kill(self) -> None:
+        """End every child at once, by SIGKILL."""
+        for child in self._children:
+            if child.process is not None:
+                child.process.kill()
+
     def _reap(self, child: _Child) -> None:
         if child.process is None or child.process.poll() is None:
             return

@@ -42,7 +42,7 @@ def is_job_id(text: str) -> bool:
 
 
 def _uuid7(now_s: float, tail: bytes) -> str:
-    value = (int(now_s * 1000) << 80) | int.from_bytes(tail)
+    value = (round(now_s * 1000) << 80) | int.from_bytes(tail)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return str(uuid.UUID(int=value))

@@ -164,7 +164,7 @@ def images_in(folder: Path) -> tuple[Path, ...]:
         ConfigError: There is no such folder, or it holds no image.
     """
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; give --image_folder a folder with images")
+        raise ConfigError(f"there is no folder {folder}; give a folder with images")
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_TYPES and path.is_file()]
     if not found:
         kinds = " ".join(IMAGE_TYPES)

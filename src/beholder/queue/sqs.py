@@ -123,7 +123,7 @@ class SqsQueue:
 
     @property
     def body_bytes_max(self) -> int:
-        """Return how long a body of any bytes may be, as the queue has it now.
+        """Return how long a body of any bytes may be; asked of the queue once.
 
         Raises:
             BackendError: The queue cannot be asked.

@@ -86,6 +86,9 @@ class S3Store:
     Metadata values are percent-encoded wherever they are not printable ASCII, so that other tools read
     `a%20b.jpg` for `a b.jpg`; values that other tools wrote are decoded likewise.
 
+    Other tools may put keys that the port does not allow. Those with empty parts or dots stop a listing that
+    meets them with `BackendDenied`; give what they write a prefix of its own.
+
     Every method may also raise `BackendThrottled`: S3 asked for fewer requests until the retries ended.
     """
 
@@ -307,9 +310,12 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
         return BackendThrottled
     if isinstance(exc, (PermissionDeniedError, UnauthenticatedError)):
         return BackendDenied
-    # Of the rest of 4xx, expired credentials are 400; a redirect means another region than ours.
-    is_ours = 300 <= status < 500 or "redirect" in text.partition("\n")[0]  # noqa: PLR2004 -- HTTP's ranges
-    return BackendDenied if is_ours else BackendUnavailable
+    # Of the rest of 4xx, expired credentials are 400; a redirect means another region than ours; and a key
+    # with empty parts or dots, which another tool put there, stops a listing until somebody removes it.
+    first_line = text.partition("\n")[0]
+    is_ours = "redirect" in first_line or "invalid path" in first_line
+    is_refused = 300 <= status < 500  # noqa: PLR2004 -- HTTP's ranges
+    return BackendDenied if is_ours or is_refused else BackendUnavailable
 
 
 def _attributes_of(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -23,11 +23,31 @@ from beholder.web.waiters import Waiters
 
 __all__ = ["WebApp", "build_app"]
 
-WebApp = ASGIApp
+
+class WebApp:
+    """The web tier as an ASGI application, and a way to end it in time.
+
+    Args:
+        app: The application.
+        desk: Where requests wait.
+    """
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        """Take the parts."""
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one exchange."""
+        await self._app(scope, receive, send)
+
+    def release_waiters(self) -> None:
+        """Answer those who wait with 202 and where to ask; for the event loop's thread."""
+        self._desk.release()
 
 
 def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None = None) -> WebApp:
-    """Return the web tier as an ASGI application.
+    """Return the web tier.
 
     Args:
         ports: What it works with.
@@ -58,7 +78,7 @@ def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None =
             desk.close()
 
     router = Router(routes=_routes(desk), lifespan=lifespan, default=_not_found, redirect_slashes=False)
-    return Exchange(router, ports.telemetry)
+    return WebApp(Exchange(router, ports.telemetry), desk)
 
 
 def _routes(desk: Desk) -> list[Route]:

@@ -53,12 +53,18 @@ class Desk:
         self.waiters = waiters
         self.admission = admission
         self.intake = Intake(ports)
+        self._is_released = False
         self._budget = UploadBudget(ports.limits.uploads_bytes_max, ports.telemetry)
         self._acceptor = Acceptor(
             self.intake.accept, threads=ports.accept_threads, batch_max=ports.accept_batch_max
         )
         # Looks at the bucket block for long where the bucket is far away, so they have a thread of their own.
         self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look")
+
+    def release(self) -> None:
+        """Answer all who wait with what is known now, for a process that must end."""
+        self._is_released = True
+        self.waiters.release()
 
     def start(self) -> None:
         """Start the threads that store images."""
@@ -102,6 +108,10 @@ class Desk:
         try:
             return await asyncio.wait_for(ticket.future, wait_s)
         except TimeoutError:
+            return None
+        except asyncio.CancelledError:
+            if not ticket.future.cancelled() or not self._is_released:
+                raise
             return None
         finally:
             self.waiters.forget(ticket.job.id, ticket.future)

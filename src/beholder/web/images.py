@@ -46,7 +46,9 @@ class ImageRoutes:
 
         def classic(upload: Upload) -> Order:
             order = plain(upload)
-            return replace(order, wants_text=True, options=replace(order.options, top_k=1))
+            return replace(
+                order, wants_text=True, options=replace(order.options, top_k=1, min_confidence=0.0)
+            )
 
         answer = await self._desk.accept(request, classic, waits=True)
         if isinstance(answer, Ticket):

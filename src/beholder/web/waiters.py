@@ -80,6 +80,13 @@ class Waiters:
                 if not one.future.done():
                     one.future.set_result(outcome)
 
+    def release(self) -> None:
+        """Wake all who wait without an outcome, as if their time were over."""
+        for waiting in self._waiting.values():
+            for one in waiting:
+                if not one.future.done():
+                    one.future.cancel()
+
     def due(self, now_s: float, *, count_max: int) -> list[str]:
         """Return the jobs whose result should be looked for now; each comes up less and less often."""
         found = []

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from beholder.clock import Clock
 from beholder.queue.port import Queue
@@ -22,13 +22,23 @@ class Keeper:
 
     Args:
         queue: The input queue.
-        clock: The time.
+        clock: The time; only durations count.
         timeout_s: Each extension, the queue's visibility timeout.
         hold_max_s: A message held for longer than this is let go: the work on it hangs.
+        on_hung: What to do then besides; a worker's process ends itself, so that another takes its place.
     """
 
-    def __init__(self, queue: Queue, clock: Clock, *, timeout_s: float, hold_max_s: float) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        hold_max_s: float,
+        on_hung: Callable[[], None] = lambda: None,
+    ) -> None:
         """Hold nothing yet."""
+        self._on_hung = on_hung
         self._queue = queue
         self._clock = clock
         self._timeout_s = timeout_s
@@ -77,6 +87,7 @@ class Keeper:
                 "work on these messages hangs",
                 messages=len(too_long),
             )
+            self._on_hung()
         if due:
             gone = self._queue.extend(due, timeout_s=self._timeout_s)
             self.release(gone)
