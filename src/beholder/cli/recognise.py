@@ -36,8 +36,8 @@ class Finding:
 def find_images(paths: Sequence[str]) -> list[str]:
     """Return the image files that paths, folders (with what is below them), globs and '-' stand for.
 
-    A file that is named is taken whatever it is called; in a folder, those that are called like images. Hidden
-    folders inside a folder are left out: programs keep thumbnails and the like there.
+    A file that is named is taken whatever it is called; in a folder, those that are called like images.
+    Hidden folders inside a folder are left out: programs keep thumbnails and the like there.
 
     Raises:
         ConfigError: A path is empty or leads to nothing, all of these named.
