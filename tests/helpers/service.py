@@ -81,6 +81,11 @@ class RunningService:
         if self._process is None:
             return 0
         self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself, and return its exit status."""
+        assert self._process is not None
         status = self._process.wait(60)
         assert self._reader is not None
         self._reader.join(60)
