@@ -86,6 +86,7 @@ class SqsQueue:
         self._group_of = group_of
         self._sender = BatchSender(self._deliver, gather_s=gather_s)
         self._size_max: int | None = None
+        self._asking = threading.Lock()
         self._interruption: Future[None] = Future()
         self._polls: set[Future[None]] = set()
 
@@ -287,9 +288,10 @@ class SqsQueue:
         return gone
 
     def _message_bytes_max(self) -> int:
-        if self._size_max is None:
-            self._size_max = int(self._attributes("send", [_SIZE])[_SIZE])
-        return self._size_max
+        with self._asking:
+            if self._size_max is None:
+                self._size_max = int(self._attributes("send", [_SIZE])[_SIZE])
+            return self._size_max
 
     def _attributes(self, operation: str, names: Sequence[str]) -> Mapping[str, str]:
         answer = self._client.call(
