@@ -33,6 +33,12 @@ def start(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
     return process
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a spawned process import this file by its name, as under `python -m pytest`."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2])
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "queue.db"
@@ -57,6 +63,7 @@ def echo_latencies(path: Path, results: Connection) -> None:
 def test_a_receiver_in_another_process_is_woken_at_once(path: Path) -> None:
     results, theirs = multiprocessing.Pipe(duplex=False)
     receiver = start(echo_latencies, path, theirs)
+    theirs.close()  # so that a receiver that dies ends the wait for its results
     latencies_s = []
     with SqliteQueue(path, "work") as queue:
         results.recv()
