@@ -27,11 +27,17 @@ run: $(STAMP)  ## Start the service, send the sample photos through it, keep ser
 
 .PHONY: test
 test: $(STAMP)  ## The fast tests
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not slow and not aws" $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(STAMP)  ## Chaos, browser and long tests
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+.PHONY: test-aws
+test-aws: $(STAMP)  ## The S3 and SQS adapters against two emulators (installs them: 150 MB)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'boto3>=1.40' 'moto[server,s3,sqs]==5.2.5'
+	test -x .venv-ministack/bin/ministack || { $(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33; }
+	$(BIN)/python -m pytest -q -m aws $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)

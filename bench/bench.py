@@ -76,12 +76,15 @@ class Service:
             found[name[1] if name else "up"] = int(kilobytes[1]) / 1024 if kilobytes else 0.0
         return found
 
-    def cpu_s(self) -> float:
-        ticks = 0
+    def cpu_s(self) -> dict[str, float]:
+        """Return the CPU time that each kind of process has used, in seconds."""
+        used = dict.fromkeys(("up", "web", "worker"), 0.0)
         for pid in self._pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            name = re.search(r"--name\0(web|worker)", Path(f"/proc/{pid}/cmdline").read_text())
+            ticks = int(fields[11]) + int(fields[12])
+            used[name[1] if name else "up"] += ticks / os.sysconf("SC_CLK_TCK")
+        return used
 
     def _pids(self) -> list[int]:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
@@ -120,9 +123,35 @@ def wrk(url: str, images: list[Path], connections: int, seconds: float) -> tuple
 
 
 def idle_percent(service: Service, seconds: float) -> float:
-    before_s = service.cpu_s()
+    before_s = sum(service.cpu_s().values())
     time.sleep(seconds)
-    return (service.cpu_s() - before_s) / seconds * 100
+    return (sum(service.cpu_s().values()) - before_s) / seconds * 100
+
+
+def where_the_time_goes(service: Service, images: list[Path], seconds: float) -> None:
+    """Print the medians of one request's parts, and the CPU that each kind of process spends on an image."""
+    rows = []
+    for image in images:
+        started_s = time.perf_counter()
+        metrics = service.classify(image)["metrics"]
+        rows.append(((time.perf_counter() - started_s) * 1000, metrics))
+    parts = {
+        name: statistics.median(row[name] for _, row in rows)
+        for name in ("queue_ms", "decode_ms", "infer_ms")
+    }
+    rest = statistics.median(total - row["queue_ms"] - row["service_ms"] for total, row in rows)
+    print("one request, median ms (a new connection each):")
+    print("  store the image, queue, wake a worker   " + f"{parts['queue_ms']:6.2f}")
+    print("  decode, crop, resize                    " + f"{parts['decode_ms']:6.2f}")
+    print("  the model                               " + f"{parts['infer_ms']:6.2f}")
+    print("  HTTP, store the result, reply, answer   " + f"{rest:6.2f}")
+    before = service.cpu_s()
+    rate, _ = wrk(service.url, images, 16, seconds)
+    count = rate * math.ceil(seconds)
+    spent = {name: (after - before[name]) * 1000 / count for name, after in service.cpu_s().items()}
+    print(
+        "CPU per image at 16 connections, ms: " + ", ".join(f"{name} {ms:.2f}" for name, ms in spent.items())
+    )
 
 
 def verdict(name: str, value: str, goal: str, *, is_met: bool) -> None:
@@ -164,6 +193,9 @@ def main() -> None:
             f"(p50 {median_16:5.1f} ms), ratio {rate / limit:.3f}; "
             f"at 1 connection bare {alone:5.2f} ms, service {median:5.2f} ms"
         )
+    where_the_time_goes(service, images, given.seconds)
+    limit = bare(given.images, 2, given.seconds)["images_per_s"]
+    print(f"  the bare loop spends {2000 / limit:.2f} ms of its two cores on an image")
     memory = service.rss_mb()
     idle = idle_percent(service, 10)
     service.stop()

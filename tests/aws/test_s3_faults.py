@@ -16,7 +16,7 @@ from beholder.errors import (
     ObjectNotFound,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.aws
 
 _VERBS = {"put": "PUT", "get": "GET", "head": "HEAD", "delete": "DELETE", "list": "GET"}
 _PASSING: dict[str, Fault] = {

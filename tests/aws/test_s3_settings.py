@@ -14,7 +14,7 @@ from aws.emulators import CREDENTIALS, EMULATORS, REGION, Emulator, emulator
 from aws.faulty import FaultyProxy
 from beholder.errors import BackendDenied, ConfigError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.aws
 
 
 @pytest.fixture(params=EMULATORS)

@@ -11,7 +11,7 @@ from aws.emulators import EMULATORS, REGION, Emulator, emulator
 from aws.faulty import Fault, FaultyProxy, entries_failed, lost_reply, reset, sqs_error, stall
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.aws
 
 _ACTIONS = {
     "send": "SendMessageBatch",

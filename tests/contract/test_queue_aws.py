@@ -11,7 +11,7 @@ from beholder.queue import Queue
 from beholder.testing import QueueContract
 from beholder.testing.queue_contract import Advance, MakeQueue
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.aws
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 _NOT_IN_FLIGHT = "takes a receipt whose time is over; AWS documents MessageNotInflight for it"

@@ -6,7 +6,7 @@ from aws.emulators import EMULATORS, REGION, Emulator, emulator
 from beholder.store import Store
 from beholder.testing import StoreContract
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.aws
 
 
 class TestS3Store(StoreContract):

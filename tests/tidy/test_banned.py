@@ -120,8 +120,10 @@ def test_an_assertion_says_what_our_own_bug_is() -> None:
 ADAPTERS = {
     "beholder.queue.sqlite": "SqliteQueue",
     "beholder.queue.memory": "MemoryQueue",
+    "beholder.queue.sqs": "SqsQueue",
     "beholder.store.folder": "FolderStore",
     "beholder.store.memory": "MemoryStore",
+    "beholder.store.s3": "S3Store",
     "beholder.model.openvino_cpu": "OpenVinoClassifier",
     "beholder.model.onnx_runtime": "OnnxRuntimeClassifier",
 }

@@ -5,8 +5,6 @@ Entries of a batch that SQS could not take are sent again here, alone, because a
 a success to botocore.
 """
 
-# mypy: disable-error-code="import-not-found, import-untyped"
-
 import threading
 import zlib
 from collections import Counter
