@@ -144,3 +144,21 @@ def test_releasing_what_is_not_held_is_no_error(keeper: Keeper) -> None:
     keeper.release(["never held"])
     assert keeper.tick() == STEP_S
     assert keeper.timeout_s == TIMEOUT_S
+
+
+def test_work_that_hangs_is_told_once_and_short_work_never(queue: CountedQueue, clock: ManualClock) -> None:
+    told: list[float] = []
+    keeper = Keeper(
+        queue,
+        clock,
+        timeout_s=TIMEOUT_S,
+        hold_max_s=HOLD_MAX_S,
+        on_hung=lambda: told.append(clock.now_s()),
+    )
+    queue.send([b"a job"])
+    keeper.hold([one.receipt for one in queue.receive(count_max=1, wait_s=0)])
+    began_s = clock.now_s()
+    while clock.now_s() - began_s <= 2 * HOLD_MAX_S:
+        clock.advance(keeper.tick())
+    assert len(told) == 1
+    assert HOLD_MAX_S < told[0] - began_s <= HOLD_MAX_S + STEP_S
