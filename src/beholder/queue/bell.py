@@ -87,7 +87,7 @@ class Bells:
             return
         if not names:
             return
-        # The newest first: who waited last still has its code, weights and buffers in the CPU's caches.
+        # The newest first, though any order serves: whoever is woken passes on what it leaves.
         for name in sorted(names, reverse=True):
             if count <= 0:
                 return
