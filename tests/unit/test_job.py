@@ -76,12 +76,6 @@ def test_four_states_are_terminal() -> None:
     }
 
 
-def test_another_state_is_another_job() -> None:
-    queued = Job("an-id", JobStatus.QUEUED, 0.0)
-    assert queued.with_status(JobStatus.RUNNING).status is JobStatus.RUNNING
-    assert queued.status is JobStatus.QUEUED
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,6 +1,6 @@
 """The job as callers see it and as the output bucket keeps it: frozen, with one JSON form."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -112,10 +112,6 @@ class Job:
     labels: tuple[Label, ...] | None = None
     error: Failure | None = None
     metrics: Metrics | None = None
-
-    def with_status(self, status: JobStatus) -> Self:
-        """Return the same job with another status."""
-        return replace(self, status=status)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, the one of `GET /v1/jobs/{id}` and of `results/<job_id>.json`."""
