@@ -129,7 +129,8 @@ class Intake:
             is_new = False
         message = Message(
             job_id=job_id,
-            created_at_s=now_s,
+            # The id's own time: the same that a look into the input bucket finds later.
+            created_at_s=created_at_s(job_id) or now_s,
             input=JobInput(key, order.file_name, len(order.data)),
             options=order.options,
             reply_to=self._ports.reply_to,
