@@ -272,6 +272,12 @@ class BackendDenied(BackendError):
     http_status = 500
 
 
+class QueueGone(BackendDenied):
+    """The queue does not exist; it was deleted, or never made."""
+
+    code = "queue_gone"
+
+
 class ObjectNotFound(BackendError):
     """The store holds no object under this key."""
 

@@ -5,7 +5,8 @@ and ended with the run. Where AWS's documented behaviour and an emulator differ,
 that this emulator cannot run says so (`unlike_aws`).
 
 What to install: `boto3` and `moto[server,s3,sqs]==5.2.5` beside pytest; `ministack==1.5.33` pins its own
-botocore, so it goes into an environment of its own, `.venv-ministack`, or anywhere on PATH.
+botocore, so it goes into an environment of its own, `.venv-ministack`, or anywhere on PATH. Where something
+is missing the tests are skipped; in CI, told by the variable CI, they fail, or nobody would notice.
 """
 
 import atexit
@@ -21,10 +22,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -43,9 +44,9 @@ class Emulator:
     name: str
     endpoint: str
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         """Return a boto3 client: for what tests set up and look at, never for what they test."""
-        return _client(service, self.endpoint)
+        return _client(service, self.endpoint, region)
 
     def make_bucket(self) -> str:
         """Return the name of a new bucket."""
@@ -75,14 +76,33 @@ class Emulator:
 
 
 def emulator(name: str) -> Emulator:
-    """Return the emulator, started if it does not run yet; skip the test where it is not installed."""
+    """Return the emulator, started if need be; skip the test where it is not installed, or fail it in CI."""
     os.environ.update(CREDENTIALS)
     for module in ("boto3", "obstore"):
         try:
             importlib.import_module(module)
         except ImportError:
-            pytest.skip(f"{module} is not installed; pip install boto3 'moto[server,s3,sqs]==5.2.5'")
+            _miss(f"{module} is not installed; pip install boto3 'moto[server,s3,sqs]==5.2.5'")
     return _started(name)
+
+
+@contextlib.contextmanager
+def own_ministack(**variables: str) -> Iterator[Emulator]:
+    """Run a ministack for one test alone, with more environment variables, such as AUTH='true'."""
+    emulator("ministack")  # or skip
+    port = free_port()
+    command, loopback = _ministack_command(port)
+    process, own = _run("ministack", port, command, loopback | variables)
+    try:
+        yield own
+    finally:
+        _end(process)
+
+
+def _miss(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:
@@ -92,10 +112,10 @@ def free_port() -> int:
 
 
 @functools.cache
-def _client(service: str, endpoint: str) -> Any:
+def _client(service: str, endpoint: str, region: str) -> Any:
     boto3 = importlib.import_module("boto3")
     keys = {name.lower(): value for name, value in CREDENTIALS.items()}
-    return boto3.client(service, region_name=REGION, endpoint_url=endpoint, **keys)
+    return boto3.client(service, region_name=region, endpoint_url=endpoint, **keys)
 
 
 @functools.cache
@@ -105,7 +125,14 @@ def _started(name: str) -> Emulator:
         "ministack": _ministack_command,
     }
     port = free_port()
-    command, variables = commands[name](port)
+    process, found = _run(name, port, *commands[name](port))
+    atexit.register(_end, process)
+    return found
+
+
+def _run(
+    name: str, port: int, command: list[str], variables: dict[str, str]
+) -> tuple[subprocess.Popen[bytes], Emulator]:
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},
@@ -113,15 +140,18 @@ def _started(name: str) -> Emulator:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    atexit.register(_end, process)
     endpoint = f"http://127.0.0.1:{port}"
-    _wait_until_ready(process, name, endpoint)
-    return Emulator(name, endpoint)
+    try:
+        _wait_until_ready(process, name, endpoint)
+    except BaseException:
+        _end(process)
+        raise
+    return process, Emulator(name, endpoint)
 
 
 def _moto_command(port: int) -> tuple[list[str], dict[str, str]]:
     if importlib.util.find_spec("moto") is None:
-        pytest.skip("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
+        _miss("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
     start = "from moto.server import main; main()"
     return [sys.executable, "-c", start, "-H", "127.0.0.1", "-p", str(port)], {}
 
@@ -130,7 +160,7 @@ def _ministack_command(port: int) -> tuple[list[str], dict[str, str]]:
     own = ROOT / ".venv-ministack" / "bin" / "ministack"
     command = str(own) if own.exists() else shutil.which("ministack")
     if command is None:
-        pytest.skip(
+        _miss(
             "ministack is not installed; python -m venv .venv-ministack"
             " && .venv-ministack/bin/pip install ministack==1.5.33"
         )

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import socket
 import struct
 import threading
@@ -41,18 +42,33 @@ class Request(BaseHTTPRequestHandler):
         """The SQS action, or the HTTP method of an S3 request."""
         return self.headers.get("X-Amz-Target", self.command).rpartition(".")[2]
 
+    @property
+    def place(self) -> str:
+        """The queue's name and a blank, or the path of an S3 request: `/bucket/key`."""
+        if "X-Amz-Target" not in self.headers:
+            return self.path
+        return str(json.loads(self.body).get("QueueUrl", "")).rpartition("/")[2] + " "
+
     def _do(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy = self.server.proxy
         proxy.headers = {name.lower(): value for name, value in self.headers.items()}
-        fault = proxy.next_fault(self.operation)
+        fault = proxy.next_fault(self.operation, self.place)
         if fault is None:
             self.answer(*self.forward())
         else:
             fault(self)
 
+    def _wait_no_longer_than(self, wait_s_max: int) -> None:
+        asked = json.loads(self.body)
+        if asked.get("WaitTimeSeconds", 0) > wait_s_max:
+            self.body = json.dumps({**asked, "WaitTimeSeconds": wait_s_max}).encode()
+            del self.headers["Content-Length"]
+
     def forward(self) -> tuple[int, Mapping[str, str], bytes]:
         """Do the request upstream and return the answer."""
+        if self.operation == "ReceiveMessage":
+            self._wait_no_longer_than(self.server.proxy.wait_s_max)
         upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=60)
         try:
             upstream.request(self.command, self.path, self.body, dict(self.headers))
@@ -94,12 +110,18 @@ class _Server(ThreadingHTTPServer):
 
 
 class FaultyProxy:
-    """Forwards every request, but for those that a fault waits for."""
+    """Forwards every request, but for those that a fault waits for.
 
-    def __init__(self, endpoint: str) -> None:
+    Args:
+        endpoint: Of the emulator.
+        wait_s_max: Long polls end after so many seconds: emulators let them wait at a queue that was deleted.
+    """
+
+    def __init__(self, endpoint: str, *, wait_s_max: int = 20) -> None:
+        self.wait_s_max = wait_s_max
         self.upstream = urlsplit(endpoint).netloc
         self._lock = threading.Lock()
-        self._faults: deque[tuple[str, Fault]] = deque()
+        self._faults: deque[tuple[str, str, Fault]] = deque()
         self.seen: list[str] = []
         self.headers: dict[str, str] = {}  # of the last request
         self._server = _Server(("127.0.0.1", 0), Request)
@@ -118,19 +140,35 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def inject(self, operation: str, *faults: Fault) -> None:
-        """Let the next requests of `operation` meet these faults, one each."""
-        with self._lock:
-            self._faults.extend((operation, fault) for fault in faults)
+    def inject(self, operation: str, *faults: Fault, where: str = "") -> None:
+        """Let the next requests of `operation` meet these faults, one each.
 
-    def next_fault(self, operation: str) -> Fault | None:
+        Args:
+            operation: See `Request.operation`.
+            faults: What they meet.
+            where: Only requests meet them whose `Request.place` has this part.
+        """
+        with self._lock:
+            self._faults.extend((operation, where, fault) for fault in faults)
+
+    def next_fault(self, operation: str, place: str) -> Fault | None:
         with self._lock:
             self.seen.append(operation)
             for waiting in self._faults:
-                if waiting[0] == operation:
+                if waiting[0] == operation and waiting[1] in place:
                     self._faults.remove(waiting)
-                    return waiting[1]
+                    return waiting[2]
         return None
+
+    def unmet(self) -> list[str]:
+        """Return what the faults wait for that have not been met."""
+        with self._lock:
+            return [f"{operation} {where}" for operation, where, _ in self._faults]
+
+    def clear(self) -> None:
+        """Forget the faults that have not been met."""
+        with self._lock:
+            self._faults.clear()
 
     @property
     def is_spent(self) -> bool:
@@ -158,6 +196,51 @@ def stall(seconds: float) -> Fault:
         request.reset()
 
     return fault
+
+
+def late(seconds: float) -> Fault:
+    """Do what was asked after this time, so that later requests overtake it."""
+
+    def fault(request: Request) -> None:
+        time.sleep(seconds)
+        request.answer(*request.forward())
+
+    return fault
+
+
+def done_twice(request: Request) -> None:
+    """Do what was asked twice, as a client does whose first reply was lost."""
+    request.forward()
+    request.answer(*request.forward())
+
+
+def received_backwards(request: Request) -> None:
+    """Give received messages in reverse order."""
+    status, headers, body = request.forward()
+    answer = json.loads(body)
+    answer["Messages"] = answer.get("Messages", [])[::-1]
+    request.answer(status, headers, json.dumps(answer).encode())
+
+
+class Again:
+    """Deliveries that come twice: what one receive is given, another is given under new receipts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._given: list[dict[str, Any]] = []
+
+    def first(self, request: Request) -> None:
+        status, headers, body = request.forward()
+        with self._lock:
+            self._given += json.loads(body).get("Messages", [])
+        request.answer(status, headers, body)
+
+    def second(self, request: Request) -> None:
+        with self._lock:
+            given, self._given = self._given[:10], self._given[10:]
+        again = [{**one, "ReceiptHandle": secrets.token_hex(16)} for one in given]
+        headers = {"Content-Type": "application/x-amz-json-1.0"}
+        request.answer(200, headers, json.dumps({"Messages": again}).encode())
 
 
 def s3_error(status: int, code: str) -> Fault:

@@ -44,8 +44,8 @@ _KEY = "arn:aws:kms:us-east-1:123456789012:key/k"
 @pytest.mark.parametrize(
     ("settings", "algorithm"),
     [
-        ({}, "AES256"),
-        ({"encryption": None}, None),
+        ({}, None),
+        ({"encryption": "AES256"}, "AES256"),
         ({"encryption": "aws:kms"}, "aws:kms"),
         ({"encryption": "aws:kms", "kms_key": _KEY}, "aws:kms"),
     ],

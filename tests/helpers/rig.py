@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from beholder.clock import ManualClock
 from beholder.errors import ImageTruncated
 from beholder.job import JobInput, Message, Options, new_job_id
+from beholder.job.reply import Reply
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Received
@@ -23,10 +24,11 @@ from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
 from beholder.worker.worker import Worker
 
-__all__ = ["LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
+__all__ = ["BUCKET", "LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
 
 LABELS = ("cat", "dog", "hen", "owl")
 TIMEOUT_S = 30.0
+BUCKET = "input-bucket"
 
 
 class Death(BaseException):
@@ -156,7 +158,9 @@ class Rig:
         self.classifiers = {name: FakeClassifier(name) for name in ("first", "second")}
         self.journal = Journal()
 
-    def worker(self, name: str = "worker-0", *, batch_max: int = 4, wait_s: float = 0.0) -> Worker:
+    def worker(
+        self, name: str = "worker-0", *, batch_max: int = 4, wait_s: float = 0.0, **more: Any
+    ) -> Worker:
         """Return a new worker; one of the same name as before is its successor."""
         journal = self.journal
         queue = Watched(self.queue, "queue", journal)
@@ -169,6 +173,7 @@ class Rig:
             classifiers=self.classifiers,
             prepare=prepare,
             clock=self.clock,
+            **({"input_bucket": BUCKET} | more),
         )
         self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
         return Worker(ports, HoldingNote(self.note(name)), self.keeper, batch_max=batch_max, wait_s=wait_s)
@@ -202,7 +207,9 @@ class Rig:
         return name
 
     def replied(self, name: str = "web-0") -> list[dict[str, Any]]:
-        return [json.loads(one.body) for one in take_all(self.replies[name])]
+        """Return the jobs that a web process is told of."""
+        replies = [Reply.from_bytes(one.body) for one in take_all(self.replies[name])]
+        return [json.loads(document) for reply in replies for document in reply.documents]
 
     def is_idle(self) -> bool:
         depth = self.queue.depth()

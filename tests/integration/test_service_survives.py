@@ -306,7 +306,7 @@ def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) ->
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
-    service = start_service()
+    service = start_service(workers_min=2)  # both are there to be killed
     locations: list[str] = []
     kills = dict.fromkeys(("up", "web-0", "worker-0", "worker-1"), 0)
     end_s = time.monotonic() + 60
@@ -322,7 +322,7 @@ def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) ->
             locations += [location for one in batch for location in one.result()]
             if victim == "up":
                 service.stop()
-                service = start_service(data_dir=service.data_dir)
+                service = start_service(data_dir=service.data_dir, workers_min=2)
             else:
                 until(partial(_is_up, service), "an answer")
     print(f"{len(locations)} jobs accepted; killed: {kills}")

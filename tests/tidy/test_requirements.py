@@ -19,7 +19,7 @@ def names(requirements: list[str]) -> dict[str, str]:
     """Return the lowest version of each, by its normalized name."""
     found = {}
     for one in requirements:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)", one.strip())
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z0-9,]+\])?\s*>=\s*([0-9.]+)", one.strip())
         assert match, f"{one!r}: name a lowest version, NAME>=X"
         found[normal(match[1])] = match[2]
     return found

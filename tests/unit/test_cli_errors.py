@@ -83,7 +83,7 @@ def test_every_problem_with_the_settings_is_told_at_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     # given
-    monkeypatch.setenv("BEHOLDER_BATCH_MAX", "0")
+    monkeypatch.setenv("BEHOLDER_BATCH_MAX", "101")
     monkeypatch.setenv("BEHOLDER_COLOUR", "red")
     flags = [] if command == "config" else ["--data-dir", "", "--model", ","]
     # when
@@ -92,7 +92,7 @@ def test_every_problem_with_the_settings_is_told_at_once(
     assert (status, out) == (2, "")
     said = err.splitlines()
     assert len(said) == 2 + len(flags) // 2
-    assert said[0] == "beholder: BEHOLDER_BATCH_MAX: batch_max is 0; use a whole number from 1 to 10"
+    assert said[0] == "beholder: BEHOLDER_BATCH_MAX: batch_max is 101; use a whole number from 0 to 100"
     assert all(line.startswith("beholder: ") for line in said)
 
 
@@ -264,7 +264,8 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
     monkeypatch.setenv("LANG", "C.UTF-8")
     settings = Settings(port=2, data_dir=tmp_path, workers=2)
     # when
-    web, *workers = _children(settings, 7, 8, 9)
+    web, worker_of = _children(settings, 7, 8, 9)
+    workers = [worker_of(number) for number in range(2)]
     # then
     assert [one.name for one in (web, *workers)] == ["web-0", "worker-0", "worker-1"]
     for child in (web, *workers):

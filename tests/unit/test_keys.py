@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beholder.store.keys import check_key, check_prefix, image_key, image_prefix, safe_file_name
+from beholder.store.keys import (
+    check_key,
+    check_prefix,
+    drop_result_key,
+    image_key,
+    image_prefix,
+    is_drop_key,
+    result_key,
+    safe_file_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +49,16 @@ def test_every_file_name_becomes_part_of_a_valid_key(sent: str) -> None:
 @given(st.text(max_size=300))
 def test_a_safe_name_stays_as_it_is(sent: str) -> None:
     assert safe_file_name(safe_file_name(sent)) == safe_file_name(sent)
+
+
+def test_a_dropped_image_has_its_result_at_the_same_key() -> None:
+    assert drop_result_key("drop/a/b.jpg") == "results/drop/a/b.jpg"
+
+
+def test_only_what_lies_in_the_folder_was_dropped() -> None:
+    keys = ["drop/a.jpg", "drop/", "drop", "dropped/a.jpg", "images/drop/a.jpg", "/drop/a.jpg"]
+    assert [is_drop_key(key) for key in keys] == [True, True, False, False, False, False]
+
+
+def test_no_job_of_the_api_has_its_result_where_that_of_a_drop_lies() -> None:
+    assert not result_key("0198c0de").startswith(drop_result_key("drop/"))

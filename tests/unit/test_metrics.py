@@ -61,6 +61,22 @@ def test_what_is_watched_is_read_at_each_scrape(telemetry: Telemetry) -> None:
     assert "beholder_queue_depth{" not in telemetry.expose().decode()
 
 
+def calls(process: str, service: str, operation: str) -> str:
+    return f'beholder_aws_calls_total{{operation="{operation}",process="{process}",service="{service}"}}'
+
+
+def test_calls_that_are_told_of_are_added_up_and_those_watched_are_read(telemetry: Telemetry) -> None:
+    web = {"sqs:SendMessageBatch": 5}
+    telemetry.watch_calls("web", lambda: web)
+    telemetry.count_calls("worker", {"s3:PutObject": 2})
+    telemetry.count_calls("worker", {"s3:PutObject": 3, "sqs:ReceiveMessage": 1})
+    assert value(telemetry, calls("worker", "s3", "PutObject")) == 5
+    assert value(telemetry, calls("worker", "sqs", "ReceiveMessage")) == 1
+    assert value(telemetry, calls("web", "sqs", "SendMessageBatch")) == 5
+    web["sqs:SendMessageBatch"] = 6
+    assert value(telemetry, calls("web", "sqs", "SendMessageBatch")) == 6
+
+
 def test_two_web_tiers_in_one_process_count_apart(telemetry: Telemetry) -> None:
     telemetry.jobs.labels("queued").inc()
     assert value(Telemetry(), 'beholder_jobs_total{state="queued"}') == 0

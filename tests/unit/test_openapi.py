@@ -16,10 +16,12 @@ from beholder.store.memory import MemoryStore
 from beholder.web.admission import Admission
 from beholder.web.app import _routes
 from beholder.web.desk import Desk
+from beholder.web.fleet import FleetView
 from beholder.web.openapi import build_openapi
 from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.upload import IMAGE_FIELDS
 from beholder.web.waiters import Waiters
+from helpers.openapi import faults, resolve, schema
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
@@ -30,7 +32,7 @@ def ports() -> WebPorts:
     return WebPorts(
         queue=MemoryQueue(),
         replies=MemoryQueue(),
-        reply_to="replies",
+        reply_to=lambda: "replies",
         images=MemoryStore(),
         results=MemoryStore(),
         models=(model,),
@@ -61,68 +63,6 @@ def walk(node: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from walk(child, f"{where}/{index}")
 
 
-def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        found: Any = document
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        node = found
-    return node
-
-
-_KINDS: dict[str, Any] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "null": type(None),
-}
-
-
-def faults(document: dict[str, Any], schema: dict[str, Any], value: Any, at: str = "$") -> list[str]:
-    """Return where `value` breaks `schema`; knows the keywords that the document uses."""
-    schema = resolve(document, schema)
-    found: list[str] = []
-    for part in schema.get("allOf", []):
-        found += faults(document, part, value, at)
-    options = [faults(document, part, value, at) for part in schema.get("anyOf", [])]
-    if options and all(options):
-        found += min(options, key=len)
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(isinstance(value, _KINDS[kind]) for kind in kinds):
-        return [*found, f"{at} is {value!r}, not {kinds}"]
-    if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{at} is {value!r}, not in {schema['enum']}")
-    if isinstance(value, dict):
-        found += member_faults(document, schema, value, at)
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            found += faults(document, schema.get("items", {}), item, f"{at}[{index}]")
-    if isinstance(value, int | float):
-        low, high = schema.get("minimum", value), schema.get("maximum", value)
-        found += [] if low <= value <= high else [f"{at} is {value}, not {low} to {high}"]
-    return found
-
-
-def member_faults(
-    document: dict[str, Any], schema: dict[str, Any], value: dict[str, Any], at: str
-) -> list[str]:
-    properties = schema.get("properties", {})
-    found = [f"{at}.{name} is missing" for name in schema.get("required", []) if name not in value]
-    if properties and "type" in schema:
-        found += [f"{at}.{name} is not described" for name in value if name not in properties]
-    for name in value.keys() & properties.keys():
-        found += faults(document, properties[name], value[name], f"{at}.{name}")
-    return found
-
-
-def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = document["components"]["schemas"][name]
-    return found
-
-
 # --- against the code ---------------------------------------------------------------------------------------
 
 
@@ -133,7 +73,7 @@ def test_every_route_is_described_and_every_description_is_a_route(
     try:
         served = {
             (method.lower(), route.path)
-            for route in _routes(desk)
+            for route in _routes(desk, FleetView(ports.results, ports.clock))
             for method in (route.methods or set()) - {"HEAD"}
         }
     finally:
@@ -171,6 +111,27 @@ def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict
             for code in response["content"].get("application/problem+json", {}).get("examples", {})
         }
         assert expected <= named
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "codes"),
+    [
+        ("post", "/v1/classify", {"500": {"queue_gone"}, "503": {"storage_full"}}),
+        ("post", "/upload", {"500": {"queue_gone"}, "503": {"storage_full"}}),
+        ("post", "/", {"500": {"queue_gone"}, "503": {"storage_full"}}),
+        ("get", "/v1/jobs/{job_id}", {"500": set(), "503": set()}),
+        ("get", "/v1/fleet", {"500": set(), "503": set()}),
+    ],
+)
+def test_what_a_backend_may_do_to_a_request_is_named_under_its_status(
+    document: dict[str, Any], method: str, path: str, codes: dict[str, set[str]]
+) -> None:
+    responses = document["paths"][path][method]["responses"]
+    examples = {
+        status: responses[status]["content"]["application/problem+json"]["examples"] for status in codes
+    }
+    assert examples["500"].keys() >= {"backend_denied", "internal_error"} | codes["500"]
+    assert examples["503"].keys() >= {"backend_unavailable", "backend_throttled"} | codes["503"]
 
 
 def test_answers_that_may_be_tried_again_say_when(document: dict[str, Any]) -> None:

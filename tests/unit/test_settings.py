@@ -22,24 +22,28 @@ def value_of(name: str) -> st.SearchStrategy[object]:
     low, high = one.metadata["low"], one.metadata["high"]
     if one.metadata["choices"]:
         return st.sampled_from(one.metadata["choices"])
-    if one.type is int:
-        return st.integers(low, high)
-    if one.type is float:
-        return st.floats(low, high)
+    if low is not None:
+        numbers = st.integers(low, high) if one.type is int else st.floats(low, high)
+        return st.none() | numbers if one.type == float | None else numbers
     if one.type is Path:
         return st.lists(NAMES.map(lambda part: part.strip("./") or "x"), max_size=3).map(
             lambda parts: Path("/", *parts)
         )
     if name == "model":
         return st.lists(NAMES, min_size=1, max_size=3).map(tuple)
-    return st.from_regex(r"[a-z0-9][a-z0-9-]{0,40}", fullmatch=True) if name == "prefix" else TEXT
+    if name == "prefix" or name.endswith(("_bucket", "_queue")):
+        return st.from_regex(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]", fullmatch=True)
+    prices = st.from_regex(r"([a-z0-9.]{1,9}(/spot)?=[0-9]{1,3}\.[0-9]{1,4},){0,3}", fullmatch=True)
+    return prices if name == "prices" else TEXT
 
 
 def fits_together(settings: Settings) -> bool:
     return (
         settings.wait_s_default <= settings.wait_s_max
+        and settings.workers_min <= settings.workers
         and settings.image_side_min <= settings.image_side_max
         and settings.image_bytes_max <= settings.uploads_bytes_max
+        and settings.fleet_min <= settings.fleet_max
     )
 
 

@@ -50,14 +50,14 @@ def test_the_later_source_wins_and_each_is_named(toml: Any) -> None:
 
 def test_every_problem_of_every_source_is_reported_at_once(toml: Any) -> None:
     # given
-    environment = toml("batch_max = 11\ncolour = 'red'\n")
+    environment = toml("batch_max = 101\ncolour = 'red'\n")
     environment |= {"BEHOLDER_PORT": "http", "BEHOLDER_PROT": "80"}
     # when
     found = problems(environment, {"precision": "int8", "data_dir": ""})
     # then
     path = environment["BEHOLDER_CONFIG"]
     assert found == [
-        f"{path}: batch_max is 11; use a whole number from 1 to 10",
+        f"{path}: batch_max is 101; use a whole number from 0 to 100",
         f"{path}: there is no setting named 'colour'; `beholder config` lists them all",
         "BEHOLDER_PORT: port is 'http'; use a whole number from 0 to 65535",
         "BEHOLDER_PROT: there is no setting named 'prot'; `beholder config` lists them all",
@@ -164,6 +164,60 @@ def test_settings_that_do_not_fit_together_are_a_problem(environment: dict[str, 
 def test_all_that_does_not_fit_together_is_said_at_once() -> None:
     found = problems({"BEHOLDER_HOST": "", "BEHOLDER_PREFIX": "_", "BEHOLDER_WAIT_S_MAX": "1"})
     assert len(found) == 3
+
+
+def test_a_stack_s_outputs_win_over_the_file_and_lose_to_the_environment(toml: Any) -> None:
+    # given
+    environment = toml("stack = 'zoo'\ninput_bucket = 'from-file'\nregion = 'eu-west-1'\n")
+    environment["BEHOLDER_OUTPUT_BUCKET"] = "from-environment"
+    outputs = {"InputBucket": "from-stack", "OutputBucket": "from-stack", "PageUrl": "http://zoo"}
+    asked = []
+    # when
+    loaded = load_settings(
+        environment, {}, outputs_of=lambda stack, region: asked.append((stack, region)) or outputs
+    )
+    # then
+    assert asked == [("zoo", "eu-west-1")]
+    assert (loaded.settings.input_bucket, loaded.sources["input_bucket"]) == ("from-stack", "stack zoo")
+    assert loaded.settings.output_bucket == "from-environment"
+    assert loaded.settings.backend == "aws"
+
+
+def test_no_stack_is_read_where_none_is_named() -> None:
+    def read(stack: str, region: str) -> dict[str, str]:
+        raise AssertionError(stack, region)
+
+    assert load_settings({}, {}, outputs_of=read).settings == Settings()
+
+
+def test_the_region_is_aws_s_own_variable_unless_ours_says_otherwise() -> None:
+    environment = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "eu-north-1"}
+    assert load_settings(environment, {}).settings.region == "eu-north-1"
+    environment["BEHOLDER_REGION"] = "sa-east-1"
+    assert load_settings(environment, {}).settings.region == "sa-east-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_bucket", "Zoo"),
+        ("output_bucket", "ab"),
+        ("input_queue", "a b"),
+        ("dead_letter_queue", "https://sqs.example/1/q"),
+        ("output_queue", "q" * 41),
+    ],
+)
+def test_a_name_that_no_backend_takes_is_a_problem(name: str, value: str) -> None:
+    (problem,) = problems({f"BEHOLDER_{name.upper()}": value})
+    assert name in problem
+    assert repr(value) in problem
+
+
+def test_a_queue_on_aws_may_be_named_by_its_url() -> None:
+    url = "https://sqs.us-east-1.amazonaws.com/123456789012/zoo"
+    settings = load_settings({"BEHOLDER_BACKEND": "aws", "BEHOLDER_INPUT_QUEUE": url}, {}).settings
+    assert (settings.input_queue, settings.dead_letter_queue) == (url, "zoo-dead")
+    assert (settings.batch_max, settings.lanes) == (20, 2 * settings.workers)
 
 
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Web(Rig):
         return WebPorts(
             queue=Watched(self.queue, "queue", self.journal),
             replies=self.replies["web-0"],
-            reply_to="web-0",
+            reply_to=lambda: "web-0",
             images=Watched(self.images, "images", self.journal),
             results=Watched(self.results, "results", self.journal),
             models=(model,),
@@ -482,7 +482,7 @@ def test_metrics_are_prometheus_text(web: Web) -> None:
 def test_readiness_names_every_backend_that_does_not_answer(web: Web) -> None:
     assert web.ask("GET", "/readyz").json == {"status": "ready", "problems": []}
     web.journal.failures["queue.depth"] = BackendUnavailable("sqlite queue", "depth")
-    web.journal.failures["results.list"] = BackendUnavailable("folder store", "list")
+    web.journal.failures["results.get"] = BackendUnavailable("folder store", "list")
     answer = web.ask("GET", "/readyz")
     assert (answer.status, answer.json["status"], len(answer.json["problems"])) == (503, "unready", 2)
     # and is alive all the same

@@ -12,8 +12,9 @@ from beholder.errors import (
     BeholderError,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    ImageGone,
 )
-from beholder.job import Job, JobStatus, Message, Options, new_job_id
+from beholder.job import Failure, Job, JobStatus, Message, Options, new_job_id
 from beholder.queue.memory import MemoryQueue
 from beholder.store.keys import image_key, image_prefix, result_key
 from beholder.store.memory import MemoryStore
@@ -39,7 +40,7 @@ class Desk:
             WebPorts(
                 queue=Watched(self.queue, "queue", self.journal),
                 replies=MemoryQueue(clock=self.clock),
-                reply_to="web-0",
+                reply_to=lambda: "web-0",
                 images=Watched(self.images, "images", self.journal),
                 results=Watched(self.results, "results", self.journal),
                 models=(),
@@ -128,7 +129,8 @@ def test_an_image_whose_message_cannot_be_sent_is_removed(desk: Desk, order: Ord
     with pytest.raises(type(error)):
         desk.accept(order)
     # then: nothing was accepted and nothing is left behind
-    assert desk.journal.calls == ["images.put", "queue.send", "images.delete"]
+    looked = ["results.get"] if order is KEYED else []
+    assert desk.journal.calls == ["images.put", *looked, "queue.send", "images.delete"]
     assert desk.image_keys() == []
     desk.journal.failures.clear()
     assert isinstance(desk.accept(order), Job)
@@ -150,7 +152,7 @@ def test_an_image_that_cannot_be_stored_sends_no_message(desk: Desk) -> None:
 
 def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(desk: Desk) -> None:
     jobs = desk.accept_all(PLAIN, KEYED, PLAIN)
-    assert desk.journal.calls == ["images.put"] * 3 + ["queue.send"]
+    assert desk.journal.calls == ["images.put", "images.put", "results.get", "images.put", "queue.send"]
     assert [message.job_id for message in desk.messages()] == [job.id for job in jobs if isinstance(job, Job)]
 
 
@@ -240,7 +242,7 @@ def test_a_message_that_may_be_lost_is_sent_again_and_not_before(desk: Desk) -> 
     # given: the process died between the image and the message
     job = desk.accept_new(KEYED)
     desk.queue.purge()
-    desk.clock.advance(299)
+    desk.clock.advance(59)
     with pytest.raises(IdempotencyKeyInUse):
         desk.accept(KEYED)
     # when
@@ -249,6 +251,35 @@ def test_a_message_that_may_be_lost_is_sent_again_and_not_before(desk: Desk) -> 
     # then
     assert again.id == job.id
     assert [message.job_id for message in desk.messages()] == [job.id]
+    # and not once more at the next repetition
+    with pytest.raises(IdempotencyKeyInUse):
+        desk.accept(KEYED)
+
+
+def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_again(desk: Desk) -> None:
+    # given an attempt that SQS took and never told of, so that the worker found no image
+    desk.journal.failures["queue.send"] = BackendUnavailable("queue", "send")
+    with pytest.raises(BackendUnavailable):
+        desk.accept(KEYED)
+    job_id = desk.intake.new_job_id(KEYED)
+    gone = Failure(ImageGone.code, ImageGone.http_status, "gone")
+    failed = Job(job_id, JobStatus.FAILED, 0.0, completed_at_s=1.0, error=gone)
+    desk.results.put(result_key(job_id), json.dumps(failed.to_dict()).encode())
+    # when
+    desk.journal.failures.clear()
+    job = desk.accept_new(KEYED)
+    # then
+    assert job.id == job_id
+    assert [one.job_id for one in desk.messages()] == [job_id]
+    assert desk.intake.look(job_id) is None
+
+
+def test_a_key_whose_earlier_outcome_cannot_be_looked_for_leaves_no_image(desk: Desk) -> None:
+    desk.journal.failures["results.get"] = BackendUnavailable("store", "get")
+    with pytest.raises(BackendUnavailable):
+        desk.accept(KEYED)
+    assert desk.image_keys() == []
+    assert desk.messages() == []
 
 
 def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import pytest
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable
 from beholder.job import Job, JobStatus, Metrics
+from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.replies import ReplyListener, read_outcome
@@ -21,6 +22,10 @@ def document(job_id: str, status: JobStatus = JobStatus.SUCCEEDED) -> bytes:
     return json.dumps(
         Job(job_id, status, 1.0, completed_at_s=2.0, metrics=METRICS, labels=()).to_dict()
     ).encode()
+
+
+def reply(*documents: bytes) -> bytes:
+    return Reply(documents, {"sqs:SendMessageBatch": 2}).to_bytes()
 
 
 GARBAGE = {
@@ -55,8 +60,8 @@ def settled(
     return asyncio.run(scenario()), queue, telemetry
 
 
-def test_a_reply_wakes_its_waiter_with_the_document_as_it_is() -> None:
-    found, queue, _ = settled([document("a"), document("nobody")], ["a", "b"])
+def test_a_reply_wakes_its_waiters_with_the_documents_as_they_are() -> None:
+    found, queue, _ = settled([reply(document("a"), document("nobody"))], ["a", "b"])
     assert set(found) == {"a"}
     assert found["a"].document == document("a")
     assert (queue.depth().backlog, queue.depth().in_flight) == (0, 0)
@@ -64,23 +69,25 @@ def test_a_reply_wakes_its_waiter_with_the_document_as_it_is() -> None:
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_put_aside_and_what_came_with_it_arrives(garbage: bytes) -> None:
-    found, queue, _ = settled([document("a"), garbage, document("b")], ["a", "b"])
+    found, queue, _ = settled([reply(document("a"), garbage, document("b")), garbage], ["a", "b"])
     assert set(found) == {"a", "b"}
     assert (queue.depth().backlog, queue.depth().in_flight) == (0, 0)
 
 
 def test_every_reply_is_counted_whether_or_not_somebody_waits() -> None:
-    bodies = [document("a"), document("b"), document("c", JobStatus.FAILED), b"garbage"]
+    bodies = [reply(document("a"), document("b")), reply(document("c", JobStatus.FAILED)), b"garbage"]
     _, _, telemetry = settled(bodies, ["a"])
     count = telemetry.registry.get_sample_value
     assert count("beholder_jobs_total", {"state": "succeeded"}) == 2
     assert count("beholder_jobs_total", {"state": "failed"}) == 1
     assert count("beholder_job_latency_seconds_count") == 3
+    labels = {"process": "worker", "service": "sqs", "operation": "SendMessageBatch"}
+    assert count("beholder_aws_calls_total", labels) == 4
 
 
 def test_more_replies_than_one_pass_takes_all_arrive() -> None:
     names = [f"job-{number}" for number in range(25)]
-    found, _, _ = settled([document(name) for name in names], names[:10])
+    found, _, _ = settled([reply(document(name)) for name in names], names[:10])
     assert set(found) == set(names[:10])
 
 
@@ -98,7 +105,7 @@ def test_a_reply_is_acked_before_it_comes_back_also_where_they_never_cease() -> 
     async def scenario() -> None:
         listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
         for number in range(100):
-            queue.send([document(f"job-{number}")])
+            queue.send([reply(document(f"job-{number}"))])
             await asyncio.to_thread(listener.tick)
             clock.advance(1)
 
@@ -111,7 +118,7 @@ def test_under_load_many_replies_share_one_ack() -> None:
 
     async def scenario() -> None:
         listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), Telemetry(), wait_s=0.0)
-        queue.send([document(f"job-{number}") for number in range(100)])
+        queue.send([reply(document(f"job-{number}")) for number in range(100)])
         for _ in range(10):
             await asyncio.to_thread(listener.tick)
 
@@ -124,7 +131,7 @@ def test_an_ack_that_fails_is_made_up_for() -> None:
 
     async def scenario() -> None:
         listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
-        queue.send([document("a")])
+        queue.send([reply(document("a"))])
         await asyncio.to_thread(listener.tick)
         queue.is_failing = True
         with pytest.raises(BackendUnavailable):

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beholder.errors import BackendUnavailable
-from beholder.job import JobInput, Message, new_job_id
-from beholder.store.keys import dead_letter_key, result_key, unreadable_key
+from beholder.errors import BackendUnavailable, JobAbandoned
+from beholder.job import Failure, Job, JobInput, Message, new_job_id
+from beholder.store.keys import dead_letter_key, drop_result_key, result_key, unreadable_key
 from beholder.worker.dead_letters import DeadLetterClerk
-from helpers.rig import Rig, Watched
+from beholder.worker.outcomes import drop_document, failed_job
+from beholder.worker.sorting import Work, sort_body
+from helpers import events
+from helpers.rig import BUCKET, Rig, Watched
 
 
 @pytest.fixture
@@ -27,6 +31,7 @@ def clerk(rig: Rig) -> DeadLetterClerk:
         lambda name: Watched(rig.replies[name], "replies", rig.journal),
         rig.clock,
         wait_s=0.0,
+        input_bucket=BUCKET,
     )
 
 
@@ -64,6 +69,17 @@ def test_the_message_is_kept_so_that_it_can_be_sent_again(rig: Rig, clerk: DeadL
     record: dict[str, Any] = json.loads(rig.results.get(dead_letter_key(message.job_id)))
     assert (record["job_id"], record["code"]) == (message.job_id, "job_abandoned")
     assert Message.from_bytes(record["message"].encode()) == message
+
+
+def test_a_listing_needs_nothing_but_the_record(rig: Rig, clerk: DeadLetterClerk) -> None:
+    message = rig.send(b"cat")
+    rig.dead_letters.send([message.to_bytes()])
+    rig.clock.advance(7)
+    clerk.tick()
+    record: dict[str, Any] = json.loads(rig.results.get(dead_letter_key(message.job_id)))
+    assert record["reason"] == JobAbandoned().message
+    assert datetime.fromisoformat(record["at"]).timestamp() == rig.clock.now_s()
+    assert (record["file_name"], record["image_key"]) == ("a.jpg", message.input.image_key)
 
 
 def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_the_ack_is_last(
@@ -110,6 +126,10 @@ def test_the_same_letter_twice_is_one_outcome(rig: Rig, clerk: DeadLetterClerk) 
 HOSTILE = {
     "empty": b"",
     "no JSON": b"\xff\xfe",
+    "a foreign body": b"{}",
+    "a test event": b'{"Event": "s3:TestEvent"}',
+    "an event of another bucket": events.body("drop/a.jpg", bucket="theirs"),
+    "a dropped object whose key no store takes": events.body("drop/a//b.jpg", bucket=BUCKET),
     "another version": b'{"v":99}',
     "too deep": b"[" * 100_000,
     "a job id that leads out of its folder": Message("../../x", 1.0, JobInput("k", "n", 1)).to_bytes(),
@@ -130,6 +150,9 @@ def test_a_body_that_cannot_be_read_is_kept_under_its_digest(
     # then
     key = unreadable_key(hashlib.sha256(body).hexdigest())
     assert rig.results.get(key) == body
+    metadata = rig.results.head(key).metadata
+    assert 10 < len(metadata["reason"]) <= 300
+    assert datetime.fromisoformat(metadata["at"]).timestamp() == rig.clock.now_s()
     assert set(kept(rig)) == {key, dead_letter_key(message.job_id)}
     assert rig.result(message)["status"] == "failed"
     assert rig.dead_letters.depth().in_flight == 0
@@ -161,3 +184,76 @@ def test_a_reply_that_cannot_be_sent_costs_nothing_else(rig: Rig, clerk: DeadLet
 def test_no_letters_are_no_effect(rig: Rig, clerk: DeadLetterClerk) -> None:
     assert clerk.tick() == 0.0
     assert rig.journal.calls == ["dead_letters.receive"]
+
+
+# --- drops --------------------------------------------------------------------------------------------------
+
+KEY = "drop/cats/tom.jpg"
+
+
+def job_of(body: bytes, now_s: float = 0.0) -> Job:
+    work = sort_body(body, input_bucket=BUCKET, now_s=now_s)
+    assert isinstance(work, Work)
+    return failed_job(work.message, Failure("image_truncated", 422, "cut off"), 2e9)
+
+
+def given_up(rig: Rig, clerk: DeadLetterClerk, *bodies: bytes) -> dict[str, Any]:
+    rig.dead_letters.send(bodies)
+    clerk.tick()
+    assert rig.dead_letters.depth().in_flight == 0
+    document: dict[str, Any] = json.loads(rig.results.get(drop_result_key(KEY)))
+    return document
+
+
+def test_a_drop_that_was_given_up_fails_at_its_own_key_and_keeps_its_image(
+    rig: Rig, clerk: DeadLetterClerk
+) -> None:
+    rig.images.put(KEY, b"cat")
+    body = events.body(KEY, bucket=BUCKET)
+    job = given_up(rig, clerk, body)
+    assert (job["status"], job["error"]["code"], job["urls"]) == ("failed", "job_abandoned", {})
+    assert kept(rig) == [dead_letter_key(job["id"])]
+    record = json.loads(rig.results.get(dead_letter_key(job["id"])))
+    assert record["message"].encode() == body
+    assert (record["file_name"], record["image_key"]) == ("tom.jpg", KEY)
+    assert rig.images.get(KEY) == b"cat"
+    assert result_key(job["id"]) not in {info.key for info in rig.results.list("")}
+
+
+EARLIER = "2020-01-01T00:00:00Z"
+
+
+def at(time: str, sequencer: str) -> bytes:
+    record = events.record(KEY, bucket=BUCKET, sequencer=sequencer) | {"eventTime": time}
+    return events.several(record)
+
+
+@pytest.mark.parametrize(
+    ("there", "letter", "stands"),
+    [
+        (at(events.TIME, "1"), at(events.TIME, "1"), True),
+        (at(events.TIME, "2"), at(EARLIER, "1"), True),
+        (at(EARLIER, "1"), at(events.TIME, "2"), False),
+    ],
+    ids=["of the same object", "of a newer object", "of an older object"],
+)
+def test_a_result_stands_unless_it_is_of_an_older_object(
+    rig: Rig, clerk: DeadLetterClerk, there: bytes, letter: bytes, *, stands: bool
+) -> None:
+    rig.results.put(drop_result_key(KEY), drop_document(job_of(there)))
+    job = given_up(rig, clerk, letter)
+    assert (job["error"]["code"] == "image_truncated") == stands
+
+
+@pytest.mark.parametrize("torn", [b"", b"{}", b"[" * 100_000])
+def test_a_torn_result_does_not_stand(rig: Rig, clerk: DeadLetterClerk, torn: bytes) -> None:
+    rig.results.put(drop_result_key(KEY), torn)
+    job = given_up(rig, clerk, events.body(KEY, bucket=BUCKET))
+    assert job["error"]["code"] == "job_abandoned"
+
+
+def test_an_event_of_several_objects_is_a_dead_letter_for_each(rig: Rig, clerk: DeadLetterClerk) -> None:
+    other = events.record("drop/b.jpg", bucket=BUCKET)
+    given_up(rig, clerk, events.several(events.record(KEY, bucket=BUCKET), other))
+    assert len(kept(rig)) == 2
+    assert json.loads(rig.results.get("results/drop/b.jpg"))["status"] == "failed"

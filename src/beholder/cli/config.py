@@ -2,12 +2,11 @@
 
 import json
 from dataclasses import fields
-from typing import Any
 
 import click
 
 from beholder.cli.options import read_settings
-from beholder.config import Settings
+from beholder.config import Settings, to_text
 
 __all__ = ["config"]
 
@@ -22,7 +21,8 @@ def config(*, as_json: bool) -> None:
     """
     loaded = read_settings({})
     rows = [
-        (one, _text(getattr(loaded.settings, one.name)), loaded.sources[one.name]) for one in fields(Settings)
+        (one, to_text(getattr(loaded.settings, one.name)), loaded.sources[one.name])
+        for one in fields(Settings)
     ]
     if as_json:
         document = {
@@ -40,7 +40,3 @@ def config(*, as_json: bool) -> None:
     for one, value, source in rows:
         table.add_row(one.name, value, source, one.metadata["meaning"])
     Console(highlight=False).print(table)
-
-
-def _text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)

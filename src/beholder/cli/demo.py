@@ -39,6 +39,7 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     with Service(settings) as service:
         if not service.await_ready(stop):
             return
+        service.follow_demand()
         click.echo(f"{'photo':<24} {'label':<28} {'confidence':>10} {'time':>9}")
         plan = LoadPlan(url=f"{service.url}/v1/classify", images=images, concurrency=2)
         report = run_load(plan, _print_answer)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from beholder.config import Loaded, Settings, load_settings
+from beholder.config import Loaded, Settings, load_settings, to_text
+from beholder.deploy import read_outputs
 
 __all__ = ["check_name", "read_settings", "setting_options"]
 
@@ -46,8 +47,7 @@ def _help(one: Field[Any]) -> str:
     if facts["low"] is not None:
         text += f" From {facts['low']} to {facts['high']}."
     if one.default is not MISSING:
-        default = ",".join(one.default) if isinstance(one.default, tuple) else one.default
-        text += f"  [default: {default}]"
+        text += f"  [default: {to_text(one.default)}]"
     return text
 
 
@@ -59,5 +59,5 @@ def check_name(_context: click.Context, _parameter: click.Parameter, name: str) 
 
 
 def read_settings(flags: dict[str, Any]) -> Loaded:
-    """Return the settings of this process: defaults, file, environment and the given flags."""
-    return load_settings(os.environ, flags)
+    """Return the settings of this process: defaults, file, stack, environment and the given flags."""
+    return load_settings(os.environ, flags, outputs_of=read_outputs)

@@ -20,12 +20,16 @@ from beholder.clock import MonotonicClock
 from beholder.config import Settings, to_environment
 from beholder.config.models import served_specs
 from beholder.errors import BackendFull, ConfigError
-from beholder.fleet import ChildSpec, Lifeline, Supervisor
-from beholder.runner import run
+from beholder.fleet import ChildSpec, Lifeline, LocalFleet, Supervisor
+from beholder.runner import Runner, run
 
 __all__ = ["Service", "where_to_look"]
 
 _POLL_S = 0.02
+_READY_BYTES = 4096
+_WEB_STAGE, _WORKER_STAGE = 0, 1
+# Names the launch of the workers that are there from the start.
+_FIRST = "first"
 
 
 class Service:
@@ -40,6 +44,8 @@ class Service:
         self._settings = settings
         self._stack = ExitStack()
         self._is_warm = False
+        self._is_following = False
+        self._controller = ExitStack()
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -53,14 +59,58 @@ class Service:
             self._ready_fd, ready_fd = os.pipe()
             stack.callback(os.close, self._ready_fd)
             stack.callback(os.close, ready_fd)
-            specs = _children(settings, listener.fileno(), lifeline.read_fd, ready_fd)
-            self._supervisor = Supervisor(specs, MonotonicClock())
+            web, worker_of = _children(settings, listener.fileno(), lifeline.read_fd, ready_fd)
+            self._supervisor = Supervisor([web], MonotonicClock())
+            self._fleet = LocalFleet(self._supervisor, worker_of, room=settings.workers)
             stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
+            self._control = stack.enter_context(ExitStack())
+            # Those who wait when the end comes may need a worker that is not there yet.
+            stack.callback(self._supervisor.stop, drain_s=settings.drain_s, stage=_WEB_STAGE)
             # First of all at the end: who connects then is refused at once, and does not hang until the last.
             stack.callback(listener.close)
             self._supervisor.tick()
+            if count := self._first_workers():
+                self._fleet.launch(count=count, token=_FIRST)
             self._stack = stack.pop_all()
         return self
+
+    def _first_workers(self) -> int:
+        """Return how many workers boot at the start: one at least, which leaves when nobody comes."""
+        settings = self._settings
+        if not _scales(settings):
+            return settings.workers
+        return min(settings.workers, max(1, settings.workers_min + settings.workers_warm_min))
+
+    def follow_demand(self) -> None:
+        """Let the number of workers follow the demand from now on; a second call does nothing.
+
+        Call it once the service is ready: it takes CPU time that a boot needs more. Where queue or buckets
+        cannot be opened, as on a full disk, that is tried again and again, and the workers stay as they are.
+        """
+        if self._is_following or self._settings.workers == 0 or not _scales(self._settings):
+            return
+        ticks: list[Callable[[], float]] = []
+
+        def tick() -> float:
+            if not ticks:
+                ticks.append(self._open_controller())
+            return ticks[0]()
+
+        runner = Runner()
+        self._control.callback(self._controller.close)
+        self._control.callback(runner.stop)
+        runner.start("controller", tick)
+        self._is_following = True
+
+    def _open_controller(self) -> Callable[[], float]:
+        from beholder.wiring import open_backends  # noqa: PLC0415 -- not before the service is ready
+        from beholder.wiring.fleet_local import open_local_controller  # noqa: PLC0415
+
+        with ExitStack() as stack:
+            backends = stack.enter_context(open_backends(self._settings, "up"))
+            tick = stack.enter_context(open_local_controller(self._settings, backends, self._fleet))
+            self._controller.enter_context(stack.pop_all())
+        return tick
 
     def _claim(self, stack: ExitStack) -> socket.socket:
         """Check the models, take the data folder and the address; all problems of these at once."""
@@ -93,9 +143,12 @@ class Service:
 
     def run(self, stop: threading.Event) -> None:
         """Keep the processes running until `stop` is set; raises ConfigError where one cannot work."""
+        self.follow_demand()
 
         def tick() -> float:
             delay_s = self._supervisor.tick()
+            # Every worker that becomes ready writes a byte; a pipe that nobody reads fills up in the end.
+            self._is_worker_warm()
             if self._supervisor.unfit:
                 stop.set()
             return delay_s
@@ -118,9 +171,10 @@ class Service:
         return False
 
     def _is_worker_warm(self) -> bool:
-        if not self._is_warm and self._settings.workers:
+        if self._settings.workers and select.select([self._ready_fd], [], [], 0)[0]:
             # Every worker writes a byte once its models are warm.
-            self._is_warm = bool(select.select([self._ready_fd], [], [], 0)[0])
+            os.read(self._ready_fd, _READY_BYTES)
+            self._is_warm = True
         return self._is_warm or not self._settings.workers
 
     def _refuse_unfit(self) -> None:
@@ -187,29 +241,48 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def _children(settings: Settings, socket_fd: int, lifeline_fd: int, ready_fd: int) -> list[ChildSpec]:
+def _scales(settings: Settings) -> bool:
+    """Say whether the number of workers follows the demand; on AWS it is that of instances that does."""
+    return settings.backend == "local"
+
+
+def _children(
+    settings: Settings, socket_fd: int, lifeline_fd: int, ready_fd: int
+) -> tuple[ChildSpec, Callable[[int], ChildSpec]]:
+    """Return what to start as the web tier, and as the worker of a number."""
     base = {name: value for name, value in os.environ.items() if not name.startswith("BEHOLDER_")}
     environment = base | _thread_limits() | to_environment(settings)
     command = (sys.executable, "-m", "beholder")
     lifeline = ("--lifeline", str(lifeline_fd))
+    scales = _scales(settings)
     web = ChildSpec(
         "web-0",
         (*command, "web", "--name", "web-0", "--socket-fd", str(socket_fd), *lifeline),
         environment,
         (socket_fd, lifeline_fd),
-        stage=0,
+        stage=_WEB_STAGE,
     )
-    workers = [
-        ChildSpec(
-            f"worker-{number}",
-            (*command, "worker", "--name", f"worker-{number}", "--ready-fd", str(ready_fd), *lifeline),
+
+    def worker_of(number: int) -> ChildSpec:
+        name = f"worker-{number}"
+        options = (
+            "--name",
+            name,
+            "--ready-fd",
+            str(ready_fd),
+            *lifeline,
+            *(("--in-fleet",) if scales else ()),
+        )
+        return ChildSpec(
+            name,
+            (*command, "worker", *options),
             environment,
             (lifeline_fd, ready_fd),
-            stage=1,
+            stage=_WORKER_STAGE,
+            may_leave=scales,
         )
-        for number in range(settings.workers)
-    ]
-    return [web, *workers]
+
+    return web, worker_of
 
 
 def _thread_limits() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`beholder web`: one web process; `beholder up` starts it with a socket that is already bound."""
 
+import logging
 import resource
 import socket
 from typing import Any
@@ -9,11 +10,14 @@ import uvicorn
 
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import BoundedProtocol, Server
-from beholder.cli.sockets import bind
+from beholder.cli.sockets import bind, url_of
+from beholder.cli.worker import end_on_signals
 from beholder.fleet import follow_lifeline
-from beholder.telemetry.log import configure_logging
+from beholder.telemetry.log import configure_logging, get_logger, say
 
 __all__ = ["web"]
+
+_log = get_logger(__name__)
 
 _FILES_WANTED = 65_536
 
@@ -28,14 +32,20 @@ _FILES_WANTED = 65_536
 )
 @click.option("--socket-fd", type=int, hidden=True, help="A bound socket to serve on.")
 @click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
-@setting_options("host", "port", "data_dir", "model", "log_level")
+@setting_options("stack", "backend", "region", "prefix", "host", "port", "data_dir", "model", "log_level")
 def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) -> None:
     """Run one web process: take images in over HTTP and answer.
 
-    `beholder up` starts one. On SIGTERM it takes no new connections, answers those who wait, and ends.
+    `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it takes no
+    new connections, answers those who wait, and ends.
     """
     settings = read_settings(flags).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
+    # The server answers those who wait, and then raises the signal again. On AWS something is to be let go
+    # then; on one machine nothing is, and a queue that is not closed keeps files which a start on a full disk
+    # would have no room for.
+    if settings.backend == "aws":
+        end_on_signals(_end)
     if lifeline is not None:
         follow_lifeline(lifeline)
     _allow_many_connections()
@@ -43,6 +53,8 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
 
     listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
     with listener, open_web(settings, name) as app:
+        if socket_fd is None:
+            say(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -58,6 +70,11 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
             backlog=_FILES_WANTED,
         )
         Server(config, app).run(sockets=[listener])
+
+
+def _end() -> None:
+    """End this process in good order: what it holds, such as its lease and its reply queue, is let go."""
+    raise SystemExit(0)
 
 
 def _allow_many_connections() -> None:

@@ -14,7 +14,7 @@ import click
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
 from beholder.fleet import follow_lifeline
-from beholder.runner import Runner, run
+from beholder.runner import Runner
 from beholder.telemetry.log import configure_logging, get_logger, say
 
 __all__ = ["worker"]
@@ -32,12 +32,25 @@ _log = get_logger(__name__)
 )
 @click.option("--ready-fd", type=int, hidden=True, help="Gets a byte once the models are warm.")
 @click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
-@setting_options("data_dir", "model", "precision", "log_level")
-def worker(name: str, ready_fd: int | None, lifeline: int | None, **flags: Any) -> None:
+@click.option("--in-fleet", is_flag=True, hidden=True, help="The parent starts another when one is needed.")
+@setting_options(
+    "stack",
+    "backend",
+    "region",
+    "prefix",
+    "data_dir",
+    "model",
+    "precision",
+    "lanes",
+    "idle_s_max",
+    "leave_by",
+    "log_level",
+)
+def worker(name: str, ready_fd: int | None, lifeline: int | None, *, in_fleet: bool, **flags: Any) -> None:
     """Run one worker: take messages, recognise images, store results, reply.
 
-    `beholder up` starts as many as there are cores. On SIGTERM a worker finishes what it holds, hands back
-    what it has not begun, and ends.
+    `beholder up` starts as many as there are cores; on AWS an instance runs one, with two lanes a core. On
+    SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
     """
     settings = read_settings(flags).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
@@ -47,17 +60,23 @@ def worker(name: str, ready_fd: int | None, lifeline: int | None, **flags: Any) 
         follow_lifeline(lifeline)
     from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
 
-    with open_worker(settings, name, on_hung=_end_at_once) as parts:
-        end_on_signals(parts.worker.drain, stop.set)
-        runner = Runner()
-        runner.start("keeper", parts.keeper.tick)
+    with open_worker(settings, name, on_hung=_end_at_once, end_process=stop.set, in_fleet=in_fleet) as parts:
+        beside, lanes = Runner(), Runner()
+        beside.start("keeper", parts.keeper.tick)
+        for part, tick in parts.ticks.items():
+            beside.start(part, tick)
         if ready_fd is not None:
             os.write(ready_fd, b"1")
         say(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
-        run("worker", parts.worker.tick, stop)
+        for lane in parts.lanes:
+            lanes.start("worker", lane.tick)
+        stop.wait()
+        parts.lanes.drain()
+        parts.backends.interrupt()
+        lanes.stop(timeout_s=settings.drain_s)
         with suppress(BackendError):  # it becomes visible by itself later
-            parts.worker.hand_back()
-        runner.stop()
+            parts.lanes.hand_back()
+        beside.stop()
     say(_log, logging.INFO, "worker.done", "ended in good order")
 
 

@@ -48,18 +48,116 @@ class Settings:
         "folder that holds the queue, the buckets and imported models", factory=default_data_dir
     )
     workers: int = _setting(
-        "worker processes; one per core by default", factory=_default_workers, low=0, high=256
+        "worker processes at most; one per core by default", factory=_default_workers, low=0, high=256
+    )
+    workers_min: int = _setting(
+        "worker processes that `beholder up` always keeps; as many as `workers` for a fixed number",
+        0,
+        low=0,
+        high=256,
     )
     model: tuple[str, ...] = _setting(
         "models served, by name or folder; the first is the default", ("efficientnet-lite0",)
     )
+    backend: str = _setting(
+        "where queues and buckets are: on this machine, or SQS and S3", "local", choices=("local", "aws")
+    )
+    region: str = _setting("AWS region of the queues and buckets", "us-east-1")
+    stack: str = _setting("CloudFormation stack whose outputs set what is not set otherwise", "")
     prefix: str = _setting("first part of bucket and queue names", "beholder")
+    input_bucket: str = _setting("bucket for images; empty for <prefix>-input-bucket", "")
+    output_bucket: str = _setting("bucket for results; empty for <prefix>-output-bucket", "")
+    input_queue: str = _setting("queue for jobs; empty for <prefix>-input-queue", "")
+    dead_letter_queue: str = _setting(
+        "queue for messages received too often; empty for <input queue>-dead", ""
+    )
+    output_queue: str = _setting(
+        "first part of the reply queues' names, one per web process; empty for <prefix>-output-queue", ""
+    )
     precision: str = _setting(
         "what the model computes in; auto takes bf16 where the CPU has it",
         "auto",
         choices=("auto", "fp32", "bf16"),
     )
-    batch_max: int = _setting("images that a worker takes at once", 4, low=1, high=10)
+    batch_max: int = _setting(
+        "images that a worker takes at once; 0 for 4 on one machine, 20 on AWS", 0, low=0, high=100
+    )
+    encryption: str = _setting(
+        "how objects are encrypted on S3; empty leaves it to the bucket",
+        "",
+        choices=("", "AES256", "aws:kms"),
+    )
+    kms_key: str = _setting("ARN of the key for encryption aws:kms; empty for the account's own", "")
+    lanes: int = _setting(
+        "batches that a worker has in hand at once; 0 for 1 on one machine, two per core on AWS",
+        0,
+        low=0,
+        high=256,
+    )
+    inline_bytes_max: int = _setting(
+        "length of an image that rides inside its message on AWS, in bytes; larger ones are fetched",
+        250_000,
+        low=0,
+        high=700_000,
+    )
+    workers_warm_min: int = _setting(
+        "worker processes that `beholder up` keeps beyond those that the load needs", 0, low=0, high=256
+    )
+    idle_s_max: float | None = _setting(
+        "how long a worker without work stays, in seconds; 0 for ever; auto for as long as that is cheaper "
+        "than a boot, where somebody starts another",
+        None,
+        low=0,
+        high=86_400,
+    )
+    depth_lag_s: float = _setting(
+        "how far SQS's counts of messages may lag behind, in seconds; a worker that leaves waits as long",
+        65.0,
+        low=0,
+        high=900,
+    )
+    leave_by: str = _setting(
+        "what a worker that leaves ends: its process, or the instance it runs on",
+        "exit",
+        choices=("exit", "shutdown"),
+    )
+    fleet_min: int = _setting("instances that are always there", 0, low=0, high=10_000)
+    fleet_max: int = _setting("instances that are never exceeded", 20, low=0, high=10_000)
+    fleet_warm_min: int = _setting("instances kept beyond those that the load needs", 0, low=0, high=10_000)
+    latency_goal_s: float = _setting(
+        "how long a request may take beyond a boot, in seconds; 0 for 0.25 on one machine, 30 on AWS",
+        0.0,
+        low=0,
+        high=86_400,
+    )
+    budget_per_hour: float = _setting(
+        "the fleet's price per hour, in the currency of prices, is not launched beyond this; 0 for no cap",
+        0.0,
+        low=0,
+        high=1_000_000,
+    )
+    boot_s: float = _setting(
+        "taken for the boot time of an instance until boots were seen, in seconds", 200.0, low=0.1, high=3600
+    )
+    tick_s: float = _setting("seconds between two looks at the fleet", 5.0, low=0.1, high=300)
+    sign_every_s: float = _setting(
+        "a worker of a fleet gives a sign of life this often, in seconds", 60.0, low=1, high=3600
+    )
+    silence_s_max: float = _setting(
+        "an instance that gave no sign of life for this long is ended, in seconds", 180.0, low=1, high=86_400
+    )
+    launch_template: str = _setting(
+        "EC2 launch template of the workers, by name or id; web processes then scale the fleet", ""
+    )
+    launch_template_version: str = _setting("version of the launch template", "$Default")
+    instance_types: str = _setting(
+        "types that a worker's instance may have, commas between; empty for the template's", ""
+    )
+    subnets: str = _setting("subnets of the workers, commas between; empty for the template's", "")
+    on_demand_share: float = _setting("share of instances that are not spot", 0.0, low=0, high=1)
+    prices: str = _setting(
+        "dollars per hour of instance types, such as c7a.large=0.10,c7a.large/spot=0.04", ""
+    )
     visibility_timeout_s: float = _setting(
         "how long a received message stays hidden before another worker may take it, in seconds",
         30.0,
@@ -101,27 +199,20 @@ class Settings:
     )
     log_form: str = _setting("form of the log lines", "text", choices=("text", "json"))
 
-    @property
-    def input_queue(self) -> str:
-        """Name of the input queue."""
-        return f"{self.prefix}-input-queue"
-
-    @property
-    def dead_letter_queue(self) -> str:
-        """Name of the queue for messages that were received too often."""
-        return f"{self.prefix}-input-queue-dead"
-
-    @property
-    def output_queue(self) -> str:
-        """First part of the names of the reply queues, one per web process."""
-        return f"{self.prefix}-output-queue"
-
-    @property
-    def input_bucket(self) -> str:
-        """Name of the bucket for images."""
-        return f"{self.prefix}-input-bucket"
-
-    @property
-    def output_bucket(self) -> str:
-        """Name of the bucket for results."""
-        return f"{self.prefix}-output-bucket"
+    def __post_init__(self) -> None:
+        """Fill in what follows from other settings where it is left empty or 0."""
+        is_aws = self.backend == "aws"
+        queue = self.input_queue or f"{self.prefix}-input-queue"
+        follows = {
+            "input_bucket": f"{self.prefix}-input-bucket",
+            "output_bucket": f"{self.prefix}-output-bucket",
+            "input_queue": queue,
+            "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
+            "output_queue": f"{self.prefix}-output-queue",
+            "batch_max": 20 if is_aws else 4,
+            "lanes": 2 * _default_workers() if is_aws else 1,
+            "latency_goal_s": 30.0 if is_aws else 0.25,
+        }
+        for name, value in follows.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)

@@ -5,19 +5,34 @@ Nothing here reads the process's own environment: it is an argument.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from beholder.config.lists import prices_of
 from beholder.config.settings import Settings
 from beholder.errors import ConfigError
 
-__all__ = ["Loaded", "load_settings", "to_environment"]
+__all__ = ["Loaded", "OutputsReader", "load_settings", "to_environment", "to_text"]
 
 _PREFIX = "BEHOLDER_"
 _FILE_VARIABLE = "BEHOLDER_CONFIG"
+_AUTO = "auto"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+# What S3 and SQS take; the embedded backends take it too. An SQS queue may also be named by its URL.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html and
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html (2026-11)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_QUEUE = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_QUEUE_URL = re.compile(r"https?://[^/\s]+/.*[A-Za-z0-9_-]{1,80}")
+# A reply queue's name goes on after this with its owner's and a number.
+_OUTPUT_QUEUE_CHARS_MAX = 40
+# AWS's own names for the region; ours wins over them.
+_REGION_VARIABLES = ("AWS_DEFAULT_REGION", "AWS_REGION")
+
+OutputsReader = Callable[[str, str], Mapping[str, str]]
+"""From a stack's name and region to its outputs, by key; raises ConfigError."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +43,28 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+def load_settings(
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+    *,
+    outputs_of: OutputsReader = lambda _stack, _region: {},
+) -> Loaded:
     """Read all settings.
 
     Args:
         environment: Such as `os.environ`; `BEHOLDER_PORT` sets `port`, `BEHOLDER_CONFIG` names a TOML file.
         flags: Values given on the command line, by setting name; None for not given.
+        outputs_of: Reads the outputs of the stack that the setting `stack` names, if one does: an output
+            `InputBucket` sets `input_bucket`. They win over the file and lose to the environment.
 
     Raises:
-        ConfigError: With every problem of every source.
+        ConfigError: With every problem of every source; or the stack cannot be read.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
     sources = {one.name: "default" for one in fields(Settings)}
-    for source, name, raw in _all_sources(environment, flags, problems):
+    found = _all_sources(environment, flags, problems)
+    for source, name, raw in _with_outputs(found, outputs_of):
         one = _FIELDS.get(name)
         if one is None:
             problems.append(f"{source}: there is no setting named {name!r}; `beholder config` lists them all")
@@ -63,9 +86,15 @@ def to_environment(settings: Settings) -> dict[str, str]:
     """Return the environment that gives a child process the same settings."""
     result = {}
     for one in fields(Settings):
-        value = getattr(settings, one.name)
-        result[_PREFIX + one.name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
+        result[_PREFIX + one.name.upper()] = to_text(getattr(settings, one.name))
     return result
+
+
+def to_text(value: Any) -> str:
+    """Return a setting's value as the environment takes it; None, where a setting may be, is 'auto'."""
+    if value is None:
+        return _AUTO
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 _FIELDS: dict[str, Field[Any]] = {one.name: one for one in fields(Settings)}
@@ -78,6 +107,7 @@ def _all_sources(
     path = environment.get(_FILE_VARIABLE)
     if path:
         found.extend((path, name, raw) for name, raw in _read_file(Path(path), problems).items())
+    found += [(one, "region", environment[one]) for one in _REGION_VARIABLES if environment.get(one)]
     for variable, raw in environment.items():
         if variable.startswith(_PREFIX) and variable != _FILE_VARIABLE:
             found.append((variable, variable.removeprefix(_PREFIX).lower(), raw))
@@ -85,6 +115,25 @@ def _all_sources(
         if raw is not None and raw != ():
             found.append((f"--{name.replace('_', '-')}", name, raw))
     return found
+
+
+def _with_outputs(found: list[tuple[str, str, Any]], outputs_of: OutputsReader) -> list[tuple[str, str, Any]]:
+    """Return what was found and, right before the environment's, what the stack's outputs say."""
+    last = {name: str(raw) for _, name, raw in found}
+    stack = last.get("stack")
+    if not stack:
+        return found
+    outputs = [
+        (f"stack {stack}", name, value)
+        for key, value in outputs_of(stack, last.get("region") or Settings.region).items()
+        # A stack has outputs for people too.
+        if (name := re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()) in _FIELDS
+    ]
+    if outputs:
+        outputs.insert(0, (f"stack {stack}", "backend", "aws"))
+    is_later = [source.startswith((_PREFIX, "--")) and "/" not in source for source, _, _ in found]
+    place = is_later.index(True) if True in is_later else len(found)
+    return [*found[:place], *outputs, *found[place:]]
 
 
 def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -100,7 +149,9 @@ def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
 def _parsed(one: Field[Any], raw: Any) -> Any:
     if one.name == "model":
         return _model_names(raw)
-    if one.type in (int, float):
+    if one.type == float | None and raw == _AUTO:
+        return None
+    if one.type in (int, float, float | None):
         return _number(one, raw)
     if not isinstance(raw, str | Path):
         raise ValueError(f"is {raw!r}; use a text")  # noqa: TRY004 -- a problem of the file, not a bug
@@ -135,6 +186,7 @@ def _folder(raw: str) -> Path:
 
 def _number(one: Field[Any], raw: Any) -> float:
     kind = "a whole number" if one.type is int else "a number"
+    kind = f"{_AUTO} or {kind}" if one.type == float | None else kind
     low, high = one.metadata["low"], one.metadata["high"]
     try:
         value = int(raw) if one.type is int else float(raw)
@@ -154,6 +206,11 @@ def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[s
             f"{sources['prefix']}: prefix is {settings.prefix!r}; "
             "use up to 41 lower-case letters, digits and hyphens"
         )
+    problems += _name_problems(settings, sources)
+    if settings.workers_min > settings.workers:
+        problems.append(
+            f"workers_min ({settings.workers_min}) is above workers ({settings.workers}); lower it"
+        )
     if settings.wait_s_default > settings.wait_s_max:
         problems.append(
             f"wait_s_default ({settings.wait_s_default}) is above wait_s_max ({settings.wait_s_max}); "
@@ -165,13 +222,43 @@ def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[s
             f"image_side_max ({settings.image_side_max}); "
             "lower it"
         )
+    if settings.fleet_min > settings.fleet_max:
+        problems.append(
+            f"fleet_min ({settings.fleet_min}) is above fleet_max ({settings.fleet_max}); lower it"
+        )
     if settings.image_bytes_max > settings.uploads_bytes_max:
         problems.append(
             f"uploads_bytes_max ({settings.uploads_bytes_max}) is below image_bytes_max "
             f"({settings.image_bytes_max}); raise it"
         )
+    try:
+        prices_of(settings.prices)
+    except ValueError as exc:
+        problems.append(f"{sources['prices']}: prices {exc}")
     if not settings.host:
         problems.append(
             f"{sources['host']}: host is empty; use 127.0.0.1 for this machine only, 0.0.0.0 for all"
         )
+    return problems
+
+
+def _name_problems(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with names that were given; what follows from the prefix is right with it."""
+    problems = []
+    for name in ("input_bucket", "output_bucket", "input_queue", "dead_letter_queue", "output_queue"):
+        value = getattr(settings, name)
+        if sources[name] == "default":
+            continue
+        if name.endswith("bucket"):
+            is_good = bool(_BUCKET.fullmatch(value))
+            rule = "3 to 63 lower-case letters, digits, dots and hyphens"
+        elif name == "output_queue":
+            is_good = bool(_QUEUE.fullmatch(value)) and len(value) <= _OUTPUT_QUEUE_CHARS_MAX
+            rule = f"up to {_OUTPUT_QUEUE_CHARS_MAX} letters, digits, hyphens and underscores"
+        else:
+            is_url = settings.backend == "aws" and bool(_QUEUE_URL.fullmatch(value))
+            is_good = is_url or bool(_QUEUE.fullmatch(value))
+            rule = "up to 80 letters, digits, hyphens and underscores, or on AWS the queue's URL"
+        if not is_good:
+            problems.append(f"{sources[name]}: {name} is {value!r}; use {rule}")
     return problems

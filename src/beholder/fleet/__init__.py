@@ -1,6 +1,19 @@
 """The processes that do the work: on one machine, children of `beholder up`."""
 
+from beholder.fleet.local import LocalFleet
+from beholder.fleet.memory import MemoryFleet
+from beholder.fleet.port import Fleet, FleetInstance, Launch
 from beholder.fleet.process import ChildSpec, Lifeline, follow_lifeline
 from beholder.fleet.supervisor import Supervisor
 
-__all__ = ["ChildSpec", "Lifeline", "Supervisor", "follow_lifeline"]
+__all__ = [
+    "ChildSpec",
+    "Fleet",
+    "FleetInstance",
+    "Launch",
+    "Lifeline",
+    "LocalFleet",
+    "MemoryFleet",
+    "Supervisor",
+    "follow_lifeline",
+]

@@ -21,6 +21,7 @@ class ChildSpec:
         environment: All of the child's environment.
         fds: File descriptors that it inherits.
         stage: Children of a lower stage are stopped first, and have ended before the next are asked to.
+        may_leave: With exit status 0 it has left for good, and is not started again.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ChildSpec:
     environment: dict[str, str] = field(hash=False)
     fds: tuple[int, ...] = ()
     stage: int = 0
+    may_leave: bool = False
 
 
 class Lifeline:

@@ -1,16 +1,21 @@
-"""Keeps children running: restarts each that ends, at once at first and then with growing pauses."""
+"""Keeps children running: restarts each that ends, at once at first and then with growing pauses.
+
+A child that may leave and ends with status 0 is forgotten; others can be added and ended at any time.
+"""
 
 import logging
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from beholder.clock import Clock
 from beholder.fleet.process import ChildSpec, start_child
 from beholder.telemetry.log import get_logger, say
 
-__all__ = ["Supervisor", "restart_pause_s"]
+__all__ = ["Life", "Supervisor", "restart_pause_s"]
 
 _log = get_logger(__name__)
 
@@ -21,6 +26,8 @@ _TICK_S = 0.2
 _HEALTHY_S = 10.0
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 10.0
+# After SIGKILL; only one that hangs in the kernel takes longer.
+_KILL_S = 2.0
 
 
 def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
@@ -35,6 +42,19 @@ def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
     return min(_PAUSE_MAX_S, max(_PAUSE_FIRST_S, previous_pause_s * 2))
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A child that is there, or is about to be started again.
+
+    Args:
+        name: Of the child.
+        number: How many lives it had before this one.
+    """
+
+    name: str
+    number: int
+
+
 @dataclass(slots=True)
 class _Child:
     spec: ChildSpec
@@ -47,7 +67,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts children, restarts those that end, and stops them in order.
+    """Starts children, restarts those that end, and stops them in order; safe in any thread.
 
     Args:
         specs: What to run.
@@ -64,50 +84,109 @@ class Supervisor:
         """Run nothing yet."""
         self._clock = clock
         self._start = start
+        self._lock = threading.RLock()
         self._children = [_Child(spec) for spec in specs]
+        self._stopped: set[int] = set()
 
     @property
     def unfit(self) -> str | None:
         """Name of a child that cannot work with its settings, so that restarting it is no use; or None."""
-        return next((one.spec.name for one in self._children if one.is_unfit), None)
+        with self._lock:
+            return next((one.spec.name for one in self._children if one.is_unfit), None)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the running children, by name."""
-        return {child.spec.name: child.process.pid for child in self._children if child.process is not None}
+        with self._lock:
+            return {
+                child.spec.name: child.process.pid for child in self._children if child.process is not None
+            }
+
+    def lives(self) -> list[Life]:
+        """Return every child that has not left, one between two lives too."""
+        with self._lock:
+            return [Life(child.spec.name, child.restarts) for child in self._children if not _has_left(child)]
+
+    def add(self, spec: ChildSpec) -> None:
+        """Start one more child.
+
+        Raises:
+            OSError: The machine has no room for a process.
+            ValueError: There is a child of this name, or its stage was stopped.
+        """
+        with self._lock:
+            self._forget_the_left()
+            if spec.stage in self._stopped or any(child.spec.name == spec.name for child in self._children):
+                raise ValueError(f"{spec.name} cannot be started: it is there, or all are to end")
+            child = _Child(spec)
+            self._begin(child)
+            self._children.append(child)
+
+    def end(self, name: str) -> None:
+        """Kill a child and forget it; one that is not there is left alone."""
+        with self._lock:
+            ended = [child for child in self._children if child.spec.name == name]
+            self._children = [child for child in self._children if child.spec.name != name]
+        for child in ended:
+            if child.process is not None:
+                child.process.kill()
+                with suppress(subprocess.TimeoutExpired):
+                    child.process.wait(_KILL_S)
 
     def tick(self) -> float:
         """Notice who ended, start who is due; returns the seconds until the next pass."""
-        for child in self._children:
-            self._reap(child)
-            if child.process is None and self._clock.now_s() >= child.start_at_s:
-                child.process = self._start(child.spec)
-                child.started_at_s = self._clock.now_s()
+        with self._lock:
+            self._forget_the_left()
+            for child in self._children:
+                self._reap(child)
+                is_due = child.process is None and self._clock.now_s() >= child.start_at_s
+                if is_due and child.spec.stage not in self._stopped:
+                    self._begin(child)
         return _TICK_S
 
-    def stop(self, *, drain_s: float) -> None:
+    def stop(self, *, drain_s: float, stage: int | None = None) -> None:
         """End every child, stage after stage: SIGTERM, time to finish, SIGKILL for those that do not.
 
         Args:
             drain_s: How long one stage may take.
+            stage: The only one to end; None for all.
         """
-        for stage in sorted({child.spec.stage for child in self._children}):
-            running = [one.process for one in self._children if one.spec.stage == stage and one.process]
-            for process in running:
-                process.terminate()
-            deadline_s = self._clock.now_s() + drain_s
-            for process in running:
-                try:
-                    process.wait(max(0.0, deadline_s - self._clock.now_s()))
-                except subprocess.TimeoutExpired:
-                    say(_log, logging.WARNING, "supervisor.kill", "did not finish in time", pid=process.pid)
-                    process.kill()
-                    process.wait()
+        with self._lock:
+            stages = {child.spec.stage for child in self._children} if stage is None else {stage}
+        for one in sorted(stages):
+            self._stop_stage(one, drain_s)
 
     def kill(self) -> None:
         """End every child at once, by SIGKILL."""
-        for child in self._children:
-            if child.process is not None:
-                child.process.kill()
+        with self._lock:
+            for child in self._children:
+                if child.process is not None:
+                    child.process.kill()
+
+    def _stop_stage(self, stage: int, drain_s: float) -> None:
+        with self._lock:
+            self._stopped.add(stage)
+            running = [one.process for one in self._children if one.spec.stage == stage and one.process]
+        for process in running:
+            process.terminate()
+        deadline_s = self._clock.now_s() + drain_s
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline_s - self._clock.now_s()))
+            except subprocess.TimeoutExpired:
+                say(_log, logging.WARNING, "supervisor.kill", "did not finish in time", pid=process.pid)
+                process.kill()
+                process.wait()
+
+    def _begin(self, child: _Child) -> None:
+        child.process = self._start(child.spec)
+        child.started_at_s = self._clock.now_s()
+
+    def _forget_the_left(self) -> None:
+        left = [child for child in self._children if _has_left(child)]
+        self._children = [child for child in self._children if child not in left]
+        for child in left:
+            lived_s = round(self._clock.now_s() - child.started_at_s, 1)
+            say(_log, logging.INFO, "supervisor.left", "left", child=child.spec.name, lived_s=lived_s)
 
     def _reap(self, child: _Child) -> None:
         if child.process is None or child.process.poll() is None:
@@ -130,6 +209,10 @@ class Supervisor:
             restarts=child.restarts,
         )
         child.process = None
+
+
+def _has_left(child: _Child) -> bool:
+    return child.spec.may_leave and child.process is not None and child.process.poll() == 0
 
 
 def _ending(status: int) -> str:

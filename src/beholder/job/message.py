@@ -10,7 +10,7 @@ from beholder.errors import BeholderError
 from beholder.job.ids import is_job_id
 from beholder.job.job import JobInput, Options
 
-__all__ = ["Message", "MessageInvalid"]
+__all__ = ["TIME_MAX_S", "Message", "MessageInvalid"]
 
 _NUMBER = (int, float)
 _NOTHING = type(None)
@@ -28,7 +28,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "text": (bool,),
     "trace": (str, _NOTHING),
 }
-_TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
+TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
 
 
 class MessageInvalid(BeholderError):
@@ -127,5 +127,5 @@ def _check(document: dict[str, Any]) -> None:
             value.encode()  # half a surrogate pair could not be written into the result
     if not is_job_id(document["job"]):
         raise ValueError(f"job is {document['job']!r:.80}")
-    if not 0 <= document["at"] < _TIME_MAX_S:
+    if not 0 <= document["at"] < TIME_MAX_S:
         raise ValueError(f"at is {document['at']}")

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from beholder.drawing.svg import Frame, bar, grid, log_axis, nice, svg, text, ticks, time_axis
 from beholder.loadgen.answer import Answer
 
 __all__ = ["latency_chart", "spread_chart", "throughput_chart"]
@@ -15,42 +15,21 @@ _SLOWEST_KEPT = 50
 _BAR_COUNT = 40
 # A rate over less time than this says more about chance than about the service.
 _BAR_S_MIN = 0.05
-_TICK_COUNT = 5
 _LATENCY_MS_MIN = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The drawing area of a chart within its box, in SVG units."""
-
-    width: int
-    height: int = 280
-    left: int = 58
-    right: int = 16
-    top: int = 12
-    bottom: int = 40
-
-    def x(self, share: float) -> float:
-        """Place a share of the horizontal axis, 0 to 1."""
-        return self.left + share * (self.width - self.left - self.right)
-
-    def y(self, share: float) -> float:
-        """Place a share of the vertical axis, 0 at its foot to 1."""
-        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
-
-
-_WIDE = _Frame(width=1080)
-_HALF = _Frame(width=530, right=44)
+_WIDE = Frame(width=1080)
+_HALF = Frame(width=530, right=44)
 
 
 def latency_chart(answers: Sequence[Answer]) -> str:
     """Draw each request where it fell due and how long it took; errors stand out in shape and colour."""
     frame = _WIDE
     end_s = max((answer.done_at_s for answer in answers), default=0.0) or 1.0
-    latency_ms = _ticks(max((answer.latency_s for answer in answers), default=0.0) * 1000)
+    latency_ms = ticks(max((answer.latency_s for answer in answers), default=0.0) * 1000)
     parts = [
-        *_grid(frame, latency_ms, "latency, ms"),
-        *_time_axis(frame, end_s, "due at, seconds from the start"),
+        *grid(frame, latency_ms, "latency, ms"),
+        *time_axis(frame, end_s, "due at, seconds from the start"),
     ]
     for answer in _thinned(answers):
         x = frame.x(answer.intended_at_s / end_s)
@@ -60,24 +39,22 @@ def latency_chart(answers: Sequence[Answer]) -> str:
             f"{answer.file}: {outcome}, {answer.latency_s * 1000:.1f} ms, due at {answer.intended_at_s:.3f} s"
         )
         parts.append(_point(x, y, title, is_error=answer.error is not None))
-    return _svg(
-        frame, "Latency of each request over time", "A point per request; diamonds are errors.", parts
-    )
+    return svg(frame, "Latency of each request over time", "A point per request; diamonds are errors.", parts)
 
 
 def throughput_chart(answers: Sequence[Answer]) -> str:
     """Draw how many requests per second came to their outcome, errors on top."""
     frame = _HALF
     end_s = max((answer.done_at_s for answer in answers), default=0.0)
-    bin_s = max(_BAR_S_MIN, _nice(end_s / _BAR_COUNT))
+    bin_s = max(_BAR_S_MIN, nice(end_s / _BAR_COUNT))
     good, bad = [0] * (int(end_s / bin_s) + 1), [0] * (int(end_s / bin_s) + 1)
     for answer in answers:
         (good if answer.error is None else bad)[int(answer.done_at_s / bin_s)] += 1
-    rates = _ticks(max((g + b for g, b in zip(good, bad, strict=True)), default=0) / bin_s)
+    rates = ticks(max((g + b for g, b in zip(good, bad, strict=True)), default=0) / bin_s)
     end_s = len(good) * bin_s
     parts = [
-        *_grid(frame, rates, "requests per second"),
-        *_time_axis(frame, end_s, "seconds from the start"),
+        *grid(frame, rates, "requests per second"),
+        *time_axis(frame, end_s, "seconds from the start"),
     ]
     for index, (g, b) in enumerate(zip(good, bad, strict=True)):
         x0, x1 = (frame.x((index + step) * bin_s / end_s) for step in (0, 1))
@@ -85,9 +62,9 @@ def throughput_chart(answers: Sequence[Answer]) -> str:
         title = (
             f"{index * bin_s:g} to {(index + 1) * bin_s:g} s: {g / bin_s:g} answers/s, {b / bin_s:g} errors/s"
         )
-        parts += [_bar("bar", (x0, x1), low, frame.y(0), title)] if g else []
-        parts += [_bar("bar error", (x0, x1), high, low, title)] if b else []
-    return _svg(frame, "Throughput", f"Requests per second in steps of {bin_s:g} s; errors on top.", parts)
+        parts += [bar("bar", (x0, x1), low, frame.y(0), title)] if g else []
+        parts += [bar("bar error", (x0, x1), high, low, title)] if b else []
+    return svg(frame, "Throughput", f"Requests per second in steps of {bin_s:g} s; errors on top.", parts)
 
 
 def spread_chart(answers: Sequence[Answer]) -> str:
@@ -99,8 +76,8 @@ def spread_chart(answers: Sequence[Answer]) -> str:
     counts = [0] * _BAR_COUNT
     for latency_ms in latencies_ms:
         counts[int((math.log10(latency_ms) - low) / (high - low) * _BAR_COUNT)] += 1
-    numbers = _ticks(max(counts), step_min=1.0)
-    parts = [*_grid(frame, numbers, "answers"), *_log_axis(frame, low, high)]
+    numbers = ticks(max(counts), step_min=1.0)
+    parts = [*grid(frame, numbers, "answers"), *log_axis(frame, low, high)]
     total, seen, line = max(len(latencies_ms), 1), 0, [(frame.x(0), frame.y(0))]
     for index, number in enumerate(counts):
         seen += number
@@ -110,11 +87,11 @@ def spread_chart(answers: Sequence[Answer]) -> str:
         title = (
             "{:.3g} to {:.3g} ms: ".format(*edges) + f"{number} answers; {seen / total:.1%} took no longer"
         )
-        parts += [_bar("bar", (x0, x1), frame.y(number / numbers[-1]), frame.y(0), title)] if number else []
+        parts += [bar("bar", (x0, x1), frame.y(number / numbers[-1]), frame.y(0), title)] if number else []
     parts.append(f'<polyline class="line" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in line)}"/>')
     for share in (0.0, 0.5, 1.0):
-        parts.append(_text(frame.x(1) + 6, frame.y(share) + 4, f"{share:.0%}", "start"))
-    return _svg(frame, "Spread of latencies", "Bars: answers; line: share that took no longer.", parts)
+        parts.append(text(frame.x(1) + 6, frame.y(share) + 4, f"{share:.0%}", "start"))
+    return svg(frame, "Spread of latencies", "Bars: answers; line: share that took no longer.", parts)
 
 
 def _thinned(answers: Sequence[Answer]) -> Iterator[Answer]:
@@ -129,67 +106,8 @@ def _thinned(answers: Sequence[Answer]) -> Iterator[Answer]:
     yield from errors[:: max(1, -(-len(errors) // _POINTS_MAX))]
 
 
-def _nice(value: float) -> float:
-    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `value`; 1 for none."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
-
-
-def _ticks(top: float, step_min: float = 0.0) -> list[float]:
-    """Return round values from 0 to the first that is not below `top`; always two at least."""
-    step = max(step_min, _nice(top / _TICK_COUNT))
-    return [index * step for index in range(max(1, math.ceil(top / step - 1e-9)) + 1)]
-
-
-def _grid(frame: _Frame, ticks: Sequence[float], name: str) -> Iterator[str]:
-    for tick in ticks:
-        y = frame.y(tick / ticks[-1])
-        yield f'<line class="grid" x1="{frame.x(0):.1f}" x2="{frame.x(1):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield _text(frame.x(0) - 8, y + 4, f"{tick:,.6g}", "end")
-    middle = frame.y(0.5)
-    turned = f'transform="translate(14 {middle:.1f}) rotate(-90)"'
-    yield f'<text class="name" text-anchor="middle" {turned}>{name}</text>'
-
-
-def _time_axis(frame: _Frame, end_s: float, name: str) -> Iterator[str]:
-    for tick in _ticks(end_s):
-        if tick <= end_s:
-            yield _text(frame.x(tick / end_s), frame.y(0) + 18, f"{tick:,.6g}", "middle")
-    yield _text(frame.x(0.5), frame.height - 4, name, "middle", "name")
-
-
-def _log_axis(frame: _Frame, low: float, high: float) -> Iterator[str]:
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    ticks = [(step * 10.0**power) for power in powers for step in (1, 2, 5)]
-    for tick in ticks:
-        if low <= math.log10(tick) <= high:
-            x = frame.x((math.log10(tick) - low) / (high - low))
-            foot = frame.y(0)
-            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{foot:.1f}" y2="{foot + 5:.1f}"/>'
-            yield _text(x, foot + 18, f"{tick:,.6g}", "middle")
-    yield _text(frame.x(0.5), frame.height - 4, "latency, ms (logarithmic)", "middle", "name")
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
-
-
-def _bar(kind: str, sides: tuple[float, float], top: float, foot: float, title: str) -> str:
-    x, width = sides[0] + 0.5, max(sides[1] - sides[0] - 1, 0.5)
-    box = f'x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{max(foot - top, 0.5):.1f}"'
-    return f'<rect class="{kind}" {box}><title>{escape(title)}</title></rect>'
-
-
 def _point(x: float, y: float, title: str, *, is_error: bool) -> str:
     if is_error:
         shape = f'<path class="point error" d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z">'
         return f"{shape}<title>{escape(title)}</title></path>"
     return f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(title)}</title></circle>'
-
-
-def _svg(frame: _Frame, title: str, text: str, parts: Sequence[str]) -> str:
-    label = escape(f"{title}. {text}")
-    box = f"0 0 {frame.width} {frame.height}"
-    return f'<svg role="img" aria-label="{label}" viewBox="{box}">{"".join(parts)}</svg>'

@@ -6,6 +6,7 @@ the queue's own settings, made where it is deployed.
 
 import concurrent.futures
 import contextlib
+import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ __all__ = ["SqsQueue"]
 _DELAY_S_MAX = 900
 _VISIBILITY_S_MAX = 43_200
 _SIZE = "MaximumMessageSize"
+_REDRIVE = "RedrivePolicy"
 _COUNT = "ApproximateReceiveCount"
 _DEPTH = (
     "ApproximateNumberOfMessages",
@@ -112,6 +114,11 @@ class SqsQueue:
         if self._is_client_own:
             self._client.close()
 
+    @property
+    def open_polls(self) -> int:
+        """How many polls were left by `interrupt` or are still waited for."""
+        return len(self._polls)
+
     def interrupt(self) -> None:
         """Let receives that wait return at once with nothing, and no later one wait."""
         with contextlib.suppress(InvalidStateError):  # it is not the first time
@@ -187,6 +194,18 @@ class SqsQueue:
         """Return the approximate number of messages; see `Queue.depth`."""
         numbers = self._attributes("depth", _DEPTH)
         return Depth(*(int(numbers.get(name, 0)) for name in _DEPTH))
+
+    def redrive(self) -> tuple[str, int] | None:
+        """Return the name of the dead-letter queue and the receives before it, or None where there is none.
+
+        Raises:
+            BackendError: The queue cannot be asked.
+        """
+        policy = self._attributes("redrive", [_REDRIVE]).get(_REDRIVE)
+        if not policy:
+            return None
+        document = json.loads(policy)
+        return str(document["deadLetterTargetArn"]).rpartition(":")[2], int(document["maxReceiveCount"])
 
     def _entry(self, body: bytes, delay_s: int) -> Entry:
         text, attributes = encoded(body)
@@ -297,7 +316,7 @@ class SqsQueue:
         answer = self._client.call(
             operation, "get_queue_attributes", QueueUrl=self._queue_url(), AttributeNames=list(names)
         )
-        attributes: Mapping[str, str] = answer["Attributes"]
+        attributes: Mapping[str, str] = answer.get("Attributes", {})
         return attributes
 
     def _queue_url(self) -> str:

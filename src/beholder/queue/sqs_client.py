@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
@@ -22,6 +23,7 @@ from beholder.errors import (
     BackendThrottled,
     BackendUnavailable,
     ConfigError,
+    QueueGone,
 )
 
 __all__ = ["POLL_S_MAX", "SqsClient"]
@@ -31,6 +33,7 @@ _BACKEND = "sqs queue"
 POLL_S_MAX = 20
 _CONNECT_S = 3.0
 _ENTRY_TRIES = 4
+_METADATA = {"metadata_service_timeout": 3, "metadata_service_num_attempts": 3}
 _ENTRY_PAUSE_S = 0.1
 
 # OverLimit: too many messages are in flight already. RequestThrottled comes with status 403.
@@ -50,6 +53,9 @@ _THROTTLED = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+# The name in the JSON protocol, and the older one. No other operation's errors are named so.
+# Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html (2026-11)
+_GONE = {"NonExistentQueue", "QueueDoesNotExist"}
 # Connections, reads, answers that are no answers, and sources of credentials that fail for now.
 _PASSING = (
     boto_errors.ConnectionError,
@@ -99,7 +105,7 @@ class SqsClient:
             )
 
         try:
-            session = boto3.Session(region_name=region)
+            session = _session(region)
             self._quick = client(timeout_s)
             self._patient = client(POLL_S_MAX + timeout_s)
         except (boto_errors.BotoCoreError, ValueError) as exc:
@@ -125,8 +131,8 @@ class SqsClient:
     def call(self, operation: str, action: str, **parameters: Any) -> Mapping[str, Any]:
         """Call SQS and return its answer.
 
-        A queue that does not exist is `BackendDenied`: no retry makes one, whoever deploys must act; and a
-        name is free again no sooner than a minute after its queue was deleted.
+        A queue that does not exist is `QueueGone`, a kind of `BackendDenied`: no retry makes one, and a name
+        is free again no sooner than a minute after its queue was deleted.
         Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
 
         Args:
@@ -137,7 +143,8 @@ class SqsClient:
         Raises:
             BackendThrottled: SQS asked for fewer requests until the attempts were used up.
             BackendUnavailable: It could not be reached, or failed.
-            BackendDenied: It refuses: permissions, credentials, clock, or no such queue.
+            QueueGone: There is no such queue.
+            BackendDenied: It refuses: permissions, credentials, clock.
         """
         client = self._patient if parameters.get("WaitTimeSeconds") else self._quick
         try:
@@ -212,6 +219,22 @@ def _failure_of(operation: str, failed: Mapping[str, Any]) -> BackendError:
 
 def _class_of(code: str, status: int) -> type[BackendError]:
     # Codes of the older protocol are `AWS.SimpleQueueService.OverLimit` and the like.
-    if code.rpartition(".")[2] in _THROTTLED or status == 429:  # noqa: PLR2004 -- too many requests
+    short = code.rpartition(".")[2]
+    if short in _THROTTLED or status == 429:  # noqa: PLR2004 -- too many requests
         return BackendThrottled
+    if short in _GONE:
+        return QueueGone
     return BackendUnavailable if status >= 500 else BackendDenied  # noqa: PLR2004 -- the server's fault
+
+
+def _session(region: str) -> Any:
+    """Return a session that asks instance metadata more than once: a busy instance may be slow to answer.
+
+    botocore gives up after one second and one attempt, and then says that there are no credentials.
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html (2026-11)
+    """
+    core = botocore.session.get_session()
+    for name, wanted in _METADATA.items():
+        if core.get_config_variable(name) == 1:  # what it is unless somebody set it
+            core.set_config_variable(name, wanted)
+    return boto3.Session(botocore_session=core, region_name=region)

@@ -1,14 +1,17 @@
 """Sends of several threads share a batch: ten messages cost one request, whoever they come from.
 
-A thread that comes while no request is under way sends at once. Otherwise it opens a batch and waits a few
-milliseconds for others to fill it; whoever opened a batch sends it, so that no thread of its own is needed.
+A thread that comes while no request is under way, nor was a moment ago, sends at once. Otherwise it opens a
+batch and waits a few milliseconds for others to fill it; whoever opened a batch sends it, so that no thread
+of its own is needed.
 """
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BackendError, BackendUnavailable
 
 __all__ = ["BatchSender", "Entry"]
@@ -17,6 +20,9 @@ __all__ = ["BatchSender", "Entry"]
 # (2026-11): ten entries, and 1 MiB in all.
 _ENTRIES_MAX = 10
 _BATCH_BYTES_MAX = 1024 * 1024
+# So long after a send another is likely: what one client waits for between two images is longer.
+_BUSY_GATHERS = 4
+_MONOTONIC = MonotonicClock()
 
 
 @dataclass(slots=True)
@@ -55,14 +61,19 @@ class _Batch:
 class BatchSender:
     """Gathers what threads send into batches."""
 
-    def __init__(self, deliver: Callable[[Sequence[Entry]], None], *, gather_s: float) -> None:
+    def __init__(
+        self, deliver: Callable[[Sequence[Entry]], None], *, gather_s: float, clock: Clock = _MONOTONIC
+    ) -> None:
         """Hand every batch to `deliver`, which sets each entry's `is_sent` or `error`.
 
         Args:
             deliver: Called in a thread that sends, in several at once.
-            gather_s: How long a batch waits for more, where another one is under way.
+            gather_s: How long a batch waits for more, where another one is under way or was a moment ago.
+            clock: Tells how long ago; only durations count.
         """
         self._deliver = deliver
+        self._clock = clock
+        self._sent_at_s = -math.inf
         self._gather_s = gather_s
         self._lock = threading.Lock()
         self._open: _Batch | None = None
@@ -95,7 +106,8 @@ class BatchSender:
             if len(batch.entries) == _ENTRIES_MAX:
                 batch.is_full.set()
                 self._open = None
-            is_busy = self._under_way > 0
+            quiet_s = self._clock.now_s() - self._sent_at_s
+            is_busy = self._under_way > 0 or quiet_s < _BUSY_GATHERS * self._gather_s
         if is_joined:
             batch.is_over.wait()
             return
@@ -116,6 +128,7 @@ class BatchSender:
         finally:
             with self._lock:
                 self._under_way -= 1
+                self._sent_at_s = self._clock.now_s()
             batch.is_over.set()
 
 

@@ -5,8 +5,11 @@ import unicodedata
 
 __all__ = [
     "dead_letter_key",
+    "drop_result_key",
     "image_key",
     "image_prefix",
+    "is_drop_key",
+    "redrive_claim_key",
     "result_key",
     "safe_file_name",
     "text_key",
@@ -18,6 +21,8 @@ _FILE_NAME_BYTES_MAX = 180
 _SUFFIX_BYTES_MAX = 40
 _KEY_BYTES_MAX = 1024
 _PART_BYTES_MAX = 200
+_DROP = "drop/"
+_RESULTS = "results/"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -33,12 +38,25 @@ def image_key(job_id: str, file_name: str) -> str:
 
 def result_key(job_id: str) -> str:
     """Return the key of the whole job object in the output bucket: the truth about the job."""
-    return f"results/{job_id}.json"
+    return f"{_RESULTS}{job_id}.json"
 
 
 def text_key(job_id: str) -> str:
     """Return the key of the plain-text label in the output bucket, the form the classic clients expect."""
-    return f"results/{job_id}.txt"
+    return f"{_RESULTS}{job_id}.txt"
+
+
+def is_drop_key(key: str) -> bool:
+    """Say whether a key of the input bucket is one under which other tools drop images."""
+    return key.startswith(_DROP)
+
+
+def drop_result_key(dropped_key: str) -> str:
+    """Return the key of the whole job object of a dropped image: `drop/a/b.jpg` has `results/drop/a/b.jpg`.
+
+    No job id has a slash or begins so, so it is nobody else's; a newer object of the same key replaces it.
+    """
+    return _RESULTS + dropped_key
 
 
 def dead_letter_key(job_id: str) -> str:
@@ -49,6 +67,11 @@ def dead_letter_key(job_id: str) -> str:
 def unreadable_key(digest: str) -> str:
     """Return the key, in the output bucket, of a message body that nobody could read, by its SHA-256."""
     return f"dead/unreadable/{digest}.bin"
+
+
+def redrive_claim_key(letter_id: str) -> str:
+    """Return the key, in the output bucket, that is taken while a dead letter is being sent back."""
+    return f"dead/claims/{letter_id}"
 
 
 def safe_file_name(file_name: str) -> str:

@@ -65,6 +65,7 @@ _EMPTY = "%"  # what no text is encoded to; S3 does not say what becomes of an e
 # What obstore tells of an answer stands in its text only.
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_REASON_CHARS = 200
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (2026-11). All of them are 400
 # or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
@@ -99,7 +100,7 @@ class S3Store:
         region: str = "us-east-1",
         endpoint: str | None = None,
         prefix: str = "",
-        encryption: Literal["AES256", "aws:kms"] | None = "AES256",
+        encryption: Literal["AES256", "aws:kms"] | None = None,
         kms_key: str | None = None,
         timeout_s: float = 30.0,
         retries_max: int = 4,
@@ -117,7 +118,8 @@ class S3Store:
             endpoint: Another server that speaks S3; None for what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
                 of `environ` names, or else AWS's own.
             prefix: A folder of the bucket that is the whole store; it is no part of any key.
-            encryption: By S3's own keys, or by KMS; None leaves it to the bucket.
+            encryption: By S3's own keys, or by KMS; None leaves it to the bucket, which encrypts in any case.
+                Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
             kms_key: ARN of the key for `aws:kms`; None for the account's own.
             timeout_s: For one attempt at a request, data included.
             retries_max: Further attempts at a request that failed by our fault or nobody's.
@@ -128,6 +130,7 @@ class S3Store:
             ConfigError: AWS_PROFILE is set, and boto3 is not installed or knows no such profile.
         """
         endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        self._bucket = bucket
         self._files = ObstoreS3(
             bucket,
             prefix=prefix or None,
@@ -213,11 +216,16 @@ class S3Store:
 
     def _walk(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         pages = iter(self._files.list(prefix or None, offset=start_after or None, chunk_size=_PAGE_KEYS))
+        count = 0
         while True:
             with self._calling("ListObjectsV2", "list", prefix):
                 page = next(pages, None)
             if page is None:
+                if count:  # the end was told with the page before
+                    with self._counting:
+                        self._calls["ListObjectsV2"] -= 1
                 return
+            count += 1
             for one in page:
                 if one["path"] > start_after:  # obstore drops a slash at the end of an offset
                     yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
@@ -241,6 +249,8 @@ class S3Store:
 
     def _put_id_of(self, key: str) -> str | None:
         """Return the mark of an object that a put met: an attempt whose reply was lost may have stored it."""
+        with self._counting:
+            self._calls["HeadObject"] += 1
         try:
             return self._files.get(key, options={"head": True}).attributes.get(_PUT_ID)
         except FileNotFoundError:  # deleted meanwhile
@@ -257,7 +267,7 @@ class S3Store:
             error = _error_for(exc, operation)
             if error is ObjectExists or (error is ObjectNotFound and operation == "get"):
                 self._is_bucket_seen = True
-            raise error(_BACKEND, operation, f"{key}: {str(exc).splitlines()[0]}") from exc
+            raise error(_BACKEND, operation, f"{self._bucket}/{key}: {_reason_of(exc)}") from exc
         self._is_bucket_seen = True
 
 
@@ -292,6 +302,15 @@ def _retry_of(retries_max: int, retry_s_max: float) -> "RetryConfig":
         "retry_timeout": timedelta(seconds=retry_s_max),
         "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5)},
     }
+
+
+def _reason_of(exc: BaseError | OSError) -> str:
+    """Return what matters of obstore's text: S3's own code, or the first line without the URL."""
+    text = str(exc)
+    if found := _CODE.search(text):
+        return found[1]
+    first_line = text.partition("\n")[0]
+    return first_line if len(first_line) <= _REASON_CHARS else first_line[:_REASON_CHARS] + "…"
 
 
 def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:

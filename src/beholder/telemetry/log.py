@@ -45,6 +45,8 @@ def configure_logging(*, level: str, process: str, form: str, stream: TextIO | N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # The SDK tells at this level how it found its settings, at each start.
+    logging.getLogger("botocore").setLevel(max(logging.WARNING, root.level))
 
 
 def _action(record: logging.LogRecord) -> str:

@@ -4,10 +4,13 @@ What happens in a worker reaches them through the replies: each carries its job'
 file or port has to be shared between processes.
 """
 
-from collections.abc import Callable
+import threading
+from collections import Counter as Counts
+from collections import deque
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -16,6 +19,8 @@ from beholder.job import Job
 __all__ = ["Telemetry"]
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300)
+_Family = CounterMetricFamily | GaugeMetricFamily
+_SERVICES_MAX = 64
 _BATCH = (1, 2, 3, 4, 6, 8, 10, 16)
 
 
@@ -68,14 +73,39 @@ class Telemetry:
         self.upload_bytes = Gauge(
             "beholder_upload_bytes", "Bytes of uploads held in memory.", registry=self.registry
         )
-        for state in ("queued", "succeeded", "failed", "expired"):
-            self.jobs.labels(state)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        self._aws_calls = _AwsCalls(self.registry)
+        self._services: deque[float] = deque(maxlen=_SERVICES_MAX)
+        self._fill()
 
-    def watch(self, name: str, help_text: str, label: str, read: Callable[[], dict[str, float]]) -> None:
-        """Report what `read` returns at each scrape, one series per value of `label`."""
-        self.registry.register(_Watched(name, help_text, label, read))
+    def watch(
+        self,
+        name: str,
+        help_text: str,
+        label: str,
+        read: Callable[[], dict[str, float]],
+        *,
+        is_counter: bool = False,
+    ) -> None:
+        """Report what `read` returns at each scrape, as a gauge or a counter.
+
+        Args:
+            name: Of the metric.
+            help_text: What it tells.
+            label: There is one series per value of it; empty where there is one series, read under ''.
+            read: Returns the numbers by value of the label; none for what is not known now.
+            is_counter: The numbers never fall.
+        """
+        family = CounterMetricFamily if is_counter else GaugeMetricFamily
+        labels = [label] if label else []
+        self.registry.register(_Watched(lambda: family(name, help_text, labels=labels), read))
+
+    def count_calls(self, process: str, calls: Mapping[str, int]) -> None:
+        """Count further AWS calls of `process`, by `service:Operation`."""
+        self._aws_calls.add(process, calls)
+
+    def watch_calls(self, process: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """Report what `read` returns at each scrape: all AWS calls of `process` so far."""
+        self._aws_calls.watch(process, read)
 
     def job_done(self, job: Job) -> None:
         """Count a job that has its outcome, with the times that its reply carries."""
@@ -87,6 +117,20 @@ class Telemetry:
             self.service_seconds.observe(job.metrics.service_ms / 1000)
             self.infer_seconds.observe(job.metrics.infer_ms / 1000)
             self.batch_size.observe(job.metrics.batch_size)
+            self._services.append(job.metrics.service_ms / 1000 / max(1, job.metrics.batch_size))
+
+    def take_services(self) -> tuple[float, ...]:
+        """Return how long a message kept its lane busy, in seconds, for the last jobs not yet asked for."""
+        taken = []
+        while self._services:
+            taken.append(self._services.popleft())
+        return tuple(taken)
+
+    def _fill(self) -> None:
+        for state in ("queued", "succeeded", "failed", "expired"):
+            self.jobs.labels(state)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
 
     def expose(self) -> bytes:
         """Return everything in the Prometheus text format."""
@@ -96,17 +140,48 @@ class Telemetry:
         return Histogram(name, help_text, buckets=_SECONDS, registry=self.registry)
 
 
-class _Watched:
-    """A gauge that is read when somebody asks."""
+class _AwsCalls:
+    """A counter of which a part is added to and a part is read when somebody asks."""
 
-    def __init__(self, name: str, help_text: str, label: str, read: Callable[[], dict[str, float]]) -> None:
-        self._name = name
-        self._help = help_text
-        self._label = label
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._added: dict[str, Counts[str]] = {}
+        self._watched: dict[str, Callable[[], Mapping[str, int]]] = {}
+        registry.register(self)
+
+    def add(self, process: str, calls: Mapping[str, int]) -> None:
+        with self._lock:
+            self._added.setdefault(process, Counts()).update(calls)
+
+    def watch(self, process: str, read: Callable[[], Mapping[str, int]]) -> None:
+        with self._lock:
+            self._watched[process] = read
+
+    def collect(self) -> list[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "beholder_aws_calls_total", "Calls to AWS.", labels=["process", "service", "operation"]
+        )
+        with self._lock:
+            calls = {process: dict(counts) for process, counts in self._added.items()}
+            watched = dict(self._watched)
+        for process, read in watched.items():
+            calls[process] = dict(read())
+        for process, counts in calls.items():
+            for name, count in counts.items():
+                service, _, operation = name.partition(":")
+                family.add_metric([process, service, operation], count)
+        return [family]
+
+
+class _Watched:
+    """A metric that is read when somebody asks."""
+
+    def __init__(self, family: Callable[[], _Family], read: Callable[[], dict[str, float]]) -> None:
+        self._family = family
         self._read = read
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._help, labels=[self._label])
+    def collect(self) -> list[_Family]:
+        family = self._family()
         for value, number in self._read().items():
-            family.add_metric([value], number)
+            family.add_metric([value] if value else [], number)
         return [family]

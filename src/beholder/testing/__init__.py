@@ -4,7 +4,8 @@ A backend's author subclasses the suite of the port and gives fixtures that make
 module says which. beholder's own backends are tested by the same classes.
 """
 
+from beholder.testing.fleet_contract import FleetContract
 from beholder.testing.queue_contract import QueueContract
 from beholder.testing.store_contract import StoreContract
 
-__all__ = ["QueueContract", "StoreContract"]
+__all__ = ["FleetContract", "QueueContract", "StoreContract"]

@@ -2,19 +2,26 @@
 
 A thread takes all orders that wait, up to a bound, and settles them with one wake-up of the event loop. So a
 busy web process pays for one send and two changes of thread in a batch, and a quiet one waits for nothing.
+Where a send costs money, a thread of a busy process also waits a few milliseconds for more.
 """
 
 import asyncio
+import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
 
+from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BeholderError
 from beholder.job import Job
 from beholder.web.intake import Order
 from beholder.web.waiters import Outcome
 
 __all__ = ["Acceptor"]
+
+_MONOTONIC = MonotonicClock()
+# So long after a batch another is likely: what one client waits for between two images is longer.
+_BUSY_GATHERS = 10
 
 _Accept = Callable[[Sequence[tuple[str, Order]]], list[Job | Outcome | BeholderError]]
 _Waiting = tuple[str, Order, asyncio.Future[Job | Outcome]]
@@ -27,12 +34,26 @@ class Acceptor:
         accept: Stores a batch of orders, and blocks meanwhile.
         threads: Batches stored at once.
         batch_max: Orders in one batch.
+        gather_s: How long a batch waits for more orders, where another came a moment ago.
+        clock: Tells how long ago; only durations count.
     """
 
-    def __init__(self, accept: _Accept, *, threads: int, batch_max: int) -> None:
+    def __init__(
+        self,
+        accept: _Accept,
+        *,
+        threads: int,
+        batch_max: int,
+        gather_s: float = 0.0,
+        clock: Clock = _MONOTONIC,
+    ) -> None:
         """Take what to run; nothing runs yet."""
         self._accept = accept
         self._batch_max = batch_max
+        self._gather_s = gather_s
+        self._clock = clock
+        self._last_s = -math.inf
+        self._gathering = threading.Lock()
         self._orders: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"accept-{number}", daemon=True)
@@ -59,7 +80,7 @@ class Acceptor:
                 thread.join()
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
+        while (batch := self._gathered()) is not None:
             orders = [(job_id, order) for job_id, order, _ in batch]
             results: Sequence[Job | Outcome | BaseException]
             try:
@@ -71,20 +92,29 @@ class Acceptor:
             # Nothing may keep the images in memory while the thread waits for the next.
             del batch, orders, futures, results
 
+    def _gathered(self) -> list[_Waiting] | None:
+        with self._gathering:  # or threads that gather would share out what belongs together
+            return self._next_batch()
+
     def _next_batch(self) -> list[_Waiting] | None:
         first = self._orders.get()
         if first is None:
             return None
+        now_s = self._clock.now_s()
+        is_busy = now_s - self._last_s < _BUSY_GATHERS * self._gather_s
+        until_s = now_s + self._gather_s if is_busy else now_s
         batch = [first]
         while len(batch) < self._batch_max:
+            left_s = until_s - self._clock.now_s()
             try:
-                one = self._orders.get_nowait()
+                one = self._orders.get(timeout=left_s) if left_s > 0 else self._orders.get_nowait()
             except queue.Empty:
                 break
             if one is None:
                 self._orders.put(None)
                 break
             batch.append(one)
+        self._last_s = self._clock.now_s()
         return batch
 
 

@@ -11,7 +11,6 @@ from beholder.queue.port import Depth, Queue
 
 __all__ = ["Admission"]
 
-_REFRESH_S = 0.25
 _RETRY_MAX_S = 60
 # The rate is averaged over this long, since workers take whole batches and one reading shows all or none.
 _MEMORY_S = 10.0
@@ -20,20 +19,22 @@ _MEMORY_S = 10.0
 class Admission:
     """Decides whether one more job is taken in.
 
-    The depth is read a few times a second. What was sent since is added, and so is what is being taken in
+    The depth is read again and again. What was sent since is added, and so is what is being taken in
     and not yet sent, however many readings that lasts: the bound holds between two readings and in a rush.
 
     Args:
         queue: The input queue.
         clock: The time.
         backlog_max: Waiting jobs beyond which new ones are refused.
+        every_s: How often the depth is read.
     """
 
-    def __init__(self, queue: Queue, clock: Clock, *, backlog_max: int) -> None:
+    def __init__(self, queue: Queue, clock: Clock, *, backlog_max: int, every_s: float = 0.25) -> None:
         """Assume an empty queue until the first reading."""
         self._queue = queue
         self._clock = clock
         self._backlog_max = backlog_max
+        self._every_s = every_s
         self._lock = threading.Lock()
         self._depth = Depth(0, 0, 0)
         self._entering = 0
@@ -84,7 +85,7 @@ class Admission:
             self._depth = depth
             self._sent_since -= sent
             self._read_at_s = now_s
-        return _REFRESH_S
+        return self._every_s
 
     def _retry_after_s(self) -> int:
         tenth = self._backlog_max / 10

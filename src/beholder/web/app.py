@@ -13,6 +13,7 @@ from beholder.errors import BackendError, PathNotFound
 from beholder.runner import Runner
 from beholder.web.admission import Admission
 from beholder.web.desk import Desk
+from beholder.web.fleet import FleetRoutes, FleetView, watch_fleet
 from beholder.web.images import ImageRoutes
 from beholder.web.jobs import JobRoutes
 from beholder.web.middleware import Exchange
@@ -46,23 +47,40 @@ class WebApp:
         self._desk.release()
 
 
-def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None = None) -> WebApp:
+def build_app(
+    ports: WebPorts,
+    *,
+    ticks: dict[str, Callable[[], float]] | None = None,
+    interrupt: Callable[[], None] = lambda: None,
+) -> WebApp:
     """Return the web tier.
 
     Args:
         ports: What it works with.
         ticks: Further parts to run beside it, each a `tick()` by its name.
+        interrupt: Ends their waiting, at the end.
     """
     waiters = Waiters(ports.limits.waiters_max)
-    admission = Admission(ports.queue, ports.clock, backlog_max=ports.limits.backlog_max)
+    admission = Admission(
+        ports.queue, ports.clock, backlog_max=ports.limits.backlog_max, every_s=ports.depth_every_s
+    )
     desk = Desk(ports, waiters, admission)
     ports.telemetry.watch(
         "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
     )
+    ports.telemetry.watch_calls("web", ports.calls)
+    fleet = FleetView(ports.results, ports.clock)
+    watch_fleet(ports.telemetry, fleet)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        listener = ReplyListener(ports.replies, waiters, asyncio.get_running_loop(), ports.telemetry)
+        listener = ReplyListener(
+            ports.replies,
+            waiters,
+            asyncio.get_running_loop(),
+            ports.telemetry,
+            wait_s=ports.receive_wait_s,
+        )
         runner = Runner()
         runner.start("replies", listener.tick)
         runner.start("admission", admission.tick)
@@ -74,14 +92,17 @@ def build_app(ports: WebPorts, *, ticks: dict[str, Callable[[], float]] | None =
             yield
         finally:
             sweep.cancel()
+            interrupt()
             await asyncio.to_thread(runner.stop)
             desk.close()
 
-    router = Router(routes=_routes(desk), lifespan=lifespan, default=_not_found, redirect_slashes=False)
+    router = Router(
+        routes=_routes(desk, fleet), lifespan=lifespan, default=_not_found, redirect_slashes=False
+    )
     return WebApp(Exchange(router, ports.telemetry), desk)
 
 
-def _routes(desk: Desk) -> list[Route]:
+def _routes(desk: Desk, fleet: FleetView) -> list[Route]:
     images, jobs, service = ImageRoutes(desk), JobRoutes(desk), ServiceRoutes(desk)
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
@@ -93,6 +114,7 @@ def _routes(desk: Desk) -> list[Route]:
         Route("/metrics", service.metrics, methods=["GET"]),
         Route("/v1/models", service.models, methods=["GET"]),
         Route("/v1/limits", service.limits, methods=["GET"]),
+        Route("/v1/fleet", FleetRoutes(fleet).get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
     ]

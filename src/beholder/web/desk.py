@@ -56,7 +56,10 @@ class Desk:
         self._is_released = False
         self._budget = UploadBudget(ports.limits.uploads_bytes_max, ports.telemetry)
         self._acceptor = Acceptor(
-            self.intake.accept, threads=ports.accept_threads, batch_max=ports.accept_batch_max
+            self.intake.accept,
+            threads=ports.accept_threads,
+            batch_max=ports.accept_batch_max,
+            gather_s=ports.accept_gather_s,
         )
         # Looks at the bucket block for long where the bucket is far away, so they have a thread of their own.
         self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look")

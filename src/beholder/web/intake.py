@@ -12,6 +12,7 @@ from beholder.errors import (
     BeholderError,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    ImageGone,
     ObjectExists,
     ObjectNotFound,
     RequestError,
@@ -30,7 +31,8 @@ _log = get_logger(__name__)
 
 _KEYED_EPOCH_S = 0.0
 _KEYED_FILE = "image"
-_LOST_AFTER_S = 300.0
+# A repetition waits for as long, in case the first sending is still under way.
+_LOST_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,7 @@ class Intake:
         results: list[Job | Outcome | BeholderError] = []
         messages: list[Message] = []
         stored_now: list[str] = []
-        for job_id, order in batch:
-            try:
-                stored, is_new = self._store(job_id, order)
-            except (RequestError, BackendError) as exc:
-                results.append(exc)
-                continue
+        for stored, is_new in self._ports.each(self._try_to_store, batch):
             if isinstance(stored, Message):
                 messages.append(stored)
                 stored_now += [stored.input.image_key] if is_new else []
@@ -109,6 +106,15 @@ class Intake:
             return [exc if isinstance(one, Job) else one for one in results]
         return results
 
+    def _try_to_store(
+        self, named: tuple[str, Order]
+    ) -> tuple[Message | Outcome | RequestError | BackendError, bool]:
+        """Do as `_store`, and return what is wrong: one image's trouble is no other's."""
+        try:
+            return self._store(*named)
+        except (RequestError, BackendError) as exc:
+            return exc, False
+
     def _store(self, job_id: str, order: Order) -> tuple[Message | Outcome, bool]:
         """Store one image.
 
@@ -122,10 +128,14 @@ class Intake:
         try:
             self._ports.images.put(key, order.data, metadata=_metadata(order), only_if_absent=keyed)
             is_new = True
+            if keyed:
+                self._forget_gone(job_id, key)
         except ObjectExists:
             outcome = self._earlier(job_id, key, order, now_s)
             if outcome is not None:
                 return outcome, False
+            # Its time begins anew, so that many repetitions of one key are not as many messages.
+            self._ports.images.put(key, order.data, metadata=_metadata(order))
             is_new = False
         message = Message(
             job_id=job_id,
@@ -133,12 +143,29 @@ class Intake:
             created_at_s=created_at_s(job_id) or now_s,
             input=JobInput(key, order.file_name, len(order.data)),
             options=order.options,
-            reply_to=self._ports.reply_to,
+            reply_to=self._ports.reply_to(),
             deadline_s=order.deadline_s,
             wants_text=order.wants_text,
             trace=order.trace,
+            image=order.data if len(order.data) <= self._ports.inline_bytes_max else None,
         )
         return message, is_new
+
+    def _forget_gone(self, job_id: str, key: str) -> None:
+        """Remove the outcome of an earlier attempt whose image was taken back, now that the image is here.
+
+        That attempt was refused although its message was sent: SQS took it and could not tell, or took a part
+        of its batch. A worker that looks for the image right before it is here, and writes right after this
+        look, is not noticed; the key then names a job that failed.
+        """
+        try:
+            outcome = self.look(job_id)
+            if outcome and outcome.job.error and outcome.job.error.code == ImageGone.code:
+                self._ports.results.delete(result_key(job_id))
+        except BackendError:
+            with contextlib.suppress(BackendError):
+                self._ports.images.delete(key)
+            raise
 
     def look(self, job_id: str) -> Outcome | None:
         """Return the job's outcome from the output bucket, or None while there is none."""

@@ -8,6 +8,7 @@ the limits, so that it cannot stay behind.
 from collections.abc import Iterable
 from typing import Any
 
+from beholder.errors import JobNotFound
 from beholder.web.openapi_errors import (
     READ_ERRORS,
     error_codes,
@@ -17,8 +18,14 @@ from beholder.web.openapi_errors import (
     problems,
     visible_errors,
 )
+from beholder.web.openapi_fleet import fleet_example, fleet_schemas
 from beholder.web.openapi_inputs import headers, image_body, parameters
-from beholder.web.openapi_schemas import accepted_example, job_example, ref, schemas
+from beholder.web.openapi_schemas import (
+    accepted_example,
+    job_example,
+    ref,
+    schemas,
+)
 from beholder.web.ports import WebPorts
 
 __all__ = ["build_openapi"]
@@ -74,7 +81,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
         "components": {
             "parameters": parameters(ports),
             "headers": headers(),
-            "schemas": schemas(ports, error_codes(visible_errors())),
+            "schemas": schemas(ports, error_codes(visible_errors())) | fleet_schemas(),
         },
     }
 
@@ -87,6 +94,7 @@ def _paths(ports: WebPorts) -> _Doc:
         "/v1/jobs/{job_id}": {"get": _get_job(ports)},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
         "/v1/limits": {"get": _get("get_limits", "Service", "Tell everything that is bounded.", "Limits")},
+        "/v1/fleet": {"get": _get_fleet()},
         "/openapi.json": {
             "get": _page("openapi", "Service", "This document, for programs.", "application/json")
         },
@@ -145,6 +153,18 @@ def _get_job(ports: WebPorts) -> _Doc:
         "has a Retry-After. Any web process answers for any job.",
         {"200": found, **problems(READ_ERRORS)},
         named=["JobId"],
+    )
+
+
+def _get_fleet() -> _Doc:
+    told = _json("Fleet", "The fleet; `controller` is null where none ever led.", fleet_example())
+    return _operation(
+        "get_fleet",
+        "Service",
+        "Tell of the fleet: its instances, what the controller decided, and why.",
+        "As the leading controller wrote it: a change at once, otherwise each minute. Any web process "
+        "answers, at most 2 seconds behind.",
+        {"200": told, **problems([error for error in READ_ERRORS if error is not JobNotFound])},
     )
 
 

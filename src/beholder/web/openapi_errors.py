@@ -8,12 +8,14 @@ from beholder.errors import (
     BackendDenied,
     BackendError,
     BackendFull,
+    BackendThrottled,
     BackendUnavailable,
     BeholderError,
     JobError,
     JobNotFound,
     MethodNotAllowed,
     PathNotFound,
+    QueueGone,
     RequestError,
     all_errors,
     default_message,
@@ -32,7 +34,7 @@ __all__ = [
 
 _Errors = Sequence[type[BeholderError]]
 
-READ_ERRORS: _Errors = (JobNotFound, BackendUnavailable, BackendDenied, BeholderError)
+READ_ERRORS: _Errors = (JobNotFound, BackendUnavailable, BackendThrottled, BackendDenied, BeholderError)
 """What a look at a job may be answered with."""
 
 _GROUPS = {RequestError, JobError}
@@ -52,7 +54,8 @@ def image_errors() -> _Errors:
         for error in visible_errors()
         if issubclass(error, (RequestError, JobError)) and error not in _GROUPS | _OF_OTHER_ROUTES
     ]
-    return [*of_images, BackendUnavailable, BackendFull, BackendDenied, BeholderError]
+    of_backends = [BackendUnavailable, BackendThrottled, BackendFull, BackendDenied, QueueGone]
+    return [*of_images, *of_backends, BeholderError]
 
 
 def error_codes(errors: _Errors) -> list[str]:

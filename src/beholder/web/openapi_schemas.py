@@ -15,7 +15,17 @@ from beholder.store.keys import image_key
 from beholder.web.ports import WebPorts
 from beholder.web.problems import problem_of
 
-__all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "job_example", "ref", "schemas"]
+__all__ = [
+    "EXAMPLE_JOB_ID",
+    "accepted_example",
+    "error_example",
+    "job_example",
+    "object_of",
+    "or_null",
+    "ref",
+    "said",
+    "schemas",
+]
 
 EXAMPLE_JOB_ID = "019f0a2b-5c1d-7e3f-8a4b-6c7d8e9f0a1b"
 _CREATED_AT_S = 1_767_225_600.0
@@ -71,7 +81,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
         "Model": _model(ports),
         "Limits": _limits(ports),
         "Index": _index(ports),
-        "Health": _object("The process answers.", {"status": {"const": "ok"}}),
+        "Health": object_of("The process answers.", {"status": {"const": "ok"}}),
         "Readiness": _readiness(),
     }
 
@@ -109,7 +119,7 @@ def error_example(error: type[BeholderError]) -> dict[str, Any]:
     return document
 
 
-def _object(
+def object_of(
     description: str, properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any
 ) -> dict[str, Any]:
     """Return an object's schema; every property is always there but the `optional` ones."""
@@ -123,13 +133,15 @@ def _object(
     }
 
 
-def _or_null(schema: dict[str, Any], description: str) -> dict[str, Any]:
+def or_null(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    """Return a schema that also takes null."""
     if "$ref" in schema:
         return {"anyOf": [schema, {"type": "null"}], "description": description}
     return {**schema, "type": [schema["type"], "null"], "description": description}
 
 
-def _said(schema: dict[str, Any], description: str) -> dict[str, Any]:
+def said(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    """Return a schema with what it means."""
     return {**schema, "description": description}
 
 
@@ -142,106 +154,106 @@ def _job() -> dict[str, Any]:
             "enum": [str(status) for status in JobStatus],
             "description": "The last four are terminal and never change.",
         },
-        "created_at": _said(time, "When the image was taken in."),
-        "started_at": _or_null(time, "When a worker received it."),
-        "completed_at": _or_null(time, "When its outcome was known."),
-        "model": _or_null(_TEXT, "The model that ran, or the one asked for while none has."),
-        "model_version": _or_null(_TEXT, "Version of the model that ran."),
-        "input": _or_null(ref("schemas", "JobInput"), "The image and how it was sent."),
+        "created_at": said(time, "When the image was taken in."),
+        "started_at": or_null(time, "When a worker received it."),
+        "completed_at": or_null(time, "When its outcome was known."),
+        "model": or_null(_TEXT, "The model that ran, or the one asked for while none has."),
+        "model_version": or_null(_TEXT, "Version of the model that ran."),
+        "input": or_null(ref("schemas", "JobInput"), "The image and how it was sent."),
         "result": {
-            "anyOf": [_object("What was recognised.", {"labels": labels}), {"type": "null"}],
+            "anyOf": [object_of("What was recognised.", {"labels": labels}), {"type": "null"}],
             "description": "Once succeeded.",
         },
-        "error": _or_null(ref("schemas", "Failure"), "Once failed or expired."),
-        "metrics": _or_null(ref("schemas", "Metrics"), "Where the time went."),
-        "urls": _object("Where to go on.", {"get": _said(_TEXT, "Path of this job.")}),
+        "error": or_null(ref("schemas", "Failure"), "Once failed or expired."),
+        "metrics": or_null(ref("schemas", "Metrics"), "Where the time went."),
+        "urls": object_of("Where to go on.", {"get": said(_TEXT, "Path of this job.")}),
     }
-    return _object("One image to classify, and its outcome.", properties)
+    return object_of("One image to classify, and its outcome.", properties)
 
 
 def _job_input() -> dict[str, Any]:
     properties = {
-        "image_key": _said(_TEXT, "Key of the image in the input bucket."),
-        "file_name": _said(_TEXT, "As sent, cut to file_name_chars_max."),
-        "image_bytes": _said(_COUNT, "Length of the file."),
+        "image_key": said(_TEXT, "Key of the image in the input bucket."),
+        "file_name": said(_TEXT, "As sent, cut to file_name_chars_max."),
+        "image_bytes": said(_COUNT, "Length of the file."),
         "options": ref("schemas", "Options"),
     }
-    return _object("The image of a job.", properties)
+    return object_of("The image of a job.", properties)
 
 
 def _options(ports: WebPorts) -> dict[str, Any]:
     top_k = {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max}
     properties = {
-        "model": _or_null(_TEXT, "Name of the model; null for the default."),
-        "top_k": _said(top_k, "Labels at most."),
-        "min_confidence": _said(_PROBABILITY, "Labels below this are left out."),
+        "model": or_null(_TEXT, "Name of the model; null for the default."),
+        "top_k": said(top_k, "Labels at most."),
+        "min_confidence": said(_PROBABILITY, "Labels below this are left out."),
     }
-    return _object("What the caller asked of the classifier.", properties)
+    return object_of("What the caller asked of the classifier.", properties)
 
 
 def _label() -> dict[str, Any]:
     properties = {
-        "name": _said(_TEXT, "The label's text."),
-        "index": _said(_COUNT, "Class number within the model."),
-        "confidence": _said(_PROBABILITY, "Softmax probability."),
+        "name": said(_TEXT, "The label's text."),
+        "index": said(_COUNT, "Class number within the model."),
+        "confidence": said(_PROBABILITY, "Softmax probability."),
     }
-    return _object("One thing that the image may show.", properties)
+    return object_of("One thing that the image may show.", properties)
 
 
 def _failure() -> dict[str, Any]:
     properties = {
-        "code": _said(_TEXT, "Stable; one of the error codes."),
-        "status": _said({"type": "integer"}, "HTTP status that a waiting caller was answered with."),
-        "detail": _said(_TEXT, "What is wrong and what to do."),
+        "code": said(_TEXT, "Stable; one of the error codes."),
+        "status": said({"type": "integer"}, "HTTP status that a waiting caller was answered with."),
+        "detail": said(_TEXT, "What is wrong and what to do."),
     }
-    return _object("Why a job failed.", properties)
+    return object_of("Why a job failed.", properties)
 
 
 def _metrics() -> dict[str, Any]:
     properties = {
-        "queue_ms": _said(_MS, "From the job's creation to the worker's receipt of its message."),
-        "decode_ms": _said(_MS, "Decoding and resizing of this image."),
-        "infer_ms": _said(_MS, "The model's run over the batch that held this image."),
-        "service_ms": _said(_MS, "From receipt to the result in hand."),
-        "batch_size": _said(_COUNT, "Images that the model saw at once."),
-        "receive_count": _said(_COUNT, "How often the message had been received, this time included."),
+        "queue_ms": said(_MS, "From the job's creation to the worker's receipt of its message."),
+        "decode_ms": said(_MS, "Decoding and resizing of this image."),
+        "infer_ms": said(_MS, "The model's run over the batch that held this image."),
+        "service_ms": said(_MS, "From receipt to the result in hand."),
+        "batch_size": said(_COUNT, "Images that the model saw at once."),
+        "receive_count": said(_COUNT, "How often the message had been received, this time included."),
     }
-    return _object("Where the time went, in milliseconds.", properties)
+    return object_of("Where the time went, in milliseconds.", properties)
 
 
 def _problem(codes: Iterable[str]) -> dict[str, Any]:
     properties = {
-        "type": _said({"type": "string", "format": "uri"}, "urn:beholder:problem: and the code."),
-        "title": _said(_TEXT, "The status in words."),
-        "status": _said({"type": "integer", "minimum": 400, "maximum": 599}, "The HTTP status."),
-        "detail": _said(_TEXT, "For people: what is wrong and what to do."),
+        "type": said({"type": "string", "format": "uri"}, "urn:beholder:problem: and the code."),
+        "title": said(_TEXT, "The status in words."),
+        "status": said({"type": "integer", "minimum": 400, "maximum": 599}, "The HTTP status."),
+        "detail": said(_TEXT, "For people: what is wrong and what to do."),
         "code": {"type": "string", "enum": list(codes), "description": "For programs; never renamed."},
-        "request_id": _said(_TEXT, "The x-request-id of this answer."),
-        "job": _said(ref("schemas", "Job"), "Where a job was taken in and then failed: that job."),
+        "request_id": said(_TEXT, "The x-request-id of this answer."),
+        "job": said(ref("schemas", "Job"), "Where a job was taken in and then failed: that job."),
     }
     example = error_example(ImageTypeUnsupported)
-    return _object("An error (RFC 9457).", properties, optional=("job",), examples=[example])
+    return object_of("An error (RFC 9457).", properties, optional=("job",), examples=[example])
 
 
 def _models() -> dict[str, Any]:
     properties = {
-        "default": _said(_TEXT, "The model used where a request names none."),
+        "default": said(_TEXT, "The model used where a request names none."),
         "models": {"type": "array", "items": ref("schemas", "Model"), "minItems": 1},
     }
-    return _object("Every model served.", properties)
+    return object_of("Every model served.", properties)
 
 
 def _model(ports: WebPorts) -> dict[str, Any]:
     properties = {
-        "name": _said(_TEXT, "Names the model in requests and answers."),
-        "version": _said(_TEXT, "Echoed in every answer."),
-        "licence": _said(_TEXT, "SPDX identifier of the weights' licence."),
-        "source": _said(_TEXT, "Where the weights come from."),
-        "classes": _said(_COUNT, "How many things it tells apart."),
-        "preprocessing": _said(_TEXT, "How an image's pixels become the model's input."),
-        "input_size": _or_null(_COUNT, "Side of its input in pixels; null where it takes any size."),
+        "name": said(_TEXT, "Names the model in requests and answers."),
+        "version": said(_TEXT, "Echoed in every answer."),
+        "licence": said(_TEXT, "SPDX identifier of the weights' licence."),
+        "source": said(_TEXT, "Where the weights come from."),
+        "classes": said(_COUNT, "How many things it tells apart."),
+        "preprocessing": said(_TEXT, "How an image's pixels become the model's input."),
+        "input_size": or_null(_COUNT, "Side of its input in pixels; null where it takes any size."),
     }
-    return _object("A model.", properties, examples=[asdict(ports.models[0])])
+    return object_of("A model.", properties, examples=[asdict(ports.models[0])])
 
 
 def _limits(ports: WebPorts) -> dict[str, Any]:
@@ -253,23 +265,23 @@ def _limits(ports: WebPorts) -> dict[str, Any]:
         }
         for name, value in values.items()
     }
-    return _object("Everything that is bounded.", properties, examples=[values])
+    return object_of("Everything that is bounded.", properties, examples=[values])
 
 
 def _index(ports: WebPorts) -> dict[str, Any]:
     properties = {
         "name": {"const": "beholder"},
-        "version": _said(_TEXT, f"Of the service, such as {ports.version}."),
-        "endpoints": _said({"type": "array", "items": _TEXT}, "Method and path of each endpoint."),
-        "openapi": _said(_TEXT, "Path of this document."),
-        "docs": _said(_TEXT, "Path of this document as a page."),
+        "version": said(_TEXT, f"Of the service, such as {ports.version}."),
+        "endpoints": said({"type": "array", "items": _TEXT}, "Method and path of each endpoint."),
+        "openapi": said(_TEXT, "Path of this document."),
+        "docs": said(_TEXT, "Path of this document as a page."),
     }
-    return _object("What is served.", properties)
+    return object_of("What is served.", properties)
 
 
 def _readiness() -> dict[str, Any]:
     properties = {
         "status": {"type": "string", "enum": ["ready", "unready"]},
-        "problems": _said({"type": "array", "items": _TEXT}, "What does not answer, one sentence each."),
+        "problems": said({"type": "array", "items": _TEXT}, "What does not answer, one sentence each."),
     }
-    return _object("Whether images can be taken in.", properties)
+    return object_of("Whether images can be taken in.", properties)

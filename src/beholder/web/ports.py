@@ -1,6 +1,8 @@
 """What the web tier works with."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from beholder.clock import Clock
 from beholder.queue.port import Queue
@@ -31,7 +33,7 @@ class WebPorts:
     Args:
         queue: The input queue.
         replies: This process's own reply queue.
-        reply_to: Its name, as workers know it.
+        reply_to: Tells its name, as workers know it; it may be another later.
         images: The input bucket.
         results: The output bucket.
         models: Every model served; the first is the default.
@@ -41,11 +43,18 @@ class WebPorts:
         version: Of the service.
         accept_threads: Batches of images stored at once; more than one pays where a put waits for a network.
         accept_batch_max: Images in one batch, which share one send.
+        accept_gather_s: How long a batch waits for more, while images come one after another.
+        each: Runs a function for each image of a batch, and returns what it returned, in their order.
+        inline_bytes_max: Length of an image that also rides inside its message, to save a worker a get.
+        depth_every_s: How often the input queue's depth is asked for.
+        ready_every_s: How long an answer of `/readyz` is good; asking the backends anew may cost money.
+        receive_wait_s: How long one receive waits for a reply.
+        calls: How many requests to AWS this process has sent, by `service:operation`.
     """
 
     queue: Queue
     replies: Queue
-    reply_to: str
+    reply_to: Callable[[], str]
     images: Store
     results: Store
     models: tuple[ServedModel, ...]
@@ -55,3 +64,10 @@ class WebPorts:
     version: str = "0"
     accept_threads: int = 1
     accept_batch_max: int = 16
+    accept_gather_s: float = 0.0
+    each: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map
+    inline_bytes_max: int = 0
+    depth_every_s: float = 0.25
+    ready_every_s: float = 0.0
+    receive_wait_s: float = 1.0
+    calls: Callable[[], Mapping[str, int]] = dict

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+from collections.abc import Iterator
 
 from beholder.job import Job
+from beholder.job.reply import Reply
 from beholder.queue.port import Queue
 from beholder.telemetry.log import get_logger, say
 from beholder.telemetry.metrics import Telemetry
@@ -17,12 +19,13 @@ _log = get_logger(__name__)
 _BATCH = 10
 # An ack costs a transaction, a reply that comes twice costs nothing; so acks are gathered while replies come.
 _ACKED_AT_ONCE = 50
-# And no longer than a reply stays hidden: one that came back would be counted twice.
 _PASSES_BEFORE_ACK = 10
+# For longer than so many passes take: a reply that came back would be counted twice.
+_HIDDEN_S = 300.0
 
 
 def read_outcome(document: bytes) -> Outcome:
-    """Read a stored result or a reply.
+    """Read a job's document, as it is stored and as a reply holds it.
 
     Raises:
         ValueError: It is no job with an outcome.
@@ -39,7 +42,7 @@ def read_outcome(document: bytes) -> Outcome:
 
 
 class ReplyListener:
-    """Takes replies and settles their waiters; a reply for a job nobody waits for is harmless.
+    """Takes replies and settles their waiters; an outcome that nobody waits for is harmless.
 
     Args:
         queue: This process's reply queue.
@@ -69,13 +72,8 @@ class ReplyListener:
 
     def tick(self) -> float:
         """Take the replies that are there; returns the seconds until the next pass."""
-        received = self._queue.receive(count_max=_BATCH, wait_s=self._wait_s)
-        outcomes = []
-        for one in received:
-            try:
-                outcomes.append(read_outcome(one.body))
-            except ValueError as exc:
-                say(_log, logging.WARNING, "replies.unreadable", str(exc))
+        received = self._queue.receive(count_max=_BATCH, wait_s=self._wait_s, visibility_timeout_s=_HIDDEN_S)
+        outcomes = [outcome for one in received for outcome in self._outcomes_of(one.body)]
         if outcomes:
             self._loop.call_soon_threadsafe(self._waiters.settle, outcomes)
         self._taken += [one.receipt for one in received]
@@ -87,3 +85,17 @@ class ReplyListener:
             self._taken = []
             self._passes = 0
         return 0.0
+
+    def _outcomes_of(self, body: bytes) -> Iterator[Outcome]:
+        """Yield what a reply tells; what cannot be read is put aside alone."""
+        try:
+            reply = Reply.from_bytes(body)
+        except ValueError as exc:
+            say(_log, logging.WARNING, "replies.unreadable", str(exc))
+            return
+        self._telemetry.count_calls("worker", reply.calls)
+        for document in reply.documents:
+            try:
+                yield read_outcome(document)
+            except ValueError as exc:
+                say(_log, logging.WARNING, "replies.unreadable", str(exc))

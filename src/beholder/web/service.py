@@ -8,7 +8,7 @@ from importlib import resources
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from beholder.errors import BackendError
+from beholder.errors import BackendError, ObjectNotFound
 from beholder.web.desk import Desk
 from beholder.web.openapi import build_openapi
 
@@ -28,6 +28,9 @@ class ServiceRoutes:
         """Read the pages once."""
         self._ports = desk.ports
         self._waiters = desk.waiters
+        self._asking = asyncio.Lock()
+        self._asked_at_s: float | None = None
+        self._found: list[str] = []
         self._openapi = build_openapi(desk.ports)
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
@@ -58,7 +61,12 @@ class ServiceRoutes:
 
     async def readyz(self, _: Request) -> Response:
         """`GET /readyz`: images can be taken in; 503 where the queue or a bucket does not answer."""
-        problems = await asyncio.to_thread(self._problems)
+        async with self._asking:  # one asks for all who come meanwhile
+            now_s = self._ports.clock.now_s()
+            if self._asked_at_s is None or not 0 <= now_s - self._asked_at_s < self._ports.ready_every_s:
+                self._found = await asyncio.to_thread(self._problems)
+                self._asked_at_s = now_s
+            problems = self._found
         return JSONResponse(
             {"status": "unready" if problems else "ready", "problems": problems},
             status_code=503 if problems else 200,
@@ -98,7 +106,9 @@ class ServiceRoutes:
             problems.append(exc.message)
         for bucket in (self._ports.images, self._ports.results):
             try:
-                next(iter(bucket.list("readyz/")), None)
+                bucket.get("readyz")
+            except ObjectNotFound:
+                continue
             except BackendError as exc:
                 problems.append(exc.message)
         return problems

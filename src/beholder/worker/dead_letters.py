@@ -2,28 +2,32 @@
 
 It empties the dead-letter queue into the output bucket. A job whose every attempt killed its worker gets a
 failed result that says so, its waiter a reply, and the message itself is kept as an object, so that it can be
-sent again; the image stays in the input bucket.
+sent again; the image stays in the input bucket. A dropped one has such a result too.
 """
 
 import hashlib
 import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from beholder.clock import Clock
-from beholder.errors import JobAbandoned
-from beholder.job import Failure, Message, MessageInvalid
+from beholder.errors import JobAbandoned, ObjectExists
+from beholder.job import Failure, Job, MessageInvalid
+from beholder.job.drop import Several
 from beholder.queue.port import Queue, Received
-from beholder.store.keys import dead_letter_key, unreadable_key
+from beholder.store.keys import dead_letter_key, drop_result_key, unreadable_key
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 from beholder.worker import outcomes
+from beholder.worker.sorting import Work, sort_body
 
 __all__ = ["DeadLetterClerk"]
 
 _log = get_logger(__name__)
 
 _BATCH = 10
+_REASON_CHARS_MAX = 300
 
 
 class DeadLetterClerk:
@@ -35,6 +39,7 @@ class DeadLetterClerk:
         replies: Gives the reply queue of a web process by its name.
         clock: The time.
         wait_s: How long one pass waits for a dead letter.
+        input_bucket: Name of the input bucket, by which events tell of it; empty where no drop is taken.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class DeadLetterClerk:
         clock: Clock,
         *,
         wait_s: float = 1.0,
+        input_bucket: str = "",
     ) -> None:
         """Take the ports."""
         self._dead_letters = dead_letters
@@ -52,6 +58,7 @@ class DeadLetterClerk:
         self._replies = replies
         self._clock = clock
         self._wait_s = wait_s
+        self._input_bucket = input_bucket
 
     def tick(self) -> float:
         """Settle what lies in the dead-letter queue; returns the seconds until the next pass."""
@@ -60,22 +67,75 @@ class DeadLetterClerk:
         return 0.0
 
     def _settle(self, received: Received) -> None:
-        try:
-            message = Message.from_bytes(received.body)
-        except MessageInvalid as exc:
-            name = hashlib.sha256(received.body).hexdigest()
-            self._results.put(unreadable_key(name), received.body)
-            say(_log, logging.WARNING, "dead_letter.unreadable", exc.message, key=unreadable_key(name))
-        else:
-            self._fail(message, received.body)
+        self._settle_body(received.body)
         self._dead_letters.ack([received.receipt])
 
-    def _fail(self, message: Message, body: bytes) -> None:
-        error = JobAbandoned()
+    def _settle_body(self, body: bytes) -> None:
+        try:
+            found = sort_body(body, input_bucket=self._input_bucket, now_s=self._clock.now_s())
+        except MessageInvalid as exc:
+            self._keep(body, exc.message)
+            return
+        if isinstance(found, Work):
+            self._fail(found, body)
+        elif isinstance(found, Several):
+            for one in found.bodies:
+                self._settle_body(one)
+        else:
+            self._keep(body, found.reason)
+
+    def _keep(self, body: bytes, reason: str) -> None:
+        """Keep a body of which nothing can be made."""
+        key = unreadable_key(hashlib.sha256(body).hexdigest())
+        metadata = {"reason": reason[:_REASON_CHARS_MAX], "at": _time_text(self._clock.now_s())}
+        self._results.put(key, body, metadata=metadata)
+        say(_log, logging.WARNING, "dead_letter.unreadable", reason, key=key)
+
+    def _fail(self, work: Work, body: bytes) -> None:
+        message, error, now_s = work.message, JobAbandoned(), self._clock.now_s()
         failure = Failure(code=error.code, status=error.http_status, detail=error.message)
         say(_log, logging.ERROR, "dead_letter.job", error.message, job_id=message.job_id)
-        record = {"job_id": message.job_id, "code": error.code, "message": body.decode("utf-8", "replace")}
+        # A listing needs nothing but this record.
+        record = {
+            "job_id": message.job_id,
+            "code": error.code,
+            "reason": error.message,
+            "at": _time_text(now_s),
+            "file_name": message.input.file_name,
+            "image_key": message.input.image_key,
+            "message": body.decode("utf-8", "replace"),
+        }
         self._results.put(dead_letter_key(message.job_id), json.dumps(record).encode())
-        job = outcomes.failed_job(message, failure, self._clock.now_s())
+        job = outcomes.failed_job(message, failure, now_s)
+        if work.is_drop:
+            self._fail_drop(job, drop_result_key(message.input.image_key))
+            return
         documents = outcomes.store(self._results, [job])
         outcomes.reply(self._replies, [message], documents)
+
+    def _fail_drop(self, job: Job, key: str) -> None:
+        """Write the outcome of a dropped image, unless that of the same object or of a newer one is there.
+
+        A worker may write the result of a newer object between the look and the put. A store has no put that
+        could tell, so that result is lost then; it takes an image that kills workers and is replaced within
+        the second in which it is given up.
+        """
+        document = outcomes.drop_document(job)
+        try:
+            self._results.put(key, document, only_if_absent=True)
+        except ObjectExists:
+            if not _stands(self._results.get(key), job):
+                self._results.put(key, document)
+
+
+def _stands(document: bytes, job: Job) -> bool:
+    """Say whether a result is that of the same object as a job's, or of one that was put later."""
+    try:
+        earlier = Job.from_dict(json.loads(document))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return earlier.id == job.id or earlier.created_at_s > job.created_at_s
+
+
+def _time_text(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")

@@ -2,18 +2,25 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from beholder.errors import BackendError, JobExpired, ObjectExists
 from beholder.job import Failure, Job, JobStatus, Message
+from beholder.job.reply import Reply, bundled
 from beholder.queue.port import Queue
-from beholder.store.keys import result_key, text_key
+from beholder.store.keys import drop_result_key, result_key, text_key
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
+from beholder.worker.calls import UntoldCalls
+from beholder.worker.ports import Each, one_by_one
 
-__all__ = ["failed_job", "reply", "store"]
+__all__ = ["drop_document", "failed_job", "reply", "store", "unless_failed"]
 
 _log = get_logger(__name__)
+
+_Made = TypeVar("_Made")
+_NONE_DROPPED: Mapping[str, str] = {}
 
 
 def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:
@@ -32,40 +39,91 @@ def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s
     )
 
 
-def store(results: Store, jobs: Sequence[Job], texts_for: Collection[str] = ()) -> list[bytes]:
+def store(
+    results: Store,
+    jobs: Sequence[Job],
+    texts_for: Collection[str] = (),
+    *,
+    dropped: Mapping[str, str] = _NONE_DROPPED,
+    each: Each = one_by_one,
+) -> list[bytes]:
     """Write every outcome to the output bucket, and return the documents that stand there now.
 
     Args:
         results: The output bucket.
         jobs: The outcomes.
         texts_for: Ids of the jobs whose best label is also wanted as plain text.
+        dropped: Keys of the images that were dropped, by their job's id. Their outcomes replace what stands.
+        each: Writes the outcomes.
+
+    Raises:
+        BackendError: Some were not written, or perhaps not.
     """
-    documents = []
-    for job in jobs:
-        standing, document = _written_once(results, job)
-        if job.id in texts_for and standing.labels:
-            results.put(text_key(job.id), standing.labels[0].name.encode())
-        documents.append(document)
-    return documents
+
+    def write(job: Job) -> bytes | BackendError:
+        try:
+            if job.id in dropped:
+                document = drop_document(job)
+                results.put(drop_result_key(dropped[job.id]), document)
+                return document
+            standing, document = _written_once(results, job)
+            if job.id in texts_for and standing.labels:
+                results.put(text_key(job.id), standing.labels[0].name.encode())
+        except BackendError as exc:
+            return exc
+        return document
+
+    return unless_failed(each(write, jobs))
 
 
-def reply(replies: Callable[[str], Queue], messages: Sequence[Message], documents: Sequence[bytes]) -> None:
-    """Tell each web process of its jobs; a reply that cannot be sent costs its waiter a look at the bucket.
+def unless_failed(outcomes: Iterable[_Made | BackendError]) -> list[_Made]:
+    """Return what was made, or raise the first error among it, when all have ended."""
+    made = []
+    failures = []
+    for one in outcomes:
+        if isinstance(one, BackendError):
+            failures.append(one)
+        else:
+            made.append(one)
+    if failures:
+        raise failures[0]
+    return made
+
+
+def drop_document(job: Job) -> bytes:
+    """Return the document of a dropped image; it names no address, since the API finds jobs by their id."""
+    return json.dumps(job.to_dict() | {"urls": {}}, ensure_ascii=False).encode()
+
+
+def reply(
+    replies: Callable[[str], Queue],
+    messages: Sequence[Message],
+    documents: Sequence[bytes],
+    untold: UntoldCalls | None = None,
+) -> None:
+    """Tell each web process of its jobs, all of a batch in one reply.
+
+    A reply that cannot be sent costs its waiters a look at the bucket.
 
     Args:
         replies: Gives the reply queue of a web process by its name.
         messages: The messages of the jobs.
         documents: Their outcomes, in the same order.
+        untold: The calls to tell of; whoever hears of a job first hears of them too.
     """
     by_queue: dict[str, list[bytes]] = {}
     for message, document in zip(messages, documents, strict=True):
         if message.reply_to:
             by_queue.setdefault(message.reply_to, []).append(document)
-    for name, bodies in by_queue.items():
+    for name, told in by_queue.items():
+        calls = untold.take() if untold else {}
+        first, *rest = bundled(told)
         try:
-            replies(name).send(bodies)
+            replies(name).send([Reply(first, calls).to_bytes(), *(Reply(one).to_bytes() for one in rest)])
         except BackendError as exc:
-            say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(bodies))
+            if untold:
+                untold.put_back(calls)
+            say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(told))
 
 
 def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:

@@ -1,7 +1,8 @@
 """What a worker works with: its two queues, its two buckets, its classifiers and its clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,38 @@ from beholder.clock import Clock
 from beholder.model.port import Classifier, Preprocessing
 from beholder.queue.port import Queue
 from beholder.store.port import Store
+from beholder.worker.calls import UntoldCalls
 
-__all__ = ["WorkerPorts"]
+__all__ = ["Each", "WorkerPorts", "one_by_one"]
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+
+class Each(Protocol):
+    """Calls a function with every item and gives what it returned, in the order of the items.
+
+    The calls may run at the same time. The functions given here return errors of a backend and do not raise
+    them, so that none is left running where another failed.
+    """
+
+    def __call__(self, function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
+        """Call `function` with every item."""
+        ...
+
+
+def one_by_one(function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
+    """Call `function` with one item after the other; see `Each`."""
+    return [function(one) for one in items]
+
+
+def _no_calls() -> Mapping[str, int]:
+    return {}
 
 
 @dataclass(frozen=True)
 class WorkerPorts:
-    """Everything a worker touches.
+    """Everything a worker touches; lanes of one worker share it.
 
     Args:
         queue: The input queue.
@@ -27,6 +53,10 @@ class WorkerPorts:
         classifiers: Every model served, by name; the first is the default.
         prepare: From an image file's bytes to what the classifier takes; raises `RequestError` or `JobError`.
         clock: The time.
+        input_bucket: Name of the input bucket, by which events tell of it; empty where no drop is taken.
+        image_bytes_max: A dropped object that is longer is not read; None for no bound.
+        each: Reads and writes the objects of a batch.
+        calls: Gives the AWS calls since the process began, by `service:Operation`.
     """
 
     queue: Queue
@@ -37,9 +67,15 @@ class WorkerPorts:
     classifiers: Mapping[str, Classifier]
     prepare: Callable[[bytes, Preprocessing], NDArray[np.uint8]]
     clock: Clock
+    input_bucket: str = ""
+    image_bytes_max: int | None = None
+    each: Each = one_by_one
+    calls: Callable[[], Mapping[str, int]] = _no_calls
 
     default_model: str = field(init=False)
+    untold_calls: UntoldCalls = field(init=False)
 
     def __post_init__(self) -> None:
-        """Name the default model."""
+        """Name the default model, and have told of no call yet."""
         object.__setattr__(self, "default_model", next(iter(self.classifiers), ""))
+        object.__setattr__(self, "untold_calls", UntoldCalls(self.calls))

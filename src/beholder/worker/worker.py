@@ -4,18 +4,36 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from beholder.clock import Clock
 from beholder.errors import BackendError
+from beholder.queue.bounds import COUNT_MAX
 from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
-from beholder.worker import outcomes, steps
+from beholder.worker import steps
 from beholder.worker.keeper import Keeper
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
 
-__all__ = ["Worker"]
+__all__ = ["Work", "Worker"]
 
 _log = get_logger(__name__)
+
+_PAUSED_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has done since its start.
+
+    Args:
+        busy_s: For how long it had messages in hand.
+        messages: How many it let go.
+    """
+
+    busy_s: float = 0.0
+    messages: int = 0
 
 
 class Worker:
@@ -27,8 +45,11 @@ class Worker:
         ports: What it works with.
         note: Where it writes what it holds, for its successor.
         keeper: Keeps what it holds hidden.
-        batch_max: Messages taken at once, 1 to 10.
-        wait_s: How long one pass waits for a message; a drain takes no longer to begin.
+        batch_max: Messages taken at once; above ten only while the queue has so many.
+        wait_s: How long one pass waits for a message; a drain takes no longer to begin, unless something
+            else ends the wait.
+        elapsed: Tells for how long it has been idle; only durations count. The ports' clock where none is
+            given.
     """
 
     def __init__(
@@ -39,6 +60,7 @@ class Worker:
         *,
         batch_max: int = 4,
         wait_s: float = 1.0,
+        elapsed: Clock | None = None,
     ) -> None:
         """Hold nothing yet."""
         self._ports = ports
@@ -46,7 +68,13 @@ class Worker:
         self._keeper = keeper
         self._batch_max = batch_max
         self._wait_s = wait_s
+        self._elapsed = elapsed or ports.clock
         self._draining = threading.Event()
+        self._paused = threading.Event()
+        self._is_receiving = False
+        self._idle_since_s: float | None = self._elapsed.now_s()
+        self._busy_since_s: float | None = None
+        self._done = Work()
         self._held: tuple[Received, ...] = ()
         self._todo: deque[list[Received]] = deque()
         self._resumed = False
@@ -60,6 +88,35 @@ class Worker:
         """Say whether the worker receives nothing more."""
         return self._draining.is_set()
 
+    def pause(self) -> None:
+        """Receive nothing more for now, finish what is begun, and hand back what is not.
+
+        What a receive that is under way still brings is handed back too.
+        """
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Receive again."""
+        self._paused.clear()
+
+    @property
+    def is_paused_and_empty(self) -> bool:
+        """Say whether it is paused, holds nothing, and no receive is under way."""
+        return self._paused.is_set() and not self._is_receiving and not self._held
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it has had no work, on the clock of `elapsed`; None while it has some."""
+        return self._idle_since_s
+
+    @property
+    def work(self) -> "Work":
+        """How long it has been busy since its start, and with how many messages."""
+        done, since_s = self._done, self._busy_since_s
+        if since_s is None:
+            return done
+        return Work(done.busy_s + max(0.0, self._elapsed.now_s() - since_s), done.messages)
+
     def tick(self) -> float:
         """Take one batch through all steps; returns the seconds until the next pass.
 
@@ -70,11 +127,8 @@ class Worker:
             self._resumed = True
             if not self._todo:
                 return 0.0
-        if not self._todo:
-            received = self._ports.queue.receive(count_max=self._batch_max, wait_s=self._wait_s)
-            if not received:
-                return 0.0
-            self._take(received, resumed=False)
+        if not self._todo and not self._fill():
+            return _PAUSED_S if self._paused.is_set() else 0.0
         self._work()
         return 0.0
 
@@ -83,6 +137,44 @@ class Worker:
         if self._held:
             self._ports.queue.nack([one.receipt for one in self._held])
             self._let_go()
+
+    def _fill(self) -> bool:
+        """Take a batch in hand, and say whether there was one."""
+        self._is_receiving = True  # before the look at the pause, and until the batch is in hand
+        try:
+            if self._paused.is_set():
+                return False
+            received = self._receive()
+            if received and self._paused.is_set():
+                self._ports.queue.nack([one.receipt for one in received])
+                return False
+            if received:
+                self._take(received, resumed=False)
+            return bool(received)
+        finally:
+            self._is_receiving = False
+
+    def _receive(self) -> list[Received]:
+        received = self._receive_once(self._batch_max, self._wait_s)
+        # A queue gives ten at most. Where it gives so many there are more, and more at once are fewer
+        # replies, each of which is a call.
+        while received and len(received) % COUNT_MAX == 0 and len(received) < self._batch_max:
+            try:
+                more = self._receive_once(self._batch_max - len(received), 0.0)
+            except BackendError:  # what is in hand is not lost for it; the next pass tells
+                break
+            if not more:
+                break
+            received += more
+        return received
+
+    def _receive_once(self, count_max: int, wait_s: float) -> list[Received]:
+        return self._ports.queue.receive(
+            count_max=min(count_max, COUNT_MAX),
+            wait_s=wait_s,
+            # As long as the keeper's extensions, whatever the queue's own setting is.
+            visibility_timeout_s=self._keeper.timeout_s,
+        )
 
     def _resume(self) -> None:
         left = self._note.left_behind()
@@ -110,6 +202,8 @@ class Worker:
             self._take(rest, resumed=True)
 
     def _take(self, received: Sequence[Received], *, resumed: bool) -> None:
+        self._idle_since_s = None
+        self._busy_since_s = self._elapsed.now_s()
         self._held = tuple(received)
         self._note.hold(received, resumed=resumed)
         self._keeper.hold([one.receipt for one in received])
@@ -120,8 +214,11 @@ class Worker:
     def _let_go(self) -> None:
         self._keeper.release([one.receipt for one in self._held])
         self._note.clear()
-        self._held = ()
         self._todo.clear()
+        self._done = Work(self.work.busy_s, self._done.messages + len(self._held))
+        self._busy_since_s = None
+        self._held = ()
+        self._idle_since_s = self._elapsed.now_s()
 
     def _work(self) -> None:
         """Finish what is in hand.
@@ -132,7 +229,7 @@ class Worker:
         try:
             while self._todo:
                 batch = [one for one in self._todo[0] if self._keeper.is_holding(one.receipt)]
-                if self._draining.is_set():
+                if self._draining.is_set() or self._paused.is_set():
                     break
                 if batch:
                     self._run(batch)
@@ -151,13 +248,10 @@ class Worker:
         if not deliveries:
             return
         place = {one.receipt: number for number, one in enumerate(self._held)}
+        fetched = steps.fetch(self._ports, deliveries)
         prepared = steps.decode(
-            self._ports, deliveries, lambda delivery: self._note.decoding(place[delivery.received.receipt])
+            self._ports, fetched, lambda delivery: self._note.decoding(place[delivery.received.receipt])
         )
         self._note.decoding(None)
-        jobs = steps.classify(self._ports, prepared)
-        messages = {one.message.job_id: one.message for one in deliveries}
-        texts_for = {job_id for job_id, message in messages.items() if message.wants_text}
-        documents = outcomes.store(self._ports.results, jobs, texts_for)
-        outcomes.reply(self._ports.replies, [messages[job.id] for job in jobs], documents)
+        steps.settle(self._ports, prepared, steps.classify(self._ports, prepared))
         steps.ack(self._ports, deliveries)

@@ -1,0 +1,108 @@
+"""`beholder redrive`: the dead letters, and the way back for them."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+
+if TYPE_CHECKING:  # what it brings is not needed for `beholder --help`
+    from beholder.worker.redrive import DeadLetter, Decision
+
+__all__ = ["redrive"]
+
+_DONE = {"send": "sent back", "put_away": "put away", "leave": "left"}
+_WOULD = {"send": "would be sent back", "put_away": "would be put away", "leave": "would be left"}
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.option(
+    "--all", "is_all", is_flag=True, help="Send back every letter but those that nobody could read."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, one a letter.")
+@setting_options("stack", "backend", "region", "prefix", "data_dir")
+def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
+    """List the dead letters, newest last, or send those of the given IDs back to be worked on.
+
+    A dead letter is the message of a job that was given up. Sent back, its job is queued again. Exit status 1
+    when a letter was left where it was, 2 when an ID names none; then nothing is sent.
+
+    \b
+    beholder redrive                 list them, with the reasons
+    beholder redrive --all           send all back
+    """  # noqa: D301 -- click needs the character \b itself, not its escape
+    if is_all and ids:
+        raise click.UsageError("give either IDs or --all")
+    if dry_run and not (is_all or ids):
+        raise click.UsageError("--dry-run says what would be sent back; give IDs or --all with it")
+    from beholder.wiring import open_backends  # noqa: PLC0415 -- only where it runs
+    from beholder.worker.redrive import Action, Redrive  # noqa: PLC0415
+
+    settings = read_settings(flags).settings
+    with open_backends(settings) as backends:
+        each = backends.per_image.each
+        work = Redrive(backends.queue, backends.results, backends.clock, each=each)
+        if not (is_all or ids):
+            _show(work.letters(), as_json=as_json)
+            return
+        letters = [one for one in work.letters() if not one.is_unreadable] if is_all else work.find(ids)
+        if not letters:
+            click.echo("no dead letters to send back", err=as_json)
+        left = 0
+        for letter, decision in zip(
+            letters, each(work.look if dry_run else work.send_back, letters), strict=True
+        ):
+            click.echo(_told(letter, decision, _WOULD if dry_run else _DONE, as_json=as_json))
+            left += decision.action is Action.LEAVE
+    if left:
+        click.echo(
+            f"{left} of {len(letters)} dead letters {'would be' if dry_run else 'were'} left", err=True
+        )
+        click.get_current_context().exit(1)
+
+
+def _show(letters: Sequence["DeadLetter"], *, as_json: bool) -> None:
+    if as_json:
+        for one in letters:
+            click.echo(json.dumps(_facts(one)))
+        return
+    if not letters:
+        click.echo("no dead letters")
+        return
+    rows = [("given up at", "id", "file", "code", "reason")]
+    rows += [(_time(one.at_s), one.id, one.file_name or "-", one.code, one.reason) for one in letters]
+    plain = [[_plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo(f"{len(letters)} dead letter{'s' if len(letters) > 1 else ''}")
+
+
+def _told(letter: "DeadLetter", decision: "Decision", words: dict[str, str], *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"id": letter.id, "action": str(decision.action), "reason": decision.reason})
+    return f"{_plain(letter.id)}  {words[decision.action]}: {decision.reason}"
+
+
+def _facts(letter: "DeadLetter") -> dict[str, str | None]:
+    return {
+        "id": letter.id,
+        "at": _time(letter.at_s),
+        "file_name": letter.file_name,
+        "code": letter.code,
+        "reason": letter.reason,
+    }
+
+
+def _time(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(text: str) -> str:
+    """Return `text` on one line, without what a terminal would obey: clients choose the names of files."""
+    return "".join(one if one.isprintable() else "?" for one in text)

@@ -1,0 +1,219 @@
+"""The fleet on Amazon EC2: instances by CreateFleet of type instant, from the operator's launch template.
+
+An instant fleet launches at once, answers with what it launched and with an error for each pool that it could
+not use, and keeps nothing up afterwards: an instance that leaves is not replaced behind our back, as an Auto
+Scaling group would. The template says everything that a worker's instance is; only types, subnets and tags
+come from here.
+"""
+
+import logging
+import math
+import threading
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from beholder.fleet.ec2_client import Ec2Client
+from beholder.fleet.ec2_refusals import FALLS_BACK, REFUSALS, sentences
+from beholder.fleet.port import FleetInstance, Launch
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["DEPLOYMENT_TAG", "LAUNCH_TAG", "Ec2Fleet", "Template"]
+
+_log = get_logger(__name__)
+
+DEPLOYMENT_TAG = "beholder:deployment"
+LAUNCH_TAG = "beholder:launch"
+# Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html: a request has up
+# to 200 values of a filter (Using_Filtering.html, 2026-11).
+_IDS_ASKED = 200
+_LAUNCHES_KEPT = 200
+_THERE = ("pending", "running", "shutting-down", "stopping", "stopped")
+_AT_WORK = ("pending", "running")
+_GONE = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
+
+
+@dataclass(frozen=True)
+class Template:
+    """What to launch.
+
+    Args:
+        name: Of the launch template, or its id, which begins with 'lt-'.
+        version: Of it; '$Default' is what its owner made the default.
+        kinds: Instance types, the first the most wanted; none for the template's own.
+        subnets: One in each zone that may be used; none for the template's own.
+        on_demand_share: Share of instances that are not spot, 0 to 1.
+        prices: Dollars per hour by type, and by 'type/spot' for what spot costs.
+    """
+
+    name: str
+    version: str = "$Default"
+    kinds: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    on_demand_share: float = 0.0
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    def price_per_hour(self, kind: str, *, spot: bool) -> float:
+        """Return what an instance costs; 0 where nobody said."""
+        full = self.prices.get(kind, 0.0)
+        return self.prices.get(f"{kind}/spot", full) if spot else full
+
+
+class Ec2Fleet:
+    """The instances of one deployment on EC2, known by a tag; see the `Fleet` port for its methods.
+
+    Permissions: `ec2:DescribeInstances`; `ec2:CreateFleet`, and with it `ec2:RunInstances` on template,
+    image, subnets, security groups, volumes and interfaces, `ec2:CreateTags` where the action that creates is
+    CreateFleet or RunInstances, `iam:PassRole` of the template's instance role; `ec2:TerminateInstances`
+    where the resource has the tag `beholder:deployment`. Whose account never used spot or fleets needs their
+    service-linked roles once.
+
+    A launch is one launch per token in three ways: this process remembers its answer, EC2 remembers its
+    client token, and its instances carry it as a tag, which is looked for before anything is launched.
+
+    Args:
+        client: Of EC2.
+        deployment: Its prefix; the value of the tag.
+        template: What to launch.
+    """
+
+    def __init__(self, client: Ec2Client, deployment: str, template: Template) -> None:
+        """Ask nothing yet."""
+        self._client = client
+        self._deployment = deployment
+        self._template = template
+        self._lock = threading.Lock()
+        self._launches: dict[str, Launch] = {}
+
+    def describe(self) -> list[FleetInstance]:
+        """Return every instance of ours; see `Fleet.describe`.
+
+        One that is stopped is there too, as ending: nobody will start it, and its volume costs.
+        """
+        found = self._client.instances("describe", self._ours() | {"instance-state-name": _THERE})
+        return [self._seen(one) for one in found]
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        """Launch instances; see `Fleet.launch`.
+
+        Spot that cannot be had is asked for as on-demand at once.
+        """
+        # One launch at a time: a second one with this token waits for the first one's answer.
+        with self._lock:
+            if token not in self._launches:
+                found = self._client.instances("launch", self._ours() | {f"tag:{LAUNCH_TAG}": [token]})
+                known = tuple(str(one["InstanceId"]) for one in found)
+                self._remember(token, Launch(known) if known else self._create(count, token))
+            return self._launches[token]
+
+    def retire(self, ids: Sequence[str]) -> None:
+        """End instances; see `Fleet.retire`."""
+        for start in range(0, len(ids), _IDS_ASKED):
+            asked = {"instance-id": ids[start : start + _IDS_ASKED], "instance-state-name": _THERE}
+            found = self._client.instances("retire", self._ours() | asked)
+            self._terminate([str(one["InstanceId"]) for one in found])
+
+    def _ours(self) -> dict[str, Sequence[str]]:
+        return {f"tag:{DEPLOYMENT_TAG}": [self._deployment]}
+
+    def _seen(self, one: Mapping[str, Any]) -> FleetInstance:
+        kind = str(one.get("InstanceType", ""))
+        spot = one.get("InstanceLifecycle") == "spot"
+        return FleetInstance(
+            id=str(one["InstanceId"]),
+            launched_at_s=one["LaunchTime"].timestamp(),
+            kind=kind,
+            spot=spot,
+            price_per_hour=self._template.price_per_hour(kind, spot=spot),
+            is_ending=one["State"]["Name"] not in _AT_WORK,
+        )
+
+    def _remember(self, token: str, launch: Launch) -> None:
+        self._launches[token] = launch
+        if len(self._launches) > _LAUNCHES_KEPT:
+            del self._launches[next(iter(self._launches))]
+
+    def _create(self, count: int, token: str) -> Launch:
+        firm = _on_demand_of(count, self._template.on_demand_share, token)
+        answer = self._create_fleet(token, token, spot=count - firm, firm=firm)
+        ids, errors = _ids_of(answer), list(answer.get("Errors", []))
+        spot_missing = count - firm - len(_ids_of(answer, "spot"))
+        if spot_missing > 0 and any(one.get("ErrorCode") in FALLS_BACK for one in errors):
+            say(
+                _log,
+                logging.WARNING,
+                "fleet.fallback",
+                "spot cannot be had; on-demand is asked for",
+                count=spot_missing,
+                why="; ".join(sentences(errors)),
+            )
+            # A token of its own: to EC2 the same token with other parameters is an error (runs-on#251).
+            instead = self._create_fleet(f"{token}-od", token, spot=0, firm=spot_missing)
+            ids += _ids_of(instead)
+            errors += instead.get("Errors", [])
+        # Errors of pools do not matter once others gave what was asked for.
+        return Launch(ids, sentences(errors) if len(ids) < count else ())
+
+    def _create_fleet(self, client_token: str, token: str, *, spot: int, firm: int) -> Mapping[str, Any]:
+        tags = {DEPLOYMENT_TAG: self._deployment, LAUNCH_TAG: token, "Name": f"{self._deployment}-worker"}
+        return self._client.call(
+            "launch",
+            "create_fleet",
+            expected=REFUSALS,
+            Type="instant",
+            ClientToken=client_token,
+            LaunchTemplateConfigs=[self._config()],
+            TargetCapacitySpecification={
+                "TotalTargetCapacity": spot + firm,
+                "OnDemandTargetCapacity": firm,
+                "SpotTargetCapacity": spot,
+                "DefaultTargetCapacityType": "spot" if spot else "on-demand",
+            },
+            SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
+            OnDemandOptions={"AllocationStrategy": "lowest-price"},
+            TagSpecifications=[
+                {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+                for kind in ("instance", "fleet", "volume")
+            ],
+        )
+
+    def _config(self) -> dict[str, Any]:
+        template = self._template
+        by = "LaunchTemplateId" if template.name.startswith("lt-") else "LaunchTemplateName"
+        kinds: Iterable[dict[str, str]] = [{"InstanceType": one} for one in template.kinds] or [{}]
+        zones: Iterable[dict[str, str]] = [{"SubnetId": one} for one in template.subnets] or [{}]
+        overrides = [kind | zone for kind in kinds for zone in zones]
+        config: dict[str, Any] = {
+            "LaunchTemplateSpecification": {by: template.name, "Version": template.version}
+        }
+        return config | ({"Overrides": overrides} if overrides != [{}] else {})
+
+    def _terminate(self, ids: list[str]) -> None:
+        """End instances that are there; where one is gone meanwhile EC2 ends none, so each goes alone."""
+        if not ids:
+            return
+        answer = self._client.call("retire", "terminate_instances", expected=_GONE, InstanceIds=ids)
+        if answer.get("Errors") and len(ids) > 1:
+            for one in ids:
+                self._terminate([one])
+
+
+def _on_demand_of(count: int, share: float, token: str) -> int:
+    """Return how many of a launch are on-demand: its share, the part of one by the token.
+
+    A repeated launch has to ask for the same, or EC2 refuses its token; so nothing here may depend on chance
+    or on what there is by now.
+    """
+    exact = count * share
+    whole = math.floor(exact)
+    return whole + (zlib.crc32(token.encode()) / 2**32 < exact - whole)
+
+
+def _ids_of(answer: Mapping[str, Any], lifecycle: str | None = None) -> tuple[str, ...]:
+    return tuple(
+        str(one)
+        for group in answer.get("Instances", [])
+        if lifecycle is None or group.get("Lifecycle") == lifecycle
+        for one in group.get("InstanceIds", [])
+    )

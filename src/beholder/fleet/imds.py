@@ -1,0 +1,266 @@
+"""What an EC2 instance can ask about itself: who it is, and whether it is to be interrupted.
+
+The instance metadata service answers at a link-local address, over plain HTTP, to whoever holds a token
+(IMDSv2). It needs no credentials and no SDK, and it is never asked through a proxy: `http.client` reads no
+proxy settings.
+"""
+
+import http.client
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from beholder.clock import Clock, MonotonicClock
+from beholder.errors import BackendDenied, BackendError, BackendUnavailable, ConfigError
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["Identity", "InstanceMetadata", "InterruptionWatch", "Notice"]
+
+_log = get_logger(__name__)
+
+_ENDPOINT = "http://169.254.169.254"
+_BACKEND = "instance metadata"
+_TOKEN_TTL_S = 21_600
+# A token is renewed this long before it ends, so that none ends on its way.
+_TOKEN_MARGIN_S = 300
+_BODY_BYTES_MAX = 65_536
+_POLL_S = 5.0
+_REBALANCE = "rebalance"
+_MONOTONIC_CLOCK = MonotonicClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which instance this is.
+
+    Args:
+        instance_id: Such as 'i-0123456789abcdef0'.
+        instance_type: Such as 'c7i.large'.
+        region: Such as 'us-east-1'.
+        zone: Availability zone, such as 'us-east-1a'.
+        life_cycle: 'on-demand', 'spot', 'scheduled' or 'capacity-block'; 'unknown' where nothing tells.
+    """
+
+    instance_id: str
+    instance_type: str
+    region: str
+    zone: str
+    life_cycle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What EC2 says it will do to this instance.
+
+    Args:
+        action: 'terminate', 'stop' or 'hibernate' for an interruption; 'rebalance' for a recommendation.
+        at_s: When it happens, or when it was recommended, in seconds since the Unix epoch; None where the
+            time cannot be read: the notice counts all the same.
+    """
+
+    action: str
+    at_s: float | None
+
+    @property
+    def is_interruption(self) -> bool:
+        """Say whether the instance will be taken away; if not, it is only likely to be."""
+        return self.action != _REBALANCE
+
+
+class InstanceMetadata:
+    """A client of the instance metadata service, version 2.
+
+    Every call opens a connection of its own and takes at most `timeout_s` for each step of it.
+
+    Args:
+        endpoint: Such as 'http://127.0.0.1:1338'; None for the link-local address.
+        timeout_s: For the connection, and again for each read.
+        clock: For the age of the token; only durations count.
+
+    Raises:
+        ConfigError: The endpoint is no http URL.
+    """
+
+    def __init__(
+        self, endpoint: str | None = None, *, timeout_s: float = 1.0, clock: Clock = _MONOTONIC_CLOCK
+    ) -> None:
+        """Ask nothing yet."""
+        self._host, self._port, self._path = _address(endpoint or _ENDPOINT)
+        self._timeout_s = timeout_s
+        self._clock = clock
+        # Two threads that ask at the same time may fetch a token each; both are valid.
+        self._token = ""
+        self._token_until_s = 0.0
+
+    def identity(self) -> Identity:
+        """Return which instance this is.
+
+        Source: EC2 user guide, "Instance identity documents" and "Instance metadata categories", 2026-10.
+
+        Raises:
+            BackendUnavailable: Nothing answers, as on a machine that is no instance; after about a second.
+            BackendDenied: Instance metadata is turned off for this instance.
+        """
+        document = self._json("/latest/dynamic/instance-identity/document", "identity")
+        if document is None:
+            raise BackendUnavailable(_BACKEND, "identity", "there is no identity document")
+        life_cycle = self._get("/latest/meta-data/instance-life-cycle", "identity")
+        try:
+            return Identity(
+                instance_id=str(document["instanceId"]),
+                instance_type=str(document["instanceType"]),
+                region=str(document["region"]),
+                zone=str(document["availabilityZone"]),
+                life_cycle="unknown" if life_cycle is None else life_cycle.decode("utf-8", "replace").strip(),
+            )
+        except KeyError as exc:
+            raise BackendUnavailable(_BACKEND, "identity", f"the identity document lacks {exc}") from exc
+
+    def interruption(self) -> Notice | None:
+        """Return what EC2 says it will do to this instance, None while it says nothing.
+
+        Source: EC2 user guide, "Spot Instance interruption notices" and "EC2 instance rebalance
+        recommendations", 2026-10: an interruption is told two minutes before; until then both answer 404.
+
+        Raises:
+            BackendUnavailable: The service does not answer, or not in a form that can be read.
+            BackendDenied: Instance metadata is turned off for this instance.
+        """
+        told = self._json("/latest/meta-data/spot/instance-action", "interruption")
+        if told is not None:
+            return Notice(str(told.get("action", "terminate")), _time(told.get("time")))
+        told = self._json("/latest/meta-data/events/recommendations/rebalance", "interruption")
+        if told is not None:
+            return Notice(_REBALANCE, _time(told.get("noticeTime")))
+        return None
+
+    def _json(self, path: str, operation: str) -> dict[str, Any] | None:
+        body = self._get(path, operation)
+        if body is None:
+            return None
+        try:
+            document = json.loads(body)
+        except ValueError as exc:
+            raise BackendUnavailable(_BACKEND, operation, f"{path} is no JSON") from exc
+        if not isinstance(document, dict):
+            raise BackendUnavailable(_BACKEND, operation, f"{path} is no JSON object")
+        return document
+
+    def _get(self, path: str, operation: str) -> bytes | None:
+        """Return what stands under a path, None where nothing does."""
+        if self._clock.now_s() >= self._token_until_s:
+            self._renew(operation)
+        status, body = self._get_once(path, operation)
+        if status == http.HTTPStatus.UNAUTHORIZED:  # the token ended early, as after a hibernation
+            self._renew(operation)
+            status, body = self._get_once(path, operation)
+        if status == http.HTTPStatus.NOT_FOUND:
+            return None
+        _check(status, operation)
+        return body
+
+    def _get_once(self, path: str, operation: str) -> tuple[int, bytes]:
+        return self._request("GET", path, {"X-aws-ec2-metadata-token": self._token}, operation)
+
+    def _renew(self, operation: str) -> None:
+        asked_at_s = self._clock.now_s()
+        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_TTL_S)}
+        status, body = self._request("PUT", "/latest/api/token", ttl, operation)
+        _check(status, operation)
+        token = body.decode("latin-1").strip()
+        if not token.isascii() or not token.isprintable() or not token:
+            raise BackendUnavailable(_BACKEND, operation, "the token cannot be read")
+        self._token = token
+        self._token_until_s = asked_at_s + _TOKEN_TTL_S - _TOKEN_MARGIN_S
+
+    def _request(self, method: str, path: str, headers: dict[str, str], operation: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        try:
+            connection.request(method, self._path + path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_BODY_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as exc:
+            problem = f"{type(exc).__name__}: {exc}"
+            raise BackendUnavailable(_BACKEND, operation, problem) from exc
+        finally:
+            connection.close()
+
+
+class InterruptionWatch:
+    """Asks every five seconds whether this instance is to be interrupted, and tells once.
+
+    A recommendation to rebalance is told once too, and the interruption that may follow it once more.
+
+    Source: EC2 user guide, "Spot Instance interruption notices", 2026-10: "check every 5 seconds".
+
+    Args:
+        interruption: Such as `InstanceMetadata.interruption`.
+        on_notice: Called with each notice; where it raises, it is called again at the next pass.
+    """
+
+    def __init__(
+        self, interruption: Callable[[], Notice | None], on_notice: Callable[[Notice], None]
+    ) -> None:
+        """Ask nothing yet."""
+        self._interruption = interruption
+        self._on_notice = on_notice
+        self._told: set[bool] = set()
+        self._is_blind = False
+
+    def tick(self) -> float:
+        """Ask once; returns the seconds until the next pass.
+
+        A service that does not answer is logged once for as long as it does not, and asked again.
+        """
+        try:
+            notice = self._interruption()
+        except BackendError as exc:
+            if not self._is_blind:
+                say(_log, logging.WARNING, "interruption.blind", exc.message, code=exc.code)
+            self._is_blind = True
+            return _POLL_S
+        self._is_blind = False
+        if notice is not None and notice.is_interruption not in self._told:
+            say(
+                _log,
+                logging.WARNING,
+                "interruption.notice",
+                "the instance will be taken away" if notice.is_interruption else "the instance is at risk",
+                does=notice.action,
+                at_s=notice.at_s,
+            )
+            self._on_notice(notice)
+            self._told.add(notice.is_interruption)
+        return _POLL_S
+
+
+def _address(endpoint: str) -> tuple[str, int, str]:
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        parts, host, port = urlsplit(""), None, 0
+    if parts.scheme != "http" or not host:
+        raise ConfigError(
+            f"the instance metadata endpoint {endpoint!r} is no http URL; write it as {_ENDPOINT}"
+        )
+    return host, port, parts.path.rstrip("/")
+
+
+def _check(status: int, operation: str) -> None:
+    if status == http.HTTPStatus.FORBIDDEN:
+        raise BackendDenied(_BACKEND, operation, "instance metadata is turned off for this instance")
+    if status != http.HTTPStatus.OK:
+        raise BackendUnavailable(_BACKEND, operation, f"status {status}")
+
+
+def _time(text: object) -> float | None:
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,102 @@
+"""The fleet of one machine: worker processes as instances, kept running by the supervisor.
+
+An instance is a name, such as 'worker-0', and names are used again: a worker finds the holding note of the
+one that had its name before, and goes on with what that one held. One that ends with status 0 has left. One
+that crashes is started again in its place, with the supervisor's pauses, and counts as booting meanwhile.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from beholder.clock import Clock, SystemClock
+from beholder.fleet.port import FleetInstance, Launch
+from beholder.fleet.process import ChildSpec
+from beholder.fleet.supervisor import Supervisor
+
+__all__ = ["LocalFleet"]
+
+_SYSTEM_CLOCK = SystemClock()
+_TOKENS_MAX = 1000
+
+
+class LocalFleet:
+    """Processes of this machine; see the `Fleet` port for its methods.
+
+    Args:
+        supervisor: Starts and restarts them; whoever owns it calls its `tick`.
+        spec_of: From a number, 0 first, to what to start.
+        room: Processes that there may be at once.
+        clock: Tells when a process was launched.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        spec_of: Callable[[int], ChildSpec],
+        *,
+        room: int,
+        clock: Clock = _SYSTEM_CLOCK,
+    ) -> None:
+        """Start nothing yet."""
+        self._supervisor = supervisor
+        self._specs = [spec_of(number) for number in range(room)]
+        self._names = {one.name for one in self._specs}
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._launches: dict[str, Launch] = {}
+        self._begun: dict[tuple[str, int], float] = {}
+        self._killed: set[str] = set()
+
+    def describe(self) -> list[FleetInstance]:
+        """Return every worker process; see `Fleet.describe`."""
+        with self._lock:
+            return self._describe()
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        """Start processes; see `Fleet.launch`."""
+        with self._lock:
+            if token not in self._launches:
+                while len(self._launches) >= _TOKENS_MAX:
+                    del self._launches[next(iter(self._launches))]
+                self._launches[token] = self._launch(count)
+            return self._launches[token]
+
+    def retire(self, ids: Sequence[str]) -> None:
+        """Kill processes; see `Fleet.retire`."""
+        with self._lock:
+            for one in self._names.intersection(ids):
+                self._supervisor.end(one)
+                self._forget(one)
+                self._killed.add(one)
+
+    def _describe(self) -> list[FleetInstance]:
+        now_s = self._clock.now_s()
+        lives = [one for one in self._supervisor.lives() if one.name in self._names]
+        # A crash begins a new life, which boots anew.
+        self._begun = {
+            (one.name, one.number): self._begun.get((one.name, one.number), now_s) for one in lives
+        }
+        return [FleetInstance(id=name, launched_at_s=at_s) for (name, _), at_s in self._begun.items()]
+
+    def _launch(self, count: int) -> Launch:
+        there = {one.id for one in self._describe()}
+        free = [one for one in self._specs if one.name not in there]
+        # First where somebody was killed: what it held is waited for.
+        free.sort(key=lambda one: one.name not in self._killed)
+        launched = []
+        refusals = (f"there is room for {len(self._specs)} worker processes",) if count > len(free) else ()
+        for spec in free[:count]:
+            begun_s = self._clock.now_s()
+            try:
+                self._supervisor.add(spec)
+            except (OSError, ValueError) as exc:
+                refusals = (*refusals, f"no process could be started: {exc}")
+                break
+            self._forget(spec.name)
+            self._begun[spec.name, 0] = begun_s
+            self._killed.discard(spec.name)
+            launched.append(spec.name)
+        return Launch(tuple(launched), refusals)
+
+    def _forget(self, name: str) -> None:
+        self._begun = {life: at_s for life, at_s in self._begun.items() if life[0] != name}

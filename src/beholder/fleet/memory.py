@@ -1,0 +1,88 @@
+"""The fleet inside one process, for unit tests and the simulator."""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from beholder.clock import Clock, SystemClock
+from beholder.fleet.port import FleetInstance, Launch
+
+__all__ = ["MemoryFleet"]
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+class MemoryFleet:
+    """Instances that are only names; see the `Fleet` port for its methods.
+
+    Args:
+        clock: Tells when an instance was launched.
+        room: Instances that the backend has; launches beyond them are refused.
+        kind: Type of what it launches.
+        price_per_hour: Price of what it launches.
+        launched: Called with the id of each new instance.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = _SYSTEM_CLOCK,
+        room: int = 1000,
+        kind: str = "",
+        price_per_hour: float = 0.0,
+        launched: Callable[[str], None] = lambda _id: None,
+    ) -> None:
+        """Start empty."""
+        self.room = room
+        self.kind = kind
+        self._clock = clock
+        self._price_per_hour = price_per_hour
+        self._launched = launched
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._instances: dict[str, FleetInstance] = {}
+        self._launches: dict[str, Launch] = {}
+
+    def describe(self) -> list[FleetInstance]:
+        """Return every instance; see `Fleet.describe`."""
+        with self._lock:
+            return list(self._instances.values())
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        """Launch instances; see `Fleet.launch`."""
+        with self._lock:
+            if token in self._launches:
+                return self._launches[token]
+            room = max(0, min(count, self.room - len(self._instances)))
+            fresh = [self._new() for _ in range(room)]
+            refusals = ("no capacity is left",) if room < count else ()
+            launch = Launch(tuple(one.id for one in fresh), refusals)
+            self._launches[token] = launch
+            self._instances |= {one.id: one for one in fresh}
+        for one in fresh:
+            self._launched(one.id)
+        return launch
+
+    def retire(self, ids: Sequence[str]) -> None:
+        """End instances; see `Fleet.retire`."""
+        for one in ids:
+            self.end(one)
+
+    def end(self, instance_id: str) -> None:
+        """Let an instance be gone, as one that left by itself."""
+        with self._lock:
+            self._instances.pop(instance_id, None)
+
+    def begin_ending(self, instance_id: str) -> None:
+        """Let an instance be on its way out."""
+        with self._lock:
+            self._instances[instance_id] = replace(self._instances[instance_id], is_ending=True)
+
+    def _new(self) -> FleetInstance:
+        return FleetInstance(
+            id=f"instance-{next(self._numbers)}",
+            launched_at_s=self._clock.now_s(),
+            kind=self.kind,
+            price_per_hour=self._price_per_hour,
+        )

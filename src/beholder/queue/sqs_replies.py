@@ -1,0 +1,294 @@
+"""Reply queues on SQS: the one that a web process makes for itself, and those that a worker replies to."""
+
+import contextlib
+import functools
+import logging
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from beholder.clock import Clock, MonotonicClock
+from beholder.errors import BackendDenied, BackendError, QueueGone
+from beholder.job import new_job_id
+from beholder.queue.bounds import check_name
+from beholder.queue.port import Depth, Queue, Received
+from beholder.queue.sqs import SqsQueue
+from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
+from beholder.queue.sqs_janitor import ALIVE_AT, ALIVE_EVERY_S, DEPLOYMENT, OWNER, ReplyJanitor
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["OwnReplyQueue", "ReplyQueues"]
+
+_log = get_logger(__name__)
+
+# A reply is a hint: whoever has not heard of it after minutes has looked into the bucket. Encryption with
+# SQS's own keys is the default of every queue.
+# Source (2026-11): https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+# and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-sqs-sse-queue.html
+_ATTRIBUTES = {
+    "MessageRetentionPeriod": "300",
+    "ReceiveMessageWaitTimeSeconds": str(POLL_S_MAX),
+    "VisibilityTimeout": "30",
+}
+_NAME_CHARS_MAX = 80
+_UNIQUE_CHARS = 8
+# SQS may not know a queue in the first second after it was made, by the page on CreateQueue above. This is
+# longer, so that whoever deletes our queues again and again does not make us create them as fast.
+_SETTLE_S = 30.0
+# A worker that is told of no such queue believes it for so long, and twice as long the next time: its first
+# reply may come before SQS knows a new queue everywhere.
+_GONE_S_MIN, _GONE_S_MAX = 5.0, 300.0
+# Queues that a worker keeps open; one that is opened again costs two calls.
+_OPEN_MAX = 1000
+
+_MONOTONIC = MonotonicClock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A reply queue that this process made."""
+
+    name: str
+    url: str
+    queue: SqsQueue
+    made_at_s: float
+
+
+class OwnReplyQueue:
+    """The reply queue of one web process: made at `with`, removed at its end, made anew when it was deleted.
+
+    It is a `Queue` to receive from; see the port for its methods. Where it was deleted under us, `receive`
+    makes another, whose `name` is new: SQS keeps the name of a deleted queue for a minute. Replies to the old
+    name are lost, and their waiters look into the output bucket.
+
+    Permissions, on `<prefix>-*`: sqs:CreateQueue, sqs:TagQueue, sqs:DeleteQueue, sqs:ListQueueTags,
+    sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility; on every queue sqs:ListQueues. The
+    attributes are given at creation, so sqs:SetQueueAttributes is not among them.
+    """
+
+    def __init__(self, client: SqsClient, *, prefix: str, owner: str, clock: Clock) -> None:
+        """Keep what is needed; the queue is made at `with`.
+
+        Args:
+            client: What speaks to SQS.
+            prefix: First part of the names of all reply queues of the deployment, 60 characters at most.
+            owner: Name of this web process; others may have the same. What SQS does not allow becomes `-`.
+            clock: The time that is written on the queue.
+
+        Raises:
+            ValueError: No name can be made of the prefix.
+        """
+        check_name(prefix)
+        room = _NAME_CHARS_MAX - len(prefix) - _UNIQUE_CHARS - 2
+        if room < 10:  # noqa: PLR2004 -- or owners could not be told apart by a reader
+            raise ValueError(f"the prefix {prefix!r} of reply queues is longer than 60 characters")
+        self._client = client
+        self._prefix = prefix
+        self._owner = re.sub("[^A-Za-z0-9_-]", "-", owner)[:room] or "web"
+        self._clock = clock
+        self._janitor = ReplyJanitor(client, prefix=prefix, clock=clock)
+        self._changing = threading.Lock()
+        self._made: _Made | None = None
+        self._renewed_at_s = 0.0
+        self._is_interrupted = False
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        """Make the queue.
+
+        Raises:
+            BackendError: It cannot be made.
+        """
+        with self._changing:
+            self._made = self._make()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the queue; what could not be removed is logged and left to the others."""
+        with self._changing:
+            self._is_closed = True
+        own = self._own
+        own.queue.close()
+        try:
+            self._client.call("delete", "delete_queue", QueueUrl=own.url)
+        except QueueGone:
+            pass
+        except BackendError as exc:
+            say(_log, logging.WARNING, "reply_queue.left", exc.message, queue=own.name)
+
+    @property
+    def name(self) -> str:
+        """Return the name that workers reply to; it changes when the queue is made anew."""
+        return self._own.name
+
+    def interrupt(self) -> None:
+        """Let receives that wait return at once with nothing, and no later one wait."""
+        with self._changing:
+            self._is_interrupted = True
+        self._own.queue.interrupt()
+
+    # --- the port -------------------------------------------------------------------------------------------
+
+    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+        """Store every body as a message of its own; see `Queue.send`."""
+        self._own.queue.send(bodies, delay_s=delay_s)
+
+    def receive(
+        self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
+    ) -> list[Received]:
+        """Take up to `count_max` replies; see `Queue.receive`. Nothing comes where the queue was made anew.
+
+        Raises:
+            QueueGone: SQS does not know the queue, or not yet: it is new, or this process is at its end.
+        """
+        own = self._own
+        try:
+            return own.queue.receive(
+                count_max=count_max, wait_s=wait_s, visibility_timeout_s=visibility_timeout_s
+            )
+        except QueueGone:
+            if not self._replace(own):
+                raise
+            return []
+
+    def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Hide replies for `timeout_s` more seconds, counted from this call; see `Queue.extend`."""
+        try:
+            return self._own.queue.extend(receipts, timeout_s=timeout_s)
+        except QueueGone:
+            return list(receipts)
+
+    def ack(self, receipts: Sequence[str]) -> None:
+        """Delete replies for good; see `Queue.ack`. Those of a queue that was deleted are gone already."""
+        with contextlib.suppress(QueueGone):
+            self._own.queue.ack(receipts)
+
+    def nack(self, receipts: Sequence[str]) -> None:
+        """Make replies visible now; see `Queue.nack`."""
+        with contextlib.suppress(QueueGone):
+            self._own.queue.nack(receipts)
+
+    def depth(self) -> Depth:
+        """Return the approximate number of replies; see `Queue.depth`."""
+        return self._own.queue.depth()
+
+    # --- what runs beside -----------------------------------------------------------------------------------
+
+    def alive_tick(self) -> float:
+        """Write a new sign of life on the queue; returns the seconds until the next pass.
+
+        Raises:
+            BackendError: It could not be written; others take the owner for dead after a quarter of an hour.
+        """
+        own = self._own
+        now_s = self._clock.now_s()
+        # Not by the clock alone: one that was set back must not silence us.
+        if 0 <= now_s - self._renewed_at_s < ALIVE_EVERY_S:
+            return self._renewed_at_s + ALIVE_EVERY_S - now_s
+        try:
+            self._client.call("tag", "tag_queue", QueueUrl=own.url, Tags={ALIVE_AT: _text(now_s)})
+            self._renewed_at_s = now_s
+        except QueueGone:
+            if not self._replace(own):
+                raise
+        return ALIVE_EVERY_S
+
+    def janitor_tick(self) -> float:
+        """Look at others' reply queues, and remove those whose owner is gone; see `ReplyJanitor.tick`."""
+        return self._janitor.tick(self.name)
+
+    # --- the queue itself -----------------------------------------------------------------------------------
+
+    @property
+    def _own(self) -> _Made:
+        if self._made is None:
+            raise RuntimeError("a reply queue is there only inside its `with`")
+        return self._made
+
+    def _replace(self, gone: _Made) -> bool:
+        """Make another queue unless somebody did already; say whether there is one that may be used."""
+        with self._changing:
+            if self._own is not gone:
+                return True
+            if self._is_closed or 0 <= self._clock.now_s() - gone.made_at_s < _SETTLE_S:
+                return False
+            made = self._made = self._make()
+            if self._is_interrupted:
+                made.queue.interrupt()
+        facts = {"queue": made.name, "gone": gone.name}
+        say(_log, logging.WARNING, "reply_queue.replaced", "it was deleted; there is another", **facts)
+        return True
+
+    def _make(self) -> _Made:
+        now_s = self._clock.now_s()
+        name = f"{self._prefix}-{self._owner}-{new_job_id(now_s)[-_UNIQUE_CHARS:]}"
+        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, ALIVE_AT: _text(now_s)}
+        made = self._client.call("create", "create_queue", QueueName=name, Attributes=_ATTRIBUTES, tags=tags)
+        self._renewed_at_s = now_s
+        return _Made(name, made["QueueUrl"], SqsQueue(made["QueueUrl"], client=self._client), now_s)
+
+
+class ReplyQueues:
+    """Opens the reply queues of web processes by their names; safe to use from many threads at once.
+
+    Permissions: sqs:GetQueueUrl, sqs:GetQueueAttributes and sqs:SendMessage on the reply queues.
+    """
+
+    def __init__(self, client: SqsClient, *, clock: Clock = _MONOTONIC) -> None:
+        """Send through `client`; `clock` tells how long ago a queue was gone."""
+        self._client = client
+        self._clock = clock
+        # Web processes come and go under ever new names.
+        self._open: Callable[[str], Queue] = functools.lru_cache(_OPEN_MAX)(self._opened)
+
+    def __call__(self, name: str) -> Queue:
+        """Return the reply queue of this name; SQS is asked at the first send, and remembered.
+
+        A queue that is gone refuses every send with `QueueGone`, for a while without asking SQS.
+
+        Raises:
+            BackendDenied: `name` is no queue's name; it came in a message, from wherever.
+        """
+        return self._open(name)
+
+    def _opened(self, name: str) -> Queue:
+        try:
+            check_name(name)  # and no URL, which would have us send to another server
+        except ValueError as exc:
+            raise BackendDenied("sqs queue", "open", str(exc)) from exc
+        return _ReplyQueue(name, self._client, self._clock)
+
+
+class _ReplyQueue(SqsQueue):
+    """A reply queue of somebody else, who may be gone."""
+
+    def __init__(self, name: str, client: SqsClient, clock: Clock) -> None:
+        super().__init__(name, client=client)
+        self._clock = clock
+        self._gone_until_s: float | None = None
+        self._gone_s = _GONE_S_MIN
+
+    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+        """Store every body as a message of its own; see `Queue.send`.
+
+        Raises:
+            QueueGone: There is no such queue, or there was none a short while ago.
+        """
+        until_s = self._gone_until_s
+        if until_s is not None and self._clock.now_s() < until_s:
+            raise QueueGone("sqs queue", "send", "the reply queue was gone a short while ago")
+        try:
+            super().send(bodies, delay_s=delay_s)
+        except QueueGone:
+            if self._gone_until_s == until_s:  # of several threads that met it, one counts
+                self._gone_until_s = self._clock.now_s() + self._gone_s
+                self._gone_s = min(self._gone_s * 2, _GONE_S_MAX)
+            raise
+        self._gone_until_s, self._gone_s = None, _GONE_S_MIN
+
+
+def _text(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,191 @@
+"""The controller: observe, decide, validate, act; one pass per tick, by the one that leads."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from beholder.errors import BackendDenied, BackendError
+from beholder.fleet.port import Fleet, FleetInstance, Launch
+from beholder.scaling.decision import Decision, Record, Retirement
+from beholder.scaling.limits import Limits
+from beholder.scaling.memory import Memory
+from beholder.scaling.observation import Observation
+from beholder.scaling.policy import decide
+from beholder.scaling.ports import Lease, RecordSink, Sensor
+from beholder.scaling.watch import watch
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["Controller", "ControllerPorts", "DryFleet", "SoleLeader"]
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerPorts:
+    """What a controller works with.
+
+    Args:
+        sensor: Sees queue and fleet.
+        fleet: Launches and retires.
+        lease: Says whether this controller leads.
+        records: Keeps the record of each tick.
+        new_token: Returns a name for a launch, never the same twice, also across processes.
+    """
+
+    sensor: Sensor
+    fleet: Fleet
+    lease: Lease
+    records: RecordSink
+    new_token: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    count: int
+    token: str
+
+
+class Controller:
+    """Keeps the fleet at what the policy decides.
+
+    Args:
+        ports: What it works with.
+        limits: The operator's settings.
+        name: In its records.
+        is_dry: Its fleet carries nothing out, and its records say so.
+    """
+
+    def __init__(self, ports: ControllerPorts, limits: Limits, *, name: str, is_dry: bool = False) -> None:
+        """Know nothing yet."""
+        self._ports = ports
+        self._limits = limits
+        self._name = name
+        self._is_dry = is_dry
+        self._memory = Memory()
+        self._attempt: _Attempt | None = None
+        self._last: Record | None = None
+
+    @property
+    def last(self) -> Record | None:
+        """The record of the last tick that this controller led; None before."""
+        return self._last
+
+    @property
+    def is_leading(self) -> bool:
+        """Say whether this controller leads."""
+        return self._ports.lease.is_held()
+
+    def tick(self) -> float:
+        """Do one pass; returns the seconds until the next.
+
+        Raises:
+            BackendError: Queue, fleet or lease cannot be reached; the next pass begins anew, and a launch
+                whose answer was lost is repeated under its token.
+        """
+        if not self._ports.lease.hold():
+            # Whoever leads learns anew: what another one launched meanwhile is not in this memory.
+            self._memory, self._attempt = Memory(), None
+            return self._limits.tick_s
+        seen = self._ports.sensor.observe()
+        refused = self._repeat(seen)
+        retired, self._memory = watch(seen, self._memory, self._limits)
+        rest = _without(seen, retired)
+        decision, self._memory = decide(rest, self._memory, self._limits)
+        record = Record.of(seen, decision, leader=self._name, is_dry=self._is_dry)
+        if not self._ports.lease.is_held():
+            return self._limits.tick_s
+        try:
+            self._retire(retired)
+            launch = self._launch(decision, seen.now_s)
+            refused = (*refused, *launch.refusals)
+            record = replace(record, launched=launch.ids, refused="; ".join(refused), retired=retired)
+        except BackendError as exc:
+            record = replace(record, refused=exc.message, retired=retired)
+            raise
+        finally:
+            self._last = record
+            self._ports.records.write(record)
+        return self._limits.tick_s
+
+    def _repeat(self, seen: Observation) -> tuple[str, ...]:
+        """Repeat a launch whose answer was lost: with its token it is still one launch."""
+        if self._attempt is None:
+            return ()
+        launch = self._carry_out(self._attempt, seen.now_s)
+        return launch.refusals
+
+    def _launch(self, decision: Decision, now_s: float) -> Launch:
+        if decision.launch == 0:
+            return Launch(())
+        return self._carry_out(_Attempt(decision.launch, self._ports.new_token()), now_s)
+
+    def _carry_out(self, attempt: _Attempt, now_s: float) -> Launch:
+        self._attempt = attempt
+        if not self._ports.lease.is_held():  # a look that took long may have outlasted it
+            return Launch(())
+        try:
+            launch = self._ports.fleet.launch(count=attempt.count, token=attempt.token)
+        except BackendDenied as exc:
+            launch = Launch((), (exc.message,))
+        self._attempt = None
+        self._memory = self._memory.after_launch(launch.ids, now_s)
+        if launch.refusals:
+            reason = "; ".join(dict.fromkeys(launch.refusals))
+            self._memory = self._memory.after_refusal(reason, now_s, self._limits)
+            say(_log, logging.WARNING, "controller.refused", reason, asked=attempt.count, got=len(launch.ids))
+        if launch.ids:
+            say(_log, logging.INFO, "controller.launch", "launched instances", count=len(launch.ids))
+        return launch
+
+    def _retire(self, retired: tuple[Retirement, ...]) -> None:
+        if not retired:
+            return
+        if not self._ports.lease.is_held():
+            return
+        for one in retired:
+            say(_log, logging.WARNING, "controller.retire", one.why, instance=one.id, cause=one.cause)
+        self._ports.fleet.retire([one.id for one in retired])
+
+
+def _without(seen: Observation, retired: tuple[Retirement, ...]) -> Observation:
+    if not retired:
+        return seen
+    gone = {one.id for one in retired}
+    return replace(seen, instances=tuple(one for one in seen.instances if one.id not in gone))
+
+
+class DryFleet:
+    """A fleet that tells the truth and carries nothing out, around a real one.
+
+    Args:
+        fleet: The real one, which is only asked.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Wrap a fleet."""
+        self._fleet = fleet
+
+    def describe(self) -> list[FleetInstance]:
+        """Return what there is; see `Fleet.describe`."""
+        return self._fleet.describe()
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        """Say what would be launched; see `Fleet.launch`."""
+        say(_log, logging.INFO, "controller.dry", "would launch instances", count=count, token=token)
+        return Launch(())
+
+    def retire(self, ids: list[str] | tuple[str, ...]) -> None:
+        """Say what would be ended; see `Fleet.retire`."""
+        say(_log, logging.INFO, "controller.dry", "would retire instances", instances=",".join(ids))
+
+
+class SoleLeader:
+    """The lease of a controller that has no rival: one machine, the simulator, a dry run."""
+
+    def hold(self) -> bool:
+        """Lead."""
+        return True
+
+    def is_held(self) -> bool:
+        """Lead."""
+        return True

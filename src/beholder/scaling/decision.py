@@ -1,0 +1,171 @@
+"""What a tick concludes, and the record of it: what was seen, the raw need, each bound, the reason."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from beholder.scaling.observation import InstanceSeen, Observation
+
+__all__ = ["Bound", "Decision", "Forecast", "Record", "Retirement"]
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something that changed the number of instances.
+
+    Args:
+        name: 'warm', 'min', 'max', 'draining', 'budget', 'refusal' or 'circuit'.
+        before: The number before it was applied.
+        after: The number after.
+        why: In words.
+    """
+
+    name: str
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the law expects.
+
+    Args:
+        arrivals_per_s: The learnt arrival rate.
+        service_s: Instance seconds per message on what would be launched.
+        boot_s: Median boot time; half take longer.
+        boot_s_p95: Nineteen boots in twenty take no longer.
+        horizon_s: How far the law looks ahead: a boot and the goal.
+        messages: Work that it counts: queued, in flight, delayed and, in part, forecast.
+        delivered: Messages that the instances there are will have done by then.
+        drained_s: When the queue will be empty at the present rates, from now; None where it grows.
+    """
+
+    arrivals_per_s: float
+    service_s: float
+    boot_s: float
+    boot_s_p95: float
+    horizon_s: float
+    messages: float
+    delivered: float
+    drained_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """An instance that the second line ends.
+
+    Args:
+        id: Which.
+        cause: 'boot', 'lifetime', 'silent' or 'hung'.
+        why: In words.
+    """
+
+    id: str
+    cause: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How many instances there should be, and why.
+
+    Args:
+        alive: Instances that count: booting, ready, busy, idle, and those launched but not yet seen.
+        raw: What the law alone wants.
+        desired: After every bound.
+        launch: How many to launch now; `desired - alive`, never below 0.
+        bounds: Each bound that changed the number, in order.
+        reason: In words, one or two sentences.
+        forecast: What the law expects.
+    """
+
+    alive: int
+    raw: int
+    desired: int
+    launch: int
+    bounds: tuple[Bound, ...]
+    reason: str
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One tick: the 'why' log's line, the dashboard's source, the simulator's input.
+
+    Args:
+        at_s: When, seconds since the Unix epoch.
+        leader: Name of the controller.
+        backlog: Visible messages.
+        in_flight: Received messages.
+        delayed: Messages not yet visible.
+        states: How many instances were in each state.
+        decision: What was concluded.
+        launched: Ids that the fleet said it launched.
+        refused: What the cloud said to launches it refused; empty where it refused none.
+        retired: What the second line ended.
+        is_dry: Nothing was carried out.
+        instances: What was seen one by one. The why log leaves them out; see `LastRecord`.
+    """
+
+    at_s: float
+    leader: str
+    backlog: int
+    in_flight: int
+    delayed: int
+    states: dict[str, int]
+    decision: Decision
+    launched: tuple[str, ...] = ()
+    refused: str = ""
+    retired: tuple[Retirement, ...] = ()
+    is_dry: bool = False
+    version: int = field(default=RECORD_VERSION)
+    instances: tuple[InstanceSeen, ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def of(cls, seen: Observation, decision: Decision, *, leader: str, is_dry: bool = False) -> Self:
+        """Return the record of a decision before it is carried out."""
+        return cls(
+            at_s=seen.now_s,
+            leader=leader,
+            backlog=seen.backlog,
+            in_flight=seen.in_flight,
+            delayed=seen.delayed,
+            states=dict(Counter(one.state.value for one in seen.instances)),
+            decision=decision,
+            is_dry=is_dry,
+            instances=seen.instances,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it, without the instances one by one."""
+        document = asdict(self.without_instances())
+        del document["instances"]
+        return document
+
+    def without_instances(self) -> Self:
+        """Return it as it is kept for long: a thousand instances would make it a hundred times its size."""
+        return replace(self, instances=()) if self.instances else self
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Self:
+        """Return the record that `to_dict` wrote.
+
+        Raises:
+            ValueError: It is no record of this version.
+        """
+        try:
+            if document["version"] != RECORD_VERSION:
+                raise ValueError(f"a record of version {document['version']} cannot be read here")
+            inner = dict(document["decision"])
+            inner["bounds"] = tuple(Bound(**one) for one in inner["bounds"])
+            inner["forecast"] = Forecast(**inner["forecast"])
+            fields = dict(document)
+            fields["decision"] = Decision(**inner)
+            fields["launched"] = tuple(fields["launched"])
+            fields["retired"] = tuple(Retirement(**one) for one in fields["retired"])
+            return cls(**fields)
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"this is no record: {exc}") from exc

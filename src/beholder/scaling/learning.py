@@ -1,0 +1,145 @@
+"""What an observation teaches: boots, service times, the arrival rate, phantom messages."""
+
+from collections import Counter
+from dataclasses import replace
+
+from beholder.scaling.estimate import ServiceTime
+from beholder.scaling.limits import Limits
+from beholder.scaling.memory import Memory, Past
+from beholder.scaling.observation import InstanceState, Observation
+
+__all__ = ["learn", "messages_of"]
+
+_UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after this it never came
+_WORKING = (InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE)
+_HOLDING = (InstanceState.BUSY, InstanceState.DRAINING)
+_SATURATED_MIN = 2  # visible messages per ready instance at both ends of a saturated interval
+
+
+def learn(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+    """Return the memory after an observation; pure, and the only place that learns."""
+    memory = _learn_boots(seen, memory, limits)
+    memory = _learn_services(seen, memory)
+    memory = _notice_phantoms(seen, memory, limits)
+    return _learn_arrivals(seen, memory, limits)
+
+
+def messages_of(seen: Observation, memory: Memory) -> int:
+    """Return the messages that are work, phantom ones left out."""
+    in_flight = max(0, seen.in_flight - memory.phantoms)
+    return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
+
+
+def _notice_phantoms(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+    """Learn how many of the messages in flight nobody can hold.
+
+    More are in flight than the busy instances can hold: a worker died and its messages come back, or the
+    count is wrong. They count for a visibility timeout, and then no more for as long as the count stays up,
+    so that a wrong count starts instances once and not for ever.
+    """
+    phantoms = min(memory.phantoms, seen.in_flight)
+    holders = sum(one.state in _HOLDING for one in seen.instances)
+    excess = seen.in_flight - holders * limits.hold_max
+    since_s, low = memory.excess_since_s, memory.excess_low
+    if excess <= 0:
+        since_s, low = None, 0
+    elif since_s is None:
+        since_s, low = seen.now_s, excess
+    else:
+        low = min(low, excess)
+        if seen.now_s - since_s > limits.visibility_timeout_s + limits.lag_s + limits.tick_s:
+            phantoms = max(phantoms, low)
+    if (phantoms, since_s, low) == (memory.phantoms, memory.excess_since_s, memory.excess_low):
+        return memory
+    return replace(memory, phantoms=phantoms, excess_since_s=since_s, excess_low=low)
+
+
+def _learn_boots(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+    boots = memory.boot_times(limits)
+    awaited = memory.booting | {one.id: one.at_s for one in memory.unseen}
+    booting: dict[str, float] = {}
+    there: set[str] = set()
+    good_launch_s = memory.good_launch_s
+    has_booted = False
+    for one in seen.instances:
+        there.add(one.id)
+        if one.state is InstanceState.BOOTING:
+            booting[one.id] = one.launched_at_s
+        elif one.id in awaited:
+            ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
+            boots = boots.seen(ready_at_s - one.launched_at_s)
+            good_launch_s = max(good_launch_s, one.launched_at_s)
+            has_booted = True
+    gone = tuple(seen.now_s - at_s for one_id, at_s in memory.booting.items() if one_id not in there)
+    unseen = tuple(
+        one for one in memory.unseen if one.id not in there and seen.now_s - one.at_s < _UNSEEN_S_MAX
+    )
+    lost = len(memory.unseen) - len(unseen) - sum(one.id in there for one in memory.unseen)
+    memory = replace(memory, boots=boots, booting=booting, unseen=unseen, good_launch_s=good_launch_s)
+    # With nothing visible, one that is gone may have come up and left at once, since it found nothing to do.
+    if (gone or lost) and seen.backlog > 0:
+        memory = memory.after_failed_boots((*gone, *(0.0,) * lost), seen.now_s, limits)
+    if has_booted:
+        memory = replace(memory, failures=0, held_until_s=0.0, is_half_open=False)
+    return memory
+
+
+def _learn_services(seen: Observation, memory: Memory) -> Memory:
+    samples = [(one.kind, one.service_s) for one in seen.services]
+    if not samples:
+        sample = _throughput(seen, memory)
+        samples = [sample] if sample is not None else []
+    if not samples:
+        return memory
+    services = dict(memory.services)
+    for kind, service_s in samples:
+        # All kinds together are kept under "", for a kind that was never seen.
+        for name in {kind, ""}:
+            services[name] = services.get(name, ServiceTime(service_s)).seen(service_s)
+    return replace(memory, services=services)
+
+
+def _throughput(seen: Observation, memory: Memory) -> tuple[str, float] | None:
+    """Return a service time from what was done while every instance had work; None where that is unknown."""
+    past = memory.past
+    if past is None or past.done_total is None or seen.done_total is None:
+        return None
+    ready = sum(one.state in _WORKING for one in seen.instances)
+    done, over_s = seen.done_total - past.done_total, seen.now_s - past.now_s
+    is_saturated = min(past.backlog, seen.backlog) >= _SATURATED_MIN * ready
+    if done <= 0 or over_s <= 0 or ready == 0 or ready != past.ready or not is_saturated:
+        return None
+    kinds = Counter(one.kind for one in seen.instances if one.state in _WORKING)
+    return (next(iter(kinds)) if len(kinds) == 1 else ""), ready * over_s / done
+
+
+def _learn_arrivals(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+    messages = messages_of(seen, memory)
+    ready = sum(one.state in _WORKING for one in seen.instances)
+    past = memory.past
+    arrivals = memory.arrivals
+    if past is not None and seen.now_s > past.now_s:
+        over_s = seen.now_s - past.now_s
+        arrived = _arrived(seen, past, memory, limits, messages)
+        arrivals = arrivals.seen(arrived, over_s, tau_s=limits.arrivals_tau_s)
+    now = Past(seen.now_s, messages, seen.backlog, seen.arrived_total, seen.done_total, ready)
+    return replace(memory, arrivals=arrivals, past=now)
+
+
+def _arrived(seen: Observation, past: Past, memory: Memory, limits: Limits, messages: int) -> float:
+    """Return the arrivals since the last look: counted, or what the depths and μ say."""
+    if seen.arrived_total is not None and past.arrived_total is not None:
+        # A count that fell began anew with its process.
+        return float(max(0, seen.arrived_total - past.arrived_total))
+    over_s = seen.now_s - past.now_s
+    if seen.done_total is not None and past.done_total is not None:
+        done = float(max(0, seen.done_total - past.done_total))
+    else:
+        # Little's law: what is in flight keeps so many instances busy, and no more than there are.
+        busy = min(
+            float(past.ready),
+            (past.messages - past.backlog + seen.in_flight) / 2,
+            float(messages + past.messages),
+        )
+        done = busy * over_s / memory.service_s(limits.kind, limits)
+    return max(0.0, messages - past.messages + done)

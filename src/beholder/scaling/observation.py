@@ -1,0 +1,84 @@
+"""What the controller can know at one moment; all that a decision is made of besides its memory and limits.
+
+Source: GetQueueAttributes gives approximate depths that lag by up to a minute (SQS developer guide, 2024);
+DescribeInstances gives launch time, type and lifecycle of what carries our tag; one LIST of the signs of life
+gives each instance's state.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
+
+
+class InstanceState(Enum):
+    """Where an instance stands in its life, as its last sign of life says."""
+
+    BOOTING = "booting"
+    READY = "ready"
+    BUSY = "busy"
+    IDLE = "idle"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSeen:
+    """One instance of the fleet.
+
+    Args:
+        id: The fleet's name for it.
+        state: Booting until its first sign of life.
+        launched_at_s: When it was asked for, seconds since the Unix epoch.
+        ready_at_s: When it was first ready to receive; None where nobody saw that.
+        last_sign_at_s: Its last sign of life; None before the first.
+        kind: The instance type, such as 'c7a.large'.
+        spot: Whether the cloud may take it back.
+        price_per_hour: What it costs; 0 where that is unknown.
+    """
+
+    id: str
+    state: InstanceState
+    launched_at_s: float
+    ready_at_s: float | None = None
+    last_sign_at_s: float | None = None
+    kind: str = ""
+    spot: bool = False
+    price_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSeen:
+    """How long one message kept an instance of some kind busy, from a reply.
+
+    Args:
+        kind: The instance type.
+        service_s: Time of the instance per message: a batch's time divided by its size.
+    """
+
+    kind: str
+    service_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The queue and the fleet as they were seen.
+
+    Args:
+        now_s: The moment, seconds since the Unix epoch.
+        backlog: Visible messages, approximate.
+        in_flight: Received and not acknowledged, approximate.
+        delayed: Not yet visible, approximate.
+        arrived_total: Messages sent since some start, where all go through this process; else None.
+        done_total: Messages acknowledged since some start, where that is known; else None.
+        instances: Every instance of ours that is not terminated.
+        services: A sample of service times since the last observation; a few dozen are enough.
+    """
+
+    now_s: float
+    backlog: int
+    in_flight: int = 0
+    delayed: int = 0
+    arrived_total: int | None = None
+    done_total: int | None = None
+    instances: tuple[InstanceSeen, ...] = ()
+    services: tuple[ServiceSeen, ...] = ()

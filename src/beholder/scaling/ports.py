@@ -1,0 +1,36 @@
+"""What the controller works with; the simulator and the tests hand it their own."""
+
+from typing import Protocol
+
+from beholder.scaling.decision import Record
+from beholder.scaling.observation import Observation
+
+__all__ = ["Lease", "RecordSink", "Sensor"]
+
+
+class Sensor(Protocol):
+    """Sees the queue and the fleet."""
+
+    def observe(self) -> Observation:
+        """Return what there is now; raises `BackendError` where it cannot be seen."""
+        ...
+
+
+class Lease(Protocol):
+    """Says who leads."""
+
+    def hold(self) -> bool:
+        """Take or keep the lease where that is possible; returns whether this controller leads."""
+        ...
+
+    def is_held(self) -> bool:
+        """Say whether this controller still leads, without asking anybody."""
+        ...
+
+
+class RecordSink(Protocol):
+    """Keeps the record of each tick."""
+
+    def write(self, record: Record) -> None:
+        """Keep a record; must not fail the tick, so it raises nothing of a backend's."""
+        ...

@@ -1,0 +1,108 @@
+"""The sensor of a real deployment: the queue's depth, the fleet's description and the signs of life."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from beholder.clock import Clock
+from beholder.fleet.port import Fleet, FleetInstance
+from beholder.queue.port import Queue
+from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.signs import erase_sign, read_signs, seen_of
+from beholder.store.port import Store
+
+__all__ = ["Counts", "FleetSensor"]
+
+# A sign without an instance is left for so long: the instance may be too new to be described.
+_ORPHAN_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What this process counted itself; None where not all messages pass through it."""
+
+    arrived_total: int | None = None
+    done_total: int | None = None
+    services: tuple[ServiceSeen, ...] = ()
+
+
+def _no_counts() -> Counts:
+    return Counts()
+
+
+class FleetSensor:
+    """Makes an observation of three calls: one depth, one description, one list.
+
+    Args:
+        queue: The input queue.
+        fleet: The instances.
+        results: The output bucket, where the signs of life are.
+        clock: The time.
+        counts: What this process counted itself.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        fleet: Fleet,
+        results: Store,
+        clock: Clock,
+        counts: Callable[[], Counts] = _no_counts,
+    ) -> None:
+        """Have seen nothing yet."""
+        self._queue = queue
+        self._fleet = fleet
+        self._results = results
+        self._clock = clock
+        self._counts = counts
+        self._ready_at_s: dict[str, float] = {}
+        self._booting: set[str] = set()
+
+    def observe(self) -> Observation:
+        """Return what there is now; see `Sensor.observe`.
+
+        The queue is read before the fleet: a worker that announced its leaving before the last message came
+        is then seen to drain.
+        """
+        depth = self._queue.depth()
+        signs = read_signs(self._results)
+        described = self._fleet.describe()
+        now_s = self._clock.now_s()
+        instances = seen_of((_seen(one) for one in described), signs, self._ready_at_s)
+        self._remember(instances, now_s)
+        there = {one.id for one in described}
+        for instance_id, sign in signs.items():
+            if instance_id not in there and now_s - sign.at_s > _ORPHAN_S:
+                erase_sign(self._results, instance_id)
+        counts = self._counts()
+        return Observation(
+            now_s=now_s,
+            backlog=depth.backlog,
+            in_flight=depth.in_flight,
+            delayed=depth.delayed,
+            arrived_total=counts.arrived_total,
+            done_total=counts.done_total,
+            instances=instances,
+            services=counts.services,
+        )
+
+    def _remember(self, instances: tuple[InstanceSeen, ...], now_s: float) -> None:
+        """Note when an instance that booted was first seen ready; of one that was ready before, nothing."""
+        booting = {one.id for one in instances if one.state is InstanceState.BOOTING}
+        fresh = {one.id: one for one in instances if one.id in self._booting and one.id not in booting}
+        there = {one.id for one in instances}
+        kept = {one: at_s for one, at_s in self._ready_at_s.items() if one in there}
+        self._ready_at_s = kept | {
+            one: min(now_s, seen.last_sign_at_s or now_s) for one, seen in fresh.items()
+        }
+        self._booting = booting
+
+
+def _seen(one: FleetInstance) -> InstanceSeen:
+    return InstanceSeen(
+        id=one.id,
+        state=InstanceState.DRAINING if one.is_ending else InstanceState.BOOTING,
+        launched_at_s=one.launched_at_s,
+        kind=one.kind,
+        spot=one.spot,
+        price_per_hour=one.price_per_hour,
+    )

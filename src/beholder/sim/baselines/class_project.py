@@ -1,0 +1,38 @@
+"""The class project's rule: an instance per waiting request, nineteen at most.
+
+Source: Palash-Mehta/Auto-Scaling-Image-Recognition-as-a-Service, its controller's loop.
+"""
+
+from beholder.sim.law import Habits, KillRule, Limits, Reading, Want
+
+__all__ = ["ClassProject"]
+
+_LOOP_S = 4.0
+_SURPLUS_S = 5.0
+_CAPACITY_MAX = 19
+
+
+class ClassProject:
+    """Starts what is missing for one instance per waiting request; stops the surplus after five seconds."""
+
+    name = "class-project"
+    habits = Habits(KillRule.IDLE)
+
+    def __init__(self, limits: Limits) -> None:
+        """Take the bounds."""
+        self._limits = limits
+        self._surplus_since_s: float | None = None
+
+    def tick(self, reading: Reading) -> Want:
+        """Return what is wanted, and when to ask again."""
+        alive = reading.pending + reading.in_service
+        available = alive - reading.busy
+        if reading.visible >= available:
+            self._surplus_since_s = None
+            return Want(min(alive + reading.visible - available, _CAPACITY_MAX), _LOOP_S)
+        if self._surplus_since_s is None:
+            self._surplus_since_s = reading.now_s
+        if reading.now_s - self._surplus_since_s < _SURPLUS_S:
+            return Want(None, _LOOP_S)
+        self._surplus_since_s = None
+        return Want(max(alive - (available - reading.visible), self._limits.capacity_min), _LOOP_S)

@@ -1,0 +1,184 @@
+"""Our law: the production controller and policy and the production idle rule, handed the simulated world.
+
+Nothing is decided here. Readings become observations, decisions become wants, and a worker's rests and jobs
+become what `scaling.idle` asks for.
+"""
+
+from collections.abc import Sequence
+
+from beholder.fleet.port import FleetInstance, Launch
+from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
+from beholder.scaling.decision import Record
+from beholder.scaling.idle import BusyShare, IdleSettings, Peers, idle_limit_s, is_last_look_needed
+from beholder.scaling.limits import Limits as PolicyLimits
+from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.sim.law import Habits, Hands, InstanceView, KillRule, Limits, Reading, State, Want
+from beholder.worker.leaving import LeavingLimits
+
+__all__ = ["IdleWorkers", "Ours"]
+
+
+class IdleWorkers:
+    """The production idle rule for every worker of a run."""
+
+    def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
+        """Take what each worker is told when it starts, and its time per message."""
+        self._settings, self._service_s = settings, service_s
+        self._busy: dict[int, BusyShare] = {}
+
+    def rests(self, instance_id: int, now_s: float, peers: tuple[int, int]) -> float:
+        """Return how long a worker that falls idle now stays."""
+        before = self._busy.get(instance_id)
+        if before is None:
+            self._busy[instance_id] = BusyShare(0.0, now_s)
+        else:
+            self._busy[instance_id] = before.after(now_s, self._settings.tau_s, is_busy=True)
+        return self._limit_s(instance_id, peers)
+
+    def stays(self, instance_id: int, idle_for_s: float, peers: tuple[int, int]) -> float:
+        """Return how much longer a worker stays that has been idle for so long."""
+        return max(self._limit_s(instance_id, peers) - idle_for_s, 0.0)
+
+    def works(self, instance_id: int, now_s: float) -> None:
+        """Learn that an idle worker has a job again."""
+        self._busy[instance_id] = self._busy[instance_id].after(now_s, self._settings.tau_s, is_busy=False)
+
+    def _limit_s(self, instance_id: int, peers: tuple[int, int]) -> float:
+        busy = self._busy[instance_id]
+        return idle_limit_s(self._settings, busy, Peers(*peers), service_s=self._service_s).seconds
+
+
+class _Seat:
+    """Sensor, fleet and record sink of the production controller, over the reading of the moment."""
+
+    def __init__(self) -> None:
+        self._reading: Reading | None = None
+        self._token = 0
+
+    def sit(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def observe(self) -> Observation:
+        return _observation(self._now())
+
+    def describe(self) -> list[FleetInstance]:
+        return [FleetInstance(str(one.instance_id), one.launched_at_s) for one in self._now().instances]
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        del token
+        ids = self._hands().launch(count)
+        refusals = ("the simulated cloud has no capacity",) * (count - len(ids))
+        return Launch(tuple(str(one) for one in ids), refusals)
+
+    def retire(self, ids: Sequence[str]) -> None:
+        self._hands().retire([int(one) for one in ids])
+
+    def write(self, record: Record) -> None:
+        """Keep nothing: the controller's last record is enough here."""
+
+    def new_token(self) -> str:
+        self._token += 1
+        return str(self._token)
+
+    def _now(self) -> Reading:
+        assert self._reading is not None, "the controller ticks within a reading"  # noqa: S101 - our own bug
+        return self._reading
+
+    def _hands(self) -> Hands:
+        hands = self._now().hands
+        assert hands is not None, "a law that acts itself has hands"  # noqa: S101 - our own bug
+        return hands
+
+
+class Ours:
+    """The production controller and policy, and the production idle rule on every worker.
+
+    Args:
+        limits: What bounds every law.
+        queue_lag_s: How old the policy is told that the queue's counts are.
+        warm_min: Instances kept beyond those that the load needs.
+        boot_patience: See `scaling.Limits`.
+        depth_lag_s: How long a leaving worker waits for its last look; the setting of that name.
+    """
+
+    name = "beholder"
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        queue_lag_s: float = 0.0,
+        warm_min: int = 0,
+        boot_patience: float = 1.0,
+        depth_lag_s: float = 65.0,
+    ) -> None:
+        """Begin with an empty memory."""
+        policy = PolicyLimits(
+            min=limits.capacity_min,
+            max=limits.capacity_max,
+            latency_goal_s=limits.latency_goal_s,
+            warm_min=warm_min,
+            boot_patience=boot_patience,
+            price_per_hour=limits.price_per_hour,
+            boot_s=limits.boot_s,
+            service_s=limits.service_s,
+            lag_s=queue_lag_s,
+        )
+        idle = IdleSettings(
+            boot_s=limits.boot_s,
+            latency_goal_s=limits.latency_goal_s,
+            boot_patience=boot_patience,
+            stay_min=limits.capacity_min + warm_min,
+            look_s=depth_lag_s,
+        )
+        self.habits = Habits(
+            KillRule.SELF,
+            worker_rule=IdleWorkers(idle, service_s=limits.service_s),
+            leaving=LeavingLimits(lag_s=depth_lag_s),
+            is_last_look_needed=lambda peers: is_last_look_needed(Peers(*peers)),
+            drains_on_notice=True,
+            acts_itself=True,
+        )
+        self._seat = _Seat()
+        ports = ControllerPorts(self._seat, self._seat, SoleLeader(), self._seat, self._seat.new_token)
+        self._controller = Controller(ports, policy, name="simulator")
+
+    def tick(self, reading: Reading) -> Want:
+        """Let the controller do one pass; it launches and retires by itself."""
+        self._seat.sit(reading)
+        next_s = self._controller.tick()
+        record = self._controller.last
+        assert record is not None, "a sole leader's tick leaves a record"  # noqa: S101 - our own bug
+        return Want(record.decision.alive + len(record.launched), next_s)
+
+    @property
+    def last(self) -> Record | None:
+        """The record of the last tick."""
+        return self._controller.last
+
+
+def _observation(reading: Reading) -> Observation:
+    services = () if reading.service_s is None else (ServiceSeen("", reading.service_s),)
+    return Observation(
+        now_s=reading.now_s,
+        backlog=reading.visible,
+        in_flight=reading.in_flight,
+        instances=tuple(_seen(one, reading.now_s) for one in reading.instances),
+        services=services,
+    )
+
+
+def _seen(one: InstanceView, now_s: float) -> InstanceSeen:
+    if one.state is State.DRAINING:
+        state = InstanceState.DRAINING
+    elif one.ready_at_s is None:
+        state = InstanceState.BOOTING
+    else:
+        state = InstanceState.BUSY if one.is_busy else InstanceState.IDLE
+    return InstanceSeen(
+        id=str(one.instance_id),
+        state=state,
+        launched_at_s=one.launched_at_s,
+        ready_at_s=one.ready_at_s,
+        last_sign_at_s=None if one.ready_at_s is None else now_s,
+    )

@@ -1,0 +1,320 @@
+"""The composition root: the only file that names concrete backends.
+
+It turns settings into ports, and ports into the parts that each process runs. What only one kind of process
+runs is imported in its function: a worker needs no web framework, a web process no numpy, and each would pay
+for the other's with tens of megabytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from beholder import __version__
+from beholder.clock import MonotonicClock
+from beholder.config import Settings
+from beholder.config.models import served_specs
+from beholder.errors import BackendUnavailable, ConfigError
+from beholder.model.decode.limits import ImageLimits
+from beholder.model.port import Classifier, ModelSpec
+from beholder.wiring.backends import Backends
+
+if TYPE_CHECKING:
+    from beholder.telemetry.metrics import Telemetry
+    from beholder.web.app import WebApp
+    from beholder.web.limits import WebLimits
+    from beholder.web.ports import ServedModel
+    from beholder.worker.keeper import Keeper
+    from beholder.worker.lanes import Lanes
+    from beholder.worker.ports import WorkerPorts
+
+# Each shape of a batch is compiled and warmed up; larger batches gain nothing on a CPU.
+_SHAPE_MAX = 10
+
+__all__ = [
+    "Backends",
+    "WorkerParts",
+    "image_limits",
+    "load_classifier",
+    "open_backends",
+    "open_web",
+    "open_worker",
+]
+
+
+def open_backends(settings: Settings, name: str = "") -> AbstractContextManager[Backends]:
+    """Open the queues and buckets that the settings name; they close at the end of the context.
+
+    Args:
+        settings: Of the deployment.
+        name: Of the process; on AWS receivers get turns of the messages of each.
+
+    Raises:
+        ConfigError: They cannot be used as the settings are.
+        BackendError: They cannot be reached.
+    """
+    try:
+        (settings.data_dir / "notes").mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(
+            f"data_dir {settings.data_dir} cannot be used: {exc}; give another with --data-dir"
+        ) from exc
+    if settings.backend == "aws":
+        from beholder.wiring.aws import open_aws  # noqa: PLC0415 -- imports what only AWS needs
+
+        return open_aws(settings, name)
+    from beholder.wiring.local import open_local  # noqa: PLC0415
+
+    return open_local(settings)
+
+
+def load_classifier(spec: ModelSpec, settings: Settings, *, threads: int = 1) -> Classifier:
+    """Return a classifier for a model, ready to warm up."""
+    from beholder.model.openvino_cpu import OpenVinoClassifier  # noqa: PLC0415
+
+    precision = None if settings.precision == "auto" else settings.precision
+    return OpenVinoClassifier(
+        spec, precision=precision, threads=threads, batch_max=min(settings.batch_max, _SHAPE_MAX)
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """Return the bounds on an image."""
+    return ImageLimits(
+        image_bytes_max=settings.image_bytes_max,
+        image_pixels_max=settings.image_pixels_max,
+        image_side_max=settings.image_side_max,
+        image_side_min=settings.image_side_min,
+    )
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """A worker and what runs beside it.
+
+    Args:
+        lanes: Each a tick of its own.
+        keeper: Keeps what they hold hidden.
+        backends: What they work with.
+        ticks: What runs beside them so that the worker leaves in time.
+    """
+
+    lanes: Lanes
+    keeper: Keeper
+    backends: Backends
+    ticks: Mapping[str, Callable[[], float]]
+
+
+@contextmanager
+def open_worker(
+    settings: Settings,
+    name: str,
+    *,
+    on_hung: Callable[[], None],
+    end_process: Callable[[], None],
+    in_fleet: bool = False,
+) -> Iterator[WorkerParts]:
+    """Open one worker, its models warm.
+
+    Args:
+        settings: Of the deployment.
+        name: Unique among the workers of this machine, and the same after a restart.
+        on_hung: Called when the work on a message hangs.
+        end_process: Called when the worker shall leave by ending its process.
+        in_fleet: A controller on this machine counts it by its name and starts another when one is needed.
+    """
+    from beholder.wiring.leaving import leaving_of  # noqa: PLC0415
+    from beholder.worker.keeper import Keeper  # noqa: PLC0415
+    from beholder.worker.lanes import Lanes  # noqa: PLC0415
+    from beholder.worker.note import HoldingNote  # noqa: PLC0415
+    from beholder.worker.worker import Worker  # noqa: PLC0415
+
+    classifiers = _warm_classifiers(settings)
+    with ExitStack() as stack:
+        backends = stack.enter_context(open_backends(settings, name))
+        ports = _worker_ports(settings, backends, classifiers)
+        stack.enter_context(_only_one(settings, name))
+        elapsed = MonotonicClock()
+        keeper = Keeper(
+            ports.queue,
+            elapsed,
+            timeout_s=settings.visibility_timeout_s,
+            hold_max_s=settings.hold_max_s,
+            on_hung=on_hung,
+        )
+        lanes = []
+        for number in range(settings.lanes):
+            note = HoldingNote(settings.data_dir / "notes" / f"{name}{f'.{number}' if number else ''}.note")
+            stack.callback(note.close)
+            lanes.append(
+                Worker(
+                    ports,
+                    note,
+                    keeper,
+                    batch_max=settings.batch_max,
+                    wait_s=backends.receive_wait_s,
+                    elapsed=elapsed,
+                )
+            )
+        worker = Lanes(lanes)
+        leaving = leaving_of(
+            settings, backends, worker, elapsed, end_process, fleet_name=name if in_fleet else ""
+        )
+        stack.callback(leaving.end)
+        yield WorkerParts(worker, keeper, backends, leaving.ticks)
+
+
+def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
+    """Return a ready classifier for every model served: as many of each as lanes can compute at once."""
+    from beholder.model.pool import ClassifierPool  # noqa: PLC0415
+
+    classifiers: dict[str, Classifier] = {}
+    for spec in served_specs(settings):
+        count = min(settings.lanes, settings.workers) or 1
+        one: Classifier = load_classifier(spec, settings)
+        if settings.lanes > 1:
+            one = ClassifierPool([one, *(load_classifier(spec, settings) for _ in range(count - 1))])
+        one.warm_up()
+        classifiers[spec.name] = one
+    return classifiers
+
+
+def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str, Classifier]) -> WorkerPorts:
+    from beholder.model.prepare import prepare  # noqa: PLC0415
+    from beholder.worker.ports import WorkerPorts  # noqa: PLC0415
+
+    return WorkerPorts(
+        queue=backends.queue,
+        dead_letters=backends.dead_letters,
+        replies=backends.replies,
+        images=backends.images,
+        results=backends.results,
+        classifiers=classifiers,
+        prepare=partial(prepare, limits=image_limits(settings)),
+        clock=backends.clock,
+        input_bucket=_drop_bucket(settings),
+        image_bytes_max=settings.image_bytes_max,
+        each=backends.per_image.each,
+        calls=backends.calls,
+    )
+
+
+def _drop_bucket(settings: Settings) -> str:
+    """Return the bucket whose events tell of dropped images; folders tell of nothing."""
+    return settings.input_bucket if settings.backend == "aws" else ""
+
+
+@contextmanager
+def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
+    """Open one web process's application.
+
+    Args:
+        settings: Of the deployment.
+        name: Unique among the web processes; its reply queue is named after it.
+    """
+    from beholder.telemetry.metrics import Telemetry  # noqa: PLC0415
+    from beholder.web.app import build_app  # noqa: PLC0415
+    from beholder.web.ports import WebPorts  # noqa: PLC0415
+    from beholder.worker.dead_letters import DeadLetterClerk  # noqa: PLC0415
+
+    telemetry = Telemetry()
+    with (
+        open_backends(settings, name) as backends,
+        _only_one(settings, name),
+        backends.own_replies(name) as replies,
+        _scaling_ticks(settings, backends, name, telemetry) as scaling,
+    ):
+        per_image = backends.per_image
+        ports = WebPorts(
+            queue=backends.queue,
+            replies=replies.queue,
+            reply_to=replies.name,
+            images=backends.images,
+            results=backends.results,
+            models=tuple(_served(spec) for spec in served_specs(settings)),
+            clock=backends.clock,
+            limits=_web_limits(settings),
+            telemetry=telemetry,
+            version=__version__,
+            accept_threads=per_image.accept_threads,
+            accept_batch_max=per_image.accept_batch_max,
+            accept_gather_s=per_image.accept_gather_s,
+            each=per_image.each,
+            inline_bytes_max=per_image.inline_bytes_max,
+            depth_every_s=backends.depth_every_s,
+            ready_every_s=backends.ready_every_s,
+            receive_wait_s=backends.receive_wait_s,
+            calls=backends.calls,
+        )
+        clerk = DeadLetterClerk(
+            backends.dead_letters,
+            backends.results,
+            backends.replies,
+            backends.clock,
+            wait_s=backends.receive_wait_s,
+            input_bucket=_drop_bucket(settings),
+        )
+        ticks = {"dead_letters": clerk.tick, **replies.ticks, **scaling}
+        yield build_app(ports, ticks=ticks, interrupt=backends.interrupt)
+
+
+@contextmanager
+def _scaling_ticks(
+    settings: Settings, backends: Backends, name: str, telemetry: Telemetry
+) -> Iterator[Mapping[str, Callable[[], float]]]:
+    """Open what scales the fleet beside a web process; nothing where others do, or nobody."""
+    if settings.backend != "aws" or not settings.launch_template:
+        yield {}
+        return
+    from beholder.wiring.fleet_aws import open_controller  # noqa: PLC0415 -- imports what only AWS needs
+
+    with open_controller(settings, backends, name, telemetry.take_services) as controller:
+        yield {"controller": controller.tick}
+
+
+@contextmanager
+def _only_one(settings: Settings, name: str) -> Iterator[None]:
+    """Be the only process of this name on the data folder; its file of the same name is let go by any death.
+
+    Raises:
+        BackendUnavailable: There is one; it may be a predecessor that still ends, so try again.
+    """
+    with (settings.data_dir / "notes" / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BackendUnavailable(
+                str(settings.data_dir), "start", f"{name} is running already; give another name with --name"
+            ) from exc
+        yield
+
+
+def _served(spec: ModelSpec) -> ServedModel:
+    from beholder.web.ports import ServedModel  # noqa: PLC0415
+
+    return ServedModel(
+        name=spec.name,
+        version=spec.version,
+        licence=spec.licence,
+        source=spec.source,
+        classes=len(spec.labels),
+        preprocessing=str(spec.preprocessing.kind),
+        input_size=spec.preprocessing.size,
+    )
+
+
+def _web_limits(settings: Settings) -> WebLimits:
+    from beholder.web.limits import WebLimits  # noqa: PLC0415
+
+    return WebLimits(
+        image=image_limits(settings),
+        wait_s_default=settings.wait_s_default,
+        wait_s_max=settings.wait_s_max,
+        backlog_max=settings.backlog_max,
+        waiters_max=settings.waiters_max,
+        uploads_bytes_max=settings.uploads_bytes_max,
+    )

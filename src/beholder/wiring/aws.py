@@ -1,0 +1,192 @@
+"""The backends of AWS: buckets on S3, queues on SQS, and the machine's own instance."""
+
+import importlib.util
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Self, cast
+
+from beholder.clock import SystemClock
+from beholder.config import Settings
+from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
+from beholder.store.s3 import S3Store
+from beholder.telemetry.log import get_logger, say
+from beholder.wiring.backends import Backends, OwnReplies, PerImage
+
+if TYPE_CHECKING:
+    from beholder.queue.sqs_replies import OwnReplyQueue
+
+__all__ = ["open_aws"]
+
+_log = get_logger(__name__)
+
+# No object has it; to ask for it costs a twelfth of a listing.
+_NO_KEY = "readyz"
+# SQS ends a poll after so long.
+POLL_S_MAX = 20.0
+# A put takes tens of milliseconds and no work of ours, so many run at once.
+_CALLS_AT_ONCE = 32
+# Few, so that images which come together are sent together: a send costs as much as a put does in time.
+_ACCEPT_THREADS = 4
+_GATHER_S = 0.005
+# What a message takes besides its image: names, options, trace.
+_MESSAGE_BYTES = 4_096
+# An empty long poll of 20 s is 130,000 calls a month, and one of 1 s is 2.6 million.
+_POLL_S = 20.0
+_DEPTH_EVERY_S = 5.0
+# Load balancers ask often, and anybody may.
+_READY_EVERY_S = 10.0
+
+
+@contextmanager
+def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
+    """Use the queues and buckets in the account; nothing is created but reply queues.
+
+    Args:
+        settings: Of the deployment.
+        name: Of the process.
+
+    Raises:
+        ConfigError: boto3 is not installed, or cannot be used as it is configured; or a queue or bucket is
+            missing or refuses us. All of it at once.
+        BackendError: Something cannot be reached.
+    """
+    if importlib.util.find_spec("boto3") is None:
+        raise ConfigError("backend 'aws' needs boto3; run: pip install 'beholder[aws]'")
+    with _Account(settings, name) as account:
+        account.check()
+        room = account.queue.body_bytes_max - _MESSAGE_BYTES
+        yield Backends(
+            queue=account.queue,
+            dead_letters=account.dead_letters,
+            images=account.images,
+            results=account.results,
+            replies=account.replies,
+            own_replies=account.own_replies,
+            clock=account.clock,
+            per_image=PerImage(
+                each=account.pool.map,
+                accept_threads=_ACCEPT_THREADS,
+                accept_batch_max=10,
+                accept_gather_s=_GATHER_S,
+                inline_bytes_max=max(0, min(settings.inline_bytes_max, room)),
+            ),
+            interrupt=account.interrupt,
+            calls=account.calls,
+            depth_every_s=_DEPTH_EVERY_S,
+            ready_every_s=_READY_EVERY_S,
+            receive_wait_s=_POLL_S,
+        )
+
+
+class _Account:
+    """What one process opens in the account."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        from beholder.queue.sqs import SqsQueue  # noqa: PLC0415 -- boto3 is an optional extra
+        from beholder.queue.sqs_client import SqsClient  # noqa: PLC0415
+        from beholder.queue.sqs_replies import ReplyQueues  # noqa: PLC0415
+
+        self._settings = settings
+        self._own: OwnReplyQueue | None = None
+        self._name = name
+        self.clock = SystemClock()
+        self.client = SqsClient(region=settings.region)
+
+        def queue_of(queue_name: str) -> SqsQueue:
+            # So many clients of one web process do not keep those of another waiting.
+            # What is sent here was gathered before its images were stored.
+            return SqsQueue(queue_name, client=self.client, group_of=lambda _: self._group(), gather_s=0.0)
+
+        self.queue = queue_of(settings.input_queue)
+        self.dead_letters = queue_of(settings.dead_letter_queue)
+        self.replies = ReplyQueues(self.client)
+        self.images = self._bucket(settings.input_bucket)
+        self.results = self._bucket(settings.output_bucket)
+        self.pool = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="aws")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.interrupt()
+        if self.queue.open_polls:
+            # What they still receive is handed back; without us it would stay hidden.
+            wait_s = min(self._settings.drain_s, POLL_S_MAX + 1)
+            say(_log, logging.INFO, "worker.polls", "waiting for open polls", at_most_s=wait_s)
+            self.queue.close(wait_s=wait_s)
+        self.pool.shutdown()
+        self.client.close()
+
+    @contextmanager
+    def own_replies(self, owner: str) -> Iterator[OwnReplies]:
+        from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
+
+        prefix = self._settings.output_queue
+        with OwnReplyQueue(self.client, prefix=prefix, owner=owner, clock=self.clock) as own:
+            self._own = own
+            ticks = {"reply_alive": own.alive_tick, "reply_janitor": own.janitor_tick}
+            yield OwnReplies(own, lambda: own.name, ticks)
+
+    def check(self) -> None:
+        """Raise ConfigError for all that is missing or refuses us; a later surprise would be a worse one."""
+        settings, region = self._settings, self._settings.region
+        problems = []
+
+        def ask(setting: str, question: Callable[[], object]) -> None:
+            try:
+                question()
+            except ObjectNotFound:
+                return
+            except BackendDenied as exc:
+                problems.append(f"{setting} {getattr(settings, setting)!r} in {region}: {exc.message}")
+
+        ask("input_queue", self._check_redrive)
+        ask("dead_letter_queue", self.dead_letters.depth)
+        ask("input_bucket", lambda: self.images.get(_NO_KEY))
+        ask("output_bucket", lambda: self.results.get(_NO_KEY))
+        if problems:
+            raise ConfigError(problems)
+
+    def _check_redrive(self) -> None:
+        found = self.queue.redrive()
+        settings = self._settings
+        expected = (settings.dead_letter_queue.rpartition("/")[2], settings.receive_count_max)
+        if found != expected:
+            say(
+                _log,
+                logging.WARNING,
+                "queue.redrive",
+                "the input queue's redrive policy is another than the settings say, and it is what counts",
+                policy=found,
+                settings=expected,
+            )
+
+    def _bucket(self, name: str) -> S3Store:
+        settings = self._settings
+        return S3Store(
+            name,
+            region=settings.region,
+            encryption=cast("Literal['AES256', 'aws:kms'] | None", settings.encryption or None),
+            kms_key=settings.kms_key or None,
+            environ=os.environ,
+        )
+
+    def _group(self) -> str | None:
+        """Return the group of what this process sends: its own reply queue's name, which nobody shares."""
+        return self._own.name if self._own is not None else self._name or None
+
+    def interrupt(self) -> None:
+        self.queue.interrupt()
+        self.dead_letters.interrupt()
+        if self._own is not None:
+            self._own.interrupt()
+
+    def calls(self) -> Mapping[str, int]:
+        total = Counter({f"sqs:{name}": count for name, count in self.client.calls.items()})
+        for store in (self.images, self.results):
+            total.update({f"s3:{name}": count for name, count in store.calls.items()})
+        return total

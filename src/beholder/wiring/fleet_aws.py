@@ -1,0 +1,117 @@
+"""The controller of a fleet on EC2, beside a web process; of several web processes one leads."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from beholder.clock import MonotonicClock
+from beholder.config import Settings
+from beholder.config.lists import names_of, prices_of
+from beholder.errors import BackendError
+from beholder.job import new_job_id
+from beholder.scaling.controller import Controller, ControllerPorts
+from beholder.scaling.last import Both, LastRecord
+from beholder.scaling.lease import StoreLease
+from beholder.scaling.limits import Limits
+from beholder.scaling.observation import ServiceSeen
+from beholder.scaling.sensor import Counts, FleetSensor
+from beholder.scaling.why import StoreRecords
+from beholder.wiring.backends import Backends
+
+if TYPE_CHECKING:
+    from beholder.fleet.ec2 import Template
+
+__all__ = ["open_controller", "template_of"]
+
+# The lease wants to be held four times in a period.
+_TICKS_IN_PERIOD = 4
+
+
+@contextmanager
+def open_controller(
+    settings: Settings,
+    backends: Backends,
+    name: str,
+    services: Callable[[], Sequence[float]] = tuple,
+) -> Iterator[Controller]:
+    """Open a controller of the deployment's instances; its `tick()` is called every `tick_s`.
+
+    At the end it lets another one lead at once.
+
+    Args:
+        settings: Of the deployment; `launch_template` names what it launches.
+        backends: Input queue and output bucket.
+        name: Of this web process.
+        services: Gives how long messages kept a lane busy, in seconds, as replies told since it was last
+            asked. An instance has several lanes, so this says rather too much than too little.
+
+    Raises:
+        ConfigError: boto3 cannot be used as it is configured.
+    """
+    from beholder.fleet.ec2 import Ec2Fleet  # noqa: PLC0415 -- boto3 is an optional extra
+    from beholder.fleet.ec2_client import Ec2Client  # noqa: PLC0415
+
+    clock, results = backends.clock, backends.results
+    client = Ec2Client(region=settings.region)
+    template = template_of(settings)
+    fleet = Ec2Fleet(client, settings.prefix, template)
+    # Never the same after a restart: what an earlier process of this name held is not ours.
+    holder = f"{name}-{new_job_id(clock.now_s())}"
+    lease = StoreLease(results, holder, MonotonicClock(), period_s=_TICKS_IN_PERIOD * settings.tick_s)
+    why = StoreRecords(results, name)
+    # Replies do not say on what type of instance; where there is one type, it is that.
+    kind = template.kinds[0] if len(template.kinds) == 1 else ""
+
+    def counts() -> Counts:
+        return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
+
+    ports = ControllerPorts(
+        sensor=FleetSensor(backends.queue, fleet, results, clock, counts),
+        fleet=fleet,
+        lease=lease,
+        records=Both(why, LastRecord(results)),
+        new_token=lambda: new_job_id(clock.now_s()),
+    )
+    try:
+        yield Controller(ports, _limits_of(settings, template), name=name)
+    finally:
+        why.flush()
+        with contextlib.suppress(BackendError):
+            lease.release()
+        client.close()
+
+
+def template_of(settings: Settings) -> "Template":
+    """Return what the settings say of an instance."""
+    from beholder.fleet.ec2 import Template  # noqa: PLC0415
+
+    return Template(
+        name=settings.launch_template,
+        version=settings.launch_template_version,
+        kinds=names_of(settings.instance_types),
+        subnets=names_of(settings.subnets),
+        on_demand_share=settings.on_demand_share,
+        prices=prices_of(settings.prices),
+    )
+
+
+def _limits_of(settings: Settings, template: "Template") -> Limits:
+    # A budget has to hold for the dearest of what may be launched.
+    spot = template.on_demand_share == 0.0 and not settings.budget_per_hour  # spot may fall back
+    prices = [template.price_per_hour(kind, spot=spot) for kind in template.kinds]
+    return Limits(
+        min=settings.fleet_min,
+        max=settings.fleet_max,
+        latency_goal_s=settings.latency_goal_s,
+        budget_per_hour=settings.budget_per_hour or None,
+        warm_min=settings.fleet_warm_min,
+        price_per_hour=max(prices, default=0.0),
+        kind=template.kinds[0] if template.kinds else "",
+        boot_s=settings.boot_s,
+        tick_s=settings.tick_s,
+        lag_s=settings.depth_lag_s,
+        visibility_timeout_s=settings.visibility_timeout_s,
+        hold_max=settings.lanes * settings.batch_max,
+        silence_s_max=settings.silence_s_max,
+    )

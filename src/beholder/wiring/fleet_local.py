@@ -1,0 +1,134 @@
+"""The controller of the worker processes on one machine, beside `beholder up`.
+
+The law is that of the fleet on AWS. What differs are the numbers: a boot takes a second and costs CPU time,
+not money, and the goal is a fraction of a second.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from beholder.config import Settings
+from beholder.fleet.port import Fleet
+from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
+from beholder.scaling.decision import Record
+from beholder.scaling.last import Both, LastRecord
+from beholder.scaling.limits import Limits
+from beholder.scaling.ports import RecordSink
+from beholder.scaling.sensor import FleetSensor
+from beholder.scaling.signs import erase_sign, read_signs
+from beholder.scaling.why import StoreRecords
+from beholder.wiring.backends import Backends
+
+__all__ = ["idle_boot_s", "local_limits", "open_local_controller"]
+
+_TICK_S = 0.25
+_BOOT_S = 1.2
+_SERVICE_S = 0.015
+# A few images: less than what waits when a dozen clients send one after another, which are to get every core.
+_SLACK_S_MIN = 0.05
+_ARRIVALS_TAU_S = 1.0
+_BACKOFF_S = 1.0
+_BACKOFF_S_MAX = 30.0
+_IDLE_PER_BOOT_S = 300.0
+_QUIET_S = 60.0
+
+
+def idle_boot_s() -> float:
+    """Return for how long a worker may idle at the price of a boot, in seconds.
+
+    Measured: a boot takes 1.1 s of CPU time, an idle worker 0.1 % of a core, so that by CPU time alone it
+    would be 1,100 s. An idle worker also keeps 200 MiB of memory from others, so it is a quarter of that.
+    """
+    return _IDLE_PER_BOOT_S
+
+
+def local_limits(settings: Settings) -> Limits:
+    """Return the limits of a fleet of processes."""
+    return Limits(
+        min=settings.workers_min,
+        max=settings.workers,
+        latency_goal_s=settings.latency_goal_s,
+        warm_min=settings.workers_warm_min,
+        # What arrives while another boots counts too: nobody who sends a stream shall wait for a boot.
+        boot_patience=0.0,
+        slack_s_min=_SLACK_S_MIN,
+        arrivals_tau_s=_ARRIVALS_TAU_S,
+        boot_s=_BOOT_S,
+        service_s=_SERVICE_S,
+        tick_s=_TICK_S,
+        visibility_timeout_s=settings.visibility_timeout_s,
+        hold_max=settings.batch_max * settings.lanes,
+        backoff_s=_BACKOFF_S,
+        backoff_s_max=_BACKOFF_S_MAX,
+        lifetime_s_max=None,
+        silence_s_max=settings.silence_s_max,
+    )
+
+
+@contextmanager
+def open_local_controller(
+    settings: Settings, backends: Backends, fleet: Fleet
+) -> Iterator[Callable[[], float]]:
+    """Open the controller of this machine's workers; yields its tick.
+
+    Nobody else can lead: the process that has the data folder is the only one to launch.
+
+    Args:
+        settings: Of the deployment.
+        backends: Input queue and output bucket.
+        fleet: The worker processes.
+    """
+    results = backends.results
+    why = StoreRecords(results, "up")
+    news = _News(Both(why, LastRecord(results)), why.flush)
+    numbers = itertools.count(1)
+    ports = ControllerPorts(
+        sensor=FleetSensor(backends.queue, fleet, results, backends.clock),
+        fleet=fleet,
+        lease=SoleLeader(),
+        records=news,
+        new_token=lambda: f"up-{next(numbers)}",
+    )
+    controller = Controller(ports, local_limits(settings), name="up")
+    # Signs of the workers of an earlier start, which nobody took away.
+    there = {one.id for one in fleet.describe()}
+    for name in set(read_signs(results)) - there:
+        erase_sign(results, name)
+    try:
+        yield controller.tick
+    finally:
+        news.end()
+
+
+class _News:
+    """A `RecordSink` that passes on what changed the fleet, at once, and otherwise one record a minute.
+
+    Four ticks a second in which workers turn busy and idle would fill a disk and tell nothing.
+    """
+
+    def __init__(self, sink: RecordSink, flush: Callable[[], None]) -> None:
+        self._sink = sink
+        self._flush = flush
+        self._said: object = None
+        self._said_at_s = 0.0
+        self._last: Record | None = None
+
+    def write(self, record: Record) -> None:
+        """Keep a record; see `RecordSink.write`."""
+        self._last = record
+        draining = record.states.get("draining", 0)
+        booting = record.states.get("booting", 0)
+        says = (record.decision.alive, record.decision.desired, draining, booting)
+        is_news = bool(record.launched or record.refused or record.retired) or says != self._said
+        if is_news or record.at_s - self._said_at_s >= _QUIET_S:
+            self._said, self._said_at_s, self._last = says, record.at_s, None
+            self._sink.write(record)
+        if is_news:
+            self._flush()
+
+    def end(self) -> None:
+        """Write what is left."""
+        if self._last is not None:
+            self._sink.write(self._last)
+        self._flush()

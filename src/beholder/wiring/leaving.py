@@ -1,0 +1,162 @@
+"""How a worker goes: when it was idle for long enough, or when its instance is taken away."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from beholder.clock import Clock
+from beholder.config import Settings
+from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
+from beholder.fleet.leave import InstanceExit
+from beholder.scaling.idle import IdleSettings, Peers
+from beholder.scaling.limits import Limits
+from beholder.scaling.signs import give_sign, read_signs
+from beholder.telemetry.log import get_logger, say
+from beholder.wiring.backends import Backends
+from beholder.wiring.fleet_local import idle_boot_s
+from beholder.worker.lanes import Lanes
+from beholder.worker.leaving import LeavingLimits, LeavingProtocol, idle_for
+from beholder.worker.life import IdleWatch, SignOfLife, peers_of
+
+__all__ = ["Leaving", "leaving_of"]
+
+_log = get_logger(__name__)
+
+# On AWS each is a request that costs money: a PUT, and a LIST.
+_FLIP_S, _PEERS_S = 30.0, 30.0
+_LOCAL_FLIP_S, _LOCAL_PEERS_S = 1.0, 2.0
+# Here counts are exact and a look costs nothing.
+_LOCAL_LIMITS = LeavingLimits(lag_s=0.0, look_again_s=1.0, retry_s=2.0)
+_METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+# Two of three signs may be lost before the second line takes the instance for dead.
+_SIGNS_IN_SILENCE = 3
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What runs beside a worker so that it leaves in time.
+
+    Args:
+        ticks: Each a `tick()` by its name.
+        end: Tells the controller that the worker ends; the last thing that it does.
+    """
+
+    ticks: Mapping[str, Callable[[], float]]
+    end: Callable[[], None]
+
+
+def leaving_of(
+    settings: Settings,
+    backends: Backends,
+    lanes: Lanes,
+    elapsed: Clock,
+    end_process: Callable[[], None],
+    *,
+    fleet_name: str,
+) -> Leaving:
+    """Return what makes a worker leave in time, and what tells the controller of it.
+
+    Args:
+        settings: Of the deployment.
+        backends: What the worker works with.
+        lanes: The worker.
+        elapsed: The clock by which it is idle.
+        end_process: Ends this process in good order.
+        fleet_name: What the fleet of this machine calls the worker; empty where it is of none. One that ends
+            its instance is called by the instance's id.
+
+    Raises:
+        BackendError: The worker shall end its instance, and runs on none.
+    """
+    ticks: dict[str, Callable[[], float]] = {}
+    is_instance = settings.leave_by == "shutdown"
+    instance_exit = InstanceExit(elapsed, os.environ)
+    metadata = InstanceMetadata(os.environ.get(_METADATA_VARIABLE)) if is_instance else None
+    name = _told_identity(metadata) if metadata else fleet_name
+    life = _life(settings, backends, lanes, elapsed, name) if name else None
+    if life:
+        ticks["life"] = life.tick
+    watch = _rule(settings, backends, lanes, elapsed, name) if name else None
+    protocol = LeavingProtocol(
+        lanes,
+        watch or idle_for(settings.idle_s_max),
+        depth=backends.queue.depth,
+        announce=life.announce if life else lambda _state: None,
+        leave=instance_exit.leave if is_instance else end_process,
+        clock=elapsed,
+        is_last_look_needed=watch.is_last_look_needed if watch else lambda: True,
+        limits=LeavingLimits(lag_s=settings.depth_lag_s) if settings.backend == "aws" else _LOCAL_LIMITS,
+    )
+    if settings.idle_s_max or name:
+        ticks["leaving"] = protocol.tick
+    if metadata:
+
+        def on_notice(_notice: Notice) -> None:
+            # Polls under way are not cut short: they end within 20 s of the 120 that there are, and what they
+            # still bring is handed back.
+            protocol.interrupted()
+
+        ticks["instance_exit"] = instance_exit.tick
+        ticks["interruption"] = InterruptionWatch(metadata.interruption, on_notice).tick
+    return Leaving(ticks, life.end if life else lambda: None)
+
+
+def _told_identity(metadata: InstanceMetadata) -> str:
+    identity = metadata.identity()
+    say(
+        _log,
+        logging.INFO,
+        "instance.identity",
+        "this is an instance",
+        instance_id=identity.instance_id,
+        instance_type=identity.instance_type,
+        zone=identity.zone,
+        life_cycle=identity.life_cycle,
+    )
+    return identity.instance_id
+
+
+def _life(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, name: str) -> SignOfLife:
+    return SignOfLife(
+        partial(give_sign, backends.results, name),
+        lambda: lanes.idle_since_s,
+        elapsed,
+        every_s=min(settings.sign_every_s, settings.silence_s_max / _SIGNS_IN_SILENCE),
+        flip_s=min(settings.sign_every_s, _FLIP_S if settings.backend == "aws" else _LOCAL_FLIP_S),
+    )
+
+
+def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, name: str) -> IdleWatch:
+    """Return the rule of a worker in a fleet: somebody starts another when there is work again."""
+    if settings.leave_by == "shutdown":
+        idle = IdleSettings(
+            boot_s=settings.boot_s,
+            latency_goal_s=settings.latency_goal_s,
+            stay_min=settings.fleet_min + settings.fleet_warm_min,
+            look_s=settings.depth_lag_s,
+        )
+    else:
+        idle = IdleSettings(
+            boot_s=idle_boot_s(),
+            latency_goal_s=settings.latency_goal_s,
+            boot_patience=0.0,
+            stay_min=settings.workers_min + settings.workers_warm_min,
+        )
+
+    def peers() -> Peers:
+        return peers_of(read_signs(backends.results), name, backends.clock.now_s())
+
+    is_local = settings.leave_by != "shutdown"
+    return IdleWatch(
+        idle,
+        work=lambda: lanes.work,
+        peers=peers,
+        clock=elapsed,
+        service_s=Limits().service_s,
+        # A process that was launched for a burst stays a while, for the next one.
+        share=1.0 if is_local else 0.0,
+        fixed_s=settings.idle_s_max,
+        peers_every_s=_PEERS_S if settings.backend == "aws" else _LOCAL_PEERS_S,
+    )

@@ -1,0 +1,58 @@
+"""What came over the input queue: a job, an object that was dropped into the bucket, or something foreign."""
+
+from dataclasses import dataclass
+
+from beholder.job import Message, MessageInvalid
+from beholder.job.drop import Drop, Foreign, Several, read_event
+from beholder.store.keys import check_key, drop_result_key, is_drop_key
+
+__all__ = ["Work", "sort_body"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job to do.
+
+    Args:
+        message: What it is.
+        is_drop: It was dropped into the bucket; its result belongs to its key.
+    """
+
+    message: Message
+    is_drop: bool = False
+
+
+def sort_body(body: bytes, *, input_bucket: str, now_s: float) -> Work | Foreign | Several:
+    """Say what a body is.
+
+    Args:
+        body: As it was received.
+        input_bucket: Whose events tell of drops; empty where none do.
+        now_s: The time, for drops that do not tell theirs.
+
+    Raises:
+        MessageInvalid: It is no JSON object, says that it is a message and is none of a version known here,
+            or is an event that cannot be read or that tells of a key which a store does not take.
+    """
+    try:
+        return Work(Message.from_bytes(body))
+    except MessageInvalid as exc:
+        # Nearly every body is a message, so the others are parsed twice and not these.
+        event = read_event(body)
+        if event is None:
+            raise MessageInvalid(exc.message) from exc
+    return _sort_drop(event, input_bucket, now_s) if isinstance(event, Drop) else event
+
+
+def _sort_drop(drop: Drop, input_bucket: str, now_s: float) -> Work | Foreign:
+    if not input_bucket or drop.bucket != input_bucket:
+        return Foreign("foreign", f"an event of another bucket, {drop.bucket!r:.80}")
+    if not is_drop_key(drop.key):
+        return Foreign("foreign", f"an event of {drop.key!r:.200}, which was not dropped")
+    if drop.key.endswith("/") and not drop.size_bytes:
+        return Foreign("folder marker", f"{drop.key!r:.200} marks a folder")
+    try:
+        check_key(drop_result_key(drop.key))
+    except ValueError as exc:
+        raise MessageInvalid(f"a dropped object cannot be read: {exc}") from exc
+    return Work(drop.to_message(now_s), is_drop=True)

@@ -1,0 +1,261 @@
+"""The fleet follows demand on instances that really boot: a controller launches, workers leave by themselves.
+
+Web processes are real, and so are the workers, each in a guest of its own. Times are short by settings.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aws.deployment import Deployment, Web
+from aws.emulators import REGION, Emulator, emulator
+from beholder.scaling import Record
+from beholder.scaling.why import read_records
+from ec2.account import Account
+from ec2.harness import Ec2Harness, End
+
+pytestmark = [pytest.mark.aws, pytest.mark.slow]
+
+WAIT_S = 150.0
+# A sign may be late on a busy machine, and a worker that lives must not be taken for one that hangs.
+SILENCE_S = 15.0
+IDLE = f"#!/bin/sh\n# {secrets.token_hex(8)}\nsleep 3600\n"
+
+
+@pytest.fixture
+def moto() -> Emulator:
+    return emulator("moto")
+
+
+@pytest.fixture
+def harness(moto: Emulator, request: pytest.FixtureRequest) -> Iterator[Ec2Harness]:
+    with Ec2Harness(moto.endpoint, **getattr(request, "param", {})) as harness:
+        yield harness
+
+
+@pytest.fixture
+def deployment(moto: Emulator, tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment whose web processes scale a fleet of up to three, and look twice a second."""
+    with Deployment(moto, tmp_path, depth_lag_s=1, silence_s_max=SILENCE_S) as deployment:
+        deployment.configure(
+            launch_template=Account(moto).make_template(user_data(deployment)),
+            instance_types="t3.small,t3a.small",
+            fleet_max=3,
+            latency_goal_s=1,
+            boot_s=15,
+            tick_s=0.5,
+        )
+        yield deployment
+
+
+def user_data(deployment: Deployment) -> str:
+    """Return what an instance runs: a worker that is started again if it dies, and leaves when idle."""
+    settings = {
+        "BACKEND": "aws",
+        "REGION": REGION,
+        "PREFIX": deployment.prefix,
+        "LANES": 1,
+        "IDLE_S_MAX": 3,
+        "DEPTH_LAG_S": 1,
+        "SILENCE_S_MAX": SILENCE_S,
+        "LEAVE_BY": "shutdown",
+    }
+    lines = [f"export BEHOLDER_{name}={value}" for name, value in settings.items()]
+    loop = f"until {sys.executable} -m beholder worker --data-dir /var/lib/beholder; do sleep 1; done"
+    return "\n".join(["#!/bin/sh", *lines, loop, f"# {secrets.token_hex(8)}", ""])
+
+
+def send(web: Web, images: Sequence[bytes]) -> list[str]:
+    """Send images without waiting for the answers; returns the ids of their jobs."""
+    found = []
+    for image in images:
+        asked = urllib.request.Request(
+            f"{web.url}/v1/classify", data=image, headers={"Prefer": "wait=0"}, method="POST"
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            found.append(json.load(answer)["id"])
+    return found
+
+
+def statuses(web: Web, jobs: Sequence[str]) -> list[str]:
+    found = []
+    for job in jobs:
+        with urllib.request.urlopen(f"{web.url}/v1/jobs/{job}", timeout=30) as answer:
+            found.append(str(json.load(answer)["status"]))
+    return found
+
+
+def wait_until(holds: Callable[[], object], what: Callable[[], object], timeout_s: float = WAIT_S) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, what()
+        time.sleep(0.25)
+
+
+def await_all(web: Web, jobs: Sequence[str], harness: Ec2Harness) -> None:
+    """Wait until every job succeeded."""
+
+    def standing() -> object:
+        consoles = {one: harness.console(one)[-1500:] for one in harness.boots}
+        return statuses(web, jobs), harness.ended, web.process.lines[-20:], consoles
+
+    wait_until(lambda: set(statuses(web, jobs)) == {"succeeded"}, standing)
+
+
+def records(deployment: Deployment) -> list[Record]:
+    """Return the 'why' log of the deployment; web processes have to be stopped before."""
+    from beholder.store.s3 import S3Store  # noqa: PLC0415 -- only where obstore is
+
+    bucket = f"{deployment.prefix}-output-bucket"
+    store = S3Store(bucket, region=REGION, endpoint=deployment.emulator.endpoint)
+    return list(read_records(store, time.time() - 3600, time.time()))
+
+
+def tags_of(deployment: Deployment, instances: Sequence[str]) -> list[dict[str, str]]:
+    found = deployment.emulator.client("ec2").describe_instances(InstanceIds=list(instances))
+    return [
+        {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
+        for group in found["Reservations"]
+        for one in group["Instances"]
+    ]
+
+
+@pytest.fixture
+def images(imagenet_100: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(imagenet_100.glob("*.JPEG"))[:60]]
+
+
+def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
+    deployment: Deployment, harness: Ec2Harness, moto: Emulator, images: list[bytes]
+) -> None:
+    # given: no instance of ours, and one of somebody else's
+    (foreign,) = Account(moto).create_fleet(Account(moto).make_template(IDLE), 1)
+    web = deployment.start_web()
+    harness.wait_for(lambda: foreign in harness.boots, WAIT_S)
+    # when
+    jobs = send(web, images)
+    # then: every image is recognised by instances that the controller launched
+    await_all(web, jobs, harness)
+    ours = [one for one in harness.boots if one != foreign]
+    assert 1 <= len(ours) <= 3
+    launched = tags_of(deployment, ours)
+    assert {one["beholder:deployment"] for one in launched} == {deployment.prefix}
+    assert all(one["beholder:launch"] for one in launched)
+    # and: each leaves by its own shutdown, and the other one is left alone
+    harness.wait_for(lambda: set(harness.ended) >= set(ours), WAIT_S)
+    assert {harness.ended[one] for one in ours} == {End.SHUT_DOWN}
+    assert harness.is_alive(foreign)
+    # and: the log tells why
+    web.process.stop()
+    kept = records(deployment)
+    assert sorted(one for record in kept for one in record.launched) == sorted(ours)
+    assert not any(record.retired for record in kept)
+    assert all(record.decision.reason for record in kept)
+
+
+def test_the_second_line_ends_a_worker_that_hangs_while_it_leaves(
+    deployment: Deployment, harness: Ec2Harness, images: list[bytes]
+) -> None:
+    # given: a worker that has announced that it goes
+    web = deployment.start_web()
+    await_all(web, send(web, images[:1]), harness)
+    (instance,) = harness.boots
+    harness.wait_for(lambda: "leaving.draining" in harness.console(instance), WAIT_S)
+    # when: it stops in the middle of that, with every thread
+    for process in processes_in(harness.namespace(instance)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGSTOP)
+    # then
+    harness.wait_for(lambda: instance in harness.ended, WAIT_S)
+    assert harness.ended[instance] is End.TERMINATED
+    web.process.await_line(rf"controller\.retire.*{instance}")
+    # and: the next image finds a new one, though the long poll of the hung one may take it first: then it
+    # comes back once its visibility timeout is over
+    await_all(web, send(web, images[1:2]), harness)
+    assert len(harness.boots) > 1
+
+
+def processes_in(namespace: str) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str((process / "ns" / "pid").readlink()) == namespace:
+                found.append(int(process.name))
+    return found
+
+
+def test_when_the_leader_is_killed_another_web_process_leads(
+    deployment: Deployment, harness: Ec2Harness, images: list[bytes]
+) -> None:
+    # given: two web processes, the first of which leads
+    first = deployment.start_web("web-0")
+    first.process.await_line(r"lease\.taken")
+    second = deployment.start_web("web-1")
+    jobs = send(second, images[:20])
+    harness.wait_for(lambda: harness.boots, WAIT_S)
+    assert not any("lease.taken" in line for line in second.process.lines)
+    # when: it dies with instances on their way
+    first.process.kill()
+    second.process.await_line(r"lease\.taken")
+    # then: nothing is lost, nothing is launched twice, and what is left over goes
+    jobs += send(second, images[20:])
+    await_all(second, jobs, harness)
+    harness.wait_for(lambda: set(harness.ended) == set(harness.boots), WAIT_S)
+    assert set(harness.ended.values()) == {End.SHUT_DOWN}
+    second.process.stop()
+    highest = max(sum(record.states.values()) for record in records(deployment))
+    assert highest <= 3
+
+
+# The third boot fails, and the sixth.
+@pytest.mark.parametrize("harness", [{"boot_failures": 0.34}], indirect=True)
+def test_where_a_third_of_the_boots_fail_the_queue_is_drained_all_the_same(
+    deployment: Deployment, harness: Ec2Harness, images: list[bytes]
+) -> None:
+    # given
+    web = deployment.start_web()
+    # when
+    jobs = send(web, images)
+    # then: others do the work, and go
+    await_all(web, jobs, harness)
+    # and: what never came up is given up
+    harness.wait_for(lambda: harness.failed_boots, WAIT_S)
+    harness.wait_for(lambda: set(harness.ended) >= set(harness.boots), WAIT_S)
+    failed = set(harness.failed_boots)
+    assert {harness.ended[one] for one in failed} == {End.TERMINATED}
+    assert {harness.ended[one] for one in harness.boots if one not in failed} == {End.SHUT_DOWN}
+    web.process.stop()
+    retired = {one.id: one.cause for record in records(deployment) for one in record.retired}
+    assert retired == dict.fromkeys(failed, "boot")
+
+
+def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
+    deployment: Deployment, harness: Ec2Harness, moto: Emulator
+) -> None:
+    """A controller died after its launch, and what it launched never came up."""
+    # given
+    account = Account(moto)
+    template = account.make_template(f"{IDLE}# leaked\n")
+    (untagged,) = account.create_fleet(template, 1)
+    tags: dict[str, Any] = {"beholder:deployment": deployment.prefix}
+    (leaked,) = account.create_fleet(template, 1, tags=tags)
+    (foreign,) = account.create_fleet(template, 1, tags={"beholder:deployment": "another"})
+    harness.wait_for(lambda: {untagged, leaked, foreign} <= set(harness.boots), WAIT_S)
+    # when
+    web = deployment.start_web()
+    # then
+    harness.wait_for(lambda: leaked in harness.ended, WAIT_S)
+    assert harness.ended == {leaked: End.TERMINATED}
+    assert harness.is_alive(untagged)
+    assert harness.is_alive(foreign)
+    web.process.await_line(rf"controller\.retire.*{leaked}")

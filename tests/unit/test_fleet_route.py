@@ -1,0 +1,278 @@
+"""`GET /v1/fleet` and the fleet's metrics: what a web process tells from the output bucket alone."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
+from beholder.queue.memory import MemoryQueue
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
+from beholder.scaling.decision import Retirement
+from beholder.scaling.last import LAST_KEY, LastRecord, LastSeen
+from beholder.store.memory import MemoryStore
+from beholder.telemetry.metrics import Telemetry
+from beholder.web import ServedModel, WebPorts, build_app
+from beholder.web.fleet import FleetView, fleet_to_dict
+from beholder.web.openapi import build_openapi
+from helpers.asgi import Answer, call
+from helpers.openapi import faults, schema
+
+MODEL = ServedModel("a-model", "7", "Apache-2.0", "", 1000, "centre-crop", 224)
+
+
+class Bucket(MemoryStore):
+    """Counts the reads, and fails where it is told to."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.gets = 0
+        self.failure: BackendError | None = None
+
+    def get(self, key: str) -> bytes:
+        self.gets += 1
+        if self.failure is not None:
+            raise self.failure
+        return super().get(key)
+
+
+@dataclass
+class Web:
+    """A web process without its sockets."""
+
+    clock: ManualClock = field(default_factory=lambda: ManualClock(1_772_366_400.0))
+    telemetry: Telemetry = field(default_factory=Telemetry)
+
+    def __post_init__(self) -> None:
+        self.bucket = Bucket(self.clock)
+        self.sink = LastRecord(self.bucket)
+        self.ports = WebPorts(
+            queue=MemoryQueue(),
+            replies=MemoryQueue(),
+            reply_to=lambda: "replies",
+            images=MemoryStore(),
+            results=self.bucket,
+            models=(MODEL,),
+            clock=self.clock,
+            telemetry=self.telemetry,
+        )
+        self.app = build_app(self.ports)
+
+    def ask(self, path: str = "/v1/fleet", method: str = "GET") -> Answer:
+        return asyncio.run(call(self.app, method, path))
+
+    def series(self) -> dict[str, float]:
+        found = re.findall(
+            r"^(beholder_(?:fleet|controller)_\S+) (\S+)$", self.ask("/metrics").body.decode(), re.MULTILINE
+        )
+        return {name: float(value) for name, value in found}
+
+    def decide(self, *instances: InstanceSeen, **more: Any) -> Record:
+        """Let a controller write what it sees."""
+        seen = Observation(self.clock.now_s(), 1200, 3, 1, instances=instances)
+        decision, _ = decide(seen, Memory(), Limits(max=4))
+        record = Record(
+            seen.now_s,
+            "web-7",
+            seen.backlog,
+            seen.in_flight,
+            seen.delayed,
+            {one.state.value: 1 for one in instances},
+            decision,
+            instances=instances,
+            **more,
+        )
+        self.sink.write(record)
+        return record
+
+    def busy(self) -> InstanceSeen:
+        now_s = self.clock.now_s()
+        return InstanceSeen(
+            "i-1", InstanceState.BUSY, now_s - 900, now_s - 700, now_s - 12, "c7a.large", True, 0.04
+        )
+
+    def booting(self) -> InstanceSeen:
+        return InstanceSeen("i-2", InstanceState.BOOTING, self.clock.now_s() - 40, price_per_hour=0.1)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    return Web()
+
+
+def misfits(web: Web, answer: Answer) -> list[str]:
+    document = build_openapi(web.ports)
+    return faults(document, schema(document, "Fleet"), answer.json)
+
+
+def test_where_no_controller_ever_led_the_answer_says_so(web: Web) -> None:
+    # when
+    answer = web.ask()
+    # then
+    assert answer.status == 200
+    assert misfits(web, answer) == []
+    assert answer.json["controller"] is None
+    assert answer.json["decision"] is None
+    assert answer.json["instances"] == []
+    assert set(answer.json["states"].values()) == {0}
+
+
+def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
+    # given
+    gone = Retirement("i-9", "boot", "It gave no sign of life.")
+    record = web.decide(
+        web.busy(), web.booting(), launched=("i-3", "i-4"), refused="no room", retired=(gone,)
+    )
+    web.clock.advance(7)
+    # when
+    answer = web.ask()
+    told = answer.json
+    # then
+    assert answer.status == 200
+    assert misfits(web, answer) == []
+    assert told["controller"] == {
+        "leader": "web-7",
+        "decided_at": "2026-03-01T12:00:00.000Z",
+        "age_s": 7.0,
+        "is_stale": False,
+        "is_dry": False,
+    }
+    assert (told["desired"], told["alive"]) == (record.decision.desired, record.decision.alive)
+    assert told["states"] == {"booting": 1, "ready": 0, "busy": 1, "idle": 0, "draining": 0}
+    assert told["price_per_hour"] == pytest.approx(0.14)
+    assert told["queue"] == {"backlog": 1200, "in_flight": 3, "delayed": 1}
+    assert told["decision"]["reason"] == record.decision.reason
+    assert told["decision"]["forecast"]["boot_s"] == record.decision.forecast.boot_s
+    assert [one["name"] for one in told["decision"]["bounds"]] == ["max"]
+    assert told["instances"][0] == {
+        "id": "i-1",
+        "state": "busy",
+        "kind": "c7a.large",
+        "spot": True,
+        "price_per_hour": 0.04,
+        "launched_at": "2026-03-01T11:45:00.000Z",
+        "age_s": 907.0,
+        "last_sign_at": "2026-03-01T11:59:48.000Z",
+    }
+    assert told["instances"][1]["last_sign_at"] is None
+    assert told["launched_total"] == 2
+    assert told["retired_total"] == {"boot": 1}
+    retirement = {"at": "2026-03-01T12:00:00.000Z", "id": "i-9", "cause": "boot", "why": gone.why}
+    assert told["retirements"] == [retirement]
+    assert told["refusals"] == [{"at": "2026-03-01T12:00:00.000Z", "why": "no room"}]
+
+
+def test_a_controller_that_is_gone_leaves_a_stale_answer(web: Web) -> None:
+    web.decide(web.busy())
+    web.clock.advance(181)
+    assert web.ask().json["controller"]["is_stale"] is True
+
+
+def test_many_who_ask_cost_one_read_in_two_seconds(web: Web) -> None:
+    # given
+    web.decide()
+    reads = web.bucket.gets
+    # when
+    for _ in range(5):
+        web.ask()
+    web.series()
+    # then
+    assert web.bucket.gets == reads + 1
+    # when: a change, two seconds later
+    web.clock.advance(2)
+    web.decide(web.busy())
+    # then
+    assert len(web.ask().json["instances"]) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_keep_an_old_answer(web: Web) -> None:
+    web.ask()
+    web.clock.advance(-3600)
+    web.decide(web.busy())
+    assert len(web.ask().json["instances"]) == 1
+
+
+@pytest.mark.parametrize("failure", [BackendUnavailable, BackendThrottled, BackendDenied])
+def test_a_store_that_fails_gives_the_documented_error_and_metrics_go_on(
+    web: Web, failure: type[BackendError]
+) -> None:
+    # given
+    web.decide(web.busy())
+    web.bucket.failure = failure("memory store", "get", LAST_KEY)
+    web.clock.advance(5)
+    reads = web.bucket.gets
+    # when
+    answer, metrics = web.ask(), web.ask("/metrics")
+    # then: the documented error, and metrics without what is not known; the store was asked once
+    operation = build_openapi(web.ports)["paths"]["/v1/fleet"]["get"]
+    problems = operation["responses"][str(failure.http_status)]["content"]["application/problem+json"]
+    assert (answer.status, answer.json["code"]) == (failure.http_status, failure.code)
+    assert failure.code in problems["examples"]
+    assert metrics.status == 200
+    assert b"beholder_queue_depth{" in metrics.body
+    assert b"# TYPE beholder_fleet_desired gauge" in metrics.body
+    assert web.series() == {}
+    assert web.bucket.gets == reads + 1
+    # when the store is back
+    web.bucket.failure = None
+    web.clock.advance(2)
+    # then
+    assert web.ask().status == 200
+    assert web.series()["beholder_fleet_desired"] == 4
+
+
+def test_what_is_torn_counts_as_no_controller(web: Web) -> None:
+    web.bucket.put(LAST_KEY, b'{"version":1,"rec')
+    assert web.ask().json["controller"] is None
+
+
+def test_another_method_is_refused(web: Web) -> None:
+    answer = web.ask(method="POST")
+    assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
+
+
+def test_the_list_of_endpoints_names_it(web: Web) -> None:
+    assert "GET /v1/fleet" in web.ask("/").json["endpoints"]
+
+
+def test_the_metrics_tell_the_same(web: Web) -> None:
+    # given
+    gone = Retirement("i-9", "boot", "It gave no sign of life.")
+    record = web.decide(web.busy(), web.booting(), launched=("i-3", "i-4"), retired=(gone,))
+    web.clock.advance(7)
+    # when
+    series = web.series()
+    # then
+    assert series == {
+        'beholder_fleet_instances{state="booting"}': 1,
+        'beholder_fleet_instances{state="ready"}': 0,
+        'beholder_fleet_instances{state="busy"}': 1,
+        'beholder_fleet_instances{state="idle"}': 0,
+        'beholder_fleet_instances{state="draining"}': 0,
+        "beholder_fleet_desired": record.decision.desired,
+        "beholder_fleet_price_per_hour": pytest.approx(0.14),
+        "beholder_fleet_arrivals_per_second": record.decision.forecast.arrivals_per_s,
+        "beholder_controller_decision_age_seconds": 7,
+        "beholder_controller_launches_total": 2,
+        'beholder_controller_retirements_total{cause="boot"}': 1,
+    }
+
+
+def test_without_a_controller_the_metrics_of_a_fleet_have_no_series(web: Web) -> None:
+    assert web.series() == {}
+
+
+def test_a_thousand_instances_come_through_whole(web: Web) -> None:
+    # given
+    now_s = web.clock.now_s()
+    many = tuple(InstanceSeen(f"i-{n}", InstanceState.IDLE, now_s) for n in range(1000))
+    record = web.decide(*many)
+    # when
+    view = FleetView(web.bucket, web.clock)
+    # then
+    assert view.read() == LastSeen(record, 60.0)
+    assert len(fleet_to_dict(view.read(), now_s)["instances"]) == 1000

@@ -1,0 +1,260 @@
+"""The controller on fakes that are kept as adapters: what it launches, ends, records, and leaves alone."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import BackendDenied, BackendUnavailable
+from beholder.fleet import FleetInstance, Launch, MemoryFleet
+from beholder.queue import MemoryQueue
+from beholder.scaling import InstanceState, Limits, Record
+from beholder.scaling.controller import Controller, ControllerPorts, DryFleet, SoleLeader
+from beholder.scaling.sensor import FleetSensor
+from beholder.scaling.signs import give_sign, read_signs
+from beholder.store import MemoryStore
+
+LIMITS = Limits(boot_s=100.0, service_s=0.5, tick_s=5.0, latency_goal_s=30.0)
+
+
+@dataclass
+class Records:
+    kept: list[Record] = field(default_factory=list)
+
+    def write(self, record: Record) -> None:
+        self.kept.append(record)
+
+
+class Tokens:
+    """Names for launches: one after the other."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def __call__(self) -> str:
+        self.given.append(f"launch-{len(self.given)}")
+        return self.given[-1]
+
+
+class LosesAnswers:
+    """A fleet that launches, and whose first answer is lost."""
+
+    def __init__(self, fleet: MemoryFleet) -> None:
+        self._fleet = fleet
+        self.asked: list[str] = []
+
+    def describe(self) -> list[FleetInstance]:
+        return self._fleet.describe()
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        launch = self._fleet.launch(count=count, token=token)
+        self.asked.append(token)
+        if len(self.asked) == 1:
+            raise BackendUnavailable("memory fleet", "launch")
+        return launch
+
+    def retire(self, ids: list[str]) -> None:
+        self._fleet.retire(ids)
+
+
+class Denies(LosesAnswers):
+    def launch(self, *, count: int, token: str) -> Launch:
+        raise BackendDenied("memory fleet", "launch", f"{count} instances for {token}")
+
+
+class World:
+    """One deployment in memory."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.clock = ManualClock()
+        self.queue, self.store = MemoryQueue(clock=self.clock), MemoryStore(clock=self.clock)
+        self.fleet = MemoryFleet(clock=self.clock)
+        self.records, self.tokens = Records(), Tokens()
+        self.limits = limits
+
+    def controller(self, fleet: object = None, lease: object = None, *, is_dry: bool = False) -> Controller:
+        acting = fleet or self.fleet
+        sensor = FleetSensor(self.queue, self.fleet, self.store, self.clock)
+        ports = ControllerPorts(sensor, acting, lease or SoleLeader(), self.records, self.tokens)
+        return Controller(ports, self.limits, name="web-0", is_dry=is_dry)
+
+    def say(self, state: InstanceState) -> None:
+        for one in self.fleet.describe():
+            give_sign(self.store, one.id, state)
+
+    def go(self, controller: Controller, seconds: float, state: InstanceState | None = None) -> None:
+        for _ in range(round(seconds / self.limits.tick_s)):
+            self.clock.advance(self.limits.tick_s)
+            if state is not None:
+                self.say(state)
+            controller.tick()
+
+
+def test_one_message_launches_one_instance_once() -> None:
+    # given
+    world = World()
+    controller = world.controller()
+    world.queue.send([b"image"])
+    # when
+    world.go(controller, 60)
+    # then
+    assert len(world.fleet.describe()) == 1
+    assert world.records.kept[0].launched == ("instance-1",)
+    assert controller.last is world.records.kept[-1]
+    assert controller.last.states == {"booting": 1}
+
+
+def test_a_launch_whose_answer_was_lost_is_one_launch() -> None:
+    # given
+    world = World()
+    fleet = LosesAnswers(world.fleet)
+    controller = world.controller(fleet)
+    world.queue.send([b"image"])
+    # when
+    with pytest.raises(BackendUnavailable):
+        controller.tick()
+    world.go(controller, 20)
+    # then: asked again under the same token
+    assert fleet.asked == ["launch-0", "launch-0"]
+    assert len(world.fleet.describe()) == 1
+    assert "memory fleet" in world.records.kept[0].refused
+
+
+def test_a_refused_launch_is_told_and_not_repeated_at_once() -> None:
+    world = World()
+    world.fleet.room = 0
+    controller = world.controller()
+    world.queue.send([b"image"])
+    world.go(controller, 60)
+    assert world.records.kept[0].refused == "no capacity is left"
+    assert len(world.tokens.given) == 3  # after 0, 15 and 45 seconds
+    # when: there is room again
+    world.fleet.room = 5
+    world.go(controller, 60)
+    assert len(world.fleet.describe()) == 1
+
+
+def test_a_launch_that_is_denied_is_a_refusal() -> None:
+    world = World()
+    controller = world.controller(Denies(world.fleet))
+    world.queue.send([b"image"])
+    controller.tick()
+    assert world.records.kept[0].refused == "memory fleet: launch: 1 instances for launch-0"
+
+
+def test_who_does_not_lead_does_nothing() -> None:
+    class Follower(SoleLeader):
+        def hold(self) -> bool:
+            return False
+
+    world = World()
+    world.queue.send([b"image"])
+    controller = world.controller(lease=Follower())
+    assert controller.tick() == LIMITS.tick_s
+    assert world.fleet.describe() == []
+    assert world.records.kept == []
+
+
+def test_a_leader_whose_time_ran_out_while_it_looked_does_not_act() -> None:
+    class Late(SoleLeader):
+        def is_held(self) -> bool:
+            return False
+
+    world = World()
+    world.queue.send([b"image"])
+    world.controller(lease=Late()).tick()
+    assert world.fleet.describe() == []
+
+
+def test_a_dry_run_reads_the_truth_and_acts_on_nothing() -> None:
+    # given
+    world = World()
+    world.queue.send([b"image"] * 200)
+    world.fleet.launch(count=1, token="before")  # noqa: S106 -- a name
+    controller = world.controller(DryFleet(world.fleet), is_dry=True)
+    # when
+    controller.tick()
+    # then
+    (record,) = world.records.kept
+    assert record.is_dry
+    assert record.states == {"booting": 1}
+    assert record.decision.launch > 0
+    assert record.launched == ()
+    assert len(world.fleet.describe()) == 1
+
+
+def test_a_boot_without_a_sign_of_life_is_ended_and_replaced() -> None:
+    """elastic-ci-stack#1051, gitlab-runner#450: instances that nobody would have ended."""
+    world = World()
+    controller = world.controller()
+    world.queue.send([b"image"])
+    # twice the p95 of the prior is 300 s; the suspicion has to stand for two ticks more
+    world.go(controller, 300)
+    assert [one.id for one in world.fleet.describe()] == ["instance-1"]
+    world.go(controller, 30)
+    assert "instance-1" not in [one.id for one in world.fleet.describe()]
+    (retired,) = [one for record in world.records.kept for one in record.retired]
+    assert (retired.id, retired.cause) == ("instance-1", "boot")
+
+
+def test_a_busy_worker_is_never_ended_however_old() -> None:
+    """kedacore/keda#6719, philips-labs#4391: scale-in and reapers that killed busy workers."""
+    world = World(replace(LIMITS, lifetime_s_max=3600.0))
+    controller = world.controller()
+    world.fleet.launch(count=1, token="old")  # noqa: S106
+    world.go(controller, 7200, InstanceState.BUSY)
+    assert len(world.fleet.describe()) == 1
+    # when: it comes to rest
+    world.go(controller, 30, InstanceState.IDLE)
+    assert world.fleet.describe() == []
+
+
+def test_a_worker_that_fell_silent_is_ended_after_a_second_look() -> None:
+    world = World()
+    controller = world.controller()
+    world.fleet.launch(count=1, token="one")  # noqa: S106
+    world.go(controller, 60, InstanceState.IDLE)
+    world.go(controller, 180)
+    assert len(world.fleet.describe()) == 1
+    world.go(controller, 30)
+    assert world.fleet.describe() == []
+
+
+def test_a_worker_that_was_silent_for_a_moment_is_left_alone() -> None:
+    world = World()
+    controller = world.controller()
+    world.fleet.launch(count=1, token="one")  # noqa: S106
+    world.go(controller, 60, InstanceState.IDLE)
+    world.go(controller, 185)
+    world.go(controller, 60, InstanceState.IDLE)
+    assert len(world.fleet.describe()) == 1
+
+
+def test_a_drain_that_does_not_end_is_ended() -> None:
+    world = World()
+    controller = world.controller()
+    world.fleet.launch(count=1, token="one")  # noqa: S106
+    world.go(controller, 290, InstanceState.DRAINING)
+    assert len(world.fleet.describe()) == 1
+    world.go(controller, 30, InstanceState.DRAINING)
+    assert world.fleet.describe() == []
+
+
+def test_signs_without_an_instance_are_swept_after_a_while() -> None:
+    world = World()
+    give_sign(world.store, "gone", InstanceState.IDLE)
+    controller = world.controller()
+    world.go(controller, 590)
+    assert "gone" in read_signs(world.store)
+    world.go(controller, 30)
+    assert read_signs(world.store) == {}
+
+
+def test_signs_tell_every_state_and_when() -> None:
+    store = MemoryStore(clock=ManualClock(77.0))
+    for state in InstanceState:
+        give_sign(store, state.value, state)
+    signs = read_signs(store)
+    assert {one: sign.state.value for one, sign in signs.items()} == {one: one for one in signs}
+    assert {sign.at_s for sign in signs.values()} == {77.0}
+    assert len(signs) == 5

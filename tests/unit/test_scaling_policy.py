@@ -1,0 +1,271 @@
+"""The law, case by case; the field's bugs are among them, each named by where it was reported."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from beholder.scaling import (
+    Decision,
+    InstanceSeen,
+    InstanceState,
+    Limits,
+    Memory,
+    Observation,
+    ServiceSeen,
+    decide,
+)
+
+LIMITS = Limits(boot_s=200.0, service_s=0.5, latency_goal_s=30.0, max=20)
+BOOTING, READY, BUSY, IDLE, DRAINING = InstanceState
+
+
+def fleet(*states: InstanceState, age_s: float = 1000.0, now_s: float = 5000.0) -> tuple[InstanceSeen, ...]:
+    return tuple(InstanceSeen(f"i-{number}", state, now_s - age_s) for number, state in enumerate(states))
+
+
+def at(backlog: int, *states: InstanceState, now_s: float = 5000.0, age_s: float = 1000.0) -> Observation:
+    return Observation(now_s, backlog, instances=fleet(*states, age_s=age_s, now_s=now_s))
+
+
+def decided(seen: Observation, limits: Limits = LIMITS, memory: Memory | None = None) -> Decision:
+    return decide(seen, memory or Memory(), limits)[0]
+
+
+@pytest.mark.parametrize("where", ["backlog", "in_flight", "delayed"])
+def test_one_message_leaves_zero_at_once_wherever_it_is(where: str) -> None:
+    """aws/copilot-cli#3376: a law of backlog per instance cannot leave zero with one message."""
+    seen = Observation(5000.0, **({"backlog": 0} | {where: 1}))
+    assert decided(seen).launch == 1
+
+
+def test_nothing_to_do_launches_nothing() -> None:
+    assert decided(at(0)).launch == 0
+
+
+def test_messages_in_flight_are_work() -> None:
+    """kedacore/keda#1663: counting only visible messages scales in under running work."""
+    seen = replace(at(0, BUSY), in_flight=5000)
+    assert decided(replace(seen), replace(LIMITS, hold_max=10_000)).launch > 0
+
+
+def test_booting_instances_count_for_what_they_will_deliver() -> None:
+    """buildkite-agent-scaler#46, knative/serving#4344: over-scaled while instances were booting."""
+    # given: enough was launched a moment ago for all that waits
+    first, memory = decide(at(300), Memory(), LIMITS)
+    ids = tuple(f"i-{number}" for number in range(first.launch))
+    booting = tuple(InstanceSeen(one, BOOTING, 5000.0) for one in ids)
+    # when: the same messages are seen again while they boot
+    again, _ = decide(Observation(5005.0, 300, instances=booting), memory, LIMITS)
+    # then
+    assert first.launch == 10
+    assert again.launch == 0
+
+
+def test_launched_instances_count_before_the_cloud_shows_them() -> None:
+    """kedacore/keda#7330: counters lag, so that the same backlog launched twice."""
+    first, memory = decide(at(300), Memory(), LIMITS)
+    memory = memory.after_launch(tuple(f"i-{number}" for number in range(first.launch)), 5000.0)
+    again, _ = decide(Observation(5005.0, 300), memory, LIMITS)
+    assert again.launch == 0
+    assert again.alive == first.launch
+
+
+def test_draining_instances_deliver_nothing() -> None:
+    """buildkite-agent-scaler#39: draining instances counted as capacity, and jobs starved."""
+    assert decided(at(10, BUSY)).launch == 0
+    assert decided(at(10, DRAINING)).launch == 1
+
+
+def test_draining_instances_count_towards_the_maximum() -> None:
+    decision = decided(at(5000, *[DRAINING] * 19))
+    assert decision.launch == 1
+    assert "draining" in {one.name for one in decision.bounds}
+
+
+def test_the_law_plans_for_what_is_there_to_be_done_in_time() -> None:
+    # given: a burst of 600; one instance does 30 within half of the goal
+    decision = decided(at(600), replace(LIMITS, max=100))
+    assert decision.launch == 20
+    assert decision.bounds == ()
+
+
+def test_slack_lets_few_instances_work_for_longer() -> None:
+    """With 5 ready instances 2,150 messages are done within a boot and half of the goal."""
+    assert decided(at(2150, *[BUSY] * 5)).launch == 0
+    assert decided(at(2151, *[BUSY] * 5)).launch == 1
+
+
+def test_every_bound_that_changed_the_number_is_named() -> None:
+    decision = decided(at(5000), replace(LIMITS, max=5))
+    (bound,) = decision.bounds
+    assert (bound.name, bound.before, bound.after) == ("max", decision.raw, 5)
+    assert "max" in decision.reason.lower()
+
+
+def test_min_and_warm_are_kept_without_work() -> None:
+    assert decided(at(0), replace(LIMITS, min=3)).launch == 3
+    assert decided(at(0, BUSY), replace(LIMITS, warm_min=2)).launch == 1
+
+
+def test_a_budget_caps_the_price_of_the_fleet() -> None:
+    limits = replace(LIMITS, budget_per_hour=0.35, price_per_hour=0.1)
+    decision = decided(at(5000), limits)
+    assert decision.launch == 3
+    assert decision.bounds[-1].name == "budget"
+
+
+def test_an_overdue_boot_counts_less_and_less_and_is_replaced() -> None:
+    """philips-labs#3493: boots that failed left jobs stuck."""
+    # p95 of the prior is 300 s
+    on_time, late, given_up = (decided(at(30, BOOTING, age_s=age)).launch for age in (199.0, 550.0, 600.0))
+    assert (on_time, late, given_up) == (0, 0, 1)
+
+
+def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
+    # given: five boots that vanished, one after the other
+    memory, now_s = Memory(), 5000.0
+    for number in range(5):
+        booting = (InstanceSeen(f"i-{number}", BOOTING, now_s),)
+        _, memory = decide(Observation(now_s, 100, instances=booting), memory, LIMITS)
+        now_s += 5
+        decision, memory = decide(Observation(now_s, 100), memory, LIMITS)
+        launches = decision.launch
+    # then: nothing is launched, and the reason says so
+    assert launches == 0
+    assert decision.bounds[-1].name == "circuit"
+    assert "5 boots in a row failed" in decision.reason
+    # when: the pause is over
+    decision, memory = decide(Observation(now_s + 3600, 100), memory, LIMITS)
+    assert decision.launch == 1
+    # when: that one is on its way
+    memory = memory.after_launch(("i-9",), now_s + 3600)
+    decision, memory = decide(Observation(now_s + 3605, 500), memory, LIMITS)
+    assert decision.launch == 0
+    # when: it came up
+    ready = (InstanceSeen("i-9", READY, now_s + 3600, now_s + 3800),)
+    decision, memory = decide(Observation(now_s + 3800, 5000, instances=ready), memory, LIMITS)
+    assert decision.launch > 1
+
+
+def test_one_failed_boot_is_replaced_at_once() -> None:
+    _, memory = decide(at(10, BOOTING, age_s=50), Memory(), LIMITS)
+    decision, _ = decide(at(10, now_s=5005), memory, LIMITS)
+    assert decision.launch == 1
+
+
+def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
+    """philips-labs#3493: with 20 % of boots failing the queue is drained all the same."""
+    # given: ten launched together, of which the last six never came up and are given up at once
+    ids = [f"i-{number}" for number in range(10)]
+    booting = tuple(InstanceSeen(one, BOOTING, 5000.0) for one in ids)
+    _, memory = decide(Observation(5005.0, 300, instances=booting), Memory(), LIMITS)
+    up = tuple(InstanceSeen(one, BUSY, 5000.0, 5200.0) for one in ids[:4])
+    _, memory = decide(Observation(5205.0, 300, instances=up + booting[4:]), memory, LIMITS)
+    # when
+    decision, memory = decide(Observation(5605.0, 50_000, instances=up), memory, LIMITS)
+    # then
+    assert memory.failures == 0
+    assert decision.launch == 16
+    assert decision.forecast.boot_s_p95 < 300
+
+
+def test_service_times_that_scatter_are_not_taken_for_short() -> None:
+    draw, memory = Random(1), Memory()
+    for _ in range(2000):
+        seen = Observation(0.0, 0, services=(ServiceSeen("", draw.expovariate(2.0)),))
+        _, memory = decide(seen, memory, LIMITS)
+    assert memory.service_s("", LIMITS) == pytest.approx(0.5, rel=0.35)
+
+
+def test_a_refusal_of_the_cloud_holds_launches_for_a_while() -> None:
+    memory = Memory().after_refusal("no capacity for c7a.large", 5000.0, LIMITS)
+    held = decided(at(10, now_s=5010.0), memory=memory)
+    assert held.launch == 0
+    assert "no capacity for c7a.large" in held.reason
+    assert decided(at(10, now_s=5016.0), memory=memory).launch == 1
+
+
+def test_refusals_wait_longer_each_time_up_to_a_bound() -> None:
+    memory, pauses = Memory(), []
+    for _ in range(12):
+        memory = memory.after_refusal("no", 0.0, LIMITS)
+        pauses.append(memory.refused_until_s)
+    assert pauses[:3] == [15.0, 30.0, 60.0]
+    assert pauses[-1] == LIMITS.backoff_s_max
+
+
+def test_phantom_messages_in_flight_start_one_instance_and_no_more() -> None:
+    """ray-project/ray#61551: pinned by in-flight counts of messages that nobody holds."""
+    # given: three messages in flight, and nobody to hold them
+    launched, memory, now_s = 0, Memory(), 5000.0
+    for _ in range(1000):
+        decision, memory = decide(Observation(now_s, 0, in_flight=3), memory, LIMITS)
+        if decision.launch:
+            launched += decision.launch
+            # it comes up, finds nothing and leaves
+            ids = tuple(f"{now_s}-{n}" for n in range(decision.launch))
+            ready = tuple(InstanceSeen(one, IDLE, now_s) for one in ids)
+            _, memory = decide(Observation(now_s + 1, 0, 3, instances=ready), memory, LIMITS)
+        now_s += 5
+    # then: only as long as they could still come back
+    assert launched <= (LIMITS.visibility_timeout_s + 10) / 5 + 1
+    assert decision.launch == 0
+    # and: a real message is served at once all the same
+    assert decide(Observation(now_s, 1, in_flight=3), memory, LIMITS)[0].launch == 1
+
+
+def test_service_times_are_learnt_and_learnt_anew_when_the_instance_changes() -> None:
+    memory, now_s = Memory(), 5000.0
+    for service_s in (0.5, 5.0):
+        for _ in range(120):
+            seen = Observation(now_s, 0, services=(ServiceSeen("", service_s),))
+            _, memory = decide(seen, memory, LIMITS)
+            now_s += 5
+        assert memory.service_s("", LIMITS) == pytest.approx(service_s, rel=0.03)
+
+
+def test_one_odd_service_time_moves_little() -> None:
+    memory = Memory()
+    for service_s in [0.5] * 40 + [500.0]:
+        _, memory = decide(Observation(0.0, 0, services=(ServiceSeen("", service_s),)), memory, LIMITS)
+    assert memory.service_s("", LIMITS) < 0.7
+
+
+def test_boot_times_are_learnt_from_launch_to_ready() -> None:
+    memory = Memory()
+    for number in range(9):
+        at_s = 1000.0 * number
+        for state, now_s in ((BOOTING, at_s), (READY, at_s + 90)):
+            one = InstanceSeen(f"i-{number}", state, at_s, at_s + 80 if state is READY else None)
+            decision, memory = decide(Observation(now_s, 0, instances=(one,)), memory, LIMITS)
+    assert decision.forecast.boot_s == 80.0
+
+
+def test_throughput_teaches_the_service_time_where_replies_do_not() -> None:
+    memory = Memory()
+    for tick in range(10):
+        seen = replace(at(1000, BUSY, BUSY, now_s=5000 + tick * 10), done_total=tick * 50)
+        _, memory = decide(seen, memory, LIMITS)
+    assert memory.service_s("", LIMITS) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_arrivals_are_learnt_from_counts_or_from_depths_alone(*, counted: bool) -> None:
+    # given: 10 a second arrive, 4 a second are done
+    memory = Memory()
+    for tick in range(100):
+        seen = at(1000 + tick * 30, BUSY, BUSY, now_s=5000 + tick * 5)
+        seen = replace(seen, in_flight=2, arrived_total=tick * 50 if counted else None)
+        decision, memory = decide(seen, memory, replace(LIMITS, service_s=0.5))
+    assert decision.forecast.arrivals_per_s == pytest.approx(10.0, rel=0.05)
+
+
+def test_patience_0_launches_before_the_queue_is_a_boot_long() -> None:
+    memory, now_s = Memory(), 5000.0
+    for tick in range(60):
+        seen = replace(at(10, *[BUSY] * 4, now_s=now_s + tick * 5), arrived_total=tick * 50)
+        patient, _ = decide(seen, memory, LIMITS)
+        hasty, memory = decide(seen, memory, replace(LIMITS, boot_patience=0.0))
+    assert patient.launch == 0
+    assert hasty.launch >= 1

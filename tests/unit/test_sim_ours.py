@@ -1,0 +1,66 @@
+"""Our own law in the simulated world: the production controller, driven to the end of a traffic."""
+
+import numpy as np
+import pytest
+
+from beholder.sim.cloud import WorldSettings
+from beholder.sim.law import Limits
+from beholder.sim.ours import Ours
+from beholder.sim.run import Run, figures_of
+from beholder.sim.traffic import Traffic, make_traffic
+from beholder.sim.world import simulate
+
+
+def played(traffic: Traffic, settings: WorldSettings) -> Run:
+    return simulate(Ours(settings.limits, queue_lag_s=settings.queue_lag_s), traffic, settings)
+
+
+def test_one_message_boots_one_instance_that_leaves_again() -> None:
+    settings = WorldSettings(boot_spread=0.0)
+    run = played(Traffic("one", "", np.asarray([60.0]), 60.0), settings)
+    assert run.boots == 1
+    # a tick and the counts' lag at most, the boot, the job
+    assert run.latency_s[0] <= 5.0 + 3.0 + 200.0 + 0.5
+    assert run.end_s < 3600.0
+
+
+def test_with_a_fifth_of_boots_failing_all_is_served() -> None:
+    run = played(make_traffic("on-off", 1), WorldSettings(boot_failures=0.2))
+    assert run.failed_boots > 0
+    assert np.isfinite(run.latency_s).all()
+
+
+def test_refused_capacity_is_asked_for_again() -> None:
+    run = played(make_traffic("flash", 1), WorldSettings(refusals=0.5))
+    assert run.refused > 0
+    assert np.isfinite(run.latency_s).all()
+
+
+def test_spot_interruptions_lose_nothing_and_no_busy_worker_is_killed() -> None:
+    run = played(make_traffic("step", 1), WorldSettings(interruptions_per_hour=3.0))
+    assert run.busy_kills == 0
+    assert np.isfinite(run.latency_s).all()
+
+
+@pytest.mark.parametrize("name", ["step", "on-off", "poisson-bursts"])
+def test_the_fleet_stays_within_its_bounds_and_returns_to_nothing(name: str) -> None:
+    settings = WorldSettings(limits=Limits(capacity_max=12))
+    run = played(make_traffic(name, 2), settings)
+    assert max(pending + serving for _, _, pending, serving in run.history) <= 12
+    assert run.history[-1][2:] == (0, 0)
+
+
+def test_a_warm_minimum_stays_and_is_paid_for() -> None:
+    settings = WorldSettings(limits=Limits(capacity_min=2))
+    run = played(make_traffic("trickle", 1), settings)
+    assert min(pending + serving for _, _, pending, serving in run.history) >= 2
+    assert run.bill_s >= 2 * run.traffic.duration_s
+    assert figures_of(run, goal_s=230.0, price_per_hour=0.1).p99_s < 5.0
+
+
+def test_the_same_seed_gives_the_same_run_to_the_byte() -> None:
+    settings = WorldSettings(boot_failures=0.1, service_spread=0.5, interruptions_per_hour=0.5)
+    one, other = (played(make_traffic("heavy-bursts", 5), settings) for _ in range(2))
+    assert one.latency_s.tobytes() == other.latency_s.tobytes()
+    assert one.history == other.history
+    assert one.bill_s == other.bill_s

@@ -1,0 +1,259 @@
+"""A worker's signs of life, and how long it stays without work."""
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import BackendUnavailable
+from beholder.scaling.idle import IdleSettings, Peers
+from beholder.scaling.observation import InstanceState
+from beholder.scaling.signs import Sign, give_sign, read_signs
+from beholder.store.memory import MemoryStore
+from beholder.worker.life import IdleWatch, SignOfLife, peers_of
+from beholder.worker.worker import Work
+
+READY, BUSY, IDLE = InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE
+DRAINING, BOOTING = InstanceState.DRAINING, InstanceState.BOOTING
+
+
+class Scene:
+    """A worker that gives signs to a list; a broken store takes none."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.given: list[InstanceState] = []
+        self.idle_since_s: float | None = 0.0
+        self.is_broken = False
+        self.life = SignOfLife(self._give, lambda: self.idle_since_s, self.clock, every_s=60.0, flip_s=10.0)
+
+    def _give(self, state: InstanceState) -> None:
+        if self.is_broken:
+            raise BackendUnavailable("store", "put", "away")
+        self.given.append(state)
+
+    def runs(self, seconds: float) -> None:
+        end_s = self.clock.now_s() + seconds
+        while self.clock.now_s() < end_s:
+            self.clock.advance(self.life.tick())
+
+
+# --- signs --------------------------------------------------------------------------------------------------
+
+
+def test_the_first_sign_is_given_at_once_and_says_ready() -> None:
+    scene = Scene()
+    scene.idle_since_s = None
+    scene.life.tick()
+    assert scene.given == [READY]
+
+
+def test_an_unchanged_worker_gives_a_sign_a_minute() -> None:
+    scene = Scene()
+    scene.runs(10 + 10 * 60)
+    assert scene.given == [READY, *[IDLE] * 10]
+
+
+def test_a_worker_that_flips_all_the_time_gives_one_sign_in_ten_seconds() -> None:
+    # given
+    scene = Scene()
+    # when: it is busy in every other second
+    for second in range(100):
+        scene.idle_since_s = None if second % 2 else 0.0
+        scene.runs(1.0)
+    # then
+    assert len(scene.given) <= 11
+
+
+def test_draining_is_stored_when_announce_returns_however_fresh_the_last_sign_is() -> None:
+    scene = Scene()
+    scene.life.announce("in_service")
+    scene.life.announce("draining")
+    assert scene.given == [READY, DRAINING]
+    scene.life.announce("in_service")
+    assert scene.given == [READY, DRAINING, IDLE]
+
+
+def test_an_announcement_that_could_not_be_stored_is_an_error_and_changes_nothing() -> None:
+    # given
+    scene = Scene()
+    scene.life.announce("in_service")
+    # when
+    scene.is_broken = True
+    with pytest.raises(BackendUnavailable):
+        scene.life.announce("draining")
+    # then: it still serves, and the announcement can be tried again
+    scene.is_broken = False
+    scene.runs(11)
+    assert scene.given == [READY, IDLE]
+    scene.life.announce("draining")
+    assert scene.given[-1] is DRAINING
+
+
+def test_a_worker_that_drains_says_nothing_else() -> None:
+    scene = Scene()
+    scene.life.announce("draining")
+    scene.idle_since_s = None
+    scene.runs(130)
+    assert set(scene.given) == {DRAINING}
+    assert len(scene.given) == 3
+
+
+def test_the_last_sign_says_draining_and_a_broken_store_hinders_no_end() -> None:
+    scene = Scene()
+    scene.life.tick()
+    scene.life.end()
+    assert scene.given == [READY, DRAINING]
+    other = Scene()
+    other.is_broken = True
+    other.life.end()
+    assert other.given == []
+
+
+def test_a_sign_that_could_not_be_given_is_given_at_the_next_pass() -> None:
+    scene = Scene()
+    scene.is_broken = True
+    with pytest.raises(BackendUnavailable):
+        scene.life.tick()
+    scene.is_broken = False
+    scene.life.tick()
+    assert scene.given == [READY]
+
+
+def test_a_sign_is_what_the_controller_reads() -> None:
+    store = MemoryStore()
+    life = SignOfLife(lambda state: give_sign(store, "worker-0", state), lambda: 0.0, ManualClock())
+    life.announce("draining")
+    assert read_signs(store)["worker-0"].state is DRAINING
+
+
+# --- peers --------------------------------------------------------------------------------------------------
+
+
+def signs(**states: InstanceState) -> dict[str, Sign]:
+    return {name.replace("_", "-"): Sign(state, 1000.0) for name, state in states.items()}
+
+
+def test_only_those_that_serve_are_peers() -> None:
+    found = signs(worker_0=BUSY, worker_1=DRAINING, worker_2=BOOTING, worker_3=READY, worker_4=IDLE)
+    assert peers_of(found, "worker-3", 1010.0) == Peers(count=3, older=1)
+
+
+def test_a_worker_counts_itself_whatever_its_sign_says() -> None:
+    assert peers_of({}, "worker-0", 1010.0) == Peers(count=1, older=0)
+    assert peers_of(signs(worker_0=DRAINING), "worker-0", 1010.0) == Peers(count=1, older=0)
+
+
+def test_who_has_been_silent_for_long_is_no_peer() -> None:
+    assert peers_of(signs(worker_0=BUSY), "worker-1", 1200.0) == Peers(count=1, older=0)
+
+
+def test_all_agree_on_one_order_and_ten_comes_after_nine() -> None:
+    names = [f"worker-{number}" for number in range(12)]
+    found = {name: Sign(IDLE, 1000.0) for name in names}
+    assert [peers_of(found, name, 1000.0).older for name in names] == list(range(12))
+
+
+# --- how long it stays --------------------------------------------------------------------------------------
+
+
+class Resting:
+    """A worker that works and rests by hand, asked every second while it rests."""
+
+    def __init__(
+        self, settings: IdleSettings, peers: Peers, *, share: float = 0.0, fixed_s: float | None = None
+    ) -> None:
+        self.clock = ManualClock()
+        self.done = Work()
+        self.peers = peers
+        self.looks = 0
+        self.watch = IdleWatch(
+            settings,
+            work=lambda: self.done,
+            peers=self._look,
+            clock=self.clock,
+            service_s=0.01,
+            share=share,
+            fixed_s=fixed_s,
+        )
+
+    def _look(self) -> Peers:
+        self.looks += 1
+        return self.peers
+
+    def works(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.done = Work(self.done.busy_s + seconds, self.done.messages + round(seconds * 100))
+
+    def stays_s(self, at_most_s: int = 1000) -> int:
+        """Let it rest until it leaves; return after how many seconds, `at_most_s` where it stays."""
+        for idle_s in range(at_most_s):
+            if self.watch(float(idle_s)).leaves:
+                return idle_s
+            self.clock.advance(1.0)
+        return at_most_s
+
+
+LOCAL = IdleSettings(boot_s=300.0, latency_goal_s=0.25, boot_patience=0.0)
+STAY_ONE = IdleSettings(boot_s=300.0, latency_goal_s=0.25, boot_patience=0.0, stay_min=1)
+
+
+def test_the_last_worker_stays_for_the_price_of_a_boot() -> None:
+    worker = Resting(LOCAL, Peers(1, 0), share=1.0)
+    worker.works(5)
+    assert worker.stays_s() == 300
+
+
+def test_a_second_worker_stays_for_a_quarter_of_a_minute_after_a_burst() -> None:
+    worker = Resting(LOCAL, Peers(2, 1), share=1.0)
+    worker.works(5)
+    assert 12 <= worker.stays_s() <= 20
+
+
+def test_a_second_worker_leaves_though_single_images_keep_coming() -> None:
+    # given: an image each ten seconds
+    worker = Resting(LOCAL, Peers(2, 1), share=1.0)
+    # when
+    rests = 0
+    while worker.stays_s(10) == 10:
+        worker.works(0.01)
+        rests += 1
+        assert rests < 100
+    # then
+    assert 1 <= rests <= 3
+
+
+def test_one_of_the_oldest_stays_for_ever_also_where_a_time_is_fixed() -> None:
+    assert Resting(STAY_ONE, Peers(2, 0)).stays_s() == 1000
+    assert Resting(STAY_ONE, Peers(2, 0), fixed_s=5.0).stays_s() == 1000
+    assert Resting(STAY_ONE, Peers(2, 1), fixed_s=5.0).stays_s() == 5
+
+
+def test_zero_is_for_ever() -> None:
+    assert Resting(LOCAL, Peers(2, 1), fixed_s=0.0).stays_s() == 1000
+
+
+def test_only_the_oldest_needs_a_last_look() -> None:
+    oldest, other = Resting(LOCAL, Peers(2, 0), fixed_s=5.0), Resting(LOCAL, Peers(2, 1), fixed_s=5.0)
+    assert oldest.watch(6.0).needs_look
+    assert not other.watch(6.0).needs_look
+    # and it looks anew after the announcement
+    other.peers = Peers(1, 0)
+    assert other.watch.is_last_look_needed()
+
+
+def test_who_would_leave_looks_for_its_peers_once_more() -> None:
+    # given: one that leaves since another is there
+    worker = Resting(STAY_ONE, Peers(2, 1), fixed_s=5.0)
+    assert not worker.watch(0.0).leaves
+    # when: the other has gone meanwhile
+    worker.peers = Peers(1, 0)
+    worker.clock.advance(6.0)
+    verdict = worker.watch(6.0)
+    # then
+    assert not verdict.leaves
+    assert verdict.needs_look
+
+
+def test_a_long_rest_costs_few_looks() -> None:
+    worker = Resting(LOCAL, Peers(1, 0), share=1.0)
+    assert worker.stays_s() == 300
+    assert worker.looks <= 3
