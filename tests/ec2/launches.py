@@ -15,6 +15,9 @@ from botocore.config import Config
 from aws.emulators import CREDENTIALS, REGION
 from ec2.imds import Instance
 
+# Source: EC2 API reference, DescribeLaunchTemplates, 2026-11.
+_PAGE_MAX = 200
+
 
 class Launches:
     """Reads instances, and ends them, by the EC2 API of an emulator.
@@ -105,7 +108,9 @@ class Launches:
         """Return the data of the newest launch template with this user data, empty where there is none."""
         if not user_data:
             return {}
-        pages = self._ec2.get_paginator("describe_launch_templates").paginate()
+        paginator = self._ec2.get_paginator("describe_launch_templates")
+        # moto tells of fifteen where nothing is asked for, and gives no token for the rest.
+        pages = paginator.paginate(PaginationConfig={"PageSize": _PAGE_MAX})
         templates = [one for page in pages for one in page["LaunchTemplates"]]
         templates.sort(key=lambda one: one["CreateTime"], reverse=True)
         for one in templates:
