@@ -118,7 +118,8 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             if process.is_running:
-                process.stop()
+                # In good order it would wait for its polls; how processes end is tested where that matters.
+                process.kill()
 
     def configure(self, **settings: object) -> None:
         """Set more, for every process that is started from now on."""

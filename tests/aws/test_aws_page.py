@@ -34,11 +34,11 @@ class Made:
     folder: Path
 
 
-@pytest.fixture(params=EMULATORS)
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
+@pytest.fixture(scope="module", params=EMULATORS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     aws = emulator(request.param)
     prefix = f"page-{secrets.token_hex(4)}"
-    return Made(aws, prefix, set_up(aws, prefix, tmp_path))
+    return Made(aws, prefix, set_up(aws, prefix, tmp_path_factory.mktemp("page")))
 
 
 class OnMade(Deployment):

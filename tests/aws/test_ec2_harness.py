@@ -146,7 +146,7 @@ def test_an_interruption_is_told_inside_before_it_comes(account: Account, harnes
     (spot,) = account.create_fleet(account.make_template(unique(WATCH)), 1, spot=True)
     harness.wait_for(lambda: "life cycle spot" in harness.console(spot), WAIT_S)
 
-    harness.interrupt(spot, notice_s=3.0)
+    harness.interrupt(spot, notice_s=10.0)
 
     harness.wait_for(lambda: "told terminate in time" in harness.console(spot), WAIT_S)
     harness.wait_for(lambda: harness.ended.get(spot) is End.INTERRUPTED, WAIT_S)

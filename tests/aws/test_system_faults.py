@@ -303,7 +303,8 @@ def test_an_input_queue_deleted_and_made_again_is_told_to_who_sends_and_used_aga
     sqs.create_queue(QueueName=url.rpartition("/")[2], Attributes=attributes)
     # then
     assert system.wave().errors == []
-    assert fetch(f"{system.web.url}/readyz").status == 200
+    # An answer of /readyz stands for a few seconds, so that who asks often costs little.
+    system.wait_until(lambda: fetch(f"{system.web.url}/readyz").status == 200)
 
 
 # --- an image that kills its worker -------------------------------------------------------------------------

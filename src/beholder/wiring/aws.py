@@ -98,8 +98,7 @@ class _Account:
 
         def queue_of(queue_name: str) -> SqsQueue:
             # So many clients of one web process do not keep those of another waiting.
-            # What is sent here was gathered before its images were stored.
-            return SqsQueue(queue_name, client=self.client, group_of=lambda _: self._group(), gather_s=0.0)
+            return SqsQueue(queue_name, client=self.client, group_of=lambda _: self._group())
 
         self.queue = queue_of(settings.input_queue)
         self.dead_letters = queue_of(settings.dead_letter_queue)
