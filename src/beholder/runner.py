@@ -18,7 +18,9 @@ _PAUSE_AFTER_ERROR_S = 0.5
 _PAUSE_MAX_S = 10.0
 
 
-def run(name: str, tick: Callable[[], float], stop: threading.Event) -> None:
+def run(
+    name: str, tick: Callable[[], float], stop: threading.Event, bell: threading.Event | None = None
+) -> None:
     """Call `tick` until `stop` is set, sleeping between passes for as long as it says.
 
     This is the outermost place of its thread, so it alone catches everything: an error is logged, and the
@@ -27,7 +29,8 @@ def run(name: str, tick: Callable[[], float], stop: threading.Event) -> None:
     Args:
         name: Of the part, for the log.
         tick: One pass; returns the seconds until the next.
-        stop: Ends the loop; a sleep ends at once.
+        stop: Ends the loop; a sleep ends at once, where there is no bell.
+        bell: Ends a sleep when it is set, and is cleared then; who sets `stop` sets it too.
     """
     pause_s = _PAUSE_AFTER_ERROR_S
     while not stop.is_set():
@@ -41,7 +44,9 @@ def run(name: str, tick: Callable[[], float], stop: threading.Event) -> None:
             _log.exception("a pass failed", extra={"action": f"{name}.error", "facts": {"pause_s": pause_s}})
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
         if delay_s > 0:
-            stop.wait(delay_s)
+            (bell or stop).wait(delay_s)
+        if bell:
+            bell.clear()
 
 
 class Runner:
@@ -51,15 +56,20 @@ class Runner:
         """Start with none."""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._bells: list[threading.Event] = []
 
-    def start(self, name: str, tick: Callable[[], float]) -> None:
-        """Run `tick` in a thread named `name` from now on."""
-        thread = threading.Thread(target=run, args=(name, tick, self._stop), name=name, daemon=True)
+    def start(self, name: str, tick: Callable[[], float], bell: threading.Event | None = None) -> None:
+        """Run `tick` in a thread named `name` from now on; setting `bell` ends a sleep of it."""
+        if bell:
+            self._bells.append(bell)
+        thread = threading.Thread(target=run, args=(name, tick, self._stop, bell), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """End every loop after its current pass, and wait for each at most `timeout_s`."""
         self._stop.set()
+        for bell in self._bells:
+            bell.set()
         for thread in self._threads:
             thread.join(timeout_s)

@@ -159,7 +159,13 @@ class Rig:
         self.journal = Journal()
 
     def worker(
-        self, name: str = "worker-0", *, batch_max: int = 4, wait_s: float = 0.0, **more: Any
+        self,
+        name: str = "worker-0",
+        *,
+        batch_max: int = 4,
+        wait_s: float = 0.0,
+        last_poll_s: float = 0.0,
+        **more: Any,
     ) -> Worker:
         """Return a new worker; one of the same name as before is its successor."""
         journal = self.journal
@@ -176,7 +182,14 @@ class Rig:
             **({"input_bucket": BUCKET} | more),
         )
         self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
-        return Worker(ports, HoldingNote(self.note(name)), self.keeper, batch_max=batch_max, wait_s=wait_s)
+        return Worker(
+            ports,
+            HoldingNote(self.note(name)),
+            self.keeper,
+            batch_max=batch_max,
+            wait_s=wait_s,
+            last_poll_s=last_poll_s,
+        )
 
     def note(self, name: str = "worker-0") -> Path:
         return self.folder / f"{name}.note"

@@ -7,6 +7,9 @@ So leaving workers must see what it cannot, and a flaw in the protocol shows as 
 worker lives and nobody will look again. The real controller looks every few seconds: it would hide a flaw
 behind a boot.
 
+Where a worker makes a last poll, the counts that it then looks at may be old, but the poll is not. What a
+lost worker held was in flight, which no poll tells: there the controller looks once more, as above.
+
 A worker that finds an older one in service goes without a look. It finds it by its sign of life, which a lost
 worker leaves behind: then the strict controller looks once more when that sign is no longer believed, at any
 time after it. The real one sees within a few seconds that the instance is gone, and looks at every tick.
@@ -27,7 +30,15 @@ from hypothesis import strategies as st
 
 from beholder.clock import ManualClock
 from beholder.queue.port import Depth
-from beholder.worker.leaving import Announced, LeavingLimits, LeavingProtocol, LeavingState, Verdict, idle_for
+from beholder.worker.leaving import (
+    Announced,
+    LastPoll,
+    LeavingLimits,
+    LeavingProtocol,
+    LeavingState,
+    Verdict,
+    idle_for,
+)
 
 # Times are whole seconds. The counts lag by up to one, for which the protocol allows two.
 LAG_S = 1.0
@@ -60,6 +71,9 @@ class Rules:
         is_trust_late: The others are looked for after the announcement and not before.
         is_drain_seen: A worker that drains is not taken for one in service.
         is_sign_forgotten: The sign of a lost worker is believed for SIGN_S only.
+        is_polled: A worker makes a poll of its own once it is paused, and then waits for no counts. The
+            controller looks once more when what a lost worker held is visible again.
+        is_poll_late: That poll begins after the announcement and not before.
     """
 
     sends: int = 1
@@ -76,6 +90,8 @@ class Rules:
     is_trust_late: bool = True
     is_drain_seen: bool = True
     is_sign_forgotten: bool = True
+    is_polled: bool = False
+    is_poll_late: bool = True
 
 
 @dataclass(eq=False)
@@ -98,6 +114,7 @@ class Member:
         self.is_holding = False
         self.is_noticed = False
         self.is_stale = False
+        self.last_poll: LastPoll | None = None
         self.idle_at_s = world.clock.now_s()
         self.announced: Announced = "in_service"  # one that boots is counted on as well
         self.protocol = LeavingProtocol(
@@ -125,6 +142,8 @@ class Member:
         return any(number < self.number for number in self.world.signs(self))
 
     def pause(self) -> None:
+        if not self.is_paused and self.world.rules.is_poll_late:
+            self.last_poll = None
         self.is_paused = True
 
     def resume(self) -> None:
@@ -136,7 +155,8 @@ class Member:
 
     @property
     def is_paused_and_empty(self) -> bool:
-        return self.is_paused and not self.is_receiving and not self.is_holding
+        is_polled = self.last_poll is not None or not self.world.rules.is_polled or self.is_noticed
+        return self.is_paused and is_polled and not self.is_receiving and not self.is_holding
 
     @property
     def idle_since_s(self) -> float | None:
@@ -310,7 +330,12 @@ class World:
             "close": member.is_receiving and member.is_paused,
             "crash": bool(self.left["crash"]),
             "notice": bool(self.left["notice"]) and not member.is_noticed,
+            "poll": self.rules.is_polled and self.can_poll(member),
         }
+
+    def can_poll(self, member: Member) -> bool:
+        is_due = member.is_paused == self.rules.is_poll_late and member.last_poll is None
+        return is_due and not member.is_holding and not (member.is_paused and member.is_receiving)
 
     def do(self, step: str, number: int) -> None:
         name, _, variant = step.partition("_")
@@ -360,11 +385,16 @@ class World:
     def do_close(self, number: int, _: str) -> None:
         self.members[number].is_receiving = False
 
+    def do_poll(self, number: int, _: str) -> None:
+        self.members[number].last_poll = LastPoll.FOUND if self.visible() else LastPoll.EMPTY
+
     def do_crash(self, number: int, _: str) -> None:
         self.left["crash"] -= 1
         member = self.members.pop(number)
         if member.is_holding:
             self.letters.append(Letter(self.clock.now_s() + VISIBILITY_S, was_received=True))
+            if self.rules.is_polled:
+                self.late_looks.append(self.clock.now_s() + VISIBILITY_S)
         self.miss(member)
 
     def do_notice(self, number: int, _: str) -> None:
@@ -379,7 +409,7 @@ class World:
         for _ in range(40):
             for step, number in [one for one in self.steps() if one[0].startswith("control")]:
                 self.do(step, number)
-            for kind in ("receive", "finish", "close", "tick_stale", "tick", "tick"):
+            for kind in ("receive", "finish", "close", "poll", "tick_stale", "tick", "tick"):
                 for member in list(self.members):
                     if member in self.members and (kind, self.members.index(member)) in set(self.steps()):
                         self.do(kind, self.members.index(member))
@@ -416,6 +446,8 @@ def quiet() -> Iterator[None]:
 
 # --- every interleaving of a small world --------------------------------------------------------------------
 
+# Counts may be of any age, for the protocol waits for none of them.
+POLL = Rules(is_polled=True, can_delay=False)
 # Without delayed messages; with a crash or a notice as well, the worlds are too many: walks go there.
 TRUST = Rules(workers=2, is_young_trusting=True, can_delay=False)
 SMALL = [
@@ -423,6 +455,9 @@ SMALL = [
     pytest.param(Rules(workers=0), id="none at first"),
     pytest.param(Rules(crashes=1), id="a crash"),
     pytest.param(Rules(notices=1), id="a spot notice"),
+    pytest.param(POLL, id="a last poll"),
+    # Two that poll are too many worlds; walks go there.
+    pytest.param(replace(POLL, crashes=1), id="a last poll and a crash", marks=pytest.mark.slow),
     pytest.param(Rules(workers=2), id="two workers", marks=pytest.mark.slow),
     pytest.param(Rules(workers=2, crashes=1), id="two workers and a crash", marks=pytest.mark.slow),
     pytest.param(TRUST, id="the younger of two trusts", marks=pytest.mark.slow),
@@ -450,6 +485,8 @@ FLAWED = [
     pytest.param(Rules(limits=replace(STRICT, lag_s=0.0)), id="one look"),
     pytest.param(Rules(limits=replace(STRICT, lag_s=LAG_S)), id="a last look within the lag"),
     pytest.param(Rules(is_announced=False), id="not announced"),
+    pytest.param(replace(POLL, is_poll_late=False), id="a poll from before the announcement"),
+    pytest.param(replace(POLL, is_announced=False), id="a last poll, not announced"),
     pytest.param(
         Rules(limits=replace(STRICT, in_flight_s_max=0.0), workers=2, crashes=1),
         id="no patience with those in flight",
@@ -478,6 +515,12 @@ LARGE = [
         Rules(sends=4, crashes=2, notices=1, workers=0, limits=WATCHED, is_watched=True), id="watched"
     ),
     pytest.param(Rules(sends=4, crashes=2, notices=1, workers=4, is_young_trusting=True), id="trusting"),
+    pytest.param(
+        Rules(
+            sends=4, crashes=2, notices=1, workers=3, is_young_trusting=True, is_polled=True, can_delay=False
+        ),
+        id="polled",
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from beholder.fleet.process import ChildSpec, start_child
 from beholder.queue.port import Depth
 from beholder.worker.leaving import (
     Announced,
+    LastPoll,
     LeavingLimits,
     LeavingProtocol,
     LeavingState,
@@ -40,6 +41,7 @@ class Scene:
         self.is_young = False
         self.has_elders = True
         self.idle_since_s: float | None = self.clock.now_s()
+        self.last_poll: LastPoll | None = None
         self.protocol = LeavingProtocol(
             self,
             lambda idle_s: replace(idle_for(idle_s_max)(idle_s), needs_look=not self.is_young),
@@ -153,6 +155,18 @@ def test_it_announces_then_stops_then_looks_and_goes_at_the_last_look(scene: Sce
     # and: nothing follows
     scene.protocol.tick()
     assert scene.events[-1] == "leave"
+
+
+def test_after_a_last_poll_that_brought_nothing_one_look_is_enough(scene: Scene) -> None:
+    scene.last_poll = LastPoll.EMPTY
+    scene.run(IDLE_S + 2)
+    assert scene.events == ["in_service", "draining", "pause", "look", "leave"]
+
+
+def test_what_the_last_poll_brought_is_served(scene: Scene) -> None:
+    scene.last_poll = LastPoll.FOUND
+    scene.run(IDLE_S + 2)
+    assert scene.events == ["in_service", "draining", "pause", "resume", "in_service"]
 
 
 def test_a_younger_one_goes_without_a_look_once_it_saw_an_older_one_after_its_announcement(

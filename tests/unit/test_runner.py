@@ -136,3 +136,26 @@ def test_a_part_that_hangs_does_not_keep_a_stop_for_ever() -> None:
     release.set()
     runner.stop(timeout_s=10)
     assert "hung" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_bell_ends_a_sleep_and_a_stop_ends_one_that_has_a_bell() -> None:
+    # given: a part that sleeps for an hour between its passes
+    passes: list[int] = []
+    has_passed = threading.Semaphore(0)
+    bell = threading.Event()
+
+    def tick() -> float:
+        passes.append(len(passes))
+        has_passed.release()
+        return 3600.0
+
+    runner = Runner()
+    runner.start("part", tick, bell)
+    assert has_passed.acquire(timeout=10)
+    # when
+    bell.set()
+    # then
+    assert has_passed.acquire(timeout=10)
+    assert passes == [0, 1]
+    runner.stop()
+    assert not any(thread.name == "part" for thread in threading.enumerate())

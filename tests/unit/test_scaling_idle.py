@@ -5,6 +5,7 @@ from math import inf
 import pytest
 
 from beholder.scaling.idle import BusyShare, IdleSettings, Peers, idle_limit_s, is_last_look_needed
+from beholder.scaling.lulls import Lulls
 
 RULE = IdleSettings(boot_s=200.0, latency_goal_s=30.0)
 
@@ -31,13 +32,23 @@ def test_the_last_worker_stays_while_messages_come_within_a_boot() -> None:
     assert stays_s(0.5 / 1800, 1, 0) == 0
 
 
-def test_the_last_look_is_a_part_of_the_last_one_s_stay() -> None:
-    looks = IdleSettings(look_s=65.0)
-    share = 0.5 / 60
-    assert stays_s(share, 1, 0, looks) == pytest.approx(stays_s(share, 1, 0) - 65.0)
-    # it is no part of the longest stay, nor of a younger one's, which does not look
-    assert stays_s(1.0, 1, 0, looks) == looks.longest_s
-    assert stays_s(1.0, 3, 2, looks) == stays_s(1.0, 3, 2)
+def test_the_last_one_stays_until_counts_tell_of_its_last_message() -> None:
+    rule = IdleSettings(stay_s_min=15.0)
+    share = 0.5 / 1800
+    assert stays_s(share, 1, 0, rule) == 15.0
+    # it is nothing for a younger one, and adds nothing to a longer stay
+    assert stays_s(share, 3, 2, rule) == 0.0
+    assert stays_s(1.0, 1, 0, rule) == rule.longest_s
+
+
+def test_the_last_one_stays_as_long_as_lulls_make_it_worth() -> None:
+    hourly, close = Lulls((3600.0,) * 5), Lulls((50.0, 60.0, 70.0, 80.0))
+    assert idle_limit_s(RULE, BusyShare(1.0, 0.0), Peers(1, 0), service_s=0.5, lulls=hourly).seconds == 0.0
+    assert idle_limit_s(RULE, BusyShare(0.0, 0.0), Peers(1, 0), service_s=0.5, lulls=close).seconds >= 80.0
+    # a younger one and one whose stay is set do not ask them
+    assert idle_limit_s(RULE, BusyShare(1.0, 0.0), Peers(2, 1), service_s=0.5, lulls=hourly).seconds > 0.0
+    fixed = IdleSettings(idle_s_max=7.0)
+    assert idle_limit_s(fixed, BusyShare(1.0, 0.0), Peers(1, 0), service_s=0.5, lulls=hourly).seconds == 7.0
 
 
 def test_a_goal_that_does_not_tolerate_a_boot_wants_more() -> None:

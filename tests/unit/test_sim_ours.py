@@ -19,9 +19,24 @@ def test_one_message_boots_one_instance_that_leaves_again() -> None:
     settings = WorldSettings(boot_spread=0.0)
     run = played(Traffic("one", "", np.asarray([60.0]), 60.0), settings)
     assert run.boots == 1
-    # a tick and the counts' lag at most, the boot, the job
-    assert run.latency_s[0] <= 5.0 + 3.0 + 200.0 + 0.5
+    # the controller wakes at once: the boot, the job, and nothing else
+    assert run.latency_s[0] == pytest.approx(200.0 + 0.5)
     assert run.end_s < 3600.0
+
+
+def test_where_messages_come_hours_apart_the_last_worker_learns_to_go_at_once() -> None:
+    arrivals_s = np.arange(1.0, 10 * 3600.0, 3600.0)
+    run = played(Traffic("hourly", "", arrivals_s, 10 * 3600.0), WorldSettings(boot_spread=0.0))
+    assert run.boots == 10
+    # the first three stays are by the prior; then a boot, the least stay, and the way out
+    assert run.bill_s < 3 * 330 + 7 * 230
+
+
+def test_where_they_come_within_a_boot_it_learns_to_stay() -> None:
+    arrivals_s = np.arange(1.0, 5 * 3600.0, 150.0)
+    run = played(Traffic("close", "", arrivals_s, 5 * 3600.0), WorldSettings(boot_spread=0.0))
+    assert run.boots <= 5
+    assert len(arrivals_s) == 120
 
 
 def test_with_a_fifth_of_boots_failing_all_is_served() -> None:

@@ -36,6 +36,7 @@ class Desk:
         self.queue = MemoryQueue(clock=self.clock)
         self.images = MemoryStore(clock=self.clock)
         self.results = MemoryStore(clock=self.clock)
+        self.told: list[int] = []
         self.intake = Intake(
             WebPorts(
                 queue=Watched(self.queue, "queue", self.journal),
@@ -45,6 +46,7 @@ class Desk:
                 results=Watched(self.results, "results", self.journal),
                 models=(),
                 clock=self.clock,
+                on_sent=self.told.append,
             )
         )
 
@@ -103,6 +105,13 @@ def test_the_image_is_stored_before_the_message_is_sent(desk: Desk) -> None:
     assert (job.status, job.created_at_s) == (JobStatus.QUEUED, desk.clock.now_s())
     assert job.input is not None
     assert (job.input.image_key, job.input.file_name, job.input.image_bytes) == (key, "a cat.jpg", 4)
+
+
+def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(desk: Desk) -> None:
+    desk.accept_all(Order(b"cat", "cat.jpg", Options()), Order(b"dog", "dog.jpg", Options()))
+    desk.journal.failures["queue.send"] = BackendUnavailable("sqs queue", "send")
+    desk.accept_all(Order(b"hen", "hen.jpg", Options()))
+    assert desk.told == [2]
 
 
 def test_two_images_of_one_name_are_two_jobs(desk: Desk) -> None:

@@ -1,14 +1,17 @@
 """A worker's signs of life, and how long it stays without work."""
 
+from functools import partial
+
 import pytest
 
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable
 from beholder.scaling.idle import IdleSettings, Peers
+from beholder.scaling.lulls import Lulls, read_lulls, write_lulls
 from beholder.scaling.observation import InstanceState
 from beholder.scaling.signs import Sign, give_sign, read_signs
 from beholder.store.memory import MemoryStore
-from beholder.worker.life import IdleWatch, SignOfLife, peers_of
+from beholder.worker.life import IdleWatch, LullNotes, SignOfLife, peers_of
 from beholder.worker.worker import Work
 
 READY, BUSY, IDLE = InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE
@@ -257,3 +260,99 @@ def test_a_long_rest_costs_few_looks() -> None:
     worker = Resting(LOCAL, Peers(1, 0), share=1.0)
     assert worker.stays_s() == 300
     assert worker.looks <= 3
+
+
+# --- what it learns of lulls --------------------------------------------------------------------------------
+
+
+class Learning(Resting):
+    """A worker on AWS that reads and leaves notes of lulls; messages are stamped by `now_s`."""
+
+    def __init__(self, store: MemoryStore, *, workers: int = 1) -> None:
+        super().__init__(IdleSettings(stay_s_min=15.0), Peers(workers, 0))
+        self.now_s = 10_000.0
+        notes = LullNotes(partial(read_lulls, store), partial(write_lulls, store), lambda: self.now_s)
+        self.watch = IdleWatch(
+            IdleSettings(stay_s_min=15.0),
+            work=lambda: self.done,
+            peers=lambda: self.peers,
+            clock=self.clock,
+            service_s=0.5,
+            notes=notes,
+        )
+        self.watch(0.0)
+
+    def works_on_one(self, sent_at_s: float) -> None:
+        self.clock.advance(0.5)
+        self.done = Work(
+            self.done.busy_s + 0.5, self.done.messages + 1, self.done.first_sent_at_s or sent_at_s
+        )
+
+    def rests(self, seconds: float) -> None:
+        for idle_s in range(int(seconds)):
+            self.watch(float(idle_s))
+            self.clock.advance(1.0)
+
+
+def test_lulls_are_learnt_while_it_stays() -> None:
+    # given
+    store = MemoryStore()
+    worker = Learning(store)
+    # when: three messages after the first, each a minute after the other
+    for _ in range(4):
+        worker.works_on_one(0.0)
+        worker.rests(60)
+    worker.watch.leaves()
+    # then: the first had no lull before it that anybody knew of
+    assert read_lulls(store).samples_s == pytest.approx((60.0, 60.0, 60.0), abs=1.1)
+
+
+def test_its_successor_knows_when_it_fell_idle_and_how_long_that_was() -> None:
+    # given: one that leaves 20 s after its last message
+    store = MemoryStore()
+    worker = Learning(store)
+    worker.works_on_one(0.0)
+    worker.rests(20)
+    worker.watch.leaves()
+    assert read_lulls(store).idle_since_s == pytest.approx(10_000.0 - 20.0, abs=1.1)
+    # when: an hour later another comes, and has its message
+    successor = Learning(store)
+    successor.works_on_one(13_600.0)
+    successor.rests(20)
+    successor.watch.leaves()
+    # then
+    assert read_lulls(store).samples_s == pytest.approx((3620.0,), abs=1.1)
+
+
+def test_after_hours_between_messages_it_stays_no_longer_than_it_must() -> None:
+    store = MemoryStore()
+    write_lulls(store, Lulls((3600.0,) * 6, 5_000.0))
+    worker = Learning(store)
+    worker.works_on_one(9_000.0)
+    assert worker.stays_s() == 15
+
+
+def test_one_of_several_writes_nothing() -> None:
+    store = MemoryStore()
+    worker = Learning(store, workers=2)
+    worker.works_on_one(0.0)
+    worker.rests(30)
+    worker.watch.leaves()
+    assert read_lulls(store) == Lulls()
+
+
+def test_a_note_that_cannot_be_written_keeps_nobody_from_leaving() -> None:
+    def fail(_: Lulls) -> None:
+        raise BackendUnavailable("s3 store", "put")
+
+    worker = Learning(MemoryStore())
+    worker.watch = IdleWatch(
+        IdleSettings(),
+        work=lambda: worker.done,
+        peers=lambda: worker.peers,
+        clock=worker.clock,
+        service_s=0.5,
+        notes=LullNotes(Lulls, fail, lambda: 0.0),
+    )
+    worker.rests(5)
+    worker.watch.leaves()

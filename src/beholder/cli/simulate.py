@@ -165,13 +165,13 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     help="Ours only: share of a boot that a request may wait besides the goal.",
 )
 @click.option(
-    "--depth-lag",
-    "depth_lag_s",
+    "--stay-min",
+    "stay_s_min",
     type=_duration,
     metavar="TIME",
-    default="65s",
+    default="15s",
     show_default=True,
-    help="Ours only: how long a leaving worker waits for its last look at the queue.",
+    help="Ours only: how long the last worker stays idle at least.",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is drawn."
@@ -252,7 +252,7 @@ def _experiment(
     laws: Sequence[str],
     is_spot: bool,
     boot_patience: float,
-    depth_lag_s: float,
+    stay_s_min: float,
     **numbers: Any,
 ) -> tuple["Experiment", list[tuple[str, str]]]:
     from beholder.sim.experiment import LAWS, Experiment  # noqa: PLC0415
@@ -271,10 +271,10 @@ def _experiment(
         _chosen(laws, LAWS, "law") or LAWS,
         _settings(numbers),
         boot_patience,
-        depth_lag_s,
+        stay_s_min,
     )
     world = [(name, f"{value:g}") for name, value in numbers.items()]
-    return experiment, [*world, ("boot_patience", f"{boot_patience:g}"), ("depth_lag_s", f"{depth_lag_s:g}")]
+    return experiment, [*world, ("boot_patience", f"{boot_patience:g}"), ("stay_s_min", f"{stay_s_min:g}")]
 
 
 def _settings(numbers: dict[str, Any]) -> "WorldSettings":

@@ -75,6 +75,11 @@ class Controller:
         """Say whether this controller leads."""
         return self._ports.lease.is_held()
 
+    @property
+    def is_at_zero(self) -> bool:
+        """Say whether this controller leads, and wanted no instance at its last tick."""
+        return self.is_leading and self._last is not None and self._last.decision.desired == 0
+
     def tick(self) -> float:
         """Do one pass; returns the seconds until the next.
 

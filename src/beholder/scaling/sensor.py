@@ -38,6 +38,8 @@ class FleetSensor:
         results: The output bucket, where the signs of life are.
         clock: The time.
         counts: What this process counted itself.
+        sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
+            yet. They count where no instance is there to have served them.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class FleetSensor:
         results: Store,
         clock: Clock,
         counts: Callable[[], Counts] = _no_counts,
+        *,
+        sent_lately: Callable[[], int] = lambda: 0,
     ) -> None:
         """Have seen nothing yet."""
         self._queue = queue
@@ -54,6 +58,7 @@ class FleetSensor:
         self._results = results
         self._clock = clock
         self._counts = counts
+        self._sent_lately = sent_lately
         self._ready_at_s: dict[str, float] = {}
         self._booting: set[str] = set()
 
@@ -74,9 +79,10 @@ class FleetSensor:
             if instance_id not in there and now_s - sign.at_s > _ORPHAN_S:
                 erase_sign(self._results, instance_id)
         counts = self._counts()
+        is_served = any(one.state is not InstanceState.DRAINING for one in instances)
         return Observation(
             now_s=now_s,
-            backlog=depth.backlog,
+            backlog=depth.backlog if is_served else max(depth.backlog, self._sent_lately()),
             in_flight=depth.in_flight,
             delayed=depth.delayed,
             arrived_total=counts.arrived_total,

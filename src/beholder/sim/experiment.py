@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from beholder.scaling.idle import STAY_S_MIN
 from beholder.sim.baselines import BASELINES, make_baseline
 from beholder.sim.cloud import WorldSettings
 from beholder.sim.law import Law
@@ -25,14 +26,14 @@ class Experiment:
         laws: Names out of LAWS.
         settings: The world.
         boot_patience: Our policy's taste; see `scaling.Limits`.
-        depth_lag_s: How long our leaving workers wait for their last look; the setting of that name.
+        stay_s_min: Ours only: how long the last worker stays idle at least.
     """
 
     traffics: Sequence[Traffic]
     laws: Sequence[str] = LAWS
     settings: WorldSettings = field(default_factory=WorldSettings)
     boot_patience: float = 1.0
-    depth_lag_s: float = 65.0
+    stay_s_min: float = STAY_S_MIN
 
     @property
     def goal_s(self) -> float:
@@ -54,5 +55,5 @@ class Experiment:
             self.settings.limits,
             queue_lag_s=self.settings.queue_lag_s,
             boot_patience=self.boot_patience,
-            depth_lag_s=self.depth_lag_s,
+            stay_s_min=self.stay_s_min,
         )

@@ -122,6 +122,7 @@ class Reading:
         service_s: How long one of the last jobs took its worker; None before the first.
         instances: One view each, for a law that acts by itself; else empty.
         hands: What such a law acts with; else None.
+        unseen: Messages sent since `seen_at_s`, where it hears of them; else 0.
     """
 
     now_s: float
@@ -137,6 +138,7 @@ class Reading:
     service_s: float | None = None
     instances: Sequence[InstanceView] = ()
     hands: Hands | None = None
+    unseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,12 @@ class WorkerRule(Protocol):
         """Return how much longer a worker stays that has been idle for so long; 0 lets it go."""
         ...
 
-    def works(self, instance_id: int, now_s: float) -> None:
-        """Learn that an idle worker has a job again."""
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn that an idle worker has a job again, which was sent at a time."""
+        ...
+
+    def leaves(self, instance_id: int) -> None:
+        """Learn that a worker goes for good."""
         ...
 
 
@@ -185,7 +191,10 @@ class IdleFor:
         del instance_id, peers
         return max(self._idle_s_max - idle_for_s, 0.0)
 
-    def works(self, instance_id: int, now_s: float) -> None:
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn nothing."""
+
+    def leaves(self, instance_id: int) -> None:
         """Learn nothing."""
 
 
@@ -205,6 +214,7 @@ class Habits:
         nap_s: How long it naps after an empty poll.
         drains_on_notice: Whether a spot notice makes a worker finish and go; else it is cut off.
         acts_itself: Whether it launches and ends instances within its tick, and gives failed boots up itself.
+        hears_first: Whether it ticks at once for a message that comes while no instance is there.
     """
 
     kill: KillRule
@@ -218,6 +228,7 @@ class Habits:
     nap_s: float = 0.0
     drains_on_notice: bool = False
     acts_itself: bool = False
+    hears_first: bool = False
 
 
 class Law(Protocol):

@@ -9,43 +9,84 @@ from collections.abc import Sequence
 from beholder.fleet.port import FleetInstance, Launch
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.decision import Record
-from beholder.scaling.idle import BusyShare, IdleSettings, Peers, idle_limit_s, is_last_look_needed
+from beholder.scaling.idle import (
+    STAY_S_MIN,
+    BusyShare,
+    IdleSettings,
+    Peers,
+    idle_limit_s,
+    is_last_look_needed,
+)
 from beholder.scaling.limits import Limits as PolicyLimits
+from beholder.scaling.lulls import Lulls
 from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.sim.law import Habits, Hands, InstanceView, KillRule, Limits, Reading, State, Want
 from beholder.worker.leaving import LeavingLimits
 
 __all__ = ["IdleWorkers", "Ours"]
 
+# From the announcement to the end: half of a long poll of 20 s, and the last poll.
+_DRAIN_S = 11.0
+
+
+class _Worker:
+    """What one worker knows."""
+
+    __slots__ = ("busy", "has_begun", "lulls", "peers", "rests_at_s")
+
+    def __init__(self, now_s: float, lulls: Lulls) -> None:
+        self.busy = BusyShare(0.0, now_s)
+        self.has_begun = False
+        self.lulls = lulls
+        self.peers = Peers()
+        self.rests_at_s = now_s
+
 
 class IdleWorkers:
-    """The production idle rule for every worker of a run."""
+    """The production idle rule for every worker of a run, and the note that the last one leaves."""
 
     def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
         """Take what each worker is told when it starts, and its time per message."""
         self._settings, self._service_s = settings, service_s
-        self._busy: dict[int, BusyShare] = {}
+        self._workers: dict[int, _Worker] = {}
+        self._note = Lulls()
 
     def rests(self, instance_id: int, now_s: float, peers: tuple[int, int]) -> float:
         """Return how long a worker that falls idle now stays."""
-        before = self._busy.get(instance_id)
-        if before is None:
-            self._busy[instance_id] = BusyShare(0.0, now_s)
+        worker = self._workers.get(instance_id)
+        if worker is None:
+            worker = self._workers[instance_id] = _Worker(now_s, self._note)
         else:
-            self._busy[instance_id] = before.after(now_s, self._settings.tau_s, is_busy=True)
-        return self._limit_s(instance_id, peers)
+            worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=True)
+        worker.rests_at_s = now_s
+        return self._limit_s(worker, peers)
 
     def stays(self, instance_id: int, idle_for_s: float, peers: tuple[int, int]) -> float:
         """Return how much longer a worker stays that has been idle for so long."""
-        return max(self._limit_s(instance_id, peers) - idle_for_s, 0.0)
+        return max(self._limit_s(self._workers[instance_id], peers) - idle_for_s, 0.0)
 
-    def works(self, instance_id: int, now_s: float) -> None:
-        """Learn that an idle worker has a job again."""
-        self._busy[instance_id] = self._busy[instance_id].after(now_s, self._settings.tau_s, is_busy=False)
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn that an idle worker has a job again, and how long there was none."""
+        worker = self._workers[instance_id]
+        worker.lulls = (
+            worker.lulls.after_rest(now_s - worker.rests_at_s, worker.peers.count)
+            if worker.has_begun
+            else worker.lulls.after_first(sent_at_s)
+        )
+        worker.has_begun = True
+        worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=False)
 
-    def _limit_s(self, instance_id: int, peers: tuple[int, int]) -> float:
-        busy = self._busy[instance_id]
-        return idle_limit_s(self._settings, busy, Peers(*peers), service_s=self._service_s).seconds
+    def leaves(self, instance_id: int) -> None:
+        """Write down what the last one knows."""
+        worker = self._workers[instance_id]
+        if worker.peers.count == 1:
+            self._note = worker.lulls.left(worker.rests_at_s)
+
+    def _limit_s(self, worker: _Worker, peers: tuple[int, int]) -> float:
+        worker.peers = Peers(*peers)
+        return idle_limit_s(
+            self._settings, worker.busy, worker.peers, service_s=self._service_s, lulls=worker.lulls
+        ).seconds
 
 
 class _Seat:
@@ -98,7 +139,7 @@ class Ours:
         queue_lag_s: How old the policy is told that the queue's counts are.
         warm_min: Instances kept beyond those that the load needs.
         boot_patience: See `scaling.Limits`.
-        depth_lag_s: How long a leaving worker waits for its last look; the setting of that name.
+        stay_s_min: How long the last worker stays idle at least.
     """
 
     name = "beholder"
@@ -110,7 +151,7 @@ class Ours:
         queue_lag_s: float = 0.0,
         warm_min: int = 0,
         boot_patience: float = 1.0,
-        depth_lag_s: float = 65.0,
+        stay_s_min: float = STAY_S_MIN,
     ) -> None:
         """Begin with an empty memory."""
         policy = PolicyLimits(
@@ -129,15 +170,16 @@ class Ours:
             latency_goal_s=limits.latency_goal_s,
             boot_patience=boot_patience,
             stay_min=limits.capacity_min + warm_min,
-            look_s=depth_lag_s,
+            stay_s_min=stay_s_min,
         )
         self.habits = Habits(
             KillRule.SELF,
             worker_rule=IdleWorkers(idle, service_s=limits.service_s),
-            leaving=LeavingLimits(lag_s=depth_lag_s),
+            leaving=LeavingLimits(lag_s=_DRAIN_S),
             is_last_look_needed=lambda peers: is_last_look_needed(Peers(*peers)),
             drains_on_notice=True,
             acts_itself=True,
+            hears_first=True,
         )
         self._seat = _Seat()
         ports = ControllerPorts(self._seat, self._seat, SoleLeader(), self._seat, self._seat.new_token)
@@ -158,10 +200,11 @@ class Ours:
 
 
 def _observation(reading: Reading) -> Observation:
+    alive = any(one.state is not State.DRAINING for one in reading.instances)
     services = () if reading.service_s is None else (ServiceSeen("", reading.service_s),)
     return Observation(
         now_s=reading.now_s,
-        backlog=reading.visible,
+        backlog=reading.visible if alive else max(reading.visible, reading.unseen),
         in_flight=reading.in_flight,
         instances=tuple(_seen(one, reading.now_s) for one in reading.instances),
         services=services,

@@ -9,12 +9,30 @@ from numpy.typing import NDArray
 
 from beholder.sim.traffic import Traffic
 
-__all__ = ["Figures", "FleetAt", "Run", "figures_of"]
+__all__ = ["Figures", "FleetAt", "History", "Run", "figures_of"]
 
 _HOUR_S = 3600.0
 
 # From this time on: desired, pending and in service.
 FleetAt = tuple[float, int, int, int]
+
+
+class History:
+    """The fleet over time, one entry a change."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._changes: list[FleetAt] = []
+
+    def note(self, now_s: float, desired: int, pending: int, in_service: int) -> None:
+        """Keep how it is now, where that is news."""
+        if not self._changes or self._changes[-1][1:] != (desired, pending, in_service):
+            self._changes.append((now_s, desired, pending, in_service))
+
+    @property
+    def changes(self) -> tuple[FleetAt, ...]:
+        """What changed, and when."""
+        return tuple(self._changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

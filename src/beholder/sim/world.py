@@ -16,7 +16,8 @@ from beholder.queue.port import Depth
 from beholder.sim.cloud import Cloud, Instance, WorldSettings, service_times, taken
 from beholder.sim.hands import WorldHands, nap_left_s
 from beholder.sim.law import KillRule, Law, Reading, State, Want
-from beholder.sim.run import FleetAt, Run
+from beholder.sim.looks import Look, Looks
+from beholder.sim.run import History, Run
 from beholder.sim.traffic import Traffic
 from beholder.worker.leaving import verdict_on
 
@@ -47,14 +48,13 @@ class _World:
         self._law, self._habits, self._rule = law, law.habits, law.habits.worker_rule
         self._traffic, self._settings = traffic, settings
         self._limits = settings.limits
-        self._lag_s = 0.0 if law.habits.has_own_counts else settings.queue_lag_s
+        self._looks = Looks(settings, is_exact=law.habits.has_own_counts)
         self._cloud = Cloud(settings)
         count = len(traffic.arrivals_s)
         rng = np.random.default_rng([settings.seed, 21])
         # The draws belong to the request, not to the moment, so that every law meets the same ones.
         self._service_s = service_times(settings, rng, count)
         self._pick: list[float] = rng.random(count).tolist()
-        self._noise = np.random.default_rng([settings.seed, 22])
         self._arrivals: list[float] = [*traffic.arrivals_s.tolist(), math.inf]
         self._latency_s: list[float] = [math.inf] * count
         self._returned: deque[int] = deque()
@@ -67,9 +67,9 @@ class _World:
         self._serving: list[int] = []
         self._pending = self._busy_kills = 0
         self._lost_work_s = 0.0
-        self._looks: deque[tuple[float, int, int, int, int]] = deque()
-        self._history: list[FleetAt] = []
+        self._history = History()
         self._nobody = Instance(-1, 0.0, 0.0, math.inf)
+        self._next_tick_s = 0.0
         self._end_s: float | None = None
 
     def run(self) -> Run:
@@ -83,7 +83,7 @@ class _World:
             self._flow(self._events[0][0])
             now_s, _, handle, instance = heappop(self._events)
             handle(now_s, instance)
-            self._note(now_s)
+            self._history.note(now_s, self._desired, self._pending, len(self._serving))
             if handle == self._tick or instance.gone_at_s < math.inf:
                 self._end_if_over(now_s)
         return self._result(self._end_s)
@@ -93,7 +93,8 @@ class _World:
     def _flow(self, until_s: float) -> None:
         """Let requests arrive and jobs end until a time; the loop that decides how fast the world is."""
         arrivals, service, latency = self._arrivals, self._service_s, self._latency_s
-        busy, idle, returned, naps = self._busy, self._idle, self._returned, self._habits.nap_s > 0
+        busy, idle, returned = self._busy, self._idle, self._returned
+        naps, hears_first = self._habits.nap_s > 0, self._habits.hears_first
         sent, head, done = self._sent, self._head, self._done
         while True:
             done_s, _, message = busy[0]
@@ -117,6 +118,9 @@ class _World:
                     head += 1
                 elif naps:
                     self._at(arrival_s, self._wake, self._nobody)
+                    until_s = arrival_s
+                elif hears_first and not self._serving and self._pending == 0:
+                    self._at(arrival_s, self._first, self._nobody)
                     until_s = arrival_s
                 sent += 1
         self._sent, self._head, self._done = sent, head, done
@@ -155,7 +159,7 @@ class _World:
 
     def _give(self, instance: Instance, message: int, now_s: float) -> None:
         if self._rule is not None and instance.idle_since_s < math.inf:
-            self._rule.works(instance.instance_id, now_s)
+            self._rule.works(instance.instance_id, now_s, self._arrivals[message])
         instance.idle_since_s = math.inf
         heappush(self._busy, (now_s + self._service_s[message], instance.instance_id, message))
 
@@ -178,34 +182,35 @@ class _World:
         self._event_count += 1
         heappush(self._events, (when_s, self._event_count, handle, instance))
 
-    def _look(self, now_s: float, _instance: Instance) -> None:
+    def _counts(self, now_s: float) -> Look:
         in_flight = len(self._busy) - 1 + self._hidden
-        counts = [self._sent - self._head + len(self._returned), in_flight]
-        if self._settings.queue_noise > 0 and not self._habits.has_own_counts:
-            factors = 1.0 + self._settings.queue_noise * self._noise.standard_normal(2)
-            counts = [
-                max(0, round(count * float(factor))) for count, factor in zip(counts, factors, strict=True)
-            ]
-        self._looks.append((now_s, counts[0], counts[1], self._sent, self._done))
+        return now_s, self._sent - self._head + len(self._returned), in_flight, self._sent, self._done
+
+    def _look(self, now_s: float, _instance: Instance) -> None:
+        self._looks.take(self._counts(now_s))
 
     def _reading(self, now_s: float) -> Reading:
-        looks, lag_s = self._looks, self._lag_s
-        if not looks or lag_s == 0:
-            looks.clear()
-            self._look(now_s, self._nobody)
-        while len(looks) > 1 and looks[1][0] <= now_s - lag_s + 1e-9:
-            looks.popleft()
+        look = self._looks.read(self._counts(now_s))
         views = [one.view() for one in self._cloud.alive.values()] if self._habits.acts_itself else ()
         service_s = self._service_s[self._done - 1] if self._done else None
         counts = (self._desired, self._pending, len(self._serving), len(self._busy) - 1)
-        return Reading(now_s, *looks[0], *counts, service_s, views, WorldHands(self, now_s))
+        unseen = self._sent - look[3] if self._habits.hears_first else 0
+        return Reading(now_s, *look, *counts, service_s, views, WorldHands(self, now_s), unseen)
+
+    def _first(self, now_s: float, nobody: Instance) -> None:
+        """Let the law tick at once for a message that finds no instance."""
+        if not self._serving and self._pending == 0:
+            self._next_tick_s = now_s
+            self._tick(now_s, nobody)
 
     def _tick(self, now_s: float, nobody: Instance) -> None:
+        if now_s != self._next_tick_s:  # another one came before it
+            return
         want = self._law.tick(self._reading(now_s))
         self._carry_out(want, now_s)
-        next_s = now_s + want.next_s
-        if self._lag_s > 0:
-            self._at(max(now_s, next_s - self._lag_s), self._look, nobody)
+        next_s = self._next_tick_s = now_s + want.next_s
+        if self._looks.lag_s > 0:
+            self._at(max(now_s, next_s - self._looks.lag_s), self._look, nobody)
         self._at(next_s, self._tick, nobody)
 
     def _carry_out(self, want: Want, now_s: float) -> None:
@@ -295,6 +300,8 @@ class _World:
             self._leave(now_s, instance)
 
     def _leave(self, now_s: float, instance: Instance) -> None:
+        if self._rule is not None:
+            self._rule.leaves(instance.instance_id)
         self._desired = max(min(self._desired, self._pending + len(self._serving)), self._limits.capacity_min)
         self._at(now_s + self._habits.leave_s, self._gone, instance)
 
@@ -366,12 +373,6 @@ class _World:
 
     # --- record ---------------------------------------------------------------------------------------------
 
-    def _note(self, now_s: float) -> None:
-        last = self._history[-1] if self._history else None
-        now = (self._desired, self._pending, len(self._serving))
-        if last is None or last[1:] != now:
-            self._history.append((now_s, *now))
-
     def _end_if_over(self, now_s: float) -> None:
         is_served = self._done == len(self._latency_s)
         is_small = len(self._cloud.alive) <= self._limits.capacity_min
@@ -388,7 +389,7 @@ class _World:
             traffic=self._traffic,
             latency_s=latency_s,
             end_s=end_s,
-            history=tuple(self._history),
+            history=self._history.changes,
             bill_s=self._cloud.bill_s(end_s),
             idle_s=max(self._cloud.in_service_s(end_s) - work_s, 0.0),
             boots=self._cloud.boot_count,

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -51,6 +53,7 @@ def build_app(
     ports: WebPorts,
     *,
     ticks: dict[str, Callable[[], float]] | None = None,
+    bells: Mapping[str, threading.Event] = MappingProxyType({}),
     interrupt: Callable[[], None] = lambda: None,
 ) -> WebApp:
     """Return the web tier.
@@ -58,6 +61,7 @@ def build_app(
     Args:
         ports: What it works with.
         ticks: Further parts to run beside it, each a `tick()` by its name.
+        bells: End the sleep of the part of that name when they are set.
         interrupt: Ends their waiting, at the end.
     """
     waiters = Waiters(ports.limits.waiters_max)
@@ -85,7 +89,7 @@ def build_app(
         runner.start("replies", listener.tick)
         runner.start("admission", admission.tick)
         for name, tick in (ticks or {}).items():
-            runner.start(name, tick)
+            runner.start(name, tick, bells.get(name))
         desk.start()
         sweep = asyncio.create_task(desk.sweep())
         try:

@@ -99,6 +99,7 @@ class Intake:
         try:
             if messages:
                 self._ports.queue.send([message.to_bytes() for message in messages])
+                self._ports.on_sent(len(messages))
         except BackendError as exc:
             for key in stored_now:
                 with contextlib.suppress(BackendError):

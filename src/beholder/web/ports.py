@@ -50,6 +50,7 @@ class WebPorts:
         ready_every_s: How long an answer of `/readyz` is good; asking the backends anew may cost money.
         receive_wait_s: How long one receive waits for a reply.
         calls: How many requests to AWS this process has sent, by `service:operation`.
+        on_sent: Told how many messages were sent, after each send.
     """
 
     queue: Queue
@@ -71,3 +72,4 @@ class WebPorts:
     ready_every_s: float = 0.0
     receive_wait_s: float = 1.0
     calls: Callable[[], Mapping[str, int]] = dict
+    on_sent: Callable[[int], None] = lambda _count: None

@@ -8,9 +8,10 @@ for the other's with tens of megabytes.
 from __future__ import annotations
 
 import fcntl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,7 @@ def open_worker(
                     keeper,
                     batch_max=settings.batch_max,
                     wait_s=backends.receive_wait_s,
+                    last_poll_s=backends.last_poll_s,
                     elapsed=elapsed,
                 )
             )
@@ -226,7 +228,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
         open_backends(settings, name) as backends,
         _only_one(settings, name),
         backends.own_replies(name) as replies,
-        _scaling_ticks(settings, backends, name, telemetry) as scaling,
+        _scaling_of(settings, backends, name, telemetry) as scaling,
     ):
         per_image = backends.per_image
         ports = WebPorts(
@@ -249,6 +251,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             ready_every_s=backends.ready_every_s,
             receive_wait_s=backends.receive_wait_s,
             calls=backends.calls,
+            on_sent=scaling.on_sent,
         )
         clerk = DeadLetterClerk(
             backends.dead_letters,
@@ -258,22 +261,38 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             wait_s=backends.receive_wait_s,
             input_bucket=_drop_bucket(settings),
         )
-        ticks = {"dead_letters": clerk.tick, **replies.ticks, **scaling}
-        yield build_app(ports, ticks=ticks, interrupt=backends.interrupt)
+        ticks = {"dead_letters": clerk.tick, **replies.ticks, **scaling.ticks}
+        yield build_app(ports, ticks=ticks, bells=scaling.bells, interrupt=backends.interrupt)
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """What scales the fleet beside a web process; nothing where others do, or nobody."""
+
+    ticks: Mapping[str, Callable[[], float]] = field(default_factory=dict)
+    bells: Mapping[str, threading.Event] = field(default_factory=dict)
+    on_sent: Callable[[int], None] = lambda _count: None
 
 
 @contextmanager
-def _scaling_ticks(
+def _scaling_of(
     settings: Settings, backends: Backends, name: str, telemetry: Telemetry
-) -> Iterator[Mapping[str, Callable[[], float]]]:
-    """Open what scales the fleet beside a web process; nothing where others do, or nobody."""
+) -> Iterator[_Scaling]:
     if settings.backend != "aws" or not settings.launch_template:
-        yield {}
+        yield _Scaling()
         return
+    from beholder.scaling.first import FirstMessage  # noqa: PLC0415
     from beholder.wiring.fleet_aws import open_controller  # noqa: PLC0415 -- imports what only AWS needs
 
-    with open_controller(settings, backends, name, telemetry.take_services) as controller:
-        yield {"controller": controller.tick}
+    first = FirstMessage(MonotonicClock(), threading.Event())
+    with open_controller(settings, backends, name, telemetry.take_services, first.lately) as controller:
+
+        def tick() -> float:
+            delay_s = controller.tick()
+            first.listen(is_at_zero=controller.is_at_zero)
+            return delay_s
+
+        yield _Scaling({"controller": tick}, {"controller": first.bell}, first.sent)
 
 
 @contextmanager

@@ -36,6 +36,8 @@ _GATHER_S = 0.005
 _MESSAGE_BYTES = 4_096
 # An empty long poll of 20 s is 130,000 calls a month, and one of 1 s is 2.6 million.
 _POLL_S = 20.0
+# Anything above 0 asks all servers of the queue, and that is what it is for.
+_LAST_POLL_S = 1.0
 _DEPTH_EVERY_S = 5.0
 # Load balancers ask often, and anybody may.
 _READY_EVERY_S = 10.0
@@ -79,6 +81,7 @@ def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
             depth_every_s=_DEPTH_EVERY_S,
             ready_every_s=_READY_EVERY_S,
             receive_wait_s=_POLL_S,
+            last_poll_s=_LAST_POLL_S,
         )
 
 

@@ -64,6 +64,7 @@ class Backends:
         depth_every_s: How often a web process may ask for the input queue's depth.
         ready_every_s: How long an answer of `/readyz` is good.
         receive_wait_s: How long one receive waits for a message.
+        last_poll_s: How long the last poll of a worker waits that wants to leave; 0 for none.
     """
 
     queue: Queue
@@ -79,3 +80,4 @@ class Backends:
     depth_every_s: float = 0.25
     ready_every_s: float = 0.0
     receive_wait_s: float = 1.0
+    last_poll_s: float = 0.0

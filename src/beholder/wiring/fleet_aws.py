@@ -34,6 +34,7 @@ def open_controller(
     backends: Backends,
     name: str,
     services: Callable[[], Sequence[float]] = tuple,
+    sent_lately: Callable[[], int] = lambda: 0,
 ) -> Iterator[Controller]:
     """Open a controller of the deployment's instances; its `tick()` is called every `tick_s`.
 
@@ -45,6 +46,7 @@ def open_controller(
         name: Of this web process.
         services: Gives how long messages kept a lane busy, in seconds, as replies told since it was last
             asked. An instance has several lanes, so this says rather too much than too little.
+        sent_lately: Gives how many messages this process sent in the last seconds.
 
     Raises:
         ConfigError: boto3 cannot be used as it is configured.
@@ -67,7 +69,7 @@ def open_controller(
         return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
 
     ports = ControllerPorts(
-        sensor=FleetSensor(backends.queue, fleet, results, clock, counts),
+        sensor=FleetSensor(backends.queue, fleet, results, clock, counts, sent_lately=sent_lately),
         fleet=fleet,
         lease=lease,
         records=Both(why, LastRecord(results)),

@@ -10,15 +10,16 @@ from beholder.clock import Clock
 from beholder.config import Settings
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
 from beholder.fleet.leave import InstanceExit
-from beholder.scaling.idle import IdleSettings, Peers
+from beholder.scaling.idle import STAY_S_MIN, IdleSettings, Peers
 from beholder.scaling.limits import Limits
+from beholder.scaling.lulls import read_lulls, write_lulls
 from beholder.scaling.signs import give_sign, read_signs
 from beholder.telemetry.log import get_logger, say
 from beholder.wiring.backends import Backends
 from beholder.wiring.fleet_local import idle_boot_s
 from beholder.worker.lanes import Lanes
 from beholder.worker.leaving import LeavingLimits, LeavingProtocol, idle_for
-from beholder.worker.life import IdleWatch, SignOfLife, peers_of
+from beholder.worker.life import IdleWatch, LullNotes, SignOfLife, peers_of
 
 __all__ = ["Leaving", "leaving_of"]
 
@@ -79,12 +80,19 @@ def leaving_of(
     if life:
         ticks["life"] = life.tick
     watch = _rule(settings, backends, lanes, elapsed, name) if name else None
+    go = instance_exit.leave if is_instance else end_process
+
+    def leave() -> None:
+        if watch:
+            watch.leaves()
+        go()
+
     protocol = LeavingProtocol(
         lanes,
         watch or idle_for(settings.idle_s_max),
         depth=backends.queue.depth,
         announce=life.announce if life else lambda _state: None,
-        leave=instance_exit.leave if is_instance else end_process,
+        leave=leave,
         clock=elapsed,
         is_last_look_needed=watch.is_last_look_needed if watch else lambda: True,
         limits=LeavingLimits(lag_s=settings.depth_lag_s) if settings.backend == "aws" else _LOCAL_LIMITS,
@@ -135,7 +143,7 @@ def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, 
             boot_s=settings.boot_s,
             latency_goal_s=settings.latency_goal_s,
             stay_min=settings.fleet_min + settings.fleet_warm_min,
-            look_s=settings.depth_lag_s,
+            stay_s_min=STAY_S_MIN,
         )
     else:
         idle = IdleSettings(
@@ -143,6 +151,7 @@ def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, 
             latency_goal_s=settings.latency_goal_s,
             boot_patience=0.0,
             stay_min=settings.workers_min + settings.workers_warm_min,
+            stay_s_min=STAY_S_MIN,
         )
 
     def peers() -> Peers:
@@ -159,4 +168,9 @@ def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, 
         share=1.0 if is_local else 0.0,
         fixed_s=settings.idle_s_max,
         peers_every_s=_PEERS_S if settings.backend == "aws" else _LOCAL_PEERS_S,
+        notes=LullNotes(
+            partial(read_lulls, backends.results),
+            partial(write_lulls, backends.results),
+            backends.clock.now_s,
+        ),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from beholder.worker.leaving import LastPoll
 from beholder.worker.worker import Work, Worker
 
 __all__ = ["Lanes"]
@@ -58,4 +59,17 @@ class Lanes:
     def work(self) -> Work:
         """How long the lanes have been busy, in the mean, and with how many messages all together."""
         done = [lane.work for lane in self._lanes]
-        return Work(sum(one.busy_s for one in done) / len(done), sum(one.messages for one in done))
+        first = [one.first_sent_at_s for one in done if one.first_sent_at_s is not None]
+        return Work(
+            sum(one.busy_s for one in done) / len(done),
+            sum(one.messages for one in done),
+            min(first, default=None),
+        )
+
+    @property
+    def last_poll(self) -> LastPoll | None:
+        """What the last polls brought: FOUND where one did; None until every lane has made its own."""
+        polls = {lane.last_poll for lane in self._lanes}
+        if LastPoll.FOUND in polls:
+            return LastPoll.FOUND
+        return None if None in polls else LastPoll.EMPTY

@@ -7,8 +7,13 @@
 A message may be sent at any moment, and a controller that sees a worker in service starts none. So the
 worker first announces that it drains, and then looks at the queue; a message is sent first, and then the
 controller looks at the fleet. What was sent before the announcement, the worker sees; for what was sent after
-it, the controller sees no worker that it could count on. The counts of a queue lag, so the last look comes
-when everything from before the announcement must be in them.
+it, the controller sees no worker that it could count on.
+
+The counts of a queue lag, and a poll does not: one that begins after the announcement, waits, and brings
+nothing says that nothing visible is there from before it. What it brings is handed back, and the worker
+serves on. A worker whose queue has exact counts makes no such poll. One that could make none waits until the
+counts must tell of everything from before the announcement. Source: Amazon SQS Developer Guide, "Short and
+long polling", 2026-11: a long poll asks all servers of the queue, a short one a part of them.
 
 What is in flight counts too: if its holder dies, the message becomes visible after we would have gone.
 
@@ -34,6 +39,7 @@ from beholder.telemetry.log import get_logger, say
 __all__ = [
     "Announced",
     "IdleRule",
+    "LastPoll",
     "LeavingLimits",
     "LeavingProtocol",
     "LeavingState",
@@ -61,6 +67,13 @@ class LeavingState(enum.Enum):
     LEFT = "left"
 
 
+class LastPoll(enum.Enum):
+    """What a poll brought that began after the announcement, in a worker that is paused."""
+
+    EMPTY = "empty"
+    FOUND = "found"
+
+
 class LeavingWorker(Protocol):
     """What the protocol needs of a worker; every member may be used from any thread, and never blocks."""
 
@@ -81,7 +94,12 @@ class LeavingWorker(Protocol):
 
     @property
     def is_paused_and_empty(self) -> bool:
-        """Say whether it is paused, no receive is under way any more, and nothing is in hand."""
+        """Say whether it is paused, no receive is under way any more or to come, and nothing is in hand."""
+        ...
+
+    @property
+    def last_poll(self) -> LastPoll | None:
+        """What a poll brought that began after the pause, and was handed back; None where there was none."""
         ...
 
     @property
@@ -115,9 +133,10 @@ class LeavingLimits:
     """The times of the protocol, all in seconds.
 
     Args:
-        lag_s: More than the counts of the queue lag behind; the last look comes this long after the worker
-            was empty. Where counts are exact: 0. Source: SQS API reference, GetQueueAttributes, 2026-10:
-            counts "may not achieve consistency until at least 1 minute after the producers stop sending".
+        lag_s: More than the counts of the queue lag behind; where no last poll was made, the last look comes
+            this long after the worker was empty. Where counts are exact: 0.
+            Source: SQS API reference, GetQueueAttributes, 2026-10: counts "may not achieve consistency until
+            at least 1 minute after the producers stop sending".
         look_again_s: Between two looks; a message that comes meanwhile waits as long at most.
         retry_s: In service between two attempts.
         in_flight_s_max: How long messages that others hold can put the leaving off, while nothing comes to
@@ -277,6 +296,10 @@ class LeavingProtocol:
             return _TICK_S
         # The time before the look: a look that takes long is no later look.
         now_s = self._clock.now_s()
+        last_poll = self._worker.last_poll
+        if last_poll is LastPoll.FOUND:
+            self._return("its last poll brought a message")
+            return 0.0
         try:
             depth = self._depth()
         except BackendError:
@@ -290,7 +313,7 @@ class LeavingProtocol:
             self._return(verdict.reason)
             return 0.0
         left_s = self._empty_since_s + self._limits.lag_s - now_s
-        if left_s > 0:
+        if left_s > 0 and last_poll is None:
             return min(left_s, self._limits.look_again_s)
         self._go(verdict.reason)
         return _TICK_S

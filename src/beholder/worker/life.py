@@ -3,9 +3,11 @@
 Both run beside the lanes, in threads of their own: a long batch silences no sign.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 
 from beholder.clock import Clock
@@ -18,12 +20,16 @@ from beholder.scaling.idle import (
     idle_limit_s,
     is_last_look_needed,
 )
+from beholder.scaling.lulls import Lulls
 from beholder.scaling.observation import InstanceState
 from beholder.scaling.signs import Sign
+from beholder.telemetry.log import get_logger, say
 from beholder.worker.leaving import Announced, Verdict
 from beholder.worker.worker import Work
 
-__all__ = ["IdleWatch", "SignOfLife", "peers_of"]
+__all__ = ["IdleWatch", "LullNotes", "SignOfLife", "peers_of"]
+
+_log = get_logger(__name__)
 
 _TICK_S = 1.0
 # A peer that has been silent for longer is gone.
@@ -131,6 +137,21 @@ def peers_of(signs: dict[str, Sign], name: str, now_s: float) -> Peers:
     return Peers(count=len(serving) + 1, older=older)
 
 
+@dataclass(frozen=True)
+class LullNotes:
+    """Where a worker learns of earlier lulls, and leaves what it knows.
+
+    Args:
+        read: Returns what the last one that left wrote down; `scaling.lulls.read_lulls`.
+        write: Keeps it for the next; `scaling.lulls.write_lulls`.
+        now_s: The time by which messages are stamped, seconds since the Unix epoch.
+    """
+
+    read: Callable[[], Lulls]
+    write: Callable[[Lulls], None]
+    now_s: Callable[[], float]
+
+
 class IdleWatch:
     """An `IdleRule`: how long this worker stays without work, by `scaling.idle` or for a fixed time.
 
@@ -144,6 +165,7 @@ class IdleWatch:
             while after it.
         fixed_s: Stay so long, 0 for ever, whatever the load was; None for the rule.
         peers_every_s: Between two looks for the others while the worker has not been idle for long.
+        notes: Of lulls; None where it learns nothing.
     """
 
     def __init__(
@@ -157,6 +179,7 @@ class IdleWatch:
         share: float = 0.0,
         fixed_s: float | None = None,
         peers_every_s: float = 30.0,
+        notes: LullNotes | None = None,
     ) -> None:
         """Look for nobody yet."""
         self._settings = settings
@@ -171,6 +194,9 @@ class IdleWatch:
         self._rest_since_s = -inf
         self._peers = Peers()
         self._peers_at_s = -inf
+        self._notes = notes
+        self._lulls: Lulls | None = None
+        self._at_rest = Work()
 
     def __call__(self, idle_s: float) -> Verdict:
         """Say whether to leave after so many seconds without a message.
@@ -181,6 +207,7 @@ class IdleWatch:
         now_s = self._clock.now_s()
         self._learn(now_s)
         if now_s - idle_s > self._rest_since_s + 1e-6:
+            self._learn_lull(now_s - idle_s - self._rest_since_s)
             self._rest_since_s, self._busy_at_rest = now_s - idle_s, self._busy
             self._see_peers(now_s, self._peers_every_s)
         limit = self._limit()
@@ -200,6 +227,35 @@ class IdleWatch:
         """
         self._see_peers(self._clock.now_s(), -inf)
         return is_last_look_needed(self._peers)
+
+    def leaves(self) -> None:
+        """Write down what was learnt, for whoever comes next; only the last one knows how long lulls are."""
+        if self._notes is None or self._lulls is None or self._peers.count > 1:
+            return
+        idle_s = self._clock.now_s() - self._rest_since_s
+        try:
+            self._notes.write(self._lulls.left(self._notes.now_s() - idle_s))
+        except BackendError as exc:
+            say(_log, logging.WARNING, "leaving.lulls", exc.message, code=exc.code)
+
+    def _learn_lull(self, since_rest_s: float) -> None:
+        """Learn how long there was no message before those that ended just now.
+
+        Args:
+            since_rest_s: From the beginning of the last rest to that of this one.
+        """
+        if self._notes is None or self._fixed_s is not None:
+            return
+        if self._lulls is None:
+            self._lulls = self._notes.read()
+        done, before, self._at_rest = self._done, self._at_rest, self._done
+        if done.messages == before.messages:
+            return
+        if before.messages == 0 and done.first_sent_at_s is not None:
+            self._lulls = self._lulls.after_first(done.first_sent_at_s)
+        else:
+            rest_s = since_rest_s - (done.busy_s - before.busy_s)
+            self._lulls = self._lulls.after_rest(rest_s, self._peers.count)
 
     def _learn(self, now_s: float) -> None:
         """Bring the busy share up to date: since the last call a part of the time was busy."""
@@ -221,7 +277,10 @@ class IdleWatch:
 
     def _limit(self) -> IdleLimit:
         if self._fixed_s is None:
-            return idle_limit_s(self._settings, self._busy_at_rest, self._peers, service_s=self._service_s)
+            lulls = self._lulls or Lulls()
+            return idle_limit_s(
+                self._settings, self._busy_at_rest, self._peers, service_s=self._service_s, lulls=lulls
+            )
         if self._fixed_s == 0:
             return IdleLimit(inf, "workers stay")
         if self._peers.older < self._settings.stay_min:

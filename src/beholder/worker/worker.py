@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beholder.clock import Clock
 from beholder.errors import BackendError
@@ -13,6 +13,7 @@ from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
 from beholder.worker import steps
 from beholder.worker.keeper import Keeper
+from beholder.worker.leaving import LastPoll
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
 
@@ -30,10 +31,12 @@ class Work:
     Args:
         busy_s: For how long it had messages in hand.
         messages: How many it let go.
+        first_sent_at_s: When the first of them was sent, seconds since the Unix epoch; None before it.
     """
 
     busy_s: float = 0.0
     messages: int = 0
+    first_sent_at_s: float | None = None
 
 
 class Worker:
@@ -48,6 +51,8 @@ class Worker:
         batch_max: Messages taken at once; above ten only while the queue has so many.
         wait_s: How long one pass waits for a message; a drain takes no longer to begin, unless something
             else ends the wait.
+        last_poll_s: How long a poll waits that begins after a pause, to see whether anything is there; 0 for
+            none, where the queue's counts are exact.
         elapsed: Tells for how long it has been idle; only durations count. The ports' clock where none is
             given.
     """
@@ -60,6 +65,7 @@ class Worker:
         *,
         batch_max: int = 4,
         wait_s: float = 1.0,
+        last_poll_s: float = 0.0,
         elapsed: Clock | None = None,
     ) -> None:
         """Hold nothing yet."""
@@ -68,10 +74,12 @@ class Worker:
         self._keeper = keeper
         self._batch_max = batch_max
         self._wait_s = wait_s
+        self._last_poll_s = last_poll_s
         self._elapsed = elapsed or ports.clock
         self._draining = threading.Event()
         self._paused = threading.Event()
         self._is_receiving = False
+        self._last_poll: LastPoll | None = None
         self._idle_since_s: float | None = self._elapsed.now_s()
         self._busy_since_s: float | None = None
         self._done = Work()
@@ -93,6 +101,8 @@ class Worker:
 
         What a receive that is under way still brings is handed back too.
         """
+        if not self._paused.is_set():
+            self._last_poll = None
         self._paused.set()
 
     def resume(self) -> None:
@@ -101,8 +111,14 @@ class Worker:
 
     @property
     def is_paused_and_empty(self) -> bool:
-        """Say whether it is paused, holds nothing, and no receive is under way."""
-        return self._paused.is_set() and not self._is_receiving and not self._held
+        """Say whether it is paused, holds nothing, and no receive is under way or to come."""
+        is_polled = self._last_poll is not None or not self._last_poll_s or self._draining.is_set()
+        return self._paused.is_set() and is_polled and not self._is_receiving and not self._held
+
+    @property
+    def last_poll(self) -> LastPoll | None:
+        """What the poll brought that began after the pause; None where there was none."""
+        return self._last_poll
 
     @property
     def idle_since_s(self) -> float | None:
@@ -115,7 +131,7 @@ class Worker:
         done, since_s = self._done, self._busy_since_s
         if since_s is None:
             return done
-        return Work(done.busy_s + max(0.0, self._elapsed.now_s() - since_s), done.messages)
+        return replace(done, busy_s=done.busy_s + max(0.0, self._elapsed.now_s() - since_s))
 
     def tick(self) -> float:
         """Take one batch through all steps; returns the seconds until the next pass.
@@ -143,16 +159,27 @@ class Worker:
         self._is_receiving = True  # before the look at the pause, and until the batch is in hand
         try:
             if self._paused.is_set():
+                self._poll_once_more()
                 return False
             received = self._receive()
             if received and self._paused.is_set():
                 self._ports.queue.nack([one.receipt for one in received])
+                self._last_poll = LastPoll.FOUND
                 return False
             if received:
                 self._take(received, resumed=False)
             return bool(received)
         finally:
             self._is_receiving = False
+
+    def _poll_once_more(self) -> None:
+        """Look by a poll of its own whether anything was there at the pause, and hand it back."""
+        if self._last_poll is not None or not self._last_poll_s or self._draining.is_set():
+            return
+        received = self._receive_once(1, self._last_poll_s)
+        if received:
+            self._ports.queue.nack([one.receipt for one in received])
+        self._last_poll = LastPoll.FOUND if received else LastPoll.EMPTY
 
     def _receive(self) -> list[Received]:
         received = self._receive_once(self._batch_max, self._wait_s)
@@ -215,7 +242,8 @@ class Worker:
         self._keeper.release([one.receipt for one in self._held])
         self._note.clear()
         self._todo.clear()
-        self._done = Work(self.work.busy_s, self._done.messages + len(self._held))
+        done = self.work
+        self._done = replace(done, messages=done.messages + len(self._held))
         self._busy_since_s = None
         self._held = ()
         self._idle_since_s = self._elapsed.now_s()
@@ -247,6 +275,9 @@ class Worker:
         deliveries = steps.read(self._ports, batch)
         if not deliveries:
             return
+        if self._done.first_sent_at_s is None:
+            first_sent_at_s = min(one.message.created_at_s for one in deliveries)
+            self._done = replace(self._done, first_sent_at_s=first_sent_at_s)
         place = {one.receipt: number for number, one in enumerate(self._held)}
         fetched = steps.fetch(self._ports, deliveries)
         prepared = steps.decode(
