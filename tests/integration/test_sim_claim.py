@@ -1,7 +1,7 @@
 """What docs/simulator.md says of our law against the field holds: on the shorter traffics, by the same code.
 
-Ray and SageMaker, and the two days, are left out: they take the most time. Ray is the best baseline on
-trickle, by docs/simulator.md; without it that traffic's share of the claim is better than it would be.
+Ray and SageMaker, and the two days, are left out: they take the most time, and by docs/simulator.md neither
+law is the best baseline on any traffic.
 """
 
 import pytest
@@ -24,9 +24,6 @@ TRAFFICS = (
     "poisson-bursts",
     "heavy-bursts",
 )
-# One request each quarter of an hour: 53 in all, so that the luck of six boots decides who is better.
-LUCK = {"rare"}
-
 
 @pytest.fixture(scope="module")
 def found() -> list[Verdict]:
@@ -39,4 +36,4 @@ def test_ours_costs_at_least_three_tenths_less_than_the_best_as_good(found: list
 
 
 def test_no_law_is_cheaper_with_fewer_late_or_as_many_and_a_lower_p99(found: list[Verdict]) -> None:
-    assert {one.ours.traffic for one in found if one.better_in_both} <= LUCK
+    assert {one.ours.traffic: one.better_in_both for one in found if one.better_in_both} == {}
