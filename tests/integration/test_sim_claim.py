@@ -25,6 +25,7 @@ TRAFFICS = (
     "heavy-bursts",
 )
 
+
 @pytest.fixture(scope="module")
 def found() -> list[Verdict]:
     traffics = [make_traffic(name, 1) for name in TRAFFICS]
