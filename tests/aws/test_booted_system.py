@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -100,11 +101,16 @@ def test_instances_of_a_fleet_serve_and_leave_and_a_spot_notice_loses_nothing(
         taken = instances[0]
         harness.wait_for(lambda: "worker.ready" in harness.console(taken), WAIT_S)
         labels = asyncio.run(send_all(web.url, photos))
-        harness.interrupt(taken, notice_s=120.0)
-        harness.wait_for(lambda: "leaving.interrupted" in harness.console(taken), WAIT_S)
+        # and the notice comes while messages are on their way to all three
+        with ThreadPoolExecutor(1) as thread:
+            sending = thread.submit(lambda: asyncio.run(send_all(web.url, 2 * photos)))
+            harness.interrupt(taken, notice_s=120.0)
+            harness.wait_for(lambda: "leaving.interrupted" in harness.console(taken), WAIT_S)
+            assert not sending.done()
+            labels += sending.result(WAIT_S)
         labels += asyncio.run(send_all(web.url, photos))
         # then: every caller has the right answer, and none waited for a visibility timeout
-        assert labels == 2 * [label for _, label in photos]
+        assert labels == 4 * [label for _, label in photos]
         # and all have left: the one told of its end long before that, the others for having nothing to do
         harness.wait_for(lambda: set(harness.ended) >= set(instances), WAIT_S)
         assert {harness.ended[one] for one in instances} == {End.SHUT_DOWN}

@@ -20,7 +20,10 @@ import pytest
 from aws.deployment import Deployment, Web
 from aws.emulators import REGION, Emulator, emulator
 from beholder.scaling import Record
+from beholder.scaling.idle import STAY_S_MIN
+from beholder.scaling.lulls import LULLS_KEY
 from beholder.scaling.why import read_records
+from beholder.store.port import Store
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
 
@@ -58,8 +61,13 @@ def deployment(moto: Emulator, tmp_path: Path) -> Iterator[Deployment]:
         yield deployment
 
 
-def user_data(deployment: Deployment) -> str:
-    """Return what an instance runs: a worker that is started again if it dies, and leaves when idle."""
+def user_data(deployment: Deployment, **more: object) -> str:
+    """Return what an instance runs: a worker that is started again if it dies, and leaves when idle.
+
+    Args:
+        deployment: Whose worker it is.
+        more: Settings besides, by name in capitals; None takes one away.
+    """
     settings = {
         "BACKEND": "aws",
         "REGION": REGION,
@@ -69,8 +77,8 @@ def user_data(deployment: Deployment) -> str:
         "DEPTH_LAG_S": 1,
         "SILENCE_S_MAX": SILENCE_S,
         "LEAVE_BY": "shutdown",
-    }
-    lines = [f"export BEHOLDER_{name}={value}" for name, value in settings.items()]
+    } | more
+    lines = [f"export BEHOLDER_{name}={value}" for name, value in settings.items() if value is not None]
     loop = f"until {sys.executable} -m beholder worker --data-dir /var/lib/beholder; do sleep 1; done"
     return "\n".join(["#!/bin/sh", *lines, loop, f"# {secrets.token_hex(8)}", ""])
 
@@ -112,13 +120,17 @@ def await_all(web: Web, jobs: Sequence[str], harness: Ec2Harness) -> None:
     wait_until(lambda: set(statuses(web, jobs)) == {"succeeded"}, standing)
 
 
-def records(deployment: Deployment) -> list[Record]:
-    """Return the 'why' log of the deployment; web processes have to be stopped before."""
+def store_of(deployment: Deployment) -> Store:
+    """Return the deployment's output bucket."""
     from beholder.store.s3 import S3Store  # noqa: PLC0415 -- only where obstore is
 
     bucket = f"{deployment.prefix}-output-bucket"
-    store = S3Store(bucket, region=REGION, endpoint=deployment.emulator.endpoint)
-    return list(read_records(store, time.time() - 3600, time.time()))
+    return S3Store(bucket, region=REGION, endpoint=deployment.emulator.endpoint)
+
+
+def records(deployment: Deployment) -> list[Record]:
+    """Return the 'why' log of the deployment; web processes have to be stopped before."""
+    return list(read_records(store_of(deployment), time.time() - 3600, time.time()))
 
 
 def tags_of(deployment: Deployment, instances: Sequence[str]) -> list[dict[str, str]]:
@@ -138,7 +150,10 @@ def images(imagenet_100: Path) -> list[bytes]:
 def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     deployment: Deployment, harness: Ec2Harness, moto: Emulator, images: list[bytes]
 ) -> None:
+    """With as many lanes as by default, and with the rule that says by itself how long to stay."""
     # given: no instance of ours, and one of somebody else's
+    template = Account(moto).make_template(user_data(deployment, LANES=4, IDLE_S_MAX=None, BOOT_S=15))
+    deployment.configure(launch_template=template)
     (foreign,) = Account(moto).create_fleet(Account(moto).make_template(IDLE), 1)
     web = deployment.start_web()
     harness.wait_for(lambda: foreign in harness.boots, WAIT_S)
@@ -153,8 +168,14 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     assert all(one["beholder:launch"] for one in launched)
     # and: each leaves by its own shutdown, and the other one is left alone
     harness.wait_for(lambda: set(harness.ended) >= set(ours), WAIT_S)
-    assert {harness.ended[one] for one in ours} == {End.SHUT_DOWN}
+    ends = {harness.ended[one] for one in ours}
+    assert ends == {End.SHUT_DOWN}, "\n".join(
+        [*web.process.lines[-30:], *(harness.console(one) for one in ours)]
+    )
     assert harness.is_alive(foreign)
+    # and: the last one has left a note of when it fell idle
+    note = json.loads(store_of(deployment).get(LULLS_KEY))
+    assert note["idle_since_s"] < time.time() - STAY_S_MIN
     # and: the log tells why
     web.process.stop()
     kept = records(deployment)

@@ -22,7 +22,7 @@ from beholder.store.memory import MemoryStore
 from beholder.worker.keeper import Keeper
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
-from beholder.worker.worker import Worker
+from beholder.worker.worker import Polls, Worker
 
 __all__ = ["BUCKET", "LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
 
@@ -165,6 +165,7 @@ class Rig:
         batch_max: int = 4,
         wait_s: float = 0.0,
         last_poll_s: float = 0.0,
+        polls: Polls | None = None,
         **more: Any,
     ) -> Worker:
         """Return a new worker; one of the same name as before is its successor."""
@@ -189,6 +190,7 @@ class Rig:
             batch_max=batch_max,
             wait_s=wait_s,
             last_poll_s=last_poll_s,
+            polls=polls,
         )
 
     def note(self, name: str = "worker-0") -> Path:

@@ -114,6 +114,39 @@ def test_a_step_of_twice_a_worker_s_rate_scales_from_none_to_two_and_back_and_th
     assert sum("leaving.left" in line for line in service.lines) >= 3
 
 
+@pytest.mark.slow
+def test_beholder_load_at_twice_a_worker_s_rate_is_answered_whole_and_the_fleet_follows(
+    start_service: Start, tmp_path: Path
+) -> None:
+    # given: what one worker takes for an image, and an empty fleet
+    service = start_service(workers=2, idle_s_max=6)
+    service.classify(IMAGES[0])
+    took_ms = [service.classify(image).json["metrics"]["service_ms"] for image in IMAGES]
+    rate = 2 * 1000 / sorted(took_ms)[len(took_ms) // 2]
+    for number, image in enumerate(IMAGES):
+        (tmp_path / f"{number}.jpg").write_bytes(image)
+    until(lambda: not workers(service), "an empty fleet")
+    # when
+    line = ["load", "--num_request", "400", "--rate", f"{rate:.1f}", "--url", f"{service.url}/upload"]
+    done = subprocess.run(
+        [sys.executable, "-m", "beholder", *line, "--image_folder", str(tmp_path), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    # then
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["answered"] == 400
+    until(lambda: not workers(service), "an empty fleet")
+    service.stop()
+    told = records(service)
+    launched = [name for one in told if one["launched"] for name in one["launched"]]
+    assert set(launched) == {"worker-0", "worker-1"}
+    assert max(one["decision"]["alive"] for one in told) == 2
+    assert told[-1]["decision"]["alive"] == 0
+
+
 def test_an_image_leaves_zero_at_once(start_service: Start) -> None:
     service = start_service(workers=1, idle_s_max=1)
     until(lambda: not workers(service), "an empty fleet")

@@ -1,12 +1,15 @@
 """A worker that is paused makes one poll of its own, so that nothing from before the pause is overlooked."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from beholder.errors import BackendUnavailable
+from beholder.job import Message
 from beholder.worker.lanes import Lanes
 from beholder.worker.leaving import LastPoll
+from beholder.worker.worker import Polls, Worker
 from helpers.rig import Rig
 
 
@@ -33,27 +36,18 @@ def test_it_is_empty_only_after_its_last_poll(rig: Rig) -> None:
     assert rig.journal.calls == ["queue.receive"]
 
 
-def test_what_the_last_poll_brings_is_handed_back_at_once(rig: Rig) -> None:
-    worker = rig.begun(last_poll_s=0.01)
-    worker.pause()
-    rig.send(b"cat")
-    worker.tick()
-    assert worker.last_poll is LastPoll.FOUND
-    assert worker.is_paused_and_empty
-    assert rig.queue.depth().backlog == 1
-
-
-def test_in_service_again_it_works_and_the_next_pause_is_another(rig: Rig) -> None:
+def test_what_the_last_poll_brings_is_worked_on(rig: Rig) -> None:
     # given
     worker = rig.begun(last_poll_s=0.01)
     worker.pause()
     message = rig.send(b"cat")
-    worker.tick()
     # when
-    worker.resume()
     worker.tick()
     # then
     assert rig.label(message) == "cat"
+    assert worker.last_poll is LastPoll.FOUND
+    # and: in service again, the next pause is another
+    worker.resume()
     worker.pause()
     assert worker.last_poll is None
     worker.tick()
@@ -81,21 +75,53 @@ def test_one_that_is_taken_away_polls_no_more(rig: Rig) -> None:
     assert rig.journal.calls == []
 
 
-def test_lanes_have_seen_nothing_only_when_every_lane_has(rig: Rig) -> None:
-    lanes = [rig.begun(f"worker-{number}", last_poll_s=0.01) for number in range(2)]
+def lanes_of(rig: Rig, count: int, **more: float) -> list[Worker]:
+    polls = Polls()
+    return [rig.begun(f"worker-{number}", last_poll_s=0.01, polls=polls, **more) for number in range(count)]
+
+
+def test_one_lane_polls_for_all(rig: Rig) -> None:
+    lanes = lanes_of(rig, 3)
     worker = Lanes(lanes)
     worker.pause()
-    lanes[0].tick()
-    assert worker.last_poll is None
-    lanes[1].tick()
+    for lane in lanes:
+        lane.tick()
+    assert rig.journal.calls == ["queue.receive"]
     assert worker.last_poll is LastPoll.EMPTY
-    # when: one finds a message
-    worker.resume()
+    assert worker.is_paused_and_empty
+
+
+def test_a_message_that_comes_while_many_lanes_leave_is_received_once(rig: Rig) -> None:
+    # given: more lanes than receives are allowed, each about to poll
+    lanes = lanes_of(rig, 5)
+    worker = Lanes(lanes)
     worker.pause()
-    lanes[0].tick()
-    rig.send(b"cat")
-    lanes[1].tick()
+    message = rig.send(b"cat")
+    # when
+    for lane in lanes:
+        lane.tick()
+    # then
+    assert rig.label(message) == "cat"
+    assert rig.result(message)["metrics"]["receive_count"] == 1
     assert worker.last_poll is LastPoll.FOUND
+
+
+def test_a_message_that_comes_while_many_lanes_drain_is_handed_back_once(rig: Rig) -> None:
+    """Threads as they are: all lanes but the one that polls wait for their turn, and then receive no more."""
+    # given
+    lanes = lanes_of(rig, 5, wait_s=30.0)
+    ticks = [threading.Thread(target=lane.tick) for lane in lanes]
+    for tick in ticks:
+        tick.start()
+    # when
+    Lanes(lanes).drain()
+    message = rig.send(b"cat")
+    for tick in ticks:
+        tick.join(20)
+    # then: what was received was handed back, whoever had it
+    (received,) = rig.queue.receive(count_max=10, wait_s=0)
+    assert Message.from_bytes(received.body) == message
+    assert received.receive_count <= 2
 
 
 def test_its_work_tells_when_its_first_message_was_sent(rig: Rig) -> None:

@@ -128,6 +128,15 @@ def test_a_sign_is_what_the_controller_reads() -> None:
     assert read_signs(store)["worker-0"].state is DRAINING
 
 
+def test_a_change_makes_no_sign_later_than_none_would() -> None:
+    scene = Scene()
+    scene.life = SignOfLife(scene._give, lambda: scene.idle_since_s, scene.clock, every_s=5.0, flip_s=30.0)
+    scene.runs(1)
+    assert scene.given == [READY]
+    scene.runs(6)
+    assert scene.given == [READY, IDLE]
+
+
 # --- peers --------------------------------------------------------------------------------------------------
 
 

@@ -350,14 +350,23 @@ def test_a_draining_worker_hands_back_what_it_has_not_begun(rig: Rig) -> None:
     worker = rig.begun()
     rig.send(b"cat")
     rig.send(b"dog")
-    worker.drain()
-    assert worker.is_draining
+    receive = rig.queue.receive
+
+    def drained_meanwhile(**asked: object) -> object:
+        worker.drain()
+        return receive(**asked)  # type: ignore[arg-type]
+
+    rig.queue.receive = drained_meanwhile  # type: ignore[assignment, method-assign]
     # when
     worker.tick()
     # then
+    assert worker.is_draining
     assert rig.journal.calls == ["queue.receive", "queue.nack"]
     assert rig.queue.depth().backlog == 2
     assert rig.note().read_bytes() == b""
+    # and: it receives no more
+    worker.tick()
+    assert rig.journal.calls == ["queue.receive", "queue.nack"]
 
 
 def test_a_drain_finishes_the_batch_that_is_begun_and_no_other(rig: Rig) -> None:

@@ -111,7 +111,7 @@ class Settings:
         high=86_400,
     )
     depth_lag_s: float = _setting(
-        "how far SQS's counts of messages may lag behind, in seconds; a worker that leaves waits as long",
+        "how far SQS's counts of messages may lag behind, in seconds",
         65.0,
         low=0,
         high=900,

@@ -77,8 +77,11 @@ class Controller:
 
     @property
     def is_at_zero(self) -> bool:
-        """Say whether this controller leads, and wanted no instance at its last tick."""
-        return self.is_leading and self._last is not None and self._last.decision.desired == 0
+        """Say whether this controller leads, and neither had nor wanted an instance at its last tick.
+
+        Where one was wanted and a bound forbade it, a message more changes nothing.
+        """
+        return self.is_leading and self._last is not None and self._last.decision.raw == 0
 
     def tick(self) -> float:
         """Do one pass; returns the seconds until the next.

@@ -38,7 +38,7 @@ class Lulls:
     Args:
         samples_s: Their lengths, newest last.
         idle_since_s: When the last worker that left had its last message, seconds since the Unix epoch; None
-            where nobody left yet.
+            where nobody left, or a successor has had its first message since.
     """
 
     samples_s: tuple[float, ...] = ()
@@ -54,12 +54,15 @@ class Lulls:
         return self._seen(rest_s) if workers == 1 and rest_s >= _LULL_S_MIN else self
 
     def after_first(self, sent_at_s: float) -> Self:
-        """Return what a worker knows that has its first message.
+        """Return what a worker knows that has its first message; the note is used up by it.
 
         Args:
             sent_at_s: When it was sent, seconds since the Unix epoch.
         """
-        return self if self.idle_since_s is None else self._seen(max(0.0, sent_at_s - self.idle_since_s))
+        if self.idle_since_s is None:
+            return self
+        known = self._seen(max(0.0, sent_at_s - self.idle_since_s))
+        return type(self)(known.samples_s, None)
 
     def left(self, idle_since_s: float) -> Self:
         """Return what a worker that leaves writes down."""

@@ -39,7 +39,7 @@ class FleetSensor:
         clock: The time.
         counts: What this process counted itself.
         sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
-            yet. They count where no instance is there to have served them.
+            yet. They count where there is no instance: one that drains may have served them.
     """
 
     def __init__(
@@ -79,10 +79,9 @@ class FleetSensor:
             if instance_id not in there and now_s - sign.at_s > _ORPHAN_S:
                 erase_sign(self._results, instance_id)
         counts = self._counts()
-        is_served = any(one.state is not InstanceState.DRAINING for one in instances)
         return Observation(
             now_s=now_s,
-            backlog=depth.backlog if is_served else max(depth.backlog, self._sent_lately()),
+            backlog=depth.backlog if instances else max(depth.backlog, self._sent_lately()),
             in_flight=depth.in_flight,
             delayed=depth.delayed,
             arrived_total=counts.arrived_total,

@@ -68,11 +68,10 @@ class IdleWorkers:
     def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
         """Learn that an idle worker has a job again, and how long there was none."""
         worker = self._workers[instance_id]
-        worker.lulls = (
-            worker.lulls.after_rest(now_s - worker.rests_at_s, worker.peers.count)
-            if worker.has_begun
-            else worker.lulls.after_first(sent_at_s)
-        )
+        if worker.has_begun:
+            worker.lulls = worker.lulls.after_rest(now_s - worker.rests_at_s, worker.peers.count)
+        elif worker.lulls.idle_since_s is not None:
+            worker.lulls = self._note = worker.lulls.after_first(sent_at_s)
         worker.has_begun = True
         worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=False)
 
@@ -200,11 +199,10 @@ class Ours:
 
 
 def _observation(reading: Reading) -> Observation:
-    alive = any(one.state is not State.DRAINING for one in reading.instances)
     services = () if reading.service_s is None else (ServiceSeen("", reading.service_s),)
     return Observation(
         now_s=reading.now_s,
-        backlog=reading.visible if alive else max(reading.visible, reading.unseen),
+        backlog=reading.visible if reading.instances else max(reading.visible, reading.unseen),
         in_flight=reading.in_flight,
         instances=tuple(_seen(one, reading.now_s) for one in reading.instances),
         services=services,

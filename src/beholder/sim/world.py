@@ -119,7 +119,7 @@ class _World:
                 elif naps:
                     self._at(arrival_s, self._wake, self._nobody)
                     until_s = arrival_s
-                elif hears_first and not self._serving and self._pending == 0:
+                elif hears_first and not self._cloud.alive:
                     self._at(arrival_s, self._first, self._nobody)
                     until_s = arrival_s
                 sent += 1
@@ -199,7 +199,7 @@ class _World:
 
     def _first(self, now_s: float, nobody: Instance) -> None:
         """Let the law tick at once for a message that finds no instance."""
-        if not self._serving and self._pending == 0:
+        if not self._cloud.alive:
             self._next_tick_s = now_s
             self._tick(now_s, nobody)
 

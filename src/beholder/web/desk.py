@@ -111,13 +111,20 @@ class Desk:
         try:
             return await asyncio.wait_for(ticket.future, wait_s)
         except TimeoutError:
-            return None
+            return await self._last_look(ticket.job.id)
         except asyncio.CancelledError:
             if not ticket.future.cancelled() or not self._is_released:
                 raise
             return None
         finally:
             self.waiters.forget(ticket.job.id, ticket.future)
+
+    async def _last_look(self, job_id: str) -> Outcome | None:
+        """Look whether the outcome is there though its reply did not come."""
+        try:
+            return await asyncio.to_thread(self.intake.look, job_id)
+        except BackendError:
+            return None
 
     async def _store(self, order: Order, *, waits: bool) -> Ticket | Outcome:
         job_id = self.intake.new_job_id(order)

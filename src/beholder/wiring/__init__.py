@@ -132,7 +132,7 @@ def open_worker(
     from beholder.worker.keeper import Keeper  # noqa: PLC0415
     from beholder.worker.lanes import Lanes  # noqa: PLC0415
     from beholder.worker.note import HoldingNote  # noqa: PLC0415
-    from beholder.worker.worker import Worker  # noqa: PLC0415
+    from beholder.worker.worker import Polls, Worker  # noqa: PLC0415
 
     classifiers = _warm_classifiers(settings)
     with ExitStack() as stack:
@@ -148,6 +148,7 @@ def open_worker(
             on_hung=on_hung,
         )
         lanes = []
+        polls = Polls()
         for number in range(settings.lanes):
             note = HoldingNote(settings.data_dir / "notes" / f"{name}{f'.{number}' if number else ''}.note")
             stack.callback(note.close)
@@ -159,6 +160,7 @@ def open_worker(
                     batch_max=settings.batch_max,
                     wait_s=backends.receive_wait_s,
                     last_poll_s=backends.last_poll_s,
+                    polls=polls,
                     elapsed=elapsed,
                 )
             )

@@ -12,7 +12,7 @@ class Lanes:
     """Workers of one process that are paused, drained and idle together.
 
     Args:
-        lanes: Each with a holding note of its own.
+        lanes: Each with a holding note of its own; they share their `Polls`.
     """
 
     def __init__(self, lanes: Sequence[Worker]) -> None:
@@ -24,7 +24,7 @@ class Lanes:
         return iter(self._lanes)
 
     def pause(self) -> None:
-        """Receive nothing more for now, in no lane."""
+        """Receive nothing more for now, in no lane, but for a last poll."""
         for lane in self._lanes:
             lane.pause()
 
@@ -68,8 +68,5 @@ class Lanes:
 
     @property
     def last_poll(self) -> LastPoll | None:
-        """What the last polls brought: FOUND where one did; None until every lane has made its own."""
-        polls = {lane.last_poll for lane in self._lanes}
-        if LastPoll.FOUND in polls:
-            return LastPoll.FOUND
-        return None if None in polls else LastPoll.EMPTY
+        """What the poll brought that one of the lanes made for all of them; None where there was none."""
+        return self._lanes[0].last_poll

@@ -10,7 +10,7 @@ controller looks at the fleet. What was sent before the announcement, the worker
 it, the controller sees no worker that it could count on.
 
 The counts of a queue lag, and a poll does not: one that begins after the announcement, waits, and brings
-nothing says that nothing visible is there from before it. What it brings is handed back, and the worker
+nothing says that nothing visible is there from before it. What it brings is worked on, and the worker
 serves on. A worker whose queue has exact counts makes no such poll. One that could make none waits until the
 counts must tell of everything from before the announcement. Source: Amazon SQS Developer Guide, "Short and
 long polling", 2026-11: a long poll asks all servers of the queue, a short one a part of them.
@@ -78,7 +78,7 @@ class LeavingWorker(Protocol):
     """What the protocol needs of a worker; every member may be used from any thread, and never blocks."""
 
     def pause(self) -> None:
-        """Receive nothing more; what a receive that is under way still brings is handed back.
+        """Receive nothing more, but for a last poll; what a receive still brings is worked on.
 
         A second call does nothing.
         """
@@ -99,7 +99,7 @@ class LeavingWorker(Protocol):
 
     @property
     def last_poll(self) -> LastPoll | None:
-        """What a poll brought that began after the pause, and was handed back; None where there was none."""
+        """What a poll brought that began or ended after the pause; None where there was none."""
         ...
 
     @property

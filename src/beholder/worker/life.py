@@ -35,6 +35,8 @@ _TICK_S = 1.0
 # A peer that has been silent for longer is gone.
 _PEER_SILENCE_S = 180.0
 _PEERS_FRESH_S = 2.0
+# From the last question to the end: the rest of a long poll, the last poll, and a slow machine.
+_ASKED_S_MAX = 60.0
 _SERVING = (InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE)
 
 
@@ -91,7 +93,7 @@ class SignOfLife:
         with self._lock:
             state = self._state(is_draining=self._is_draining)
             age_s = self._clock.now_s() - self._given_at_s
-            is_due = age_s >= (self._every_s if state is self._given else self._flip_s)
+            is_due = age_s >= (self._every_s if state is self._given else min(self._flip_s, self._every_s))
             if self._given is None or is_due:
                 self._give_now(state)
         return _TICK_S
@@ -197,6 +199,8 @@ class IdleWatch:
         self._notes = notes
         self._lulls: Lulls | None = None
         self._at_rest = Work()
+        self._rest_s = 0.0
+        self._asked_at_s = -inf
 
     def __call__(self, idle_s: float) -> Verdict:
         """Say whether to leave after so many seconds without a message.
@@ -207,9 +211,10 @@ class IdleWatch:
         now_s = self._clock.now_s()
         self._learn(now_s)
         if now_s - idle_s > self._rest_since_s + 1e-6:
-            self._learn_lull(now_s - idle_s - self._rest_since_s)
+            self._learn_lull()
             self._rest_since_s, self._busy_at_rest = now_s - idle_s, self._busy
             self._see_peers(now_s, self._peers_every_s)
+        self._rest_s, self._asked_at_s = idle_s, now_s
         limit = self._limit()
         if idle_s >= limit.seconds and self._see_peers(now_s, _PEERS_FRESH_S):
             limit = self._limit()
@@ -229,33 +234,38 @@ class IdleWatch:
         return is_last_look_needed(self._peers)
 
     def leaves(self) -> None:
-        """Write down what was learnt, for whoever comes next; only the last one knows how long lulls are."""
+        """Write down what was learnt, for whoever comes next; only the last one knows how long lulls are.
+
+        One that is taken away in the middle of its work does not know since when there is none.
+        """
+        now_s = self._clock.now_s()
         if self._notes is None or self._lulls is None or self._peers.count > 1:
             return
-        idle_s = self._clock.now_s() - self._rest_since_s
-        try:
-            self._notes.write(self._lulls.left(self._notes.now_s() - idle_s))
-        except BackendError as exc:
-            say(_log, logging.WARNING, "leaving.lulls", exc.message, code=exc.code)
+        if now_s - self._asked_at_s <= _ASKED_S_MAX:
+            self._write(self._lulls.left(self._notes.now_s() - (now_s - self._rest_since_s)))
 
-    def _learn_lull(self, since_rest_s: float) -> None:
-        """Learn how long there was no message before those that ended just now.
-
-        Args:
-            since_rest_s: From the beginning of the last rest to that of this one.
-        """
+    def _learn_lull(self) -> None:
+        """Learn how long the rest was that ended, as far as it was asked for."""
         if self._notes is None or self._fixed_s is not None:
             return
         if self._lulls is None:
             self._lulls = self._notes.read()
-        done, before, self._at_rest = self._done, self._at_rest, self._done
-        if done.messages == before.messages:
+        before, self._at_rest = self._at_rest, self._done
+        if self._done.messages == before.messages:
             return
-        if before.messages == 0 and done.first_sent_at_s is not None:
-            self._lulls = self._lulls.after_first(done.first_sent_at_s)
-        else:
-            rest_s = since_rest_s - (done.busy_s - before.busy_s)
-            self._lulls = self._lulls.after_rest(rest_s, self._peers.count)
+        if before.messages:
+            self._lulls = self._lulls.after_rest(self._rest_s, self._peers.count)
+        elif self._done.first_sent_at_s is not None and self._lulls.idle_since_s is not None:
+            self._lulls = self._lulls.after_first(self._done.first_sent_at_s)
+            self._write(self._lulls)
+
+    def _write(self, lulls: Lulls) -> None:
+        if self._notes is None:
+            return
+        try:
+            self._notes.write(lulls)
+        except BackendError as exc:
+            say(_log, logging.WARNING, "leaving.lulls", exc.message, code=exc.code)
 
     def _learn(self, now_s: float) -> None:
         """Bring the busy share up to date: since the last call a part of the time was busy."""

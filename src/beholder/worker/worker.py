@@ -17,7 +17,7 @@ from beholder.worker.leaving import LastPoll
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
 
-__all__ = ["Work", "Worker"]
+__all__ = ["Polls", "Work", "Worker"]
 
 _log = get_logger(__name__)
 
@@ -39,6 +39,19 @@ class Work:
     first_sent_at_s: float | None = None
 
 
+class Polls:
+    """What the lanes of one process share: one poll at a time, and what the last one brought.
+
+    A second poll would be handed what a lane that drains has just handed back, and each time counts as a
+    receive of the message.
+    """
+
+    def __init__(self) -> None:
+        """Nobody polls."""
+        self.lock = threading.Lock()
+        self.last: LastPoll | None = None
+
+
 class Worker:
     """Takes messages, recognises their images, and acknowledges each only when its result is stored.
 
@@ -53,6 +66,7 @@ class Worker:
             else ends the wait.
         last_poll_s: How long a poll waits that begins after a pause, to see whether anything is there; 0 for
             none, where the queue's counts are exact.
+        polls: Shared with the other lanes of this process; of its own where there is none.
         elapsed: Tells for how long it has been idle; only durations count. The ports' clock where none is
             given.
     """
@@ -66,6 +80,7 @@ class Worker:
         batch_max: int = 4,
         wait_s: float = 1.0,
         last_poll_s: float = 0.0,
+        polls: Polls | None = None,
         elapsed: Clock | None = None,
     ) -> None:
         """Hold nothing yet."""
@@ -79,7 +94,7 @@ class Worker:
         self._draining = threading.Event()
         self._paused = threading.Event()
         self._is_receiving = False
-        self._last_poll: LastPoll | None = None
+        self._polls = polls or Polls()
         self._idle_since_s: float | None = self._elapsed.now_s()
         self._busy_since_s: float | None = None
         self._done = Work()
@@ -97,12 +112,9 @@ class Worker:
         return self._draining.is_set()
 
     def pause(self) -> None:
-        """Receive nothing more for now, finish what is begun, and hand back what is not.
-
-        What a receive that is under way still brings is handed back too.
-        """
+        """Receive nothing more for now, but for a last poll; what a poll still brings is worked on."""
         if not self._paused.is_set():
-            self._last_poll = None
+            self._polls.last = None
         self._paused.set()
 
     def resume(self) -> None:
@@ -112,13 +124,13 @@ class Worker:
     @property
     def is_paused_and_empty(self) -> bool:
         """Say whether it is paused, holds nothing, and no receive is under way or to come."""
-        is_polled = self._last_poll is not None or not self._last_poll_s or self._draining.is_set()
+        is_polled = self._polls.last is not None or not self._last_poll_s or self._draining.is_set()
         return self._paused.is_set() and is_polled and not self._is_receiving and not self._held
 
     @property
     def last_poll(self) -> LastPoll | None:
         """What the poll brought that began after the pause; None where there was none."""
-        return self._last_poll
+        return self._polls.last
 
     @property
     def idle_since_s(self) -> float | None:
@@ -158,13 +170,10 @@ class Worker:
         """Take a batch in hand, and say whether there was one."""
         self._is_receiving = True  # before the look at the pause, and until the batch is in hand
         try:
-            if self._paused.is_set():
-                self._poll_once_more()
-                return False
-            received = self._receive()
-            if received and self._paused.is_set():
+            with self._polls.lock:
+                received = self._poll()
+            if received and self._draining.is_set():
                 self._ports.queue.nack([one.receipt for one in received])
-                self._last_poll = LastPoll.FOUND
                 return False
             if received:
                 self._take(received, resumed=False)
@@ -172,14 +181,20 @@ class Worker:
         finally:
             self._is_receiving = False
 
-    def _poll_once_more(self) -> None:
-        """Look by a poll of its own whether anything was there at the pause, and hand it back."""
-        if self._last_poll is not None or not self._last_poll_s or self._draining.is_set():
-            return
-        received = self._receive_once(1, self._last_poll_s)
-        if received:
-            self._ports.queue.nack([one.receipt for one in received])
-        self._last_poll = LastPoll.FOUND if received else LastPoll.EMPTY
+    def _poll(self) -> list[Received]:
+        """Receive; once paused, poll once more to see whether anything is left from before."""
+        if self._draining.is_set():
+            return []
+        if not self._paused.is_set():
+            received = self._receive()
+            if received and self._paused.is_set():
+                self._polls.last = LastPoll.FOUND
+            return received
+        if self._polls.last is not None or not self._last_poll_s:
+            return []
+        received = self._receive_once(self._batch_max, self._last_poll_s)
+        self._polls.last = LastPoll.FOUND if received else LastPoll.EMPTY
+        return received
 
     def _receive(self) -> list[Received]:
         received = self._receive_once(self._batch_max, self._wait_s)
@@ -257,7 +272,7 @@ class Worker:
         try:
             while self._todo:
                 batch = [one for one in self._todo[0] if self._keeper.is_holding(one.receipt)]
-                if self._draining.is_set() or self._paused.is_set():
+                if self._draining.is_set():
                     break
                 if batch:
                     self._run(batch)
