@@ -313,6 +313,21 @@ def test_a_second_waiter_where_one_may_wait_is_refused_and_nothing_stored(tmp_pa
         assert first.result(WAIT_S).status == 200
 
 
+def test_whose_time_is_over_is_answered_where_only_the_reply_is_missing(tmp_path: Path) -> None:
+    # given: a result without a reply, and a clock that stands, so that nobody looks meanwhile
+    with Web(tmp_path, WebLimits(wait_s_default=1.0)) as web:
+        waiting = web.begin("POST", "/v1/classify", jpeg(1))
+        (received,) = web.queue.receive(count_max=1, wait_s=WAIT_S)
+        job_id = json.loads(received.body)["job"]
+        queued = web.ask("GET", f"/v1/jobs/{job_id}").json
+        document = queued | {"status": "succeeded", "result": {"labels": []}}
+        # when
+        web.results.put(result_key(job_id), json.dumps(document).encode())
+        # then
+        answer = waiting.result(WAIT_S)
+        assert (answer.status, answer.json["id"]) == (200, job_id)
+
+
 def test_who_waits_too_long_gets_a_place_to_look(tmp_path: Path) -> None:
     with Web(tmp_path, WebLimits(wait_s_default=0.01)) as web:
         for path in ("/v1/classify", "/upload"):
