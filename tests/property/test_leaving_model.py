@@ -454,7 +454,7 @@ SMALL = [
     pytest.param(Rules(), id="one worker"),
     pytest.param(Rules(workers=0), id="none at first"),
     pytest.param(Rules(crashes=1), id="a crash"),
-    pytest.param(Rules(notices=1), id="a spot notice"),
+    pytest.param(Rules(notices=1), id="a spot notice", marks=pytest.mark.slow),
     pytest.param(POLL, id="a last poll"),
     # Two that poll are too many worlds; walks go there.
     pytest.param(replace(POLL, crashes=1), id="a last poll and a crash", marks=pytest.mark.slow),
@@ -481,6 +481,7 @@ FLAWED = [
     pytest.param(
         Rules(look=lambda seen: replace(seen, in_flight=0), workers=2, crashes=1),
         id="those in flight overlooked",
+        marks=pytest.mark.slow,
     ),
     pytest.param(Rules(limits=replace(STRICT, lag_s=0.0)), id="one look"),
     pytest.param(Rules(limits=replace(STRICT, lag_s=LAG_S)), id="a last look within the lag"),
@@ -491,11 +492,16 @@ FLAWED = [
         Rules(limits=replace(STRICT, in_flight_s_max=0.0), workers=2, crashes=1),
         id="no patience with those in flight",
     ),
-    pytest.param(replace(TRUST, is_trust_late=False), id="trust from before the announcement"),
-    pytest.param(replace(TRUST, is_trust_late=False, is_age_agreed=False), id="two that trust each other"),
-    pytest.param(replace(TRUST, is_drain_seen=False), id="trust in one that drains"),
     pytest.param(
-        replace(TRUST, is_sign_forgotten=False, crashes=1), id="trust in a lost one's sign for ever"
+        replace(TRUST, is_trust_late=False, is_age_agreed=False),
+        id="two that trust each other",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(replace(TRUST, is_drain_seen=False), id="trust in one that drains", marks=pytest.mark.slow),
+    pytest.param(
+        replace(TRUST, is_sign_forgotten=False, crashes=1),
+        id="trust in a lost one's sign for ever",
+        marks=pytest.mark.slow,
     ),
 ]
 
