@@ -1,7 +1,8 @@
 """Reading the image out of a request: raw bodies, forms as clients really write them, and hostile ones."""
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from beholder.errors import (
 )
 from beholder.model.decode.limits import ImageLimits
 from beholder.telemetry.metrics import Telemetry
+from beholder.web.form import header_parameters, split_form
 from beholder.web.limits import WebLimits
 from beholder.web.upload import IMAGE_FIELDS, Upload, UploadBudget, read_body, read_upload
 
@@ -171,6 +173,60 @@ def test_a_form_may_be_larger_than_its_image_may_be() -> None:
     assert len(read(form(('name="file"', b"x" * 1000))).data) == 1000
     with pytest.raises(ImageTooLarge, match="more than 1000 bytes"):
         read(form(('name="file"', b"x" * 1001)))
+
+
+def steps_of(action: Callable[[], object]) -> int:
+    """Return how many functions, of Python or of C, an action called."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        with suppress(RequestError):
+            action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("boundary", "piece"),
+    [
+        (b"b", b"\r"),
+        (b"b", b"\n"),
+        (b"b", b"\r\n"),
+        (b"b", b"\r\n--"),
+        (b"b", b"\r\n--bx"),
+        (b"b", b"\r\n--b x"),
+        (b"b", b"\r\n--b-"),
+        (b"b", b"\r\n--b "),
+        (b"-", b"-"),
+        (b"-", b"\r\n----x"),
+        (b"x" * 70, b"x"),
+        (b"x" * 70, b"\r\n--" + b"x" * 69),
+    ],
+)
+@pytest.mark.parametrize("place", ["data", "before", "head", "parts"])
+def test_no_form_takes_a_step_for_each_of_its_bytes(boundary: bytes, piece: bytes, place: str) -> None:
+    many = piece * (3_000_000 // len(piece))
+    disposition = b'Content-Disposition: form-data; name="file"\r\n\r\n'
+    begin, end = b"--" + boundary + b"\r\n", b"\r\n--" + boundary + b"--\r\n"
+    body = {
+        "data": begin + disposition + many + end,
+        "before": many + begin + disposition + b"x" + end,
+        "head": begin + many + end,
+        "parts": (begin + b"\r\n" + piece) * 100_000 + end,
+    }[place]
+    assert steps_of(lambda: split_form(body, boundary, 64)) < 2_000
+
+
+@pytest.mark.parametrize("parameters", [";", 'a;"', ';a="\\";', ";a=b", '"";', "="])
+def test_a_long_header_of_parameters_takes_few_steps(parameters: str) -> None:
+    header = "multipart/form-data" + parameters * (60_000 // len(parameters))
+    assert steps_of(lambda: header_parameters(header)) < 60_000
 
 
 PIECES = st.sampled_from(

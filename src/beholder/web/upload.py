@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, UploadTooSlow
 from beholder.telemetry.metrics import Telemetry
+from beholder.web.form import header_parameters, split_form
 from beholder.web.limits import WebLimits
 
 __all__ = ["IMAGE_FIELDS", "Hold", "Upload", "UploadBudget", "read_body", "read_upload"]
@@ -90,7 +89,7 @@ def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
         MultipartMalformed: The form cannot be read.
         ImageTooLarge: The image has more bytes than allowed.
     """
-    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    kind, parameters = header_parameters(request.headers.get("content-type", ""))
     if kind == b"multipart/form-data":
         boundary = parameters.get(b"boundary")
         if not boundary:
@@ -153,84 +152,18 @@ def _raw_file_name(request: Request) -> str:
     named = request.query_params.get("file_name")
     if named:
         return named
-    _, parameters = parse_options_header(request.headers.get("content-disposition", ""))
+    _, parameters = header_parameters(request.headers.get("content-disposition", ""))
     return parameters.get(b"filename", b"").decode("utf-8", "replace") or "image"
 
 
-@dataclass(slots=True)
-class _Part:
-    name: str = ""
-    file_name: str | None = None
-    slices: list[bytes] = field(default_factory=list)
-
-
-class _Form:
-    """Collects the parts of one form from the parser's callbacks."""
-
-    def __init__(self, parts_max: int) -> None:
-        self._parts_max = parts_max
-        self.parts: list[_Part] = []
-        self.complete = False
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-
-    def begin(self) -> None:
-        # A body of nothing but tiny parts would keep the event loop busy for seconds.
-        if len(self.parts) == self._parts_max:
-            raise MultipartMalformed(f"the multipart body has more than {self._parts_max} fields; send fewer")
-        self.parts.append(_Part())
-
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            _, parameters = parse_options_header(bytes(self._header_value))
-            part = self.parts[-1]
-            part.name = parameters.get(b"name", b"").decode("utf-8", "replace")
-            if b"filename" in parameters:
-                part.file_name = parameters[b"filename"].decode("utf-8", "replace")
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def part_data(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].slices.append(data[start:end])
-
-    def end(self) -> None:
-        self.complete = True
-
-
 def _read_form(body: bytes, boundary: bytes, parts_max: int) -> Upload:
-    form = _Form(parts_max)
-    callbacks = {
-        "on_part_begin": form.begin,
-        "on_part_data": form.part_data,
-        "on_header_field": form.header_field,
-        "on_header_value": form.header_value,
-        "on_header_end": form.header_end,
-        "on_end": form.end,
-    }
-    try:
-        parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict of the same keys
-        parser.write(body)
-        parser.finalize()
-    except MultipartParseError as exc:
-        raise MultipartMalformed(f"the multipart body cannot be read: {exc}") from exc
-    if not form.complete:
-        raise MultipartMalformed("the multipart body ends before its closing boundary; send all of it")
-    image = next((part for part in form.parts if part.name in IMAGE_FIELDS), None)
+    parts = split_form(body, boundary, parts_max)
+    image = next((part for part in parts if part.name in IMAGE_FIELDS), None)
     if image is None:
-        names = ", ".join(repr(part.name) for part in form.parts) or "none"
+        names = ", ".join(repr(part.name) for part in parts) or "none"
         raise ImageMissing(
             f"the form has no field named {', '.join(IMAGE_FIELDS)} (its fields: {names}); "
             "send the image as one of these"
         )
-    fields = {
-        part.name: b"".join(part.slices).decode("utf-8", "replace")
-        for part in form.parts
-        if part.file_name is None
-    }
-    return Upload(b"".join(image.slices), image.file_name or "image", fields)
+    fields = {part.name: part.data.decode("utf-8", "replace") for part in parts if part.file_name is None}
+    return Upload(image.data, image.file_name or "image", fields)
