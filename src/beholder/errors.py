@@ -278,6 +278,12 @@ class QueueGone(BackendDenied):
     code = "queue_gone"
 
 
+class QueueDamaged(BackendError):
+    """The queue file is damaged; stop the service and run `beholder repair`."""
+
+    code = "queue_damaged"
+
+
 class ObjectNotFound(BackendError):
     """The store holds no object under this key."""
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable
+from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
 from beholder.queue import Depth, SqliteQueue
-from beholder.queue.sqlite import _translation_of
+from beholder.queue.sqlite import _error_for
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_closing_ends_a_waiting_receive(path: Path) -> None:
             waiting.result(timeout=10)
 
 
-def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
+def test_a_file_that_is_no_database_is_damaged(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a database, and long enough to be looked at" * 100)
-    with pytest.raises(BackendUnavailable, match="not a database"):
+    with pytest.raises(QueueDamaged, match="not a database"):
         SqliteQueue(path, "work")
 
 
@@ -124,7 +124,8 @@ def test_a_file_where_a_folder_should_be_is_unavailable(tmp_path: Path) -> None:
         (sqlite3.SQLITE_IOERR_WRITE, BackendFull),
         (sqlite3.SQLITE_READONLY, BackendDenied),
         (sqlite3.SQLITE_BUSY, BackendUnavailable),
-        (sqlite3.SQLITE_CORRUPT, BackendUnavailable),
+        (sqlite3.SQLITE_CORRUPT, QueueDamaged),
+        (sqlite3.SQLITE_NOTADB, QueueDamaged),
         (None, BackendUnavailable),
     ],
 )
@@ -132,8 +133,7 @@ def test_errors_tell_who_must_act(code: int | None, error: type[BackendError]) -
     exc = sqlite3.OperationalError("as SQLite says")
     if code is not None:
         exc.sqlite_errorcode = code
-    assert type(_translation_of(exc, "send")) is error
-    assert "send: as SQLite says" in str(_translation_of(exc, "send"))
+    assert _error_for(exc, "send") is error
 
 
 def test_what_cannot_be_stored_leaves_nothing(path: Path) -> None:

@@ -74,7 +74,10 @@ def test_a_folder_that_is_gone_is_unavailable(root: Path) -> None:
     root.rename(root.with_name("elsewhere"))
     with pytest.raises(BackendUnavailable):
         store.put("k", b"x")
-    assert keys_of(store) == []
+    # It is no empty bucket: a worker would take every image in it for one that was deleted.
+    for ask in (store.get, store.head, store.delete, lambda _: keys_of(store)):
+        with pytest.raises(BackendUnavailable):
+            ask("k")
 
 
 def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -344,3 +344,111 @@ def test_a_result_that_cannot_be_read_is_no_outcome(desk: Desk) -> None:
     for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
         desk.results.put(result_key(job.id), garbage)
         assert desk.intake.look(job.id) is None
+
+
+# --- lost messages ------------------------------------------------------------------------------------------
+
+DONE = Job("", JobStatus.SUCCEEDED, 1.0, labels=())
+TORN = {
+    "empty": b"",
+    "zeros": bytes(300),
+    "cut off": json.dumps(DONE.to_dict()).encode()[:-9],
+    "no text": b"\xff\xfe",
+    "a list": b"[]",
+    "null": b"null",
+    "another version": b'{"version": 2}',
+    "not finished": json.dumps(DONE.to_dict() | {"status": "queued"}).encode(),
+    "another job's": json.dumps(DONE.to_dict() | {"id": new_job_id(5.0)}).encode(),
+}
+
+
+def taken(desk: Desk) -> list[Message]:
+    """Take every message from the queue, as workers do that acknowledge them."""
+    received = desk.queue.receive(count_max=10, wait_s=0)
+    desk.queue.ack([one.receipt for one in received])
+    return [Message.from_bytes(one.body) for one in received]
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+def test_a_torn_outcome_whose_message_is_gone_is_made_again(torn: bytes) -> None:
+    desk = Desk()
+    job = desk.accept(replace(PLAIN, options=Options(top_k=2)))
+    assert isinstance(job, Job)
+    (before,) = taken(desk)
+    desk.results.put(result_key(job.id), torn)
+    found = desk.intake.look(job.id) or desk.intake.find(job.id)
+    assert isinstance(found, Job)
+    assert found.status is JobStatus.QUEUED
+    (again,) = taken(desk)
+    assert (again.job_id, again.input, again.options) == (before.job_id, before.input, before.options)
+    # Asked for again and again, it is sent after one minute, then after four, and so on.
+    for _ in range(100):
+        desk.clock.advance(10.0)
+        desk.intake.find(job.id)
+    assert len(taken(desk)) == 2
+
+
+def test_a_deleted_outcome_is_made_again_when_the_queue_is_empty() -> None:
+    desk = Desk()
+    job = desk.accept(PLAIN)
+    assert isinstance(job, Job)
+    assert taken(desk)
+    desk.intake.find(job.id)
+    assert taken(desk) == []  # it may be about to be sent
+    desk.clock.advance(60.0)
+    desk.intake.find(job.id)
+    assert [one.job_id for one in taken(desk)] == [job.id]
+
+
+def test_a_job_that_waits_is_not_sent_again() -> None:
+    desk = Desk()
+    job = desk.accept(PLAIN)
+    assert isinstance(job, Job)
+    for _ in range(50):
+        desk.clock.advance(60.0)
+        desk.intake.find(job.id)
+    assert len(taken(desk)) == 1
+
+
+def test_behind_a_queue_that_is_never_empty_a_job_is_sent_again_in_the_end() -> None:
+    desk = Desk()
+    job = desk.accept(PLAIN)
+    assert isinstance(job, Job)
+    assert taken(desk)
+    desk.accept(PLAIN)
+    desk.clock.advance(4000.0)
+    desk.intake.find(job.id)
+    assert job.id in [one.job_id for one in taken(desk)]
+
+
+def test_an_outcome_that_comes_meanwhile_is_told() -> None:
+    desk = Desk()
+    job = desk.accept(PLAIN)
+    assert isinstance(job, Job)
+    desk.results.put(
+        result_key(job.id), json.dumps(replace(job, status=JobStatus.SUCCEEDED).to_dict()).encode()
+    )
+    assert isinstance(desk.intake.find(job.id), Outcome)
+
+
+def test_a_queue_that_fails_does_not_hide_the_job() -> None:
+    desk = Desk()
+    job = desk.accept(PLAIN)
+    assert isinstance(job, Job)
+    desk.clock.advance(60.0)
+    desk.journal.failures["queue.depth"] = BackendUnavailable("queue", "depth")
+    assert isinstance(desk.intake.find(job.id), Job)
+
+
+def test_torn_metadata_costs_a_key_nothing_but_its_options() -> None:
+    desk = Desk()
+    job = desk.accept(KEYED)
+    assert isinstance(job, Job)
+    assert job.input is not None
+    desk.images.put(job.input.image_key, KEYED.data, metadata={"order": "{"})
+    desk.clock.advance(100.0)
+    assert isinstance(desk.accept(KEYED), Job)
+    desk.images.put(job.input.image_key, KEYED.data)
+    desk.clock.advance(100.0)
+    with pytest.raises(IdempotencyKeyReused):
+        desk.accept(replace(KEYED, data=b"another"))

@@ -8,11 +8,11 @@ import pytest
 
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable
-from beholder.job import Job, JobStatus, Metrics
+from beholder.job import Job, JobStatus, Metrics, read_outcome
 from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.replies import ReplyListener, read_outcome
+from beholder.web.replies import ReplyListener
 from beholder.web.waiters import Outcome, Waiters
 
 METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)

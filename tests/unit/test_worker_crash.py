@@ -1,11 +1,12 @@
 """A worker dies between any two of its effects: nothing is lost, and no outcome changes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from beholder.job import Failure, Message
+from beholder.job import Failure, Job, JobStatus, Message, new_job_id
 from beholder.store.keys import result_key
 from beholder.worker.outcomes import failed_job
 from helpers.rig import TIMEOUT_S, Death, FakeClassifier, Journal, Rig
@@ -103,7 +104,18 @@ def test_a_reply_to_a_redelivery_repeats_the_outcome_that_stands(rig: Rig) -> No
     assert standing(rig) == before
 
 
-@pytest.mark.parametrize("torn", [b"", b'{"status": "succ', bytes(100)])
+NOT_DONE = Job(new_job_id(1.0), JobStatus.QUEUED, 1.0)
+ANOTHERS = replace(NOT_DONE, status=JobStatus.SUCCEEDED)
+TORN = [
+    b"",
+    b'{"status": "succ',
+    bytes(100),
+    b"[]",
+    *(json.dumps(one.to_dict()).encode() for one in (NOT_DONE, ANOTHERS)),
+]
+
+
+@pytest.mark.parametrize("torn", TORN)
 def test_an_outcome_that_a_power_cut_tore_is_written_again(rig: Rig, torn: bytes) -> None:
     message = rig.send(b"cat")
     rig.results.put(result_key(message.job_id), torn)

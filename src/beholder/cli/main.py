@@ -19,6 +19,7 @@ _COMMANDS = {
     "simulate": "beholder.cli.simulate",
     "models": "beholder.cli.models",
     "redrive": "beholder.cli.redrive",
+    "repair": "beholder.cli.repair",
     "explain": "beholder.cli.explain",
     "config": "beholder.cli.config",
     "web": "beholder.cli.web",

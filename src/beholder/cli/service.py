@@ -23,7 +23,7 @@ from beholder.errors import BackendFull, ConfigError
 from beholder.fleet import ChildSpec, Lifeline, LocalFleet, Supervisor
 from beholder.runner import Runner, run
 
-__all__ = ["Service", "where_to_look"]
+__all__ = ["Service", "lock_data_dir", "where_to_look"]
 
 _POLL_S = 0.02
 _READY_BYTES = 4096
@@ -117,7 +117,8 @@ class Service:
         settings, problems = self._settings, []
         claims: tuple[Callable[[], Any], ...] = (
             lambda: served_specs(settings),
-            lambda: stack.callback(_lock(settings.data_dir).close),
+            lambda: stack.callback(lock_data_dir(settings.data_dir).close),
+            self._check_queue,
             lambda: stack.enter_context(bind(settings.host, settings.port)),
         )
         claimed = None
@@ -149,7 +150,7 @@ class Service:
             delay_s = self._supervisor.tick()
             # Every worker that becomes ready writes a byte; a pipe that nobody reads fills up in the end.
             self._is_worker_warm()
-            if self._supervisor.unfit:
+            if self._supervisor.unfit or self._is_queue_damaged():
                 stop.set()
             return delay_s
 
@@ -177,7 +178,23 @@ class Service:
             self._is_warm = True
         return self._is_warm or not self._settings.workers
 
+    def _check_queue(self) -> None:
+        if self._settings.backend == "local":
+            from beholder.wiring.queue_file import check_queue_file  # noqa: PLC0415 -- AWS has no such file
+
+            check_queue_file(self._settings)
+
+    def _is_queue_damaged(self) -> bool:
+        """Say whether a process met damage in the queue file; restarting it is no use then."""
+        if self._settings.backend != "local":
+            return False
+        from beholder.wiring.queue_file import is_damaged  # noqa: PLC0415 -- AWS has no such file
+
+        return is_damaged(self._settings)
+
     def _refuse_unfit(self) -> None:
+        if self._is_queue_damaged():
+            self._check_queue()
         if self._supervisor.unfit:
             raise ConfigError(
                 f"{self._supervisor.unfit} cannot work with these settings; its line above says why"
@@ -211,8 +228,13 @@ def _is_ready(url: str) -> bool:
         connection.close()
 
 
-def _lock(folder: Path) -> IO[str]:
-    """Take the data folder for this process alone."""
+def lock_data_dir(folder: Path) -> IO[str]:
+    """Take the data folder for this process alone, until the file that is returned is closed.
+
+    Raises:
+        ConfigError: It is in use by another process, or cannot be written.
+        BackendFull: The disk has no room.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "up.lock").open("a+", encoding="ascii")

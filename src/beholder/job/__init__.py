@@ -4,7 +4,7 @@
 """
 
 from beholder.job.ids import is_job_id, new_job_id
-from beholder.job.job import Failure, Job, JobInput, JobStatus, Label, Metrics, Options
+from beholder.job.job import Failure, Job, JobInput, JobStatus, Label, Metrics, Options, read_outcome
 from beholder.job.message import Message, MessageInvalid
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "Options",
     "is_job_id",
     "new_job_id",
+    "read_outcome",
 ]

@@ -1,11 +1,12 @@
 """The job as callers see it and as the output bucket keeps it: frozen, with one JSON form."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Options"]
+__all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Options", "read_outcome"]
 
 
 class JobStatus(StrEnum):
@@ -149,6 +150,29 @@ class Job:
             error=Failure(**document["error"]) if document["error"] else None,
             metrics=Metrics(**document["metrics"]) if document["metrics"] else None,
         )
+
+
+def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:
+    """Read a job with its outcome, as the output bucket keeps it and a reply holds it.
+
+    Args:
+        document: What was stored.
+        job_id: The job that it must be of; None for any.
+
+    Raises:
+        ValueError: It is torn, of another version, or of another job, or the job has no outcome.
+    """
+    try:
+        job = Job.from_dict(json.loads(document))
+    except (KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise ValueError(f"not a job: {type(exc).__name__}: {exc}") from exc
+    if not isinstance(job.id, str):
+        raise ValueError(f"not a job: its id is {job.id!r:.80}")  # noqa: TRY004 -- a problem of the document
+    if job_id is not None and job.id != job_id:
+        raise ValueError(f"the outcome of {job_id} is that of {job.id:.80}")
+    if not job.status.is_terminal:
+        raise ValueError(f"job {job.id} has no outcome yet")
+    return job
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ live in one file, so that a message moves to its dead-letter queue inside one tr
 
 import contextlib
 import errno
+import os
 import re
 import secrets
 import sqlite3
@@ -16,16 +17,18 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from beholder.clock import Clock, SystemClock
-from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable
+from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
 from beholder.queue.bell import Bells
 from beholder.queue.bounds import check_name, check_receive, check_redrive, check_seconds
 from beholder.queue.commit import FileLock, GroupCommit
+from beholder.queue.damage import damage_note, note_damage
 from beholder.queue.port import Depth, Received
 
 __all__ = ["SqliteQueue"]
 
 _T = TypeVar("_T")
 _SYSTEM_CLOCK = SystemClock()
+_BACKEND = "sqlite queue"
 
 # A waiting receive looks again after this long though no bell rang: who was to ring may have been killed.
 _RECHECK_S = 1.0
@@ -71,6 +74,8 @@ _HIDDEN = (
 )
 
 _ERRORS_OF_SQLITE: dict[int, type[BackendError]] = {
+    sqlite3.SQLITE_CORRUPT: QueueDamaged,
+    sqlite3.SQLITE_NOTADB: QueueDamaged,
     sqlite3.SQLITE_FULL: BackendFull,
     sqlite3.SQLITE_IOERR: BackendFull,  # what SQLite reports where the file system itself ran out of room
     sqlite3.SQLITE_READONLY: BackendDenied,
@@ -119,12 +124,14 @@ class SqliteQueue:
             ValueError: A name or number is out of range.
             BackendFull: The disk has no room for a new file.
             BackendDenied: The file or its folder cannot be written.
-            BackendUnavailable: The file is no database, or is locked from outside.
+            BackendUnavailable: The file is locked from outside.
+            QueueDamaged: The file is no database, or none of a queue.
         """
         for queue in (name, dead_letters or name):
             check_name(queue)
         check_seconds("visibility_timeout_s", visibility_timeout_s)
         check_redrive(receive_count_max=receive_count_max, has_dead_letters=dead_letters is not None)
+        self._path = path
         self._name = name
         self._visibility_timeout_s = visibility_timeout_s
         self._receive_count_max = receive_count_max
@@ -134,7 +141,7 @@ class SqliteQueue:
         self._bells = Bells(folder / name)
         self._dead_bells = Bells(folder / (dead_letters or name))
         self._reading = threading.Lock()
-        with _translated("open"), contextlib.ExitStack() as undo:
+        with _translated("open", path), contextlib.ExitStack() as undo:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path.with_name(f"{path.name}.lock"))
             undo.callback(self._lock.close)
@@ -143,6 +150,8 @@ class SqliteQueue:
                 undo.callback(writer.close)
                 writer.executescript(_SCHEMA)
                 self._reader = _connect(path, fsync=fsync)
+                undo.callback(self._reader.close)
+            self._file_id = _file_id(path)
             undo.pop_all()
         self._writer = GroupCommit(writer, self._lock)
 
@@ -185,7 +194,7 @@ class SqliteQueue:
         wait_until_s = time.monotonic() + wait_s
         taken = self._take(count_max, timeout_s)
         while not taken and (left_s := wait_until_s - time.monotonic()) > 0:
-            with _translated("receive"), self._bells.hang() as bell:
+            with _translated("receive", self._path), self._bells.hang() as bell:
                 sleep_s = min(left_s, self._due_in_s(), _RECHECK_S)
                 if sleep_s > 0:
                     bell.wait(sleep_s)
@@ -234,7 +243,10 @@ class SqliteQueue:
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
         at = (self._name, self._clock.now_s())
-        with _translated("depth"), self._reading:
+        self._check_file("depth")
+        if damage_note(self._path).exists():  # another process may have met the damage, not this one
+            raise QueueDamaged(_BACKEND, "depth")
+        with _translated("depth", self._path), self._reading:
             (backlog,) = self._reader.execute(_BACKLOG, at).fetchone()
             in_flight, delayed = self._reader.execute(_HIDDEN, at).fetchone()
         return Depth(backlog=backlog, in_flight=in_flight, delayed=delayed)
@@ -254,7 +266,7 @@ class SqliteQueue:
             BackendError: The queue could not be deleted, or not wholly.
         """
         self.purge()
-        with _translated("drop"):
+        with _translated("drop", self._path):
             self._bells.remove()
 
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
@@ -291,11 +303,9 @@ class SqliteQueue:
 
     def _due_in_s(self) -> float:
         """Return in how many seconds a message is visible, infinity when there is none."""
-        try:
-            with self._reading:
-                (due_s,) = self._reader.execute(_DUE, (self._name,)).fetchone()
-        except sqlite3.Error as exc:
-            raise _translation_of(exc, "receive") from exc
+        self._check_file("receive")
+        with _translated("receive", self._path), self._reading:
+            (due_s,) = self._reader.execute(_DUE, (self._name,)).fetchone()
         return float("inf") if due_s is None else float(due_s) - self._clock.now_s()
 
     def _ring_for_timeout(self, timeout_s: float) -> None:
@@ -309,10 +319,29 @@ class SqliteQueue:
         return (int(found[1]), int(found[2]), self._name) if found else None
 
     def _write(self, operation: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        try:
+        self._check_file(operation)
+        with _translated(operation, self._path):
             return self._writer.run(work)
-        except (sqlite3.Error, OSError) as exc:
-            raise _translation_of(exc, operation) from exc
+
+    def _check_file(self, operation: str) -> None:
+        """Refuse to work on a file that has lost its name: what is stored there vanishes with this process.
+
+        Raises:
+            BackendUnavailable: The file was deleted or replaced, or its folder was.
+        """
+        try:
+            is_there = _file_id(self._path) == self._file_id
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise BackendUnavailable(
+                _BACKEND, operation, f"{self._path} was deleted or replaced while in use; restart beholder"
+            )
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and asked for at every call
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
@@ -330,18 +359,21 @@ def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _translated(operation: str) -> Iterator[None]:
+def _translated(operation: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
-        raise _translation_of(exc, operation) from exc
+        error = _error_for(exc, operation)
+        if error is QueueDamaged:
+            note_damage(path, str(exc))
+        raise error(_BACKEND, operation, f"{path}: {exc}") from exc
 
 
-def _translation_of(exc: sqlite3.Error | OSError, operation: str) -> BackendError:
+def _error_for(exc: sqlite3.Error | OSError, operation: str) -> type[BackendError]:
     if isinstance(exc, OSError):
-        error = _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
-    else:
-        # The low byte is the error, the rest says which kind. Source: https://www.sqlite.org/rescode.html
-        code = getattr(exc, "sqlite_errorcode", None) or 0
-        error = _ERRORS_OF_SQLITE.get(code & 0xFF, BackendUnavailable)
-    return error("sqlite queue", operation, str(exc))
+        return _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
+    # The low byte is the error, the rest says which kind. Source: https://www.sqlite.org/rescode.html
+    code = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+    if operation == "open" and code == sqlite3.SQLITE_ERROR:  # the tables are not those of a queue
+        return QueueDamaged
+    return _ERRORS_OF_SQLITE.get(code, BackendUnavailable)

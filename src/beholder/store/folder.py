@@ -92,8 +92,7 @@ class FolderStore:
         name = _name_of(key)
         mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         with _translated("put", key):
-            if not os.path.isdir(self._locks):  # noqa: PTH112 -- likewise; obstore would make a new folder
-                raise FileNotFoundError(errno.ENOENT, "the folder is gone", str(self._root))
+            self._check_root()  # obstore would make a new folder
             if not metadata and not os.path.exists(f"{self._metadata_root}/{name}"):  # noqa: PTH110 -- ten times faster
                 self._files.put(name, data, mode=mode, use_multipart=False)
                 self._sync(name)
@@ -111,13 +110,13 @@ class FolderStore:
     def get(self, key: str) -> bytes:
         """Return an object's bytes; see `Store.get`."""
         name = _name_of(key)
-        with _translated("get", key):
+        with _translated("get", key), self._found():
             return bytes(self._files.get(name).bytes())
 
     def head(self, key: str) -> ObjectInfo:
         """Return what is known of an object; see `Store.head`."""
         name = _name_of(key)
-        with _translated("head", key):
+        with _translated("head", key), self._found():
             found = self._files.head(name)
             metadata = self._metadata_of(name)
         return ObjectInfo(key, found["size"], found["last_modified"].timestamp(), metadata)
@@ -137,6 +136,7 @@ class FolderStore:
     def _walk(self, folder: Path, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         """Yield what lies under `folder`, holding no more than one folder's names a level in memory."""
         with _translated("list", prefix):
+            self._check_root()
             for part, entry in _parts_of(folder, is_root=not prefix):
                 key = prefix + part
                 if part.endswith("/"):
@@ -146,6 +146,20 @@ class FolderStore:
                     with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                         status = entry.stat()
                         yield ObjectInfo(key, status.st_size, status.st_mtime)
+
+    def _check_root(self) -> None:
+        """Refuse to work on a folder that was deleted or replaced: it is not an empty bucket."""
+        if not os.path.isdir(self._locks):  # noqa: PTH112 -- ten times faster
+            raise OSError(errno.ESTALE, "the folder was deleted or replaced", str(self._root))
+
+    @contextlib.contextmanager
+    def _found(self) -> Iterator[None]:
+        """Tell an object that is missing from a whole folder that is."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_root()
+            raise
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -206,10 +220,14 @@ class FolderStore:
 
     def _metadata_of(self, name: str) -> dict[str, str]:
         try:
-            document: dict[str, str] = json.loads((self._root / _METADATA / name).read_bytes())
+            document = json.loads((self._root / _METADATA / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        return document
+        except (ValueError, RecursionError):  # a power cut left an empty or torn file
+            return {}
+        if not isinstance(document, dict):
+            return {}
+        return {name: text for name, text in document.items() if isinstance(text, str)}
 
 
 def _name_of(key: str) -> str:

@@ -10,6 +10,7 @@ __all__ = [
     "image_prefix",
     "is_drop_key",
     "redrive_claim_key",
+    "resent_key",
     "result_key",
     "safe_file_name",
     "text_key",
@@ -21,6 +22,7 @@ _FILE_NAME_BYTES_MAX = 180
 _SUFFIX_BYTES_MAX = 40
 _KEY_BYTES_MAX = 1024
 _PART_BYTES_MAX = 200
+IMAGES = "images/"
 _DROP = "drop/"
 _RESULTS = "results/"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -28,7 +30,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def image_prefix(job_id: str) -> str:
     """Return the folder of one job in the input bucket."""
-    return f"images/{job_id}/"
+    return f"{IMAGES}{job_id}/"
+
+
+def job_id_of_image(key: str) -> str:
+    """Return the part of an image's key that is its job's id."""
+    return key.removeprefix(IMAGES).partition("/")[0]
 
 
 def image_key(job_id: str, file_name: str) -> str:
@@ -72,6 +79,11 @@ def unreadable_key(digest: str) -> str:
 def redrive_claim_key(letter_id: str) -> str:
     """Return the key, in the output bucket, that is taken while a dead letter is being sent back."""
     return f"dead/claims/{letter_id}"
+
+
+def resent_key(job_id: str) -> str:
+    """Return the key, in the output bucket, that tells how often a job's lost message was sent again."""
+    return f"resent/{job_id}.json"
 
 
 def safe_file_name(file_name: str) -> str:

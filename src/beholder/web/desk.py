@@ -149,9 +149,7 @@ class Desk:
         outcome = await loop.run_in_executor(self._lookers, self.intake.look, job_id)
         if outcome is not None:
             return outcome
-        job = await loop.run_in_executor(self._lookers, self.intake.find, job_id)
-        # The result may have come between the two looks; a job with an outcome is never reported as queued.
-        return await loop.run_in_executor(self._lookers, self.intake.look, job_id) or job
+        return await loop.run_in_executor(self._lookers, self.intake.find, job_id)
 
     async def sweep(self) -> None:
         """Look into the bucket for those whose reply is late, again and again until cancelled."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from beholder.errors import (
     BackendError,
@@ -17,12 +17,12 @@ from beholder.errors import (
     ObjectNotFound,
     RequestError,
 )
-from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
+from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id, read_outcome
 from beholder.job.ids import created_at_s, job_id_from_key
-from beholder.store.keys import image_key, image_prefix, result_key
+from beholder.store.keys import image_key, image_prefix, resent_key, result_key
+from beholder.store.recovery import message_of
 from beholder.telemetry.log import get_logger, say
 from beholder.web.ports import WebPorts
-from beholder.web.replies import read_outcome
 from beholder.web.waiters import Outcome
 
 __all__ = ["Intake", "Order"]
@@ -33,6 +33,12 @@ _KEYED_EPOCH_S = 0.0
 _KEYED_FILE = "image"
 # A repetition waits for as long, in case the first sending is still under way.
 _LOST_AFTER_S = 60.0
+# An image this old, without outcome and beside an empty queue, has no message: a send takes less time.
+_SETTLED_S = 10.0
+# A job that waits for longer is sent once more though its message may be there.
+_OLD_S = 3600.0
+_RESEND_S = 60.0
+_RESENT_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,35 +175,87 @@ class Intake:
             raise
 
     def look(self, job_id: str) -> Outcome | None:
-        """Return the job's outcome from the output bucket, or None while there is none."""
+        """Return the job's outcome from the output bucket, or None while there is none to be read."""
         try:
-            return read_outcome(self._ports.results.get(result_key(job_id)))
-        except ObjectNotFound:
-            return None
+            return self._read(job_id)
         except ValueError as exc:  # a power cut can leave an empty file; the worker writes it again
             say(_log, logging.ERROR, "intake.unreadable", str(exc), job_id=job_id)
             return None
 
-    def find(self, job_id: str) -> Job | None:
-        """Return the unfinished job that the input bucket knows, or None."""
+    def find(self, job_id: str) -> Outcome | Job | None:
+        """Return the unfinished job that the input bucket knows, or its outcome if that has come meanwhile.
+
+        A job whose message is lost is sent again, so that nobody is told `queued` for ever.
+        """
         for info in self._ports.images.list(image_prefix(job_id)):
             whole = self._ports.images.head(info.key)
-            order = json.loads(whole.metadata.get("order", "{}"))
-            return Job(
-                id=job_id,
-                status=JobStatus.QUEUED,
-                created_at_s=created_at_s(job_id) or info.stored_at_s,
-                options=Options(**order.get("options", {})),
-                input=JobInput(
-                    info.key, order.get("file_name", info.key.rpartition("/")[2]), info.size_bytes
-                ),
-            )
-        return None
+            message = message_of(job_id, whole)
+            try:
+                outcome, is_torn = self._read(job_id), False
+            except ValueError:
+                outcome, is_torn = None, True
+            if outcome is not None:
+                return outcome
+            self._send_if_lost(message, whole.stored_at_s, is_torn=is_torn)
+            return _job_of(message)
+        return self.look(job_id)
+
+    def _read(self, job_id: str) -> Outcome | None:
+        """Return the job's outcome, or None; raises ValueError where what stands there is no such thing."""
+        try:
+            document = self._ports.results.get(result_key(job_id))
+        except ObjectNotFound:
+            return None
+        return Outcome(read_outcome(document, job_id=job_id), document)
+
+    def _send_if_lost(self, message: Message, stored_at_s: float, *, is_torn: bool) -> None:
+        """Send a job's message again where it is gone, or may be.
+
+        A torn outcome shows that the message was worked on. Otherwise it is gone where the queue is empty and
+        the image older than the queue's counts; a queue that is never empty does not tell, so an old image
+        counts. One that is still there costs a second run: the first outcome stands.
+        """
+        ports, now_s = self._ports, self._ports.clock.now_s()
+        try:
+            if not is_torn and now_s - stored_at_s < _OLD_S:
+                depth = ports.queue.depth()
+                is_empty = depth.backlog + depth.in_flight + depth.delayed == 0
+                if not is_empty or now_s - stored_at_s < _SETTLED_S + ports.depth_lag_s:
+                    return
+            if not self._claim_sending(message.job_id, now_s):
+                return
+            ports.queue.send([replace(message, reply_to=ports.reply_to()).to_bytes()])
+            ports.on_sent(1)
+        except BackendError as exc:  # the answer is true without it, and the next look tries again
+            say(_log, logging.WARNING, "intake.not_resent", exc.message, job_id=message.job_id)
+            return
+        say(_log, logging.WARNING, "intake.resent", "its message was lost", job_id=message.job_id)
+
+    def _claim_sending(self, job_id: str, now_s: float) -> bool:
+        """Say whether a lost message may be sent again now: each pause is four times as long as the last."""
+        key, count = resent_key(job_id), 0
+        try:
+            self._ports.results.put(key, b"1", only_if_absent=True)
+        except ObjectExists:
+            try:
+                stored_at_s = self._ports.results.head(key).stored_at_s
+                count = min(int(self._ports.results.get(key)), _RESENT_MAX)
+            except ObjectNotFound:
+                return False
+            except ValueError:  # torn: it counts as the first
+                count = 1
+            if now_s - stored_at_s < _RESEND_S * 4 ** max(0, count - 1):
+                return False
+            self._ports.results.put(key, b"%d" % (count + 1))
+        return True
 
     def _earlier(self, job_id: str, key: str, order: Order, now_s: float) -> Outcome | None:
         """Return the earlier job's outcome; None where its message may be lost and must be sent again."""
         info = self._ports.images.head(key)
-        if info.metadata.get("digest") != _digest(order):
+        # Torn metadata holds no digest; then the images are compared, of which one may be torn too.
+        digest = info.metadata.get("digest")
+        is_same = digest == _digest(order) if digest else self._ports.images.get(key) in {order.data, b""}
+        if not is_same:
             raise IdempotencyKeyReused
         outcome = self.look(job_id)
         if outcome is None and now_s - info.stored_at_s < _LOST_AFTER_S:

@@ -47,6 +47,7 @@ class WebPorts:
         each: Runs a function for each image of a batch, and returns what it returned, in their order.
         inline_bytes_max: Length of an image that also rides inside its message, to save a worker a get.
         depth_every_s: How often the input queue's depth is asked for.
+        depth_lag_s: How far the depth may lag behind.
         ready_every_s: How long an answer of `/readyz` is good; asking the backends anew may cost money.
         receive_wait_s: How long one receive waits for a reply.
         calls: How many requests to AWS this process has sent, by `service:operation`.
@@ -69,6 +70,7 @@ class WebPorts:
     each: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map
     inline_bytes_max: int = 0
     depth_every_s: float = 0.25
+    depth_lag_s: float = 0.0
     ready_every_s: float = 0.0
     receive_wait_s: float = 1.0
     calls: Callable[[], Mapping[str, int]] = dict

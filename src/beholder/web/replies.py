@@ -1,18 +1,17 @@
 """Listens on this process's reply queue, and wakes whoever waits."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterator
 
-from beholder.job import Job
+from beholder.job import read_outcome
 from beholder.job.reply import Reply
 from beholder.queue.port import Queue
 from beholder.telemetry.log import get_logger, say
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.waiters import Outcome, Waiters
 
-__all__ = ["ReplyListener", "read_outcome"]
+__all__ = ["ReplyListener"]
 
 _log = get_logger(__name__)
 
@@ -22,23 +21,6 @@ _ACKED_AT_ONCE = 50
 _PASSES_BEFORE_ACK = 10
 # For longer than so many passes take: a reply that came back would be counted twice.
 _HIDDEN_S = 300.0
-
-
-def read_outcome(document: bytes) -> Outcome:
-    """Read a job's document, as it is stored and as a reply holds it.
-
-    Raises:
-        ValueError: It is no job with an outcome.
-    """
-    try:
-        job = Job.from_dict(json.loads(document))
-    except (KeyError, TypeError, RecursionError) as exc:
-        raise ValueError(f"not a job: {exc}") from exc
-    if not isinstance(job.id, str):
-        raise ValueError(f"not a job: its id is {job.id!r:.80}")  # noqa: TRY004 -- a problem of the document
-    if not job.status.is_terminal:
-        raise ValueError(f"job {job.id} has no outcome yet")
-    return Outcome(job, document)
 
 
 class ReplyListener:
@@ -96,6 +78,6 @@ class ReplyListener:
         self._telemetry.count_calls("worker", reply.calls)
         for document in reply.documents:
             try:
-                yield read_outcome(document)
+                yield Outcome(read_outcome(document), document)
             except ValueError as exc:
                 say(_log, logging.WARNING, "replies.unreadable", str(exc))

@@ -250,6 +250,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             each=per_image.each,
             inline_bytes_max=per_image.inline_bytes_max,
             depth_every_s=backends.depth_every_s,
+            depth_lag_s=settings.depth_lag_s if settings.backend == "aws" else 0.0,
             ready_every_s=backends.ready_every_s,
             receive_wait_s=backends.receive_wait_s,
             calls=backends.calls,

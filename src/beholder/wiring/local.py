@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 from beholder.clock import SystemClock
 from beholder.config import Settings
-from beholder.errors import ConfigError
+from beholder.errors import BackendDenied, ConfigError, QueueDamaged
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.wiring.backends import Backends, OwnReplies
+from beholder.wiring.queue_file import check_queue_file, damage_sentence, queue_path
 
 __all__ = ["open_local"]
 
@@ -20,10 +21,9 @@ def open_local(settings: Settings) -> Iterator[Backends]:
     Raises:
         ConfigError: The data folder cannot be used.
     """
-    clock = SystemClock()
-    folder = settings.data_dir
-    fsync = settings.durability == "power"
-    path = folder / "queue.sqlite"
+    clock, folder, fsync = SystemClock(), settings.data_dir, settings.durability == "power"
+    path = queue_path(settings)
+    check_queue_file(settings)
     opened: dict[str, SqliteQueue] = {}
 
     def replies(name: str) -> SqliteQueue:
@@ -52,7 +52,9 @@ def open_local(settings: Settings) -> Iterator[Backends]:
             clock=clock,
             fsync=fsync,
         )
-    except OSError as exc:
+    except QueueDamaged as exc:
+        raise ConfigError(damage_sentence(settings, exc.message)) from exc
+    except (OSError, BackendDenied) as exc:
         raise ConfigError(f"data_dir {folder} cannot be used: {exc}; give another with --data-dir") from exc
     try:
         yield Backends(

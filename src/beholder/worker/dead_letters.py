@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from beholder.clock import Clock
 from beholder.errors import JobAbandoned, ObjectExists
-from beholder.job import Failure, Job, MessageInvalid
+from beholder.job import Failure, Job, MessageInvalid, read_outcome
 from beholder.job.drop import Several
 from beholder.queue.port import Queue, Received
 from beholder.store.keys import dead_letter_key, drop_result_key, unreadable_key
@@ -131,8 +131,8 @@ class DeadLetterClerk:
 def _stands(document: bytes, job: Job) -> bool:
     """Say whether a result is that of the same object as a job's, or of one that was put later."""
     try:
-        earlier = Job.from_dict(json.loads(document))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        earlier = read_outcome(document)
+    except ValueError:
         return False
     return earlier.id == job.id or earlier.created_at_s > job.created_at_s
 

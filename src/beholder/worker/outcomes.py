@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from beholder.errors import BackendError, JobExpired, ObjectExists
-from beholder.job import Failure, Job, JobStatus, Message
+from beholder.job import Failure, Job, JobStatus, Message, read_outcome
 from beholder.job.reply import Reply, bundled
 from beholder.queue.port import Queue
 from beholder.store.keys import drop_result_key, result_key, text_key
@@ -134,7 +134,7 @@ def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:
     except ObjectExists:
         earlier = results.get(result_key(job.id))
         try:
-            return Job.from_dict(json.loads(earlier)), earlier
-        except (ValueError, KeyError, TypeError, RecursionError):  # a power cut left an empty or torn file
+            return read_outcome(earlier, job_id=job.id), earlier
+        except ValueError:  # a power cut left an empty or torn file
             results.put(result_key(job.id), document)
     return job, document

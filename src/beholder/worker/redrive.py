@@ -21,7 +21,7 @@ from typing import Any
 
 from beholder.clock import Clock
 from beholder.errors import ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
-from beholder.job import Job, Message, MessageInvalid
+from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
 from beholder.store.keys import redrive_claim_key, result_key, text_key
 from beholder.store.port import ObjectInfo, Store
@@ -220,10 +220,8 @@ class Redrive:
     def _standing(self, job_id: str) -> Job | None:
         """Return the job's outcome; None where there is none, or only what a power cut left of it."""
         try:
-            return Job.from_dict(json.loads(self._results.get(result_key(job_id))))
-        except ObjectNotFound:
-            return None
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return read_outcome(self._results.get(result_key(job_id)), job_id=job_id)
+        except (ObjectNotFound, ValueError):
             return None
 
     def _ids(self) -> dict[str, str]:

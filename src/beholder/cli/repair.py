@@ -1,0 +1,38 @@
+"""`beholder repair`: a new queue file in place of a damaged one."""
+
+from typing import Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.errors import BackendUnavailable, ConfigError
+
+__all__ = ["repair"]
+
+
+@click.command()
+@setting_options("prefix", "data_dir")
+def repair(**flags: Any) -> None:
+    """Set a damaged queue file aside, and queue again every image without an outcome.
+
+    Stop the service first. Messages that can still be read are kept. It may be killed and run again at any
+    time, and run on a sound file too: then it queues the images whose message was lost.
+    """
+    settings = read_settings(flags).settings
+    from beholder.cli.service import lock_data_dir  # noqa: PLC0415 -- only where it runs
+    from beholder.clock import SystemClock  # noqa: PLC0415
+    from beholder.wiring import queue_file  # noqa: PLC0415
+
+    if settings.backend != "local":
+        raise ConfigError("beholder repair mends the queue file of one machine; on AWS there is none")
+    if not settings.data_dir.is_dir():
+        raise ConfigError(f"data_dir {settings.data_dir} is no folder; give another with --data-dir")
+    with lock_data_dir(settings.data_dir):
+        try:
+            done = queue_file.repair(settings, SystemClock())
+        except OSError as exc:
+            raise BackendUnavailable("queue file", "repair", f"{exc}; run it again then") from exc
+    if done.aside is not None:
+        click.echo(f"the old queue file is {done.aside}; delete it when you need it no more")
+    click.echo(f"messages kept       {done.kept}")
+    click.echo(f"images queued again {done.queued}")

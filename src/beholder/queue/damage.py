@@ -1,0 +1,98 @@
+"""Damage of a queue file: how it is found, how processes tell each other of it, and what can still be read.
+
+Whoever meets the damage leaves a note beside the file, and `beholder up` ends where there is one.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["damage_note", "damage_of", "is_blank", "note_damage", "salvage"]
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+# A check reads the whole file; a larger one would keep a start waiting.
+_CHECKED_BYTES_MAX = 64 * 1024 * 1024
+_COLUMNS = "select id, queue, visible_at_s, receive_count, token, body from message limit 1"
+_TABLES = "select count(*) from sqlite_master"
+_NEXT = "select id, queue, body from message where id > ? order by id"
+_PREVIOUS = "select id, queue, body from message where id > ? order by id desc"
+
+
+def damage_note(path: Path) -> Path:
+    """Return the path of the note that says that the queue file at `path` is damaged."""
+    return path.with_name(f"{path.name}.damaged")
+
+
+def note_damage(path: Path, reason: str) -> None:
+    """Leave a note that the queue file at `path` is damaged; on a full disk there is none."""
+    with contextlib.suppress(OSError):
+        damage_note(path).write_text(f"{reason}\n", encoding="utf-8")
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with a queue file, or None; a file that is not there is not damaged.
+
+    Args:
+        path: The database. It is only read.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return damage_note(path).read_text(encoding="utf-8", errors="replace").strip()
+    if is_blank(path):
+        return None
+    if not path.is_file():
+        return "it is not a file"
+    try:
+        with contextlib.closing(_open(path)) as db:
+            db.execute(_COLUMNS).fetchone()
+            if path.stat().st_size <= _CHECKED_BYTES_MAX:
+                (found,) = db.execute("pragma quick_check(1)").fetchone()
+                return None if found == "ok" else str(found)
+    except sqlite3.Error as exc:
+        return str(exc) if _is_damage(exc) else None
+    return None
+
+
+def is_blank(path: Path) -> bool:
+    """Say whether there is no queue file, or one in which no queue was ever made."""
+    if not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    if path.stat().st_size == 0:
+        return True
+    try:
+        with contextlib.closing(_open(path)) as db:
+            (tables,) = db.execute(_TABLES).fetchone()
+            return bool(tables == 0)
+    except sqlite3.Error:
+        return False
+
+
+def salvage(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the queue's name and the body of every message that can still be read, of any queue.
+
+    Args:
+        path: The database; it is read from both ends towards the damage.
+    """
+    if not path.is_file():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(path)) as db:
+        last_id = -1
+        try:
+            for row_id, queue, body in db.execute(_NEXT, (last_id,)):
+                last_id = row_id
+                if isinstance(body, bytes):
+                    yield str(queue), body
+        except sqlite3.Error:
+            for _, queue, body in db.execute(_PREVIOUS, (last_id,)):
+                if isinstance(body, bytes):
+                    yield str(queue), body
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _is_damage(exc: sqlite3.Error) -> bool:
+    return ((getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF) in _DAMAGED

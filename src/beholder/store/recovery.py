@@ -1,0 +1,71 @@
+"""What the buckets tell of jobs whose message may be gone: the message made anew, and who needs one."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from beholder.errors import ObjectNotFound
+from beholder.job import JobInput, Message, Options, is_job_id, read_outcome
+from beholder.job.ids import created_at_s
+from beholder.store.keys import IMAGES, job_id_of_image, result_key
+from beholder.store.port import ObjectInfo, Store
+
+__all__ = ["has_outcome", "message_of", "unfinished"]
+
+
+def message_of(job_id: str, image: ObjectInfo) -> Message:
+    """Return the message of a job as its image's object tells it.
+
+    The object does not tell whether the caller wanted the label as text, so it is stored; a deadline is not
+    known either, so there is none. Torn metadata costs the options.
+
+    Args:
+        job_id: The job.
+        image: The image's object, with its metadata.
+    """
+    order, options = _order_of(image.metadata)
+    return Message(
+        job_id=job_id,
+        created_at_s=created_at_s(job_id) or image.stored_at_s,
+        input=JobInput(
+            image.key, str(order.get("file_name") or image.key.rpartition("/")[2]), image.size_bytes
+        ),
+        options=options,
+        wants_text=True,
+    )
+
+
+def has_outcome(results: Store, job_id: str) -> bool:
+    """Say whether a job has an outcome that can be read.
+
+    Raises:
+        BackendError: The store cannot be asked.
+    """
+    try:
+        read_outcome(results.get(result_key(job_id)), job_id=job_id)
+    except (ObjectNotFound, ValueError):
+        return False
+    return True
+
+
+def unfinished(images: Store, results: Store) -> Iterator[Message]:
+    """Yield a new message for every image whose job has no outcome that can be read, by job id.
+
+    Raises:
+        BackendError: A store cannot be asked.
+    """
+    for info in images.list(IMAGES):
+        job_id = job_id_of_image(info.key)
+        if is_job_id(job_id) and not has_outcome(results, job_id):
+            try:
+                yield message_of(job_id, images.head(info.key))
+            except ObjectNotFound:
+                continue  # deleted meanwhile
+
+
+def _order_of(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Options]:
+    try:
+        order = json.loads(metadata.get("order", "{}"))
+        return order, Options(**order.get("options", {}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}, Options()
