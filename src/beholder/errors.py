@@ -207,6 +207,19 @@ class ImageUndecodable(JobError):
     http_status = 422
 
 
+class ImageSizeUnsupported(JobError):
+    """The model cannot run an image of this size; send it larger, or to another model."""
+
+    code = "image_size_unsupported"
+    http_status = 422
+
+
+class InferenceFailed(JobError):
+    """The model gives no usable answer for this image; try another image, or another model."""
+
+    code = "inference_failed"
+
+
 class ImageGone(JobError):
     """The image is no longer in the input bucket; send it again."""
 

@@ -250,7 +250,7 @@ def test_precision_follows_what_the_cpu_reports(
                 assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
                 return capabilities
 
-    monkeypatch.setattr(openvino_cpu, "_openvino", lambda: FakeOpenVino)
+    monkeypatch.setattr(openvino_cpu, "import_openvino", lambda: FakeOpenVino)
 
     if chosen is None:
         with pytest.raises(ConfigError, match="does not compute in bf16"):

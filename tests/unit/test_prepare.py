@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beholder.errors import ImageMissing, ImagePixelsTooMany, ImageTruncated
+from beholder.errors import ImageMissing, ImagePixelsTooMany, ImageSizeUnsupported, ImageTruncated
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Preprocessing, PreprocessingKind
 from beholder.model.prepare import prepare
@@ -75,6 +75,20 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
     exact = prepare(encoded(image, "PNG", compress_level=1), CROP)
 
     assert np.abs(scaled - exact).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_image_below_the_models_smallest_is_refused_as_it_stands_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = encoded(photo(20, 30), exif=exif)
+    fits = Preprocessing(kind=PreprocessingKind.AS_IS, size=None, height_min=30, width_min=20)
+
+    if orientation == 1:
+        assert prepare(stored, fits).shape == (30, 20, 3)
+    else:
+        with pytest.raises(ImageSizeUnsupported, match="30 x 20 pixels; the smallest it runs is 20 x 30"):
+            prepare(stored, fits)
 
 
 def test_as_is_leaves_the_size_alone_and_turns_the_image_upright() -> None:

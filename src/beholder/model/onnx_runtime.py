@@ -4,25 +4,24 @@ Normalisation and softmax are done here in numpy, because the graph stays as it 
 """
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.errors import ConfigError, JobError, ModelInvalid
+from beholder.errors import ConfigError, InferenceFailed, JobError, ModelInvalid
+from beholder.model.answers import check_answers, warm_up_image
 from beholder.model.batching import plan_runs
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_graph
+from beholder.model.graph import Graph, check_graph
 from beholder.model.memory import release_free_memory
-from beholder.model.port import ModelSpec, PreprocessingKind
+from beholder.model.port import ModelSpec
 
 __all__ = ["OnnxRuntimeClassifier"]
 
-_RANK_IMAGES, _RANK_CLASSES, _CHANNELS = 4, 2, 3
-# What warms up a model that takes any size: two sizes, to find out whether it does.
-_SIZES_TRIED = ((224, 224), (331, 257))
-_LOG_ERRORS_ONLY = 3
+# Fatal ones: an error comes as an exception, and a line on standard error besides would be nobody's.
+_LOG_FATAL_ONLY = 4
 
 
 class OnnxRuntimeClassifier:
@@ -50,6 +49,7 @@ class OnnxRuntimeClassifier:
         self._providers = list(providers or ["CPUExecutionProvider"])
         self._batch_max = batch_max
         self._session: Any = None
+        self._graph: Any = None
         self._sizes: tuple[int, ...] = (1,)
         # Once here and not in every run: the same shape as an image.
         self._mean = np.array(spec.preprocessing.mean, np.float32)
@@ -72,19 +72,26 @@ class OnnxRuntimeClassifier:
             ModelInvalid: The graph cannot be read, or does not fit `model.toml` and the labels.
             ConfigError: ONNX Runtime is not installed, or lacks a provider asked for.
         """
-        session = self._open()
-        _check(session, self._spec)
-        batch = session.get_inputs()[0].shape[0]
-        is_single = batch == 1 or self._spec.preprocessing.kind is PreprocessingKind.AS_IS
-        self._sizes = (1,) if is_single else tuple(range(1, self._batch_max + 1))
-        self._session = session
+        content = read_graph(self._spec)
+        graph = Graph(content, str(self._spec.onnx_path))
+        check_graph(graph, self._spec)
         side = self._spec.preprocessing.size
-        for count, size in product(self._sizes, _SIZES_TRIED if side is None else ((side, side),)):
+        session = self._open(content)
+        batch = session.get_inputs()[0].shape[0]
+        if isinstance(batch, int) and batch != 1:
+            raise ModelInvalid(
+                f"{self._spec.onnx_path}: the graph runs {batch} images only; "
+                "export it with a free first axis"
+            )
+        is_single = batch == 1 or side is None
+        self._sizes = (1,) if is_single else tuple(range(1, self._batch_max + 1))
+        self._graph, self._session = graph, session
+        for count in self._sizes:
             try:
-                found = self._infer(np.zeros((count, *size, _CHANNELS), np.uint8))
+                self._infer(np.stack([warm_up_image(side or graph.reference)] * count))
             except JobError as error:
+                self._session = None
                 raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
-            _check_classes(found.shape[1], self._spec)
         release_free_memory()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -102,12 +109,12 @@ class OnnxRuntimeClassifier:
         """
         if self._session is None:
             self.warm_up()
-        probabilities = np.empty((len(images), len(self._spec.labels)), np.float32)
+        probabilities = np.full((len(images), len(self._spec.labels)), np.nan, np.float32)
         for run in plan_runs([image.shape for image in images], self._sizes):
             probabilities[run] = self._infer(np.stack([images[i] for i in run]))
         return probabilities
 
-    def _open(self) -> Any:
+    def _open(self, content: bytes) -> Any:
         ort = import_extra("onnxruntime", "onnxruntime")
         missing = [name for name in self._providers if name not in ort.get_available_providers()]
         if missing:
@@ -116,10 +123,9 @@ class OnnxRuntimeClassifier:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _LOG_ERRORS_ONLY
-        graph = read_graph(self._spec)
+        options.log_severity_level = _LOG_FATAL_ONLY
         try:
-            return ort.InferenceSession(graph, options, providers=self._providers)
+            return ort.InferenceSession(content, options, providers=self._providers)
         # Its errors share no base class of their own: each derives from Exception or RuntimeError directly.
         except _runtime_errors(ort) as error:
             raise ModelInvalid(
@@ -127,20 +133,35 @@ class OnnxRuntimeClassifier:
             ) from error
 
     def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        normalised = np.ascontiguousarray(((batch - self._mean) / self._scale).transpose(0, 3, 1, 2))
+        height, width = batch.shape[1:3]
+        self._graph.check_size(height, width)
         ort = import_extra("onnxruntime", "onnxruntime")
         try:
-            (values,) = self._session.run(None, {self._session.get_inputs()[0].name: normalised})
+            # Its outputs are new arrays in every run.
+            (values,) = self._session.run(None, {self._session.get_inputs()[0].name: self._input(batch)})
         except _runtime_errors(ort) as error:
-            height, width = batch.shape[1:3]
-            raise JobError(f"the model cannot run an image of {width} x {height} pixels: {error}") from error
+            raise InferenceFailed(
+                f"the model failed on an image of {width} x {height} pixels: {error}"
+            ) from error
+        expected = (len(batch), len(self._spec.labels))
+        if values.shape[:1] != expected[:1] or values.size != expected[0] * expected[1]:
+            raise InferenceFailed(f"the model answers with the shape {values.shape} and not {expected}")
+        values = values.reshape(expected).astype(np.float32)
         found: NDArray[np.float32] = values if self._spec.outputs_probabilities else _softmax(values)
+        check_answers(found, self._spec)
         return found
+
+    def _input(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._graph.element != "uint8":
+            batch = ((batch - self._mean) / self._scale).astype(self._graph.element)
+        return np.ascontiguousarray(batch if self._graph.is_nhwc else batch.transpose(0, 3, 1, 2))
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     # The largest logit becomes 0, so that no exponential overflows.
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    # Infinite logits become NaN, which is refused behind this.
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
 
@@ -156,35 +177,3 @@ def _runtime_errors(ort: Any) -> tuple[type[Exception], ...]:
         "RuntimeException",
     )
     return (RuntimeError, *(getattr(state, name) for name in names))
-
-
-def _check(session: Any, spec: ModelSpec) -> None:
-    """Report everything in which the graph differs from what a classifier of `spec` must be."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    problems = []
-    if len(inputs) != 1 or len(outputs) != 1:
-        problems.append(
-            f"the graph has {len(inputs)} inputs and {len(outputs)} outputs; "
-            "export it with one image input and one output of a value for each class"
-        )
-    else:
-        image, classes = inputs[0], outputs[0]
-        if len(image.shape) != _RANK_IMAGES or image.shape[1] != _CHANNELS or image.type != "tensor(float)":
-            problems.append(
-                f"the input is {image.type} {image.shape}; "
-                "export the graph with (n, 3, height, width) float32"
-            )
-        elif isinstance(image.shape[0], int) and image.shape[0] != 1:
-            problems.append(f"the graph runs {image.shape[0]} images only; export it with a free first axis")
-        if len(classes.shape) != _RANK_CLASSES:
-            problems.append(f"the output has shape {classes.shape}; export the graph with (n, classes)")
-    if problems:
-        raise ModelInvalid([f"{spec.onnx_path}: {problem}" for problem in problems])
-
-
-def _check_classes(classes: int, spec: ModelSpec) -> None:
-    if classes != len(spec.labels):
-        raise ModelInvalid(
-            f"{spec.onnx_path}: the graph has {classes} classes, the label file {len(spec.labels)} names; "
-            "use the label file that belongs to the graph"
-        )

@@ -36,6 +36,8 @@ class Preprocessing:
         crop_fraction: Side of the centred square as a fraction of the shorter side (`centre-crop` only).
         mean: Subtracted from each of red, green and blue (0 to 255); the classifier does it.
         scale: What the difference is divided by, for red, green and blue; the classifier does it.
+        height_min: Pixels; a lower image is refused (`as-is` only).
+        width_min: Pixels; a narrower image is refused (`as-is` only).
     """
 
     kind: PreprocessingKind = PreprocessingKind.CENTRE_CROP
@@ -43,6 +45,8 @@ class Preprocessing:
     crop_fraction: float = 0.875
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    height_min: int = 1
+    width_min: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ class ModelSpec:
         licence: SPDX identifier of the weights' licence.
         source: Where the weights come from.
         sha256: Of `model.onnx`, in hex; checked when the folder is read.
-        onnx_path: The graph with its weights: one input (n, 3, height, width) float32, one output
-            (n, classes).
+        onnx_path: The graph with its weights: one input (n, 3, height, width) or (n, height, width, 3), one
+            output (n, classes).
         labels: One text per class, by class number.
         outputs_probabilities: The graph ends in a softmax; otherwise the classifier adds it.
         preprocessing: From pixels to the input.
@@ -100,5 +104,9 @@ class Classifier(Protocol):
         Shape:
             images: (height, width, 3) uint8, RGB, each.
             returns: (len(images), classes) float32, each row sums to 1.
+
+        Raises:
+            JobError: An image cannot be run, or has no usable answer. Where there are several, run each alone
+                to learn which it is; the others are answered then.
         """
         ...

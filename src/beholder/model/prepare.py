@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from beholder.errors import ImageSizeUnsupported
 from beholder.model.decode.decode import decode
-from beholder.model.decode.header import read_header
+from beholder.model.decode.header import ImageHeader, read_header
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.orientation import apply_orientation, read_orientation
 from beholder.model.port import Preprocessing, PreprocessingKind
@@ -22,6 +23,7 @@ cv2.setNumThreads(1)
 _AREA_RATIO = 2
 _ROWS_REVERSED = frozenset((3, 4, 6, 7))
 _COLUMNS_REVERSED = frozenset((2, 3, 7, 8))
+_SIDES_SWAPPED = frozenset((5, 6, 7, 8))
 _DEFAULT_LIMITS = ImageLimits()
 
 
@@ -41,12 +43,14 @@ def prepare(
 
     Raises:
         RequestError: The header is refused; see `read_header`.
+        ImageSizeUnsupported: The image is smaller than the model's smallest (`as-is` only).
         ImageTruncated: The data ends early.
         ImageUndecodable: The data is damaged.
     """
     header = read_header(data, limits)
     orientation = read_orientation(data, header)
     if preprocessing.kind is PreprocessingKind.AS_IS or preprocessing.size is None:
+        _check_size(header, orientation, preprocessing)
         image = apply_orientation(decode(data, header), orientation)
         return np.ascontiguousarray(image)
     shorter_side_min = math.ceil(_AREA_RATIO * preprocessing.size / preprocessing.crop_fraction)
@@ -55,6 +59,18 @@ def prepare(
     scaled = _scale(square, preprocessing.size)
     # Turning the small square costs less than turning the photo, and comes to the same.
     return np.ascontiguousarray(apply_orientation(scaled, orientation))
+
+
+def _check_size(header: ImageHeader, orientation: int, preprocessing: Preprocessing) -> None:
+    """Refuse an image that is smaller upright than the model's smallest, before it is decoded."""
+    height, width = header.height, header.width
+    if orientation in _SIDES_SWAPPED:
+        height, width = width, height
+    if height < preprocessing.height_min or width < preprocessing.width_min:
+        raise ImageSizeUnsupported(
+            f"the model cannot run an image of {width} x {height} pixels; the smallest it runs is "
+            f"{preprocessing.width_min} x {preprocessing.height_min}"
+        )
 
 
 def _centre_square(image: NDArray[np.uint8], crop_fraction: float, orientation: int) -> NDArray[np.uint8]:

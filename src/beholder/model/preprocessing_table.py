@@ -19,7 +19,7 @@ def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
 
     Args:
         entry: The text "as-is", or a table with `kind` and, as needed, `size`, `crop_fraction`, `mean` and
-            `scale` (a number, or one for each of red, green and blue).
+            `scale` (a number, or one for each of red, green and blue), `height_min` and `width_min`.
         problems: Grows by a sentence for each problem.
     """
     if entry == AS_IS.kind:
@@ -30,14 +30,17 @@ def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
     count_before = len(problems)
     kind = _kind(entry, problems)
     known = ["kind", "mean", "scale"] + (
-        ["size", "crop_fraction"] if kind is not PreprocessingKind.AS_IS else []
+        ["size", "crop_fraction"] if kind is not PreprocessingKind.AS_IS else ["height_min", "width_min"]
     )
     problems.extend(
         f"[preprocessing] has the key '{key}', which {kind or 'no kind'} does not take; remove it"
         for key in entry
         if key not in known
     )
-    size = _size(entry.get("size", _DEFAULT.size), problems)
+    size, height_min, width_min = (
+        _pixels(key, entry.get(key, default), problems)
+        for key, default in (("size", _DEFAULT.size), ("height_min", 1), ("width_min", 1))
+    )
     crop_fraction = _crop_fraction(entry.get("crop_fraction", _DEFAULT.crop_fraction), problems)
     mean = _colours("mean", entry.get("mean", 0.0), problems)
     scale = _colours("scale", entry.get("scale", 255.0), problems)
@@ -46,7 +49,9 @@ def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
     if kind is None or len(problems) > count_before:
         return None
     if kind is PreprocessingKind.AS_IS:
-        return Preprocessing(kind=kind, size=None, mean=mean, scale=scale)
+        return Preprocessing(
+            kind=kind, size=None, mean=mean, scale=scale, height_min=height_min, width_min=width_min
+        )
     return Preprocessing(kind=kind, size=size, crop_fraction=crop_fraction, mean=mean, scale=scale)
 
 
@@ -55,6 +60,8 @@ def write_preprocessing(preprocessing: Preprocessing) -> str:
     lines = ["[preprocessing]", f'kind = "{preprocessing.kind}"']
     if preprocessing.kind is PreprocessingKind.CENTRE_CROP:
         lines += [f"size = {preprocessing.size}", f"crop_fraction = {preprocessing.crop_fraction!r}"]
+    else:
+        lines += [f"height_min = {preprocessing.height_min}", f"width_min = {preprocessing.width_min}"]
     lines += [f"mean = {list(preprocessing.mean)!r}", f"scale = {list(preprocessing.scale)!r}"]
     return "\n".join(lines) + "\n"
 
@@ -67,11 +74,11 @@ def _kind(entry: dict[str, Any], problems: list[str]) -> PreprocessingKind | Non
     return None
 
 
-def _size(value: Any, problems: list[str]) -> int:
+def _pixels(key: str, value: Any, problems: list[str]) -> int:
     if type(value) is int and 1 <= value <= _SIZE_MAX:
         return value
     problems.append(
-        f"[preprocessing] size must be a whole number from 1 to {_SIZE_MAX} (pixels), not {value!r}"
+        f"[preprocessing] {key} must be a whole number from 1 to {_SIZE_MAX} (pixels), not {value!r}"
     )
     return 1
 

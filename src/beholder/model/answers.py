@@ -1,0 +1,40 @@
+"""What a run of a model must give before anybody reads it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.errors import InferenceFailed
+from beholder.model.port import ModelSpec
+
+__all__ = ["check_answers", "warm_up_image"]
+
+# A softmax in bf16 has 8 bits of each value, so 1,000 of them add up to 1 within a few thousandths.
+_SUM_TOLERANCE = 0.05
+
+
+def check_answers(probabilities: NDArray[np.float32], spec: ModelSpec) -> None:
+    """Refuse what are no probabilities.
+
+    Args:
+        probabilities: Of the images of one run.
+        spec: The model that ran.
+
+    Shape:
+        probabilities: (images, classes) float32.
+
+    Raises:
+        InferenceFailed: A value is not a number, or the values of an image do not add up to 1.
+    """
+    if not np.isfinite(probabilities).all():
+        raise InferenceFailed("the model answers with values that are no numbers (NaN or infinite)")
+    sums = probabilities.sum(axis=1)
+    if probabilities.min() < -_SUM_TOLERANCE or np.abs(sums - 1).max() > _SUM_TOLERANCE:
+        declared = '; model.toml says output = "probabilities"' if spec.outputs_probabilities else ""
+        raise InferenceFailed(
+            f"the model answers with values that are no probabilities: they add up to {sums[0]:.3g}{declared}"
+        )
+
+
+def warm_up_image(side: int) -> NDArray[np.uint8]:
+    """Return the same noise every time: a model that divides by an image's deviation fails on one colour."""
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)

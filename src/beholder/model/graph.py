@@ -1,0 +1,345 @@
+"""What an ONNX graph says of itself, read by OpenVINO, which every installation has.
+
+Both runtimes and the import ask here which input a graph takes, and which image sizes. OpenVINO's own check
+of a size at run time is not enough: compiled for any size, its CPU plugin (2026.4) skips a layer that has
+nothing to compute, and the layers behind it read what the image before has left in memory.
+"""
+
+import functools
+import importlib
+import math
+import sys
+from typing import Any
+
+from beholder.errors import ImageSizeUnsupported, ModelInvalid
+from beholder.model.port import ModelSpec
+
+__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_openvino"]
+
+CHANNELS = 3
+# Mean and scale that leave the pixels alone.
+RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+# Element types of the input, as OpenVINO names them, and what a person calls them.
+_ELEMENTS = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64"}
+_RANK_IMAGES = 4
+# Where the graph says nothing of its size: tried in this order.
+_SIDES_TRIED = (224, 299, 512, 1024)
+# A failed size is remembered as a text, so that a flood of different sizes holds a few hundred kB at most.
+_SIZES_KEPT_MAX = 4096
+
+
+class Graph:
+    """A classifier's graph: its input, its classes and the sizes it takes."""
+
+    def __init__(self, content: bytes, where: str) -> None:
+        """Read the graph.
+
+        Args:
+            content: The ONNX file.
+            where: How messages call it.
+
+        Raises:
+            ModelInvalid: It is no graph that OpenVINO reads, or no classifier of images.
+        """
+        self._ov = import_openvino()
+        self._where = where
+        self._reasons: dict[tuple[int, int], str] = {}
+        try:
+            self.model = self._ov.Core().read_model(content)
+        except RuntimeError as error:
+            raise self._invalid(f"OpenVINO cannot use this graph: {first_line(error)}") from error
+        self._check_ends()
+        shape = self.model.inputs[0].partial_shape
+        self.element: str = _ELEMENTS[self.model.inputs[0].element_type.to_string()]
+        self.is_nhwc = shape[1] != CHANNELS and (shape[3] == CHANNELS or not self._takes_nchw())
+        fixed = [axis.get_length() if axis.is_static else None for axis in shape]
+        self.batch: int | None = fixed[0]
+        self.height, self.width = (fixed[1], fixed[2]) if self.is_nhwc else (fixed[2], fixed[3])
+        self._unsettled_anyway: frozenset[str] = frozenset()
+        self.reference = self._find_reference()
+        self.classes = self._classes_at(self.reference, self.reference)
+
+    @property
+    def side(self) -> int | None:
+        """The only side in pixels that the graph takes, or None where it takes several."""
+        return self.height or self.width
+
+    @property
+    def last_operation(self) -> str:
+        """What the graph ends in, such as 'Softmax'; a change of shape or type at the end is passed over."""
+        node = self.model.get_results()[0].input_value(0).get_node()
+        while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Identity"):
+            node = node.input_value(0).get_node()
+        return str(node.get_type_name())
+
+    def input_shape(self, batch: int, height: int, width: int) -> Any:
+        """Return the shape of the input for images of a size; -1 stands for any."""
+        colours_last = [batch, height, width, CHANNELS]
+        return self._ov.PartialShape(colours_last if self.is_nhwc else [batch, CHANNELS, height, width])
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse an image of a size that some layer of the graph cannot compute.
+
+        Raises:
+            ImageSizeUnsupported: It says why, and the smallest size where that is the reason.
+        """
+        if (height, width) not in self._reasons:
+            if len(self._reasons) >= _SIZES_KEPT_MAX:
+                self._reasons.clear()
+            self._reasons[height, width] = self._reason_against(height, width)
+        if reason := self._reasons[height, width]:
+            least_height, least_width = self.smallest()
+            is_small = height < least_height or width < least_width
+            hint = f"; the smallest it runs is {least_width} x {least_height}" if is_small else ""
+            raise ImageSizeUnsupported(
+                f"the model cannot run an image of {width} x {height} pixels{hint or ': ' + reason}"
+            )
+
+    @functools.cache  # noqa: B019 -- a process holds as many graphs as models, for as long as it lives
+    def smallest(self) -> tuple[int, int]:
+        """Return the smallest height and the smallest width that the graph computes, each beside a long side.
+
+        A side that is long enough for every layer stays so when it grows, so each is found by halving.
+        """
+        side = self.reference
+        return (
+            _smallest(side, lambda height: not self._reason_against(height, side)),
+            _smallest(side, lambda width: not self._reason_against(side, width)),
+        )
+
+    def check_takes_any_size(self) -> None:
+        """Refuse a graph that cannot run images as they are.
+
+        Raises:
+            ModelInvalid: It takes one size only, or fails at another.
+        """
+        if self.side is not None:
+            raise self._invalid(
+                f"the graph takes images of {self.width or 'any'} x {self.height or 'any'} pixels, and an "
+                "as-is model meets images of any size; use centre-crop, at the size of the graph"
+            )
+        # Two sizes without a common factor: a layer that wants a multiple of something fails at the second.
+        for height, width in (
+            (self.reference, self.reference),
+            (self.reference + 107, self.reference + 33),
+        ):
+            if reason := self._reason_against(height, width):
+                raise self._invalid(
+                    f"the graph cannot run an image of {width} x {height} pixels ({reason}), and an as-is "
+                    "model meets images of any size; use centre-crop, with a size that it takes"
+                )
+
+    def check_side(self, side: int) -> None:
+        """Refuse a side of the input that the graph does not take.
+
+        Raises:
+            ModelInvalid: It says which the graph takes.
+        """
+        if self.side not in (None, side):
+            raise self._invalid(
+                f"the graph takes images of {self.side} x {self.side} pixels, not {side} x {side}; "
+                f"give it the size {self.side}"
+            )
+        if reason := self._reason_against(side, side):
+            least = max(self.smallest())
+            hint = f"; the smallest size it takes is {least}" if side < least else ""
+            raise self._invalid(f"the graph cannot run an image of {side} x {side} pixels: {reason}{hint}")
+
+    def check_labels(self, count: int, labels: str) -> None:
+        """Refuse a label file that cannot be the graph's.
+
+        Args:
+            count: How many names it has.
+            labels: How messages call the file.
+
+        Raises:
+            ModelInvalid: The numbers differ; it says what may be the reason.
+        """
+        if count == self.classes:
+            return
+        hint = "use the label file that belongs to the graph"
+        if count == self.classes - 1:
+            hint += ", or put a line 'background' first where the graph counts one class more for that"
+        elif count == self.classes + 1:
+            hint += "; where its first line names a background that the graph does not count, or is a title, "
+            hint += "remove that line"
+        raise self._invalid(f"the graph has {self.classes} classes, {labels} {count} names; {hint}")
+
+    def _check_ends(self) -> None:
+        """Report everything in which input and output differ from a classifier's."""
+        inputs, outputs = self.model.inputs, self.model.outputs
+        problems = []
+        if len(inputs) != 1 or len(outputs) != 1:
+            problems.append(
+                f"the graph has {len(inputs)} inputs and {len(outputs)} outputs ({_names(inputs)} and "
+                f"{_names(outputs)}); export it with one image input and one output of a value for each class"
+            )
+        else:
+            problems += self._input_problems(inputs[0]) + _output_problems(outputs[0])
+        if problems:
+            raise ModelInvalid([f"{self._where}: {problem}" for problem in problems])
+
+    def _input_problems(self, one: Any) -> list[str]:
+        shape, element = one.partial_shape, one.element_type.to_string()
+        problems = []
+        is_free = shape.rank == _RANK_IMAGES and (shape[1].is_dynamic or shape[3].is_dynamic)
+        if shape.rank != _RANK_IMAGES or not (is_free or CHANNELS in (shape[1], shape[3])):
+            problems.append(
+                f"the input has shape {shape}; export the graph with (n, 3, height, width) or "
+                "(n, height, width, 3), in red, green and blue"
+            )
+        if element not in _ELEMENTS:
+            problems.append(
+                f"the input is of type {element}; export the graph with float32, or uint8 where it "
+                "normalises by itself"
+            )
+        return problems
+
+    def _takes_nchw(self) -> bool:
+        """Say whether a graph whose axes are all free takes the colours first."""
+        self.is_nhwc = False
+        self._unsettled_anyway = frozenset()
+        return any(not self._shape_problem(side, side) for side in _SIDES_TRIED)
+
+    def _find_reference(self) -> int:
+        """Return a side that the graph runs, and remember what is empty in it even so."""
+        if self.height is not None and self.width is not None and self.height != self.width:
+            raise self._invalid(
+                f"the graph takes images of {self.width} x {self.height} pixels; only squares are served, "
+                "export it with equal sides"
+            )
+        reasons = []
+        for side in (self.side,) if self.side else _SIDES_TRIED:
+            reason = self._shape_problem(side, side)
+            if not reason:
+                self._unsettled_anyway = self._unsettled()
+                return side
+            reasons.append(reason)
+        raise self._invalid(
+            f"the graph cannot run one image of {self.side or _SIDES_TRIED[0]} pixels a side: {reasons[0]}; "
+            "export it with (n, classes) of a free n"
+        )
+
+    def _classes_at(self, height: int, width: int) -> int:
+        self.model.reshape(self.input_shape(1, height, width))
+        classes: int = math.prod(self.model.outputs[0].shape)
+        if classes == 1:
+            raise self._invalid(
+                "the graph gives one value for an image, and of one class every image is 100 %; export it "
+                "with an output for each class, two for yes and no"
+            )
+        return classes
+
+    def _reason_against(self, height: int, width: int) -> str:
+        """Return why the graph cannot run an image of a size, or nothing where it can."""
+        for actual, fixed in ((height, self.height), (width, self.width)):
+            if fixed not in (None, actual):
+                return f"it takes {self.width or 'any'} x {self.height or 'any'} only"
+        if reason := self._shape_problem(height, width):
+            return reason
+        # What has no element, or less than none, is not computed, and what comes after it reads old memory.
+        if empty := self._unsettled() - self._unsettled_anyway:
+            return f"nothing of the image is left at its layer {min(empty)}"
+        if math.prod(self.model.outputs[0].shape) != self.classes:
+            return f"it answers with {self.model.outputs[0].shape}"
+        return ""
+
+    def _shape_problem(self, height: int, width: int) -> str:
+        try:
+            self.model.reshape(self.input_shape(1, height, width))
+        except RuntimeError as error:
+            return first_line(error)
+        shape = self.model.outputs[0].partial_shape
+        if shape.is_dynamic:
+            return f"the shape of its output, {shape}, hangs on what the image shows"
+        lengths = list(shape.to_shape())
+        if not lengths or lengths[0] != 1 or sum(length != 1 for length in lengths) > 1:
+            return f"it answers with {lengths} where (1, classes) is needed"
+        return ""
+
+    def _unsettled(self) -> frozenset[str]:
+        """Return the layers whose result has no element, or a shape that no image size settles."""
+        return frozenset(
+            node.get_friendly_name()
+            for node in self.model.get_ops()
+            if node.get_type_name() != "Constant"
+            for output in node.outputs()
+            if output.partial_shape.is_dynamic or 0 in list(output.partial_shape.to_shape())
+        )
+
+    def _invalid(self, problem: str) -> ModelInvalid:
+        return ModelInvalid(f"{self._where}: {problem}")
+
+
+def check_graph(graph: Graph, spec: ModelSpec) -> None:
+    """Refuse a graph that does not fit what `model.toml` and the labels say.
+
+    Raises:
+        ModelInvalid: It says what differs.
+    """
+    where, preprocessing = spec.onnx_path, spec.preprocessing
+    graph.check_labels(len(spec.labels), "the label file")
+    if graph.element == "uint8" and (preprocessing.mean, preprocessing.scale) != RAW:
+        raise ModelInvalid(
+            f"{where}: the graph takes uint8 and normalises by itself; write mean = 0 and scale = 1"
+        )
+    if preprocessing.size is None:
+        graph.check_takes_any_size()
+    else:
+        graph.check_side(preprocessing.size)
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO, without its model converter.
+
+    The converter is optional to the package (openvino/__init__.py imports it and passes over an ImportError)
+    and brings in an HTTP client and telemetry: 11 MB and 50 ms for every worker, for nothing that runs here.
+    """
+    converter = "openvino.tools.ovc"
+    if "openvino" in sys.modules or converter in sys.modules:
+        return importlib.import_module("openvino")
+    # None in sys.modules is Python's way to say that a module cannot be imported.
+    sys.modules[converter] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[converter]
+
+
+def first_line(error: RuntimeError) -> str:
+    """Return what matters of OpenVINO's message, which opens with lines that name its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [
+        line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
+    ]
+    return (telling or lines or ["no reason given"])[0]
+
+
+def _output_problems(one: Any) -> list[str]:
+    if not one.element_type.is_real():
+        kind = one.element_type.to_string()
+        return [f"the output is of type {kind}, a class's number perhaps; export float32, one for each class"]
+    shape = one.partial_shape
+    if shape.rank.is_dynamic:
+        return []
+    # (n, classes, 1, 1) is as good as (n, classes); two axes of several values are a map of the image.
+    several = [axis for axis in list(shape)[1:] if axis.is_static and axis.get_length() != 1]
+    if len(shape) < 2 or len(several) > 1:  # noqa: PLR2004 -- images and classes
+        return [f"the output has shape {shape}; export the graph with (n, classes)"]
+    return []
+
+
+def _names(ends: Any) -> str:
+    return ", ".join(end.any_name if end.names else "without a name" for end in ends)
+
+
+def _smallest(works: int, is_taken: Any) -> int:
+    """Return the least number from 1 to `works` that is taken, where all above one that is are taken too."""
+    fails = 0
+    while works - fails > 1:
+        middle = (fails + works) // 2
+        if is_taken(middle):
+            works = middle
+        else:
+            fails = middle
+    return works
