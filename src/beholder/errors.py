@@ -235,7 +235,7 @@ class JobExpired(JobError):
 
 
 class JobAbandoned(JobError):
-    """Every attempt at this image ended with its worker dying; the image is kept, the job given up."""
+    """Every attempt at this image failed or ended with its worker dying; the job is given up."""
 
     code = "job_abandoned"
     http_status = 500

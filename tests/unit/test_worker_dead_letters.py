@@ -89,6 +89,7 @@ def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_t
     clerk.tick()
     assert rig.journal.calls == [
         "dead_letters.receive",
+        "results.get",
         "results.put",
         "results.put",
         "replies.send",

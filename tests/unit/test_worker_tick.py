@@ -1,6 +1,7 @@
 """One pass of a worker: the order of its effects, and what each kind of trouble leads to."""
 
 import errno
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from beholder.errors import BackendUnavailable, ModelNotFound
 from beholder.job import Message, Options
-from beholder.store.keys import text_key
+from beholder.store.keys import dead_letter_key, text_key
 from beholder.worker.note import HoldingNote
 from helpers.rig import TIMEOUT_S, Rig, take_all
 
@@ -317,21 +318,24 @@ def test_a_job_that_nobody_waits_for_gets_no_reply(rig: Rig) -> None:
     assert rig.is_idle()
 
 
-def test_an_error_of_the_model_hands_the_messages_back_at_once(rig: Rig) -> None:
+def test_a_model_that_is_broken_hands_the_messages_back_and_gives_the_jobs_up_in_the_end(rig: Rig) -> None:
     worker = rig.begun()
-    rig.send(b"cat")
-    rig.send(b"dog")
+    messages = [rig.send(b"cat"), rig.send(b"dog")]
     rig.classifiers["first"].failure = RuntimeError("the model broke")
     with pytest.raises(RuntimeError, match="broke"):
         worker.tick()
-    assert rig.queue.depth().backlog == 2
+    assert rig.keeper._held == {}
+    assert rig.note().read_bytes() == b""
     # and after as many attempts as there may be the jobs are given up, not tried for ever
     for _ in range(6):
-        try:
+        rig.clock.advance(20)
+        with suppress(RuntimeError):
             worker.tick()
-        except RuntimeError:
-            continue
-    assert len(take_all(rig.dead_letters)) == 2
+    for message in messages:
+        assert rig.result(message)["error"]["code"] == "job_abandoned"
+        letter = json.loads(rig.results.get(dead_letter_key(message.job_id)))
+        assert letter["reason"] == "classify failed: RuntimeError: the model broke"
+    assert {job["id"] for job in rig.replied()} == {one.job_id for one in messages}
     assert rig.is_idle()
 
 

@@ -51,7 +51,9 @@ _ERRORS: dict[int, type[BackendError]] = {
     errno.EROFS: BackendDenied,
     errno.EISDIR: BackendDenied,  # the key is a folder of other keys, which a file system cannot hold both
     errno.ENOTDIR: BackendDenied,
+    errno.ELOOP: BackendDenied,  # a link to itself, which no retry mends
 }
+_NO_FILE = {errno.ENOENT, errno.ELOOP}
 
 
 class FolderStore:
@@ -143,9 +145,13 @@ class FolderStore:
                     if key > start_after or start_after.startswith(key):
                         yield from self._walk(Path(entry.path), key, start_after)
                 elif key > start_after:
-                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    try:
                         status = entry.stat()
-                        yield ObjectInfo(key, status.st_size, status.st_mtime)
+                    except OSError as exc:
+                        if exc.errno in _NO_FILE:  # deleted meanwhile, or a link to nothing
+                            continue
+                        raise
+                    yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     def _check_root(self) -> None:
         """Refuse to work on a folder that was deleted or replaced: it is not an empty bucket."""

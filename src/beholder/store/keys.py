@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 __all__ = [
+    "PROBE_KEY",
     "dead_letter_key",
     "drop_result_key",
     "image_key",
@@ -25,6 +26,8 @@ _PART_BYTES_MAX = 200
 IMAGES = "images/"
 _DROP = "drop/"
 _RESULTS = "results/"
+# Put or asked for where another key failed, to tell the trouble of one object from that of the bucket.
+PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

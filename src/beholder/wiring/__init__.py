@@ -202,6 +202,7 @@ def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str,
         clock=backends.clock,
         input_bucket=_drop_bucket(settings),
         image_bytes_max=settings.image_bytes_max,
+        receive_count_max=settings.receive_count_max,
         each=backends.per_image.each,
         calls=backends.calls,
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from beholder.clock import Clock
-from beholder.errors import JobAbandoned, ObjectExists
+from beholder.errors import JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, MessageInvalid, read_outcome
 from beholder.job.drop import Several
 from beholder.queue.port import Queue, Received
@@ -21,6 +21,7 @@ from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 from beholder.worker import outcomes
 from beholder.worker.sorting import Work, sort_body
+from beholder.worker.trouble import attempt
 
 __all__ = ["DeadLetterClerk"]
 
@@ -61,28 +62,42 @@ class DeadLetterClerk:
         self._input_bucket = input_bucket
 
     def tick(self) -> float:
-        """Settle what lies in the dead-letter queue; returns the seconds until the next pass."""
-        for one in self._dead_letters.receive(count_max=_BATCH, wait_s=self._wait_s):
-            self._settle(one)
+        """Settle what lies in the dead-letter queue; returns the seconds until the next pass.
+
+        A letter that cannot be settled keeps no other from it; it comes again when its time is over.
+        """
+        received = self._dead_letters.receive(count_max=_BATCH, wait_s=self._wait_s)
+        errors = [error for one in received if (error := attempt(self._settle, one)) is not None]
+        if errors:
+            raise errors[0]
         return 0.0
 
-    def _settle(self, received: Received) -> None:
-        self._settle_body(received.body)
-        self._dead_letters.ack([received.receipt])
+    def settle(self, body: bytes, reason: str | None = None) -> None:
+        """Write the outcome of a message that is given up, tell who waits, and keep it as a letter.
 
-    def _settle_body(self, body: bytes) -> None:
+        Args:
+            body: The message.
+            reason: Why, for the operator; None where nobody could tell.
+
+        Raises:
+            BackendError: That cannot be stored.
+        """
         try:
             found = sort_body(body, input_bucket=self._input_bucket, now_s=self._clock.now_s())
         except MessageInvalid as exc:
             self._keep(body, exc.message)
             return
         if isinstance(found, Work):
-            self._fail(found, body)
+            self._fail(found, body, reason)
         elif isinstance(found, Several):
             for one in found.bodies:
-                self._settle_body(one)
+                self.settle(one, reason)
         else:
             self._keep(body, found.reason)
+
+    def _settle(self, received: Received) -> None:
+        self.settle(received.body)
+        self._dead_letters.ack([received.receipt])
 
     def _keep(self, body: bytes, reason: str) -> None:
         """Keep a body of which nothing can be made."""
@@ -91,27 +106,38 @@ class DeadLetterClerk:
         self._results.put(key, body, metadata=metadata)
         say(_log, logging.WARNING, "dead_letter.unreadable", reason, key=key)
 
-    def _fail(self, work: Work, body: bytes) -> None:
+    def _fail(self, work: Work, body: bytes, reason: str | None) -> None:
         message, error, now_s = work.message, JobAbandoned(), self._clock.now_s()
         failure = Failure(code=error.code, status=error.http_status, detail=error.message)
-        say(_log, logging.ERROR, "dead_letter.job", error.message, job_id=message.job_id)
+        key = dead_letter_key(message.job_id)
+        reason = (reason or self._told_before(key) or error.message)[:_REASON_CHARS_MAX]
+        say(_log, logging.ERROR, "dead_letter.job", reason, job_id=message.job_id)
         # A listing needs nothing but this record.
         record = {
             "job_id": message.job_id,
             "code": error.code,
-            "reason": error.message,
+            "reason": reason,
             "at": _time_text(now_s),
             "file_name": message.input.file_name,
             "image_key": message.input.image_key,
             "message": body.decode("utf-8", "replace"),
         }
-        self._results.put(dead_letter_key(message.job_id), json.dumps(record).encode())
+        self._results.put(key, json.dumps(record).encode())
         job = outcomes.failed_job(message, failure, now_s)
         if work.is_drop:
             self._fail_drop(job, drop_result_key(message.input.image_key))
             return
-        documents = outcomes.store(self._results, [job])
-        outcomes.reply(self._replies, [message], documents)
+        (document,) = outcomes.store(self._results, [job])
+        if isinstance(document, Exception):
+            raise document
+        outcomes.reply(self._replies, [message], [document])
+
+    def _told_before(self, key: str) -> str | None:
+        """Return the reason in a letter that a worker wrote, which could not write the outcome."""
+        try:
+            return str(json.loads(self._results.get(key))["reason"])
+        except (ObjectNotFound, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def _fail_drop(self, job: Job, key: str) -> None:
         """Write the outcome of a dropped image, unless that of the same object or of a newer one is there.

@@ -51,6 +51,11 @@ class Keeper:
         """How long each extension hides a message, in seconds."""
         return self._timeout_s
 
+    @property
+    def hold_max_s(self) -> float:
+        """For how long a message may be held, in seconds."""
+        return self._hold_max_s
+
     def hold(self, receipts: Sequence[str]) -> None:
         """Keep these hidden from now on."""
         now_s = self._clock.now_s()

@@ -2,10 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
-from beholder.errors import BackendError, JobExpired, ObjectExists
+from beholder.errors import BeholderError, JobExpired, ObjectExists
 from beholder.job import Failure, Job, JobStatus, Message, read_outcome
 from beholder.job.reply import Reply, bundled
 from beholder.queue.port import Queue
@@ -14,12 +14,12 @@ from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 from beholder.worker.calls import UntoldCalls
 from beholder.worker.ports import Each, one_by_one
+from beholder.worker.trouble import attempt
 
-__all__ = ["drop_document", "failed_job", "reply", "store", "unless_failed"]
+__all__ = ["drop_document", "failed_job", "reply", "store"]
 
 _log = get_logger(__name__)
 
-_Made = TypeVar("_Made")
 _NONE_DROPPED: Mapping[str, str] = {}
 
 
@@ -46,8 +46,8 @@ def store(
     *,
     dropped: Mapping[str, str] = _NONE_DROPPED,
     each: Each = one_by_one,
-) -> list[bytes]:
-    """Write every outcome to the output bucket, and return the documents that stand there now.
+) -> list[bytes | Exception]:
+    """Write every outcome to the output bucket; one that cannot be written keeps no other from it.
 
     Args:
         results: The output bucket.
@@ -56,38 +56,21 @@ def store(
         dropped: Keys of the images that were dropped, by their job's id. Their outcomes replace what stands.
         each: Writes the outcomes.
 
-    Raises:
-        BackendError: Some were not written, or perhaps not.
+    Returns:
+        For each outcome the document that stands there now, or why it was not written, or perhaps not.
     """
 
-    def write(job: Job) -> bytes | BackendError:
-        try:
-            if job.id in dropped:
-                document = drop_document(job)
-                results.put(drop_result_key(dropped[job.id]), document)
-                return document
-            standing, document = _written_once(results, job)
-            if job.id in texts_for and standing.labels:
-                results.put(text_key(job.id), standing.labels[0].name.encode())
-        except BackendError as exc:
-            return exc
+    def write(job: Job) -> bytes:
+        if job.id in dropped:
+            document = drop_document(job)
+            results.put(drop_result_key(dropped[job.id]), document)
+            return document
+        standing, document = _written_once(results, job)
+        if job.id in texts_for and standing.labels:
+            results.put(text_key(job.id), standing.labels[0].name.encode())
         return document
 
-    return unless_failed(each(write, jobs))
-
-
-def unless_failed(outcomes: Iterable[_Made | BackendError]) -> list[_Made]:
-    """Return what was made, or raise the first error among it, when all have ended."""
-    made = []
-    failures = []
-    for one in outcomes:
-        if isinstance(one, BackendError):
-            failures.append(one)
-        else:
-            made.append(one)
-    if failures:
-        raise failures[0]
-    return made
+    return list(each(partial(attempt, write), jobs))
 
 
 def drop_document(job: Job) -> bytes:
@@ -117,13 +100,18 @@ def reply(
             by_queue.setdefault(message.reply_to, []).append(document)
     for name, told in by_queue.items():
         calls = untold.take() if untold else {}
-        first, *rest = bundled(told)
-        try:
-            replies(name).send([Reply(first, calls).to_bytes(), *(Reply(one).to_bytes() for one in rest)])
-        except BackendError as exc:
-            if untold:
-                untold.put_back(calls)
-            say(_log, logging.WARNING, "worker.reply_lost", exc.message, queue=name, jobs=len(told))
+        error = attempt(lambda told: replies(name).send(_bodies(told, calls)), told)  # noqa: B023 -- called at once
+        if error is None:
+            continue
+        if untold:
+            untold.put_back(calls)
+        reason = error.message if isinstance(error, BeholderError) else f"{type(error).__name__}: {error}"
+        say(_log, logging.WARNING, "worker.reply_lost", reason, queue=name, jobs=len(told))
+
+
+def _bodies(documents: Sequence[bytes], calls: Mapping[str, int]) -> list[bytes]:
+    first, *rest = bundled(documents)
+    return [Reply(first, calls).to_bytes(), *(Reply(one).to_bytes() for one in rest)]
 
 
 def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:

@@ -22,8 +22,8 @@ _Made = TypeVar("_Made")
 class Each(Protocol):
     """Calls a function with every item and gives what it returned, in the order of the items.
 
-    The calls may run at the same time. The functions given here return errors of a backend and do not raise
-    them, so that none is left running where another failed.
+    The calls may run at the same time. The functions given here return errors and do not raise them, so that
+    none is left running where another failed.
     """
 
     def __call__(self, function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
@@ -55,6 +55,7 @@ class WorkerPorts:
         clock: The time.
         input_bucket: Name of the input bucket, by which events tell of it; empty where no drop is taken.
         image_bytes_max: A dropped object that is longer is not read; None for no bound.
+        receive_count_max: A message that fails at this receive is given up.
         each: Reads and writes the objects of a batch.
         calls: Gives the AWS calls since the process began, by `service:Operation`.
     """
@@ -69,6 +70,7 @@ class WorkerPorts:
     clock: Clock
     input_bucket: str = ""
     image_bytes_max: int | None = None
+    receive_count_max: int = 3
     each: Each = one_by_one
     calls: Callable[[], Mapping[str, int]] = _no_calls
 

@@ -5,18 +5,21 @@
 The result is stored before anybody hears of it, and the message is acknowledged last, so a crash at any point
 costs a redelivery and never an image. A job's outcome is written once: where a result is there already, it
 stands, and the reply repeats it. The outcome of a dropped image is that of the newest object under its key.
+
+Each step gives for each message what it made, or the `Trouble` that it met; the others go on.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import (
-    BackendError,
     BeholderError,
     ImageGone,
     ImageTooLarge,
@@ -26,28 +29,30 @@ from beholder.errors import (
     ObjectNotFound,
     RequestError,
 )
-from beholder.job import Failure, Job, JobStatus, Message, MessageInvalid, Metrics
-from beholder.job.drop import Foreign, Several
+from beholder.job import Failure, Job, JobStatus, Metrics
 from beholder.model.top import top_labels
-from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
 from beholder.worker import outcomes
 from beholder.worker.ports import WorkerPorts
-from beholder.worker.sorting import Work, sort_body
+from beholder.worker.reading import Delivery, read, send_each
+from beholder.worker.trouble import Step, Trouble, attempt
 
-__all__ = ["Delivery", "Fetched", "Prepared", "ack", "classify", "decode", "fetch", "read", "settle"]
+__all__ = [
+    "Classified",
+    "Delivery",
+    "Fetched",
+    "Prepared",
+    "ack",
+    "classify",
+    "decode",
+    "fetch",
+    "read",
+    "settle",
+]
 
 _log = get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A job in hand, and whether its image was dropped into the bucket."""
-
-    received: Received
-    message: Message
-    received_at_s: float
-    is_drop: bool = False
+_Made = TypeVar("_Made")
 
 
 @dataclass(slots=True)
@@ -68,6 +73,12 @@ class Fetched:
     failure: Failure | None = None
     seen: str = ""
 
+    @property
+    def is_from_store(self) -> bool:
+        """Say whether the store answered for it."""
+        is_read = self.data is not None and self.delivery.message.image is None
+        return is_read or (self.failure is not None and self.failure.code == ImageGone.code)
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -81,116 +92,119 @@ class Prepared:
     seen: str = ""
 
 
-def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery]:
-    """Sort what was received, and return what there is to do.
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A delivery with its outcome."""
 
-    The rest is acknowledged here: what is foreign with a line in the log; an event of several objects once
-    each has an event of its own in the queue; and what cannot be read once it is in the dead-letter queue,
-    not on the floor.
-    """
-    now_s = ports.clock.now_s()
-    deliveries = []
-    settled = []
-    again: list[bytes] = []
-    unreadable = []
-    for one in received:
-        try:
-            found = sort_body(one.body, input_bucket=ports.input_bucket, now_s=now_s)
-        except MessageInvalid as exc:
-            say(_log, logging.WARNING, "worker.unreadable", exc.message, receive_count=one.receive_count)
-            unreadable.append(one.body)
-            settled.append(one.receipt)
-            continue
-        if isinstance(found, Work):
-            deliveries.append(Delivery(one, found.message, now_s, found.is_drop))
-            continue
-        if isinstance(found, Several):
-            again += found.bodies
-        else:
-            _say_foreign(found)
-        settled.append(one.receipt)
-    _put_aside(ports, settled, again, unreadable)
-    return deliveries
+    prepared: Prepared
+    job: Job
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery."""
+        return self.prepared.delivery
 
 
-def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched]:
-    """Read the images' files, at the same time where the ports do so.
+def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Trouble]:
+    """Read the images' files, at the same time where the ports do so."""
 
-    What is wrong with one is its own outcome and nobody else's.
-
-    Raises:
-        BackendError: An image could not be read for now; all other reads have ended.
-    """
-
-    def one(delivery: Delivery) -> Fetched | BackendError:
+    def one(delivery: Delivery) -> Fetched:
         model = delivery.message.options.model or ports.default_model
         try:
             data = _file_of(ports, delivery, model)
         except (RequestError, JobError) as exc:
             seen = exc.code if delivery.is_drop else ""
             return Fetched(delivery, model, failure=_failure(exc), seen=seen)
-        except BackendError as exc:
-            return exc
         return Fetched(delivery, model, data, seen=_digest(data) if delivery.is_drop else "")
 
-    return outcomes.unless_failed(ports.each(one, batch))
+    results = ports.each(partial(attempt, one), batch)
+    return [_or_trouble(delivery, "get", found) for delivery, found in zip(batch, results, strict=True)]
 
 
 def decode(
     ports: WorkerPorts, batch: Sequence[Fetched], announce: Callable[[Delivery], None]
-) -> list[Prepared]:
-    """Decode every image, one after the other; what is wrong with one is its own outcome and nobody else's.
+) -> list[Prepared | Trouble]:
+    """Decode every image, one after the other.
 
     Args:
         ports: What the worker works with.
         batch: What was fetched; each lets go of its file, so that no more than is needed stays in memory.
         announce: Called with each delivery right before its bytes are touched.
     """
-    prepared = []
-    for one in batch:
+
+    def one(fetched: Fetched) -> Prepared:
         started_s = ports.clock.now_s()
-        image, failure = None, one.failure
-        if one.data is not None:
-            announce(one.delivery)
+        image, failure = None, fetched.failure
+        if fetched.data is not None:
             try:
-                image = ports.prepare(one.data, ports.classifiers[one.model].spec.preprocessing)
+                image = ports.prepare(fetched.data, ports.classifiers[fetched.model].spec.preprocessing)
             except (RequestError, JobError) as exc:
                 failure = _failure(exc)
-            one.data = None
         decode_ms = (ports.clock.now_s() - started_s) * 1000
-        prepared.append(Prepared(one.delivery, one.model, image, failure, decode_ms, one.seen))
+        return Prepared(fetched.delivery, fetched.model, image, failure, decode_ms, fetched.seen)
+
+    prepared = []
+    for fetched in batch:
+        if fetched.data is not None:
+            announce(fetched.delivery)
+        prepared.append(_or_trouble(fetched.delivery, "decode", attempt(one, fetched)))
+        fetched.data = None
     return prepared
 
 
-def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Job]:
-    """Run the models over the decoded images, one batch for each model, and return every job's outcome."""
-    jobs = [
-        outcomes.failed_job(
-            one.delivery.message, one.failure, ports.clock.now_s(), started_at_s=one.delivery.received_at_s
+def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified | Trouble]:
+    """Run the models over the decoded images, one batch for each model, and return every job's outcome.
+
+    Where a model fails on a batch, each of its images is run alone, so that one costs the others nothing.
+    """
+    results: list[Classified | Trouble] = [
+        Classified(
+            one,
+            outcomes.failed_job(
+                one.delivery.message,
+                one.failure,
+                ports.clock.now_s(),
+                started_at_s=one.delivery.received_at_s,
+            ),
         )
         for one in batch
         if one.failure is not None
     ]
     for model in dict.fromkeys(one.model for one in batch):
         group = [(one, one.image) for one in batch if one.model == model and one.image is not None]
-        if group:
-            jobs.extend(_classify_group(ports, model, group))
-    return jobs
+        if not group:
+            continue
+        run = partial(_classify_group, ports, model)
+        found = attempt(run, group)
+        if not isinstance(found, Exception):
+            results += found
+        elif len(group) == 1:
+            results.append(Trouble(group[0][0].delivery.received, "classify", found))
+        else:
+            for one in group:
+                alone = attempt(run, [one])
+                if isinstance(alone, Exception):
+                    results.append(Trouble(one[0].delivery.received, "classify", alone))
+                else:
+                    results += alone
+    return results
 
 
-def settle(ports: WorkerPorts, batch: Sequence[Prepared], jobs: Sequence[Job]) -> None:
+def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified | Trouble]:
     """Store every outcome, and then tell those who wait; drops that changed meanwhile are sent once more.
 
     Args:
         ports: What the worker works with.
-        batch: What was worked on.
-        jobs: Its outcomes, in any order.
+        batch: The outcomes.
+
+    Returns:
+        Those that can be acknowledged, and the trouble of the others.
     """
-    messages = {one.delivery.message.job_id: one.delivery.message for one in batch}
+    messages = [one.delivery.message for one in batch]
     documents = outcomes.store(
         ports.results,
-        jobs,
-        {job_id for job_id, message in messages.items() if message.wants_text},
+        [one.job for one in batch],
+        {message.job_id for message in messages if message.wants_text},
         dropped={
             one.delivery.message.job_id: one.delivery.message.input.image_key
             for one in batch
@@ -198,34 +212,36 @@ def settle(ports: WorkerPorts, batch: Sequence[Prepared], jobs: Sequence[Job]) -
         },
         each=ports.each,
     )
-    _look_again(ports, [one for one in batch if one.delivery.is_drop])
-    outcomes.reply(ports.replies, [messages[job.id] for job in jobs], documents, ports.untold_calls)
+    troubles: list[Trouble] = []
+    stored = []
+    for one, document in zip(batch, documents, strict=True):
+        if isinstance(document, Exception):
+            troubles.append(Trouble(one.delivery.received, "put", document))
+        else:
+            stored.append((one, document))
+    unseen = _look_again(ports, [one.prepared for one, _ in stored if one.delivery.is_drop])
+    outcomes.reply(
+        ports.replies,
+        [one.delivery.message for one, _ in stored],
+        [document for _, document in stored],
+        ports.untold_calls,
+    )
+    troubles += unseen
+    troubled = {one.received.receipt for one in unseen}
+    return [*troubles, *(one for one, _ in stored if one.delivery.received.receipt not in troubled)]
 
 
-def ack(ports: WorkerPorts, batch: Sequence[Delivery]) -> None:
+def ack(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Trouble]:
     """Acknowledge, now that the results are stored."""
-    ports.queue.ack([one.received.receipt for one in batch])
+    if not batch:
+        return []
+    received = [one.delivery.received for one in batch]
+    error = attempt(ports.queue.ack, [one.receipt for one in received])
+    return [] if error is None else [Trouble(one, "ack", error) for one in received]
 
 
-def _say_foreign(found: Foreign) -> None:
-    match found.kind:
-        case "test event":
-            say(_log, logging.INFO, "worker.test_event", found.reason)
-        case "folder marker":
-            say(_log, logging.INFO, "worker.drop_marker", found.reason)
-        case "foreign":
-            say(_log, logging.INFO, "worker.foreign", found.reason)
-
-
-def _put_aside(
-    ports: WorkerPorts, settled: Sequence[str], again: Sequence[bytes], unreadable: Sequence[bytes]
-) -> None:
-    if again:
-        ports.queue.send(again)
-    if unreadable:
-        ports.dead_letters.send(unreadable)
-    if settled:
-        ports.queue.ack(settled)
+def _or_trouble(delivery: Delivery, step: Step, found: _Made | Exception) -> _Made | Trouble:
+    return Trouble(delivery.received, step, found) if isinstance(found, Exception) else found
 
 
 def _file_of(ports: WorkerPorts, delivery: Delivery, model: str) -> bytes:
@@ -247,7 +263,7 @@ def _file_of(ports: WorkerPorts, delivery: Delivery, model: str) -> bytes:
         raise ImageGone from exc
 
 
-def _look_again(ports: WorkerPorts, drops: Sequence[Prepared]) -> None:
+def _look_again(ports: WorkerPorts, drops: Sequence[Prepared]) -> list[Trouble]:
     """Send the events of drops once more whose object is not what was classified any more.
 
     Events come in any order and workers are of any speed, so a result may be written after that of a newer
@@ -256,16 +272,20 @@ def _look_again(ports: WorkerPorts, drops: Sequence[Prepared]) -> None:
     put after that look has an event of its own, which ends in a later result.
     """
     if not drops:
-        return
-    changed = [
-        now.delivery
-        for now, before in zip(fetch(ports, [one.delivery for one in drops]), drops, strict=True)
-        if now.seen != before.seen
-    ]
+        return []
+    troubles = []
+    changed = []
+    for now, before in zip(fetch(ports, [one.delivery for one in drops]), drops, strict=True):
+        if isinstance(now, Trouble):
+            troubles.append(now)
+        elif now.seen != before.seen:
+            changed.append(now.delivery)
     if changed:
         keys = [one.message.input.image_key for one in changed]
         say(_log, logging.INFO, "worker.drop_changed", "an object was replaced meanwhile", keys=keys)
-        ports.queue.send([one.received.body for one in changed])
+        sent = send_each(ports.queue.send, [(one.received, [one.received.body]) for one in changed])
+        troubles += [one for one in sent if isinstance(one, Trouble)]
+    return troubles
 
 
 def _digest(data: bytes) -> str:
@@ -274,40 +294,48 @@ def _digest(data: bytes) -> str:
 
 def _classify_group(
     ports: WorkerPorts, model: str, group: Sequence[tuple[Prepared, NDArray[np.uint8]]]
-) -> list[Job]:
+) -> list[Classified | Trouble]:
     classifier = ports.classifiers[model]
     started_s = ports.clock.now_s()
     probabilities = classifier.classify([image for _, image in group])
     done_s = ports.clock.now_s()
-    jobs = []
-    for (one, _), row in zip(group, probabilities, strict=True):
+    if len(probabilities) != len(group):
+        raise ValueError(f"the model gave {len(probabilities)} rows for {len(group)} images")
+
+    def job(one: Prepared, row: NDArray[np.float32]) -> Job:
         message, received_at_s = one.delivery.message, one.delivery.received_at_s
         options = message.options
-        jobs.append(
-            Job(
-                id=message.job_id,
-                status=JobStatus.SUCCEEDED,
-                created_at_s=message.created_at_s,
-                options=options,
-                input=message.input,
-                started_at_s=received_at_s,
-                completed_at_s=done_s,
-                model=model,
-                model_version=classifier.spec.version,
-                labels=top_labels(
-                    row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
-                ),
-                metrics=Metrics(
-                    queue_ms=round(max(0.0, received_at_s - message.created_at_s) * 1000, 3),
-                    decode_ms=round(one.decode_ms, 3),
-                    infer_ms=round((done_s - started_s) * 1000, 3),
-                    service_ms=round((done_s - received_at_s) * 1000, 3),
-                    batch_size=len(group),
-                    receive_count=one.delivery.received.receive_count,
-                ),
-            )
+        return Job(
+            id=message.job_id,
+            status=JobStatus.SUCCEEDED,
+            created_at_s=message.created_at_s,
+            options=options,
+            input=message.input,
+            started_at_s=received_at_s,
+            completed_at_s=done_s,
+            model=model,
+            model_version=classifier.spec.version,
+            labels=top_labels(
+                row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
+            ),
+            metrics=Metrics(
+                queue_ms=round(max(0.0, received_at_s - message.created_at_s) * 1000, 3),
+                decode_ms=round(one.decode_ms, 3),
+                infer_ms=round((done_s - started_s) * 1000, 3),
+                service_ms=round((done_s - received_at_s) * 1000, 3),
+                batch_size=len(group),
+                receive_count=one.delivery.received.receive_count,
+            ),
         )
-    return jobs
+
+    results: list[Classified | Trouble] = []
+    for (one, _), row in zip(group, probabilities, strict=True):
+        made = attempt(partial(job, one), row)
+        if isinstance(made, Exception):
+            results.append(Trouble(one.delivery.received, "classify", made))
+        else:
+            results.append(Classified(one, made))
+    return results
 
 
 def _failure(error: BeholderError) -> Failure:

@@ -16,6 +16,8 @@ from beholder.worker.keeper import Keeper
 from beholder.worker.leaving import LastPoll
 from beholder.worker.note import HoldingNote
 from beholder.worker.ports import WorkerPorts
+from beholder.worker.retries import Retries, Todo
+from beholder.worker.trouble import Step, Trouble, split
 
 __all__ = ["Polls", "Work", "Worker"]
 
@@ -99,8 +101,10 @@ class Worker:
         self._busy_since_s: float | None = None
         self._done = Work()
         self._held: tuple[Received, ...] = ()
-        self._todo: deque[list[Received]] = deque()
+        self._todo: deque[Todo] = deque()
         self._resumed = False
+        self._is_successor = False
+        self._retries = Retries(ports, keeper, self._elapsed)
 
     def drain(self) -> None:
         """Finish what is begun, hand back what is not, and receive nothing more; safe in a signal handler."""
@@ -155,8 +159,8 @@ class Worker:
             self._resumed = True
             if not self._todo:
                 return 0.0
-        if not self._todo and not self._fill():
-            return _PAUSED_S if self._paused.is_set() else 0.0
+        if not self._due() and not self._fill():
+            return self._pause_s()
         self._work()
         return 0.0
 
@@ -164,7 +168,8 @@ class Worker:
         """Make what is still in hand visible to others; call it after the last tick."""
         if self._held:
             self._ports.queue.nack([one.receipt for one in self._held])
-            self._let_go()
+            self._todo.clear()
+            self._let_go(self._held)
 
     def _fill(self) -> bool:
         """Take a batch in hand, and say whether there was one."""
@@ -181,9 +186,33 @@ class Worker:
         finally:
             self._is_receiving = False
 
+    def _due(self) -> Todo | None:
+        """Return what is to be tried now; None where it is time to receive, or to wait."""
+        now_s = self._elapsed.now_s()
+        return next((one for one in self._todo if one.due_s <= now_s or self._draining.is_set()), None)
+
+    def _pause_s(self) -> float:
+        """Return how long to wait where nothing is due and nothing came."""
+        if self._paused.is_set():
+            return _PAUSED_S
+        return 0.0 if self._room() else self._until_due_s()
+
+    def _until_due_s(self) -> float:
+        """Return the seconds until something in hand is due; the longest wait of a pass where nothing is."""
+        now_s = self._elapsed.now_s()
+        return min((max(0.0, one.due_s - now_s) for one in self._todo), default=self._wait_s)
+
+    def _room(self) -> int:
+        """Return how many more messages it may take in hand, besides those that it tries again and again.
+
+        With ten of these it takes no more: what fails so often is not the trouble of one.
+        """
+        tried = sum(len(one.messages) for one in self._todo if one.tries)
+        return max(0, self._batch_max - len(self._held) + tried) if tried < COUNT_MAX else 0
+
     def _poll(self) -> list[Received]:
         """Receive; once paused, poll once more to see whether anything is left from before."""
-        if self._draining.is_set():
+        if self._draining.is_set() or not self._room():
             return []
         if not self._paused.is_set():
             received = self._receive()
@@ -192,17 +221,18 @@ class Worker:
             return received
         if self._polls.last is not None or not self._last_poll_s:
             return []
-        received = self._receive_once(self._batch_max, self._last_poll_s)
+        received = self._receive_once(self._room(), self._last_poll_s)
         self._polls.last = LastPoll.FOUND if received else LastPoll.EMPTY
         return received
 
     def _receive(self) -> list[Received]:
-        received = self._receive_once(self._batch_max, self._wait_s)
+        room = self._room()
+        received = self._receive_once(room, min(self._wait_s, self._until_due_s()))
         # A queue gives ten at most. Where it gives so many there are more, and more at once are fewer
         # replies, each of which is a call.
-        while received and len(received) % COUNT_MAX == 0 and len(received) < self._batch_max:
+        while received and len(received) % COUNT_MAX == 0 and len(received) < room:
             try:
-                more = self._receive_once(self._batch_max - len(received), 0.0)
+                more = self._receive_once(room - len(received), 0.0)
             except BackendError:  # what is in hand is not lost for it; the next pass tells
                 break
             if not more:
@@ -244,60 +274,95 @@ class Worker:
             self._take(rest, resumed=True)
 
     def _take(self, received: Sequence[Received], *, resumed: bool) -> None:
-        self._idle_since_s = None
-        self._busy_since_s = self._elapsed.now_s()
-        self._held = tuple(received)
-        self._note.hold(received, resumed=resumed)
+        now_s = self._elapsed.now_s()
+        if not self._held:
+            self._idle_since_s = None
+            self._busy_since_s = now_s
+            self._is_successor = resumed
+        self._held += tuple(received)
+        self._note.hold(self._held, resumed=self._is_successor)
         self._keeper.hold([one.receipt for one in received])
         fresh = [one for one in received if one.receive_count == 1]
-        self._todo.extend([fresh] if fresh else [])
-        self._todo.extend([one] for one in received if one.receive_count > 1)
+        self._todo.extend([Todo(fresh, now_s, now_s)] if fresh else [])
+        self._todo.extend(Todo([one], now_s, now_s) for one in received if one.receive_count > 1)
 
-    def _let_go(self) -> None:
-        self._keeper.release([one.receipt for one in self._held])
+    def _let_go(self, gone: Sequence[Received]) -> None:
+        """Hold these no more."""
+        if not gone:
+            return
+        receipts = {one.receipt for one in gone}
+        self._keeper.release(list(receipts))
+        self._held = tuple(one for one in self._held if one.receipt not in receipts)
+        self._done = replace(self._done, messages=self._done.messages + len(receipts))
+        if self._held:
+            self._note.hold(self._held, resumed=self._is_successor)
+            return
         self._note.clear()
-        self._todo.clear()
-        done = self.work
-        self._done = replace(done, messages=done.messages + len(self._held))
+        self._done = self.work
         self._busy_since_s = None
-        self._held = ()
         self._idle_since_s = self._elapsed.now_s()
 
     def _work(self) -> None:
-        """Finish what is in hand.
+        """Take through all steps what is due.
 
-        Where a backend fails, the rest stays in hand and hidden, and the next pass tries it again: handing it
-        back would cost a receive, and a store that is away for a minute would cost the job.
+        Where a store or queue is away, what needs it stays in hand and hidden, and the next pass tries it
+        again: handing it back would cost a receive, and a store that is away for a minute the job.
         """
+        while todo := self._due():
+            if self._draining.is_set():
+                self.hand_back()
+                return
+            batch = [one for one in todo.messages if self._keeper.is_holding(one.receipt)]
+            self._let_go([one for one in todo.messages if one not in batch])  # others have taken it
+            todo.messages = batch
+            if not batch:
+                self._todo.remove(todo)
+            elif error := self._run(todo):
+                raise error
+
+    def _run(self, todo: Todo) -> Exception | None:
+        """Take messages through all steps; return the error that the next pass shall wait for."""
+        batch = todo.messages
         try:
-            while self._todo:
-                batch = [one for one in self._todo[0] if self._keeper.is_holding(one.receipt)]
-                if self._draining.is_set():
-                    break
-                if batch:
-                    self._run(batch)
-                self._todo.popleft()
-            if self._todo:
-                self._ports.queue.nack([one.receipt for batch in self._todo for one in batch])
-        except BackendError:
-            raise
+            troubles, working = self._steps(batch)
+            away, own = self._retries.sort(troubles, working)
+            again = [one for trouble in own if (one := self._retries.again(trouble, todo))]
         except Exception:
             self.hand_back()
             raise
-        self._let_go()
+        self._todo.remove(todo)
+        if away:
+            self._todo.appendleft(replace(todo, messages=[one.received for one in away]))
+        self._todo.extend(again)
+        kept = {one.received.receipt for one in away} | {one.messages[0].receipt for one in again}
+        self._let_go([one for one in batch if one.receipt not in kept])
+        if away:
+            return away[0].error
+        # A model that is broken fails everything: it must not use up the backlog at full speed.
+        is_all = len(own) == len(batch) and not own[0].is_backend
+        return own[0].error if is_all else None
 
-    def _run(self, batch: Sequence[Received]) -> None:
-        deliveries = steps.read(self._ports, batch)
-        if not deliveries:
-            return
-        if self._done.first_sent_at_s is None:
+    def _steps(self, batch: Sequence[Received]) -> tuple[list[Trouble], set[Step]]:
+        """Return the trouble that messages met, and the steps whose store worked for some of them."""
+        troubles: list[Trouble] = []
+        working: set[Step] = set()
+        deliveries = split(steps.read(self._ports, batch), troubles)
+        if deliveries and self._done.first_sent_at_s is None:
             first_sent_at_s = min(one.message.created_at_s for one in deliveries)
             self._done = replace(self._done, first_sent_at_s=first_sent_at_s)
         place = {one.receipt: number for number, one in enumerate(self._held)}
-        fetched = steps.fetch(self._ports, deliveries)
-        prepared = steps.decode(
+        fetched = split(steps.fetch(self._ports, deliveries), troubles)
+        if any(one.is_from_store for one in fetched):
+            working.add("get")
+        decoded = steps.decode(
             self._ports, fetched, lambda delivery: self._note.decoding(place[delivery.received.receipt])
         )
+        prepared = split(decoded, troubles)
         self._note.decoding(None)
-        steps.settle(self._ports, prepared, steps.classify(self._ports, prepared))
-        steps.ack(self._ports, deliveries)
+        classified = split(steps.classify(self._ports, prepared), troubles)
+        unstored = len(troubles)
+        settled = split(steps.settle(self._ports, classified), troubles) if classified else []
+        if sum(one.step == "put" for one in troubles[unstored:]) < len(classified):
+            working.add("put")
+        troubles += steps.ack(self._ports, settled)
+        return troubles, working

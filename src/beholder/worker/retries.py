@@ -1,0 +1,119 @@
+"""What becomes of a message that a step fails.
+
+- Its store or queue is away, as far as can be told: it stays in hand and hidden, nothing more is received,
+  and the next pass tries it again. So an outage costs no job a receive.
+- Its store does for others what it does not do for it, and the call may succeed later: it stays in hand,
+  is tried again alone after growing pauses, and others are received meanwhile.
+- Anything else, and what is tried for too long: it is handed back with a delay, which costs it a receive. At
+  the last one the worker gives it up: a failed outcome, and a dead letter that tells the reason.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from beholder.clock import Clock
+from beholder.queue.port import Received
+from beholder.telemetry.log import get_logger, say
+from beholder.worker.dead_letters import DeadLetterClerk
+from beholder.worker.keeper import Keeper
+from beholder.worker.ports import WorkerPorts
+from beholder.worker.trouble import Step, Trouble, attempt, is_answering
+
+__all__ = ["Retries", "Todo"]
+
+_log = get_logger(__name__)
+
+# Between two attempts at a message that stays in hand: doubled each time.
+_AGAIN_FIRST_S, _AGAIN_MAX_S = 1.0, 30.0
+# How long a message is hidden that is handed back: five times as long each time.
+_BACK_FIRST_S, _BACK_MAX_S, _BACK_GROWTH = 4.0, 300.0, 5
+
+
+@dataclass(slots=True)
+class Todo:
+    """Messages in hand that are taken through all steps together.
+
+    Args:
+        messages: One where it was received or tried before.
+        due_s: When they are tried, on the worker's clock.
+        since_s: When they were taken in hand.
+        tries: How often they were tried without success.
+    """
+
+    messages: Sequence[Received]
+    due_s: float
+    since_s: float
+    tries: int = 0
+
+
+class Retries:
+    """Decides on each message that met trouble.
+
+    Args:
+        ports: What the worker works with.
+        keeper: Keeps what the worker holds hidden.
+        clock: The worker's; only durations count.
+    """
+
+    def __init__(self, ports: WorkerPorts, keeper: Keeper, clock: Clock) -> None:
+        """Decide on nothing yet."""
+        self._ports = ports
+        self._keeper = keeper
+        self._clock = clock
+        self._clerk = DeadLetterClerk(
+            ports.dead_letters, ports.results, ports.replies, ports.clock, input_bucket=ports.input_bucket
+        )
+
+    def sort(self, troubles: Sequence[Trouble], working: set[Step]) -> tuple[list[Trouble], list[Trouble]]:
+        """Return the trouble of a backend that is away, and that of the messages themselves.
+
+        Args:
+            troubles: What messages of one batch met.
+            working: The steps whose store worked for others of the batch.
+        """
+        away_steps = {
+            step
+            for step in dict.fromkeys(one.step for one in troubles if one.is_backend)
+            if step not in working and not self._is_answering(step)
+        }
+        away = [one for one in troubles if one.is_backend and one.step in away_steps]
+        return away, [one for one in troubles if one not in away]
+
+    def again(self, trouble: Trouble, todo: Todo) -> Todo | None:
+        """Return when to try a message of `todo` again; None where it was handed back or given up."""
+        received, now_s = trouble.received, self._clock.now_s()
+        keeps = trouble.is_retryable and now_s - todo.since_s < self._keeper.hold_max_s / 2
+        say(
+            _log,
+            logging.WARNING,
+            "worker.trouble",
+            trouble.reason,
+            receive_count=received.receive_count,
+            kept=keeps,
+        )
+        if keeps:
+            pause_s = min(_AGAIN_MAX_S, _AGAIN_FIRST_S * 2**todo.tries)
+            return Todo([received], now_s + pause_s, todo.since_s, todo.tries + 1)
+        self._keeper.release([received.receipt])
+        if received.receive_count >= self._ports.receive_count_max and self._gives_up(trouble):
+            return None
+        back_s = min(_BACK_MAX_S, _BACK_FIRST_S * _BACK_GROWTH ** (received.receive_count - 1))
+        # Where that fails too, it becomes visible by itself when its time is over.
+        attempt(lambda receipt: self._ports.queue.extend([receipt], timeout_s=back_s), received.receipt)
+        return None
+
+    def _is_answering(self, step: Step) -> bool:
+        if step in {"get", "put"}:
+            return is_answering(self._ports.images if step == "get" else self._ports.results, step)
+        return step != "ack"
+
+    def _gives_up(self, trouble: Trouble) -> bool:
+        """Write the failed outcome and the dead letter of a message, and say whether that went well."""
+        try:
+            self._clerk.settle(trouble.received.body, trouble.reason)
+            self._ports.queue.ack([trouble.received.receipt])
+        except Exception as exc:  # noqa: BLE001 -- it goes to the dead-letter queue, as what kills workers does
+            say(_log, logging.WARNING, "worker.not_given_up", f"{type(exc).__name__}: {exc}")
+            return False
+        return True

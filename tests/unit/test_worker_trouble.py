@@ -1,0 +1,292 @@
+"""One message's trouble is its own: what becomes of it, and when it is its store's."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beholder.errors import BackendDenied, BackendUnavailable
+from beholder.job import Options
+from beholder.queue.port import Received
+from beholder.store import FolderStore
+from beholder.store.keys import PROBE_KEY, dead_letter_key, result_key
+from beholder.worker.dead_letters import DeadLetterClerk
+from beholder.worker.note import HoldingNote
+from helpers.rig import BUCKET, Rig, take_all
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def fail(store: Any, method: str, keys: set[str], error: Exception) -> None:
+    """Let a store fail for these keys."""
+    call = getattr(store, method)
+
+    def failing(key: str, *args: Any, **more: Any) -> Any:
+        if key in keys:
+            raise error
+        return call(key, *args, **more)
+
+    setattr(store, method, failing)
+
+
+def unavailable() -> BackendUnavailable:
+    return BackendUnavailable("a store", "call", "for this one")
+
+
+def denied() -> BackendDenied:
+    return BackendDenied("a store", "call", "AccessDenied")
+
+
+def held(rig: Rig) -> tuple[Received, ...]:
+    note = HoldingNote(rig.note())
+    left = note.left_behind()
+    note.close()
+    return left.held
+
+
+def test_what_may_succeed_later_stays_in_hand_while_others_are_received(rig: Rig) -> None:
+    # given: one of a batch that the store does not give for now
+    worker = rig.begun()
+    poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
+    fail(rig.images, "get", {poison.input.image_key}, unavailable())
+    # when
+    worker.tick()
+    later = rig.send(b"hen")
+    worker.tick()
+    # then
+    assert (rig.label(neighbour), rig.label(later)) == ("dog", "hen")
+    assert [one.body for one in held(rig)] == [poison.to_bytes()]
+    assert rig.queue.depth().in_flight == 1
+    # when: it succeeds after a while
+    del rig.images.get  # type: ignore[misc]
+    rig.clock.advance(rig.keeper.tick())
+    worker.tick()
+    # then
+    assert rig.result(poison)["metrics"]["receive_count"] == 1
+    assert rig.is_idle()
+    assert rig.note().read_bytes() == b""
+
+
+def test_it_is_tried_again_after_growing_pauses_and_not_all_the_time(rig: Rig) -> None:
+    worker = rig.begun()
+    poison = rig.send(b"cat")
+    fail(rig.images, "get", {poison.input.image_key}, unavailable())
+    rig.journal.calls.clear()
+    for _ in range(60):  # seconds
+        worker.tick()
+        rig.keeper.tick()
+        rig.clock.advance(1)
+    # at 0, 1, 3, 7, 15, 31 s, each with the question whether the store answers
+    assert rig.journal.calls.count("images.get") == 2 * 6
+    assert rig.queue.depth().in_flight == 1
+
+
+def test_with_ten_in_hand_that_fail_again_and_again_nothing_more_is_received(rig: Rig) -> None:
+    # given: a store that answers for no image, though it answers
+    worker = rig.begun()
+    messages = [rig.send(b"cat") for _ in range(20)]
+    fail(rig.images, "get", {one.input.image_key for one in messages}, unavailable())
+    # when
+    delays = [worker.tick() for _ in range(8)]
+    # then: the rest of the backlog keeps its receives
+    assert rig.queue.depth().backlog == 20 - 12
+    assert delays[-1] > 0
+    del rig.images.get  # type: ignore[misc]
+    for _ in range(8):
+        rig.clock.advance(2)
+        worker.tick()
+    assert {rig.result(one)["metrics"]["receive_count"] for one in messages} == {1}
+
+
+def test_a_drain_hands_back_what_is_tried_again(rig: Rig) -> None:
+    worker = rig.begun()
+    poison = rig.send(b"cat")
+    fail(rig.images, "get", {poison.input.image_key}, unavailable())
+    worker.tick()
+    worker.drain()
+    worker.tick()
+    assert rig.queue.depth().backlog == 1
+    assert rig.note().read_bytes() == b""
+    assert worker.idle_since_s is not None
+
+
+def test_what_is_refused_is_hidden_for_longer_each_time_and_given_up_with_its_reason(rig: Rig) -> None:
+    # given
+    worker = rig.begun()
+    poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
+    fail(rig.images, "get", {poison.input.image_key}, denied())
+    # when
+    worker.tick()
+    # then
+    assert rig.label(neighbour) == "dog"
+    assert rig.replied() == [rig.result(neighbour)]
+    assert held(rig) == ()
+    assert rig.queue.depth().in_flight == 1
+    for hidden_s in (4.0, 20.0):
+        rig.clock.advance(hidden_s - 0.1)
+        worker.tick()
+        assert rig.queue.depth().in_flight == 1
+        rig.clock.advance(0.2)
+        worker.tick()
+    # then: a failed job that tells its caller no vendor's text, and a letter that tells the operator
+    job = rig.result(poison)
+    assert (job["status"], job["error"]["code"]) == ("failed", "job_abandoned")
+    assert "AccessDenied" not in json.dumps(job)
+    letter = json.loads(rig.results.get(dead_letter_key(poison.job_id)))
+    assert letter["reason"] == "get failed: a store: call: AccessDenied"
+    assert rig.replied() == [job]
+    assert rig.is_idle()
+    assert rig.dead_letters.depth().backlog == 0
+
+
+def test_an_input_bucket_that_is_away_keeps_no_image_that_came_in_its_message(rig: Rig) -> None:
+    worker = rig.begun()
+    fetched, inline = rig.send(b"cat"), rig.send(b"dog", image=b"dog")
+    rig.journal.failures["images.get"] = denied()
+    with pytest.raises(BackendDenied):
+        worker.tick()
+    assert rig.label(inline) == "dog"
+    assert [one.body for one in held(rig)] == [fetched.to_bytes()]
+    # and while it is away nothing more is received
+    later = rig.send(b"hen")
+    with pytest.raises(BackendDenied):
+        worker.tick()
+    assert rig.queue.depth().backlog == 1
+    rig.journal.failures.clear()
+    worker.tick()
+    worker.tick()
+    assert (rig.label(fetched), rig.label(later)) == ("cat", "hen")
+    assert rig.result(fetched)["metrics"]["receive_count"] == 1
+
+
+def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Rig) -> None:
+    # given
+    worker = rig.begun()
+    poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
+    fail(rig.results, "put", {result_key(poison.job_id)}, denied())
+    clerk = DeadLetterClerk(
+        rig.dead_letters,
+        rig.results,
+        lambda name: rig.replies[name],
+        rig.clock,
+        wait_s=0,
+        input_bucket=BUCKET,
+    )
+    # when
+    for _ in range(6):
+        worker.tick()
+        with suppress(BackendDenied):
+            clerk.tick()
+        rig.clock.advance(150)
+    # then
+    assert rig.label(neighbour) == "dog"
+    letter = json.loads(rig.results.get(dead_letter_key(poison.job_id)))
+    assert letter["reason"] == "put failed: a store: call: AccessDenied"
+    # and once it can, the clerk writes it
+    del rig.results.put  # type: ignore[misc]
+    rig.clock.advance(60)
+    clerk.tick()
+    assert rig.result(poison)["error"]["code"] == "job_abandoned"
+    assert json.loads(rig.results.get(dead_letter_key(poison.job_id)))["reason"] == letter["reason"]
+    assert rig.dead_letters.depth().in_flight == 0
+
+
+def test_a_letter_that_cannot_be_settled_keeps_no_other_from_it(rig: Rig) -> None:
+    poison, other = rig.send(b"cat"), rig.send(b"dog")
+    clerk = DeadLetterClerk(
+        rig.dead_letters, rig.results, lambda name: rig.replies[name], rig.clock, wait_s=0
+    )
+    fail(rig.results, "put", {result_key(poison.job_id)}, denied())
+    rig.dead_letters.send([poison.to_bytes(), other.to_bytes()])
+    with pytest.raises(BackendDenied):
+        clerk.tick()
+    assert rig.result(other)["error"]["code"] == "job_abandoned"
+
+
+def test_dead_letters_that_refuse_a_body_keep_no_message_from_its_outcome(rig: Rig) -> None:
+    worker = rig.begun()
+    rig.queue.send([b"no message"])
+    good = rig.send(b"cat")
+    rig.journal.failures["dead_letters.send"] = denied()
+    worker.tick()
+    assert rig.label(good) == "cat"
+    # and it ends under its digest all the same
+    for _ in range(2):
+        rig.clock.advance(20)
+        worker.tick()
+    assert [info.key.startswith("dead/unreadable/") for info in rig.results.list("dead/")] == [True]
+    assert rig.is_idle()
+
+
+@pytest.mark.parametrize("kind", ["a link to itself", "a link to nothing", "a folder", "a file in its way"])
+def test_what_a_folder_holds_instead_of_an_image_is_that_image_s_trouble(rig: Rig, kind: str) -> None:
+    # given
+    rig.images = FolderStore(rig.folder / "in")  # type: ignore[assignment]
+    worker = rig.begun(batch_max=1)
+    poison = rig.send(b"cat")
+    path = rig.folder / "in" / poison.input.image_key
+    path.unlink()
+    if kind == "a link to itself":
+        path.symlink_to(path.name)
+    elif kind == "a link to nothing":
+        path.symlink_to("nothing")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.parent.rmdir()
+        path.parent.touch()
+    good = [rig.send(b"dog") for _ in range(6)]
+    # when
+    for _ in range(8):
+        worker.tick()
+    # then
+    assert [rig.label(one) for one in good] == ["dog"] * 6
+    assert {rig.result(one)["metrics"]["receive_count"] for one in good} == {1}
+    for _ in range(2):
+        rig.clock.advance(20)
+        worker.tick()
+    code = "job_abandoned" if kind == "a link to itself" else "image_gone"
+    assert rig.result(poison)["error"]["code"] == code
+    assert rig.is_idle()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read_is_that_image_s_trouble(rig: Rig) -> None:
+    rig.images = FolderStore(rig.folder / "in")  # type: ignore[assignment]
+    worker = rig.begun()
+    poison, good = rig.send(b"cat"), rig.send(b"dog")
+    (rig.folder / "in" / poison.input.image_key).chmod(0)
+    worker.tick()
+    assert rig.label(good) == "dog"
+
+
+def test_labels_that_a_model_does_not_have_cost_no_other(rig: Rig) -> None:
+    worker = rig.begun()
+    bad, good = (rig.send(one, options=Options(top_k=1)) for one in (b"owl", b"cat"))
+    spec = rig.classifiers["first"].spec
+    object.__setattr__(spec, "labels", spec.labels[:3])  # the graph has one class more
+    worker.tick()
+    assert rig.label(good) == "cat"
+    for _ in range(2):
+        rig.clock.advance(20)
+        with suppress(Exception):
+            worker.tick()
+    letter = json.loads(rig.results.get(dead_letter_key(bad.job_id)))
+    assert letter["reason"].startswith("classify failed: ")
+
+
+def test_a_store_that_does_not_answer_for_another_key_either_is_away(rig: Rig) -> None:
+    worker = rig.begun()
+    poison = rig.send(b"cat")
+    fail(rig.images, "get", {poison.input.image_key, PROBE_KEY}, denied())
+    with pytest.raises(BackendDenied):
+        worker.tick()
+    assert rig.queue.depth().in_flight == 1
+    assert len(held(rig)) == 1
+    assert take_all(rig.queue) == []
