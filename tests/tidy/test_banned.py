@@ -70,7 +70,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
 }
 
 # Outermost places: nobody further out could log what happened.
-CATCH_ALL = {"runner.py", "web/middleware.py", "web/acceptor.py"}
+CATCH_ALL = {"runner.py", "web/middleware.py", "web/acceptor.py", "worker/trouble.py"}
 
 
 def uses(module: Module, name: str) -> bool:

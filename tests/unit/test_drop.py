@@ -83,13 +83,15 @@ def test_an_event_of_several_objects_is_one_body_for_each() -> None:
     assert [one.key for one in drops if isinstance(one, Drop)] == ["drop/a.jpg", "drop/ü.jpg", "drop/c.jpg"]
 
 
+DELETION = {"Records": [events.record("drop/a", bucket=BUCKET, name="ObjectRemoved:Delete")]}
 FOREIGN: dict[str, Any] = {
-    "nothing": {},
-    "an SNS notification": {"Type": "Notification", "Message": "{}"},
-    "an EventBridge event": {"detail-type": "Object Created", "detail": {}},
     "no records": {"Records": []},
-    "another service's": {"Records": [{"EventSource": "aws:sns", "Sns": {}}]},
-    "a deletion": {"Records": [events.record("drop/a", bucket=BUCKET, name="ObjectRemoved:Delete")]},
+    "a deletion": DELETION,
+    "a deletion by SNS": events.by_sns(DELETION),
+    "a deletion by EventBridge": {
+        **events.eventbridge("drop/a", bucket=BUCKET),
+        "detail-type": "Object Deleted",
+    },
 }
 
 
@@ -106,11 +108,104 @@ def test_a_test_event_is_told_from_other_foreign_bodies() -> None:
     assert found.kind == "test event"
 
 
+ENVELOPES: dict[str, Any] = {
+    "SNS": events.by_sns,
+    "SNS, twice": lambda event: events.by_sns(events.by_sns(event)),
+    "SNS, raw": lambda event: event,
+    "SNS by a Lambda function": lambda event: {
+        "Records": [{"EventSource": "aws:sns", "Sns": events.by_sns(event)}]
+    },
+    "SQS by a Lambda function": lambda event: {
+        "Records": [{"eventSource": "aws:sqs", "body": json.dumps(event)}]
+    },
+    "a Lambda function's destination": lambda event: {
+        "version": "1.0",
+        "requestContext": {"condition": "Success"},
+        "requestPayload": event,
+        "responsePayload": None,
+    },
+}
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+@pytest.mark.parametrize("key", ["drop/a.jpg", "drop/a b/ü+%2B.jpg"])
+def test_an_event_is_the_same_in_every_envelope(envelope: Any, key: str) -> None:
+    plain = read(key)
+    assert plain.key == key
+    event = {"Records": [events.record(key, bucket=BUCKET)]}
+    assert read_event(json.dumps(envelope(event)).encode()) == plain
+    # and EventBridge, by itself or in an envelope, tells of the same drop
+    other = envelope(events.eventbridge(key, bucket=BUCKET))
+    assert read_event(json.dumps(other).encode()) == plain
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+def test_an_envelope_may_hold_several_objects_or_a_test_event(envelope: Any) -> None:
+    keys = ["drop/a.jpg", "drop/b.jpg"]
+    event = {"Records": [events.record(key, bucket=BUCKET) for key in keys]}
+    found = read_event(json.dumps(envelope(event)).encode())
+    assert isinstance(found, Several)
+    drops = [read_event(one) for one in found.bodies]
+    assert [one.key for one in drops if isinstance(one, Drop)] == keys
+    test = envelope({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
+    found = read_event(json.dumps(test).encode())
+    assert isinstance(found, Foreign)
+    assert found.kind == "test event"
+
+
+def test_several_notifications_of_one_lambda_event_are_one_body_for_each() -> None:
+    plain = [events.record(f"drop/{number}.jpg", bucket=BUCKET) for number in range(2)]
+    sns = [{"EventSource": "aws:sns", "Sns": events.by_sns({"Records": [one]})} for one in plain]
+    found = read_event(json.dumps({"Records": sns}).encode())
+    assert isinstance(found, Several)
+    assert [read_event(one) for one in found.bodies] == [read(f"drop/{number}.jpg") for number in range(2)]
+
+
+def test_a_version_of_an_object_is_told_by_eventbridge_too() -> None:
+    one, other = (events.eventbridge("drop/a", bucket=BUCKET, sequencer=None) | {} for _ in range(2))
+    one["detail"]["object"]["version-id"], other["detail"]["object"]["version-id"] = "v1", "v2"
+    drops = [read_event(json.dumps(event).encode()) for event in (one, other)]
+    assert len({drop.job_id for drop in drops if isinstance(drop, Drop)}) == 2
+
+
+def test_who_must_confirm_a_subscription_is_told() -> None:
+    event = {"Type": "SubscriptionConfirmation", "TopicArn": "arn:aws:sns:x:1:uploads", "SubscribeURL": "u"}
+    with pytest.raises(MessageInvalid, match=r"SubscriptionConfirmation of 'arn:aws:sns:x:1:uploads'"):
+        read_event(json.dumps(event).encode())
+
+
+def deep(levels: int) -> bytes:
+    event: Any = {"Records": [events.record("drop/a", bucket=BUCKET)]}
+    for _ in range(levels):
+        event = events.by_sns(event)
+    return json.dumps(event).encode()
+
+
 def changed(**more: Any) -> bytes:
     return events.several(events.record("drop/a.jpg", bucket=BUCKET) | more)
 
 
+def sns(message: object) -> bytes:
+    return json.dumps({"Type": "Notification", "Message": message}).encode()
+
+
 BROKEN = {
+    "nothing": b"{}",
+    "somebody else's": b'{"of": "somebody else"}',
+    "a notification of a text": sns("hello"),
+    "a notification of nothing": sns("{}"),
+    "a notification without a message": b'{"Type": "Notification"}',
+    "a notification of a number": sns(5),
+    "a notification of an alarm": sns('{"AlarmName": "a", "NewStateValue": "ALARM"}'),
+    "a notification of a message": sns('{"v": 1}'),
+    "too many envelopes": deep(7),
+    "another service's": b'{"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {}}]}',
+    "a record of nobody": b'{"Records": [{}]}',
+    "a record without a notification": b'{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}',
+    "another service's by EventBridge": b'{"source": "aws.ec2", "detail-type": "Object Created"}',
+    "nothing by EventBridge": b'{"source": "aws.s3", "detail-type": "Object Created", "detail": {}}',
+    "the end of a subscription": b'{"Type": "UnsubscribeConfirmation"}',
+    "a destination without a request": b'{"requestPayload": null}',
     "empty": b"",
     "no text": b"\xff\xfe",
     "no object": b"[]",

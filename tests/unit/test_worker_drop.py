@@ -191,8 +191,6 @@ def test_an_event_of_several_objects_is_worked_on_object_by_object(rig: Rig) -> 
 
 FOREIGN = {
     "worker.test_event": b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"input-bucket"}',
-    "worker.foreign": b'{"Type":"Notification","Message":"hello"}',
-    "worker.foreign another bucket": events.body(KEY, bucket="theirs"),
     "worker.foreign another folder": events.body("images/a.jpg", bucket=BUCKET),
     "worker.foreign a deletion": events.body(KEY, bucket=BUCKET, name="ObjectRemoved:Delete"),
     "worker.drop_marker": events.body("drop/a b/", bucket=BUCKET, size=0),
@@ -216,6 +214,13 @@ def test_what_is_foreign_is_acked_with_a_line(
 
 
 DEAD = {
+    "a notification of a text": b'{"Type":"Notification","Message":"hello"}',
+    "another bucket": events.body(KEY, bucket="theirs"),
+    "another bucket by SNS": json.dumps(
+        events.by_sns({"Records": [events.record(KEY, bucket="theirs")]})
+    ).encode(),
+    "a subscription to confirm": b'{"Type":"SubscriptionConfirmation","SubscribeURL":"https://127.0.0.1/"}',
+    "somebody else's": b'{"of":"somebody else"}',
     "a key that no store takes": events.body("drop/a//b.jpg", bucket=BUCKET),
     "a key that leads out": events.body("drop/../images/a.jpg", bucket=BUCKET),
     "a folder with content": events.body("drop/a/", bucket=BUCKET, size=5),
@@ -236,12 +241,29 @@ def test_what_is_broken_goes_to_the_dead_letters(rig: Rig, body: bytes) -> None:
     assert rig.is_idle()
 
 
-def test_where_no_drop_is_taken_its_event_is_foreign(rig: Rig) -> None:
+def test_where_no_drop_is_taken_its_event_goes_to_the_dead_letters(rig: Rig) -> None:
     worker = rig.begun(input_bucket="")
     drop(rig, b"cat")
     worker.tick()
     assert list(rig.results.list("")) == []
     assert rig.is_idle()
+    assert len(take_all(rig.dead_letters)) == 1
+
+
+@pytest.mark.parametrize("kind", ["SNS", "EventBridge", "EventBridge by SNS"])
+def test_a_drop_that_is_told_in_an_envelope_is_recognised(rig: Rig, kind: str) -> None:
+    worker = rig.begun()
+    rig.images.put(KEY, b"hen")
+    event: Any = {"Records": [events.record(KEY, bucket=BUCKET)]}
+    if "EventBridge" in kind:
+        event = events.eventbridge(KEY, bucket=BUCKET)
+    if "SNS" in kind:
+        event = events.by_sns(event)
+    rig.queue.send([json.dumps(event).encode()])
+    worker.tick()
+    assert label(rig) == "hen"
+    assert rig.is_idle()
+    assert rig.dead_letters.depth().backlog == 0
 
 
 @pytest.mark.parametrize("call", ["images.get", "results.put", "queue.ack"])

@@ -1,6 +1,11 @@
 """The drop: an object that any tool put into the bucket, as S3 tells the input queue of it.
 
-Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html (2026-11)
+S3 tells it by itself, or through an SNS topic, EventBridge, or the destination of a Lambda function.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html,
+https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html and
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html (all 2026-11)
 """
 
 import json
@@ -18,13 +23,16 @@ __all__ = ["Drop", "Foreign", "Several", "read_event"]
 
 _CREATED = "ObjectCreated:"
 _TEST_EVENT = "s3:TestEvent"
-# What tells one version of an object from another, the best first; the emulators send no sequencer.
-_VERSIONS = ("sequencer", "versionId", "eTag")
+# What tells one version of an object from another, the best first, by S3's name and by EventBridge's; the
+# emulators send no sequencer.
+_VERSIONS = ("sequencer", "versionId", "version-id", "eTag", "etag")
+# An envelope inside an envelope, and so on: more are a mistake, or malice.
+_ENVELOPES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A valid body that asks nothing of a worker.
+    """A body that is understood and asks nothing of a worker: no image is lost with it.
 
     Args:
         kind: What it is.
@@ -79,17 +87,13 @@ def read_event(body: bytes) -> Drop | Foreign | Several | None:
     """Read a body that is no message known here; None where it says that it is one.
 
     Raises:
-        MessageInvalid: It is no JSON object, or an event of S3 of another shape than S3's.
+        MessageInvalid: It is no event of S3 that is understood here, by itself or in an envelope.
     """
     try:
-        document = json.loads(body)
-        if "v" in _object(document):
+        document = _object(json.loads(body))
+        if "v" in document:
             return None
-        if document.get("Event") == _TEST_EVENT:
-            return Foreign("test event", f"S3 tests its notifications from {document.get('Bucket')!r}")
-        if "Records" not in document:
-            return Foreign("foreign", f"neither a message nor an event of S3: {sorted(document)!r:.200}")
-        return _read_records(document["Records"])
+        return _read(document, _ENVELOPES_MAX)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise MessageInvalid(f"not an event of S3: {type(exc).__name__}: {exc}") from exc
 
@@ -100,32 +104,79 @@ def _object(document: object) -> dict[str, Any]:
     return document
 
 
-def _read_records(records: list[Any]) -> Drop | Foreign | Several:
+def _read(document: dict[str, Any], envelopes: int) -> Drop | Foreign | Several:
+    if document.get("Event") == _TEST_EVENT:
+        return Foreign("test event", f"S3 tests its notifications from {document.get('Bucket')!r}")
+    if "Records" in document:
+        return _read_records(document["Records"], envelopes)
+    if document.get("source") == "aws.s3" and "detail-type" in document:
+        return _read_eventbridge(document)
+    if "requestPayload" in document:  # the destination of a Lambda function
+        return _open(document["requestPayload"], envelopes)
+    kind = document.get("Type")
+    if kind == "Notification":
+        return _open(document["Message"], envelopes)
+    if kind in {"SubscriptionConfirmation", "UnsubscribeConfirmation"}:
+        raise ValueError(
+            f"SNS sent a {kind} of {document.get('TopicArn')!r:.200}; whoever owns the queue answers it"
+        )
+    raise ValueError(f"neither a message nor an event: {sorted(document)!r:.200}")
+
+
+def _open(content: object, envelopes: int) -> Drop | Foreign | Several:
+    """Read what an envelope holds, as a text or as it is."""
+    if not envelopes:
+        raise ValueError(f"more than {_ENVELOPES_MAX} envelopes, one in the other")
+    return _read(_object(json.loads(content) if isinstance(content, str) else content), envelopes - 1)
+
+
+def _read_records(records: list[Any], envelopes: int) -> Drop | Foreign | Several:
     if not isinstance(records, list):
         raise TypeError(f"Records is {records!r:.80}")
     if not records:
         return Foreign("foreign", "an event without records")
     if len(records) > 1:
         return Several(tuple(json.dumps({"Records": [one]}).encode() for one in records))
-    return _read_record(records[0])
+    record = _object(records[0])
+    source = record.get("eventSource", record.get("EventSource"))
+    match source:
+        case "aws:sns":  # as SNS and SQS hand events to a Lambda function that sends them on
+            return _open(record["Sns"]["Message"], envelopes)
+        case "aws:sqs":
+            return _open(record["body"], envelopes)
+        case str() if source.endswith(":s3"):
+            return _read_record(record)
+    raise ValueError(f"an event of {source!r:.80}, not of S3")
 
 
 def _read_record(record: Mapping[str, Any]) -> Drop | Foreign:
-    source = record.get("eventSource")
-    if source != "aws:s3":
-        return Foreign("foreign", f"an event of {source!r:.80}, not of S3")
     name = record["eventName"].removeprefix("s3:")
     if not name.startswith(_CREATED):
         return Foreign("foreign", f"an event of the kind {name!r:.80}, which puts no object")
     found = record["s3"]["object"]
-    bucket, size_bytes = record["s3"]["bucket"]["name"], found["size"]
-    if not isinstance(bucket, str) or not isinstance(size_bytes, int):
-        raise TypeError(f"bucket is {bucket!r:.80}, size is {size_bytes!r:.80}")
     # S3 sends a blank as a plus, and slashes as they are; what emulators encode besides decodes to the same.
     key = unquote_plus(found["key"], errors="strict")
+    return _drop(record["s3"]["bucket"]["name"], key, found, record.get("eventTime"))
+
+
+def _read_eventbridge(document: Mapping[str, Any]) -> Drop | Foreign:
+    name = document["detail-type"]
+    if name != "Object Created":
+        return Foreign("foreign", f"an event of the kind {name!r:.80}, which puts no object")
+    detail = document["detail"]
+    found = detail["object"]
+    return _drop(
+        detail["bucket"]["name"], found["key"], found, document.get("time")
+    )  # here keys are not encoded
+
+
+def _drop(bucket: object, key: object, found: Mapping[str, Any], time: object) -> Drop:
+    size_bytes = found["size"]
+    if not isinstance(bucket, str) or not isinstance(key, str) or not isinstance(size_bytes, int):
+        raise TypeError(f"bucket is {bucket!r:.80}, key is {key!r:.80}, size is {size_bytes!r:.80}")
     (key + bucket).encode()  # half a surrogate pair could not be written into the result
     version = next((str(found[one]) for one in _VERSIONS if found.get(one)), "")
-    return Drop(bucket, key, size_bytes, version, _time_of(record.get("eventTime")))
+    return Drop(bucket, key, size_bytes, version, _time_of(time))
 
 
 def _time_of(text: object) -> float | None:

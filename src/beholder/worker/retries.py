@@ -110,10 +110,12 @@ class Retries:
 
     def _gives_up(self, trouble: Trouble) -> bool:
         """Write the failed outcome and the dead letter of a message, and say whether that went well."""
-        try:
-            self._clerk.settle(trouble.received.body, trouble.reason)
-            self._ports.queue.ack([trouble.received.receipt])
-        except Exception as exc:  # noqa: BLE001 -- it goes to the dead-letter queue, as what kills workers does
-            say(_log, logging.WARNING, "worker.not_given_up", f"{type(exc).__name__}: {exc}")
-            return False
-        return True
+
+        def give_up(one: Trouble) -> None:
+            self._clerk.settle(one.received.body, one.reason)
+            self._ports.queue.ack([one.received.receipt])
+
+        error = attempt(give_up, trouble)
+        if error is not None:  # it goes to the dead-letter queue, as what kills workers does
+            say(_log, logging.WARNING, "worker.not_given_up", f"{type(error).__name__}: {error}")
+        return error is None

@@ -1,4 +1,4 @@
-"""What came over the input queue: a job, an object that was dropped into the bucket, or something foreign."""
+"""What came over the input queue: a job, an object that was dropped into the bucket, or nothing to do."""
 
 from dataclasses import dataclass
 
@@ -31,8 +31,8 @@ def sort_body(body: bytes, *, input_bucket: str, now_s: float) -> Work | Foreign
         now_s: The time, for drops that do not tell theirs.
 
     Raises:
-        MessageInvalid: It is no JSON object, says that it is a message and is none of a version known here,
-            or is an event that cannot be read or that tells of a key which a store does not take.
+        MessageInvalid: Nothing is known to do with it: it is no message of a version known here, and no event
+            that is understood, or one of another bucket, or of a key which a store does not take.
     """
     try:
         return Work(Message.from_bytes(body))
@@ -45,8 +45,9 @@ def sort_body(body: bytes, *, input_bucket: str, now_s: float) -> Work | Foreign
 
 
 def _sort_drop(drop: Drop, input_bucket: str, now_s: float) -> Work | Foreign:
-    if not input_bucket or drop.bucket != input_bucket:
-        return Foreign("foreign", f"an event of another bucket, {drop.bucket!r:.80}")
+    if drop.bucket != input_bucket:
+        ours = f"the input bucket is {input_bucket!r}" if input_bucket else "no drop is taken here"
+        raise MessageInvalid(f"an object was put into {drop.bucket!r:.80}, and {ours}")
     if not is_drop_key(drop.key):
         return Foreign("foreign", f"an event of {drop.key!r:.200}, which was not dropped")
     if drop.key.endswith("/") and not drop.size_bytes:

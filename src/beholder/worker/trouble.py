@@ -74,13 +74,5 @@ def split(results: Iterable[_Made | Trouble], troubles: list[Trouble]) -> list[_
 
 def is_answering(store: Store, step: Step) -> bool:
     """Say whether a store does for another key what it did not do for one: then it is that key's trouble."""
-    try:
-        if step == "put":
-            store.put(PROBE_KEY, b"")
-        else:
-            store.get(PROBE_KEY)
-    except ObjectNotFound:
-        return True
-    except Exception:  # noqa: BLE001 -- whatever it is, the store does not answer as it should
-        return False
-    return True
+    found = attempt(lambda one: one.put(PROBE_KEY, b"") if step == "put" else one.get(PROBE_KEY), store)
+    return isinstance(found, ObjectNotFound) or not isinstance(found, Exception)
