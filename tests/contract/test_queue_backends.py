@@ -9,11 +9,11 @@ import pytest
 
 from beholder.clock import Clock, ManualClock, SystemClock
 from beholder.queue import MemoryQueue, Queue, SqliteQueue
-from beholder.testing import QueueContract
+from beholder.testing import PriorityContract
 from beholder.testing.queue_contract import Advance, MakeQueue
 
 
-class _OnManualClock(QueueContract):
+class _OnManualClock(PriorityContract):
     @pytest.fixture
     def clock(self) -> ManualClock:
         return ManualClock()

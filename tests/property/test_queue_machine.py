@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from beholder.clock import ManualClock
-from beholder.queue import Depth, MemoryQueue, Queue, SqliteQueue
+from beholder.queue import Depth, MemoryQueue, Priority, Queue, SqliteQueue
 
 TIMEOUT_S = 30.0
 RECEIVE_COUNT_MAX = 3
+HEAVY_MAX = 2
 SECONDS = st.sampled_from([0.0, 1.0, 15.0, 29.0, 30.0, 31.0, 90.0])
 
 
@@ -24,6 +25,8 @@ class Modelled:
     body: bytes
     visible_at_s: float
     sequence: int
+    is_interactive: bool
+    is_heavy: bool
     receive_count: int = 0
     receipt: str | None = None
 
@@ -41,15 +44,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.dead: list[bytes] = []
         self.stale: list[str] = []
         self.sent = 0
+        self.receives = 0
+        self.places = {False: 0, True: 0}
 
     # --- what happens --------------------------------------------------------------------------------------
 
-    @rule(count=st.integers(0, 12), delay_s=SECONDS)
-    def send(self, count: int, delay_s: float) -> None:
+    @rule(count=st.integers(0, 12), delay_s=SECONDS, is_interactive=st.booleans(), is_heavy=st.booleans())
+    def send(self, count: int, delay_s: float, is_interactive: bool, is_heavy: bool) -> None:
         bodies = [b"%d" % (self.sent + number) for number in range(count)]
-        self.queue.send(bodies, delay_s=delay_s)
+        self.queue.send(bodies, delay_s=delay_s, priority=Priority(is_interactive + 2 * is_heavy))
         for body in bodies:
-            self.model.append(Modelled(body, self.clock.now_s() + delay_s, self.sent))
+            visible_at_s = self.clock.now_s() + delay_s
+            self.model.append(Modelled(body, visible_at_s, self.sent, is_interactive, is_heavy))
             self.sent += 1
 
     @rule(count_max=st.integers(1, 10), timeout_s=st.none() | SECONDS)
@@ -109,6 +115,8 @@ class QueueMachine(RuleBasedStateMachine):
         hidden = [message for message in self.model if message.visible_at_s > now_s]
         in_flight = sum(message.receipt is not None for message in hidden)
         assert self.queue.depth() == Depth(len(self.model) - len(hidden), in_flight, len(hidden) - in_flight)
+        interactive = [message for message in self.model if message.is_interactive]
+        assert self.queue.depth().interactive == sum(one.visible_at_s <= now_s for one in interactive)
         assert self.dead_letters.depth() == Depth(len(self.dead), 0, 0)
 
     def teardown(self) -> None:
@@ -126,18 +134,39 @@ class QueueMachine(RuleBasedStateMachine):
     # --- the model -----------------------------------------------------------------------------------------
 
     def _take(self, count_max: int) -> list[Modelled]:
-        visible = [message for message in self.model if message.visible_at_s <= self.clock.now_s()]
-        taken: list[Modelled] = []
-        for message in sorted(visible, key=lambda message: (message.visible_at_s, message.sequence)):
-            if len(taken) == count_max:
-                break
+        in_flight = sum(message.is_heavy for message in self._held())
+        room = {False: count_max, True: int(in_flight < HEAVY_MAX)}
+        order = (True, False) if self.receives % 4 == 3 else (False, True)
+        for is_heavy in order:
+            taken: list[Modelled] = []
+            while len(taken) < room[is_heavy] and (message := self._next(is_heavy, taken)):
+                taken.append(message)
+            if taken:
+                self.receives += 1
+                return taken
+        return []
+
+    def _next(self, is_heavy: bool, taken: list[Modelled]) -> Modelled | None:
+        """Return who is next of the light or the heavy ones; the exhausted ones before it are buried."""
+        is_turned = self.places[is_heavy] % 4 == 3
+        visible = [
+            message
+            for message in self.model
+            if message.is_heavy == is_heavy and message.visible_at_s <= self.clock.now_s()
+        ]
+        for message in sorted(
+            visible, key=lambda one: (one.is_interactive == is_turned, one.visible_at_s, one.sequence)
+        ):
+            if any(message is one for one in taken):
+                continue
             if message.receive_count == RECEIVE_COUNT_MAX:
                 self.model.remove(message)
                 self.dead.append(message.body)
                 self.stale += [message.receipt] if message.receipt else []
             else:
-                taken.append(message)
-        return taken
+                self.places[is_heavy] += 1
+                return message
+        return None
 
     def _held(self) -> list[Modelled]:
         now_s = self.clock.now_s()
@@ -157,6 +186,7 @@ class MemoryMachine(QueueMachine):
         self.queue = MemoryQueue(
             visibility_timeout_s=TIMEOUT_S,
             receive_count_max=RECEIVE_COUNT_MAX,
+            heavy_in_flight_max=HEAVY_MAX,
             dead_letters=self.dead_letters,
             clock=self.clock,
         )
@@ -173,6 +203,7 @@ class SqliteMachine(QueueMachine):
             "work",
             visibility_timeout_s=TIMEOUT_S,
             receive_count_max=RECEIVE_COUNT_MAX,
+            heavy_in_flight_max=HEAVY_MAX,
             dead_letters="dead",
             clock=self.clock,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
-from beholder.queue import Depth, SqliteQueue
+from beholder.queue import Depth, Priority, SqliteQueue
 from beholder.queue.sqlite import _error_for
 
 
@@ -195,3 +195,54 @@ def test_room_is_used_again(path: Path) -> None:
             sizes.append(sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file()))
         assert sizes[-1] < 40_000_000, sizes
         assert sizes[-1] <= sizes[1], sizes
+
+
+def test_a_file_of_an_earlier_version_is_taken_over_with_all_that_waits_in_it(path: Path) -> None:
+    # given: the tables as they were before there were classes, with one message that waits and one in flight
+    path.parent.mkdir(parents=True)
+    db = sqlite3.connect(path)
+    db.executescript(
+        """
+        create table message(id integer primary key, queue text not null, visible_at_s real not null,
+          receive_count integer not null default 0, token integer, body blob not null);
+        create index message_by_time on message(queue, visible_at_s);
+        insert into message(queue, visible_at_s, body) values('work', 0, x'61');
+        insert into message(queue, visible_at_s, receive_count, token, body) values('work', 9e9, 1, 7, x'62');
+        """
+    )
+    db.close()
+    # when: it is opened twice, since the second time there is nothing to do
+    for _ in range(2):
+        with SqliteQueue(path, "work") as queue:
+            assert queue.depth() == Depth(backlog=1, in_flight=1, delayed=0)
+    # then
+    with SqliteQueue(path, "work") as queue:
+        queue.send([b"new"], priority=Priority.INTERACTIVE)
+        found = queue.receive(count_max=10, wait_s=0)
+        assert [(one.body, one.receive_count) for one in found] == [(b"new", 1), (b"a", 1)]
+        assert queue.extend(["2-7"], timeout_s=60.0) == []
+
+
+@pytest.mark.slow
+def test_a_receive_reads_as_much_of_a_long_backlog_as_of_a_short_one(path: Path) -> None:
+    """Counted in the steps of SQLite's machine, so no other work on this computer shows."""
+    steps: dict[int, int] = {}
+    with SqliteQueue(path, "work", heavy_in_flight_max=1) as queue:
+        for count in (100, 100_000):
+            for priority in range(4):
+                queue.send([b"x"] * (count // 4), priority=Priority(priority))
+            counted = 0
+
+            def step() -> int:
+                nonlocal counted
+                counted += 1
+                return 0
+
+            queue._writer._connection.set_progress_handler(step, 1)
+            queue._reader.set_progress_handler(step, 1)
+            for _ in range(20):
+                queue.ack([one.receipt for one in queue.receive(count_max=4, wait_s=0)])
+            queue._writer._connection.set_progress_handler(None, 0)
+            queue._reader.set_progress_handler(None, 0)
+            steps[count] = counted
+    assert steps[100_000] < steps[100] * 1.5

@@ -4,7 +4,7 @@
 """
 
 from beholder.queue.memory import MemoryQueue
-from beholder.queue.port import Depth, Queue, Received
+from beholder.queue.port import Depth, Priority, Queue, Received
 from beholder.queue.sqlite import SqliteQueue
 
-__all__ = ["Depth", "MemoryQueue", "Queue", "Received", "SqliteQueue"]
+__all__ = ["Depth", "MemoryQueue", "Priority", "Queue", "Received", "SqliteQueue"]

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["COUNT_MAX", "check_name", "check_receive", "check_redrive", "check_seconds"]
+__all__ = ["COUNT_MAX", "check_heavy", "check_name", "check_receive", "check_redrive", "check_seconds"]
 
 COUNT_MAX = 10
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -53,3 +53,13 @@ def check_seconds(what: str, seconds: float) -> None:
     """
     if not seconds >= 0:
         raise ValueError(f"{what} is {seconds}, not at least 0 seconds")
+
+
+def check_heavy(heavy_in_flight_max: int | None) -> None:
+    """Refuse a bound on heavy messages in flight under which none would ever be received.
+
+    Raises:
+        ValueError: `heavy_in_flight_max` is below 1.
+    """
+    if heavy_in_flight_max is not None and heavy_in_flight_max < 1:
+        raise ValueError(f"heavy_in_flight_max is {heavy_in_flight_max}, not at least 1")

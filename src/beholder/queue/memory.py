@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beholder.clock import Clock, SystemClock
-from beholder.queue.bounds import check_receive, check_redrive, check_seconds
-from beholder.queue.port import Depth, Queue, Received
+from beholder.queue.bounds import check_heavy, check_receive, check_redrive, check_seconds
+from beholder.queue.port import Depth, Priority, Queue, Received
+from beholder.queue.turns import HEAVY, LIGHT, PRIORITIES, Turns
 
 __all__ = ["MemoryQueue"]
 
@@ -24,6 +25,7 @@ _RECHECK_S = 1.0
 class _Message:
     body: bytes
     visible_at_s: float
+    priority: Priority
     receive_count: int = 0
     token: str | None = None
 
@@ -37,6 +39,7 @@ class MemoryQueue:
         visibility_timeout_s: float = 30.0,
         receive_count_max: int | None = None,
         dead_letters: Queue | None = None,
+        heavy_in_flight_max: int | None = None,
         clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
         """Make an empty queue.
@@ -45,6 +48,7 @@ class MemoryQueue:
             visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
             receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
             dead_letters: The dead-letter queue.
+            heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
             clock: Tells when messages become visible; waiting goes by the machine's monotonic clock.
 
         Raises:
@@ -52,6 +56,9 @@ class MemoryQueue:
         """
         check_seconds("visibility_timeout_s", visibility_timeout_s)
         check_redrive(receive_count_max=receive_count_max, has_dead_letters=dead_letters is not None)
+        check_heavy(heavy_in_flight_max)
+        self._heavy_in_flight_max = heavy_in_flight_max
+        self._turns = Turns()
         self._visibility_timeout_s = visibility_timeout_s
         self._receive_count_max = receive_count_max
         self._dead_letters = dead_letters
@@ -59,24 +66,31 @@ class MemoryQueue:
         self._changed = threading.Condition()
         self._ids = itertools.count(1)
         self._messages: dict[int, _Message] = {}
-        # (visible_at_s, id) of every message, and older ones of messages that moved: those are skipped.
-        self._order: list[tuple[float, int]] = []
+        # (visible_at_s, id) of every message of a class, and older ones of messages that moved: those are
+        # skipped.
+        self._order: dict[Priority, list[tuple[float, int]]] = {priority: [] for priority in PRIORITIES}
 
-    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        delay_s: float = 0.0,
+        priority: Priority = Priority.ASYNCHRONOUS,
+    ) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
         check_seconds("delay_s", delay_s)
         with self._changed:
             visible_at_s = self._clock.now_s() + delay_s
             for body in bodies:
                 message_id = next(self._ids)
-                self._messages[message_id] = _Message(bytes(body), visible_at_s)
-                heapq.heappush(self._order, (visible_at_s, message_id))
+                self._messages[message_id] = _Message(bytes(body), visible_at_s, priority)
+                heapq.heappush(self._order[priority], (visible_at_s, message_id))
             self._changed.notify(len(bodies))
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
     ) -> list[Received]:
-        """Take up to `count_max` visible messages, oldest first, and hide them; see `Queue.receive`."""
+        """Take up to `count_max` visible messages and hide them; see `Queue.receive`."""
         check_receive(count_max=count_max, wait_s=wait_s)
         timeout_s = self._visibility_timeout_s if visibility_timeout_s is None else visibility_timeout_s
         check_seconds("visibility_timeout_s", timeout_s)
@@ -129,25 +143,35 @@ class MemoryQueue:
             now_s = self._clock.now_s()
             hidden = [message for message in self._messages.values() if message.visible_at_s > now_s]
             in_flight = sum(message.token is not None for message in hidden)
-            return Depth(len(self._messages) - len(hidden), in_flight, len(hidden) - in_flight)
+            interactive = sum(
+                message.visible_at_s <= now_s and bool(message.priority & Priority.INTERACTIVE)
+                for message in self._messages.values()
+            )
+            return Depth(len(self._messages) - len(hidden), in_flight, len(hidden) - in_flight, interactive)
 
     def purge(self) -> None:
         """Delete every message, those in flight too."""
         with self._changed:
             self._messages.clear()
-            self._order.clear()
+            for order in self._order.values():
+                order.clear()
 
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         now_s = self._clock.now_s()
-        taken: list[tuple[int, _Message]] = []
         dead: list[tuple[int, _Message]] = []
-        while len(taken) < count_max and self._due_in_s() <= 0:
-            _, message_id = heapq.heappop(self._order)
-            message = self._messages[message_id]
-            message.visible_at_s = math.inf  # not met again if it stands in the order twice
-            limit = self._receive_count_max
-            is_exhausted = limit is not None and message.receive_count >= limit
-            (dead if is_exhausted else taken).append((message_id, message))
+
+        def pop(priority: Priority) -> tuple[int, _Message] | None:
+            while self._visible_at_s(priority) <= now_s:
+                _, message_id = heapq.heappop(self._order[priority])
+                message = self._messages[message_id]
+                message.visible_at_s = math.inf  # not met again if it stands in the order twice
+                limit = self._receive_count_max
+                if limit is None or message.receive_count < limit:
+                    return message_id, message
+                dead.append((message_id, message))
+            return None
+
+        taken = self._turns.take(pop, count_max=count_max, heavy_has_room=self._heavy_has_room())
         received = []
         for message_id, message in taken:
             message.receive_count += 1
@@ -168,18 +192,34 @@ class MemoryQueue:
             del self._messages[message_id]
 
     def _due_in_s(self) -> float:
-        """Return in how many seconds a message is visible, infinity when there is none."""
-        while self._order:
-            visible_at_s, message_id = self._order[0]
+        """Return in how many seconds a message may be received, infinity when there is none."""
+        priorities = PRIORITIES if self._heavy_has_room() else LIGHT
+        return min(self._visible_at_s(priority) for priority in priorities) - self._clock.now_s()
+
+    def _visible_at_s(self, priority: Priority) -> float:
+        """Return when the next message of a class is visible, infinity when there is none."""
+        order = self._order[priority]
+        while order:
+            visible_at_s, message_id = order[0]
             message = self._messages.get(message_id)
             if message is not None and message.visible_at_s == visible_at_s:
-                return visible_at_s - self._clock.now_s()
-            heapq.heappop(self._order)
+                return visible_at_s
+            heapq.heappop(order)
         return math.inf
+
+    def _heavy_has_room(self) -> bool:
+        if self._heavy_in_flight_max is None:
+            return True
+        now_s = self._clock.now_s()
+        in_flight = sum(
+            one.priority in HEAVY and one.token is not None and one.visible_at_s > now_s
+            for one in self._messages.values()
+        )
+        return in_flight < self._heavy_in_flight_max
 
     def _show_at(self, message_id: int, message: _Message, visible_at_s: float) -> None:
         message.visible_at_s = visible_at_s
-        heapq.heappush(self._order, (visible_at_s, message_id))
+        heapq.heappush(self._order[message.priority], (visible_at_s, message_id))
 
     def _find(self, receipt: str) -> tuple[int, _Message | None]:
         message_id, _, token = receipt.partition("-")

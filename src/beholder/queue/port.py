@@ -5,10 +5,22 @@ message has been received `receive_count_max` times and is due again; approximat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntFlag
 from typing import Protocol
 
-__all__ = ["Depth", "Queue", "Received"]
+__all__ = ["Depth", "Priority", "Queue", "Received"]
+
+
+class Priority(IntFlag):
+    """The class of a message: which ones a receive takes first, and which ones it takes alone."""
+
+    ASYNCHRONOUS = 0
+    """Nobody waits on the line for its outcome."""
+    INTERACTIVE = 1
+    """Somebody does: it goes first, but for the share of asynchronous ones."""
+    HEAVY = 2
+    """Its work takes long: it is received alone, and only so many are in flight at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +46,13 @@ class Depth:
         backlog: Visible, waiting for a receiver.
         in_flight: Received and neither acked nor visible again.
         delayed: Sent with a delay that has not passed yet.
+        interactive: How many of the backlog are interactive; None where the backend cannot tell.
     """
 
     backlog: int
     in_flight: int
     delayed: int
+    interactive: int | None = field(default=None, compare=False)
 
 
 class Queue(Protocol):
@@ -48,12 +62,19 @@ class Queue(Protocol):
     and `BackendDenied` where it refuses.
     """
 
-    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        delay_s: float = 0.0,
+        priority: Priority = Priority.ASYNCHRONOUS,
+    ) -> None:
         """Store every body as a message of its own; all of them are durable when this returns.
 
         Args:
             bodies: Any number of messages.
             delay_s: Keep them invisible for this long, counted from the call.
+            priority: The class of all of them; a hint where the backend knows no classes.
 
         Raises:
             BackendFull: There is no room; none of the bodies was stored.
@@ -63,7 +84,7 @@ class Queue(Protocol):
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
     ) -> list[Received]:
-        """Take up to `count_max` visible messages, oldest first, and hide them.
+        """Take up to `count_max` visible messages, the oldest of each class first, and hide them.
 
         Returns as soon as there is at least one; waits up to `wait_s` for the first, and returns an empty
         list when none came. A message that was received `receive_count_max` times already moves to the

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable
 from beholder.queue.bounds import COUNT_MAX, check_name, check_receive, check_seconds
-from beholder.queue.port import Depth, Received
+from beholder.queue.port import Depth, Priority, Received
 from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, size_bytes_of
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
 from beholder.queue.sqs_sender import BatchSender, Entry
@@ -30,6 +30,12 @@ _VISIBILITY_S_MAX = 43_200
 _SIZE = "MaximumMessageSize"
 _REDRIVE = "RedrivePolicy"
 _COUNT = "ApproximateReceiveCount"
+_GROUP_ENDS = {
+    Priority.INTERACTIVE: "",
+    Priority.ASYNCHRONOUS: "-async",
+    Priority.INTERACTIVE | Priority.HEAVY: "-heavy",
+    Priority.ASYNCHRONOUS | Priority.HEAVY: "-heavy-async",
+}
 _DEPTH = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -138,15 +144,24 @@ class SqsQueue:
         """
         return binary_bytes_max(self._message_bytes_max())
 
-    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        delay_s: float = 0.0,
+        priority: Priority = Priority.ASYNCHRONOUS,
+    ) -> None:
         """Store every body as a message of its own; see `Queue.send`.
+
+        SQS knows no classes. Each is a message group of its own where messages have groups, so that SQS holds
+        back the one whose messages are most of those in flight; nothing is promised beyond that.
 
         Raises:
             ValueError: `delay_s` is over 900, or a body too long for the queue; nothing was sent.
             BackendError: Some bodies were not stored, or perhaps not; others may have been.
         """
         _check("delay_s", delay_s, _DELAY_S_MAX)
-        entries = [self._entry(body, math.ceil(delay_s)) for body in bodies]
+        entries = [self._entry(body, math.ceil(delay_s), priority) for body in bodies]
         if entries:
             self._sender.send(entries)
 
@@ -207,7 +222,7 @@ class SqsQueue:
         document = json.loads(policy)
         return str(document["deadLetterTargetArn"]).rpartition(":")[2], int(document["maxReceiveCount"])
 
-    def _entry(self, body: bytes, delay_s: int) -> Entry:
+    def _entry(self, body: bytes, delay_s: int, priority: Priority) -> Entry:
         text, attributes = encoded(body)
         size_bytes = size_bytes_of(text, attributes)
         if size_bytes > self._message_bytes_max():
@@ -221,7 +236,7 @@ class SqsQueue:
             parameters["DelaySeconds"] = delay_s
         group = self._group_of(body) if self._group_of else None
         if group is not None:
-            parameters["MessageGroupId"] = group
+            parameters["MessageGroupId"] = f"{group}{_GROUP_ENDS[priority]}"
         return Entry(parameters, size_bytes)
 
     def _deliver(self, entries: Sequence[Entry]) -> None:

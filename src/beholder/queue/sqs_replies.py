@@ -14,7 +14,7 @@ from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BackendDenied, BackendError, QueueGone
 from beholder.job import new_job_id
 from beholder.queue.bounds import check_name
-from beholder.queue.port import Depth, Queue, Received
+from beholder.queue.port import Depth, Priority, Queue, Received
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
 from beholder.queue.sqs_janitor import ALIVE_AT, ALIVE_EVERY_S, DEPLOYMENT, OWNER, ReplyJanitor
@@ -132,9 +132,15 @@ class OwnReplyQueue:
 
     # --- the port -------------------------------------------------------------------------------------------
 
-    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        delay_s: float = 0.0,
+        priority: Priority = Priority.ASYNCHRONOUS,
+    ) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
-        self._own.queue.send(bodies, delay_s=delay_s)
+        self._own.queue.send(bodies, delay_s=delay_s, priority=priority)
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -271,7 +277,13 @@ class _ReplyQueue(SqsQueue):
         self._gone_until_s: float | None = None
         self._gone_s = _GONE_S_MIN
 
-    def send(self, bodies: Sequence[bytes], *, delay_s: float = 0.0) -> None:
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        delay_s: float = 0.0,
+        priority: Priority = Priority.ASYNCHRONOUS,
+    ) -> None:
         """Store every body as a message of its own; see `Queue.send`.
 
         Raises:
@@ -281,7 +293,7 @@ class _ReplyQueue(SqsQueue):
         if until_s is not None and self._clock.now_s() < until_s:
             raise QueueGone("sqs queue", "send", "the reply queue was gone a short while ago")
         try:
-            super().send(bodies, delay_s=delay_s)
+            super().send(bodies, delay_s=delay_s, priority=priority)
         except QueueGone:
             if self._gone_until_s == until_s:  # of several threads that met it, one counts
                 self._gone_until_s = self._clock.now_s() + self._gone_s

@@ -11,35 +11,57 @@ from beholder.queue.port import Depth, Queue
 
 __all__ = ["Admission"]
 
-_RETRY_MAX_S = 60
+_RETRY_MAX_S = 600
 # The rate is averaged over this long, since workers take whole batches and one reading shows all or none.
 _MEMORY_S = 10.0
+# Until a job was done, each is taken to need so long.
+_JOB_S = 0.1
+# Of four jobs that are received while both kinds wait, one is asynchronous; see `beholder.queue.turns`.
+_ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
 
 
 class Admission:
-    """Decides whether one more job is taken in.
+    """Decides whether one more job is taken in, and tells how long those who come later may take.
 
     The depth is read again and again. What was sent since is added, and so is what is being taken in
     and not yet sent, however many readings that lasts: the bound holds between two readings and in a rush.
+
+    The rate is that of the jobs whose outcome this process heard of, while there was a backlog: a time
+    without work tells nothing of how fast work is done.
 
     Args:
         queue: The input queue.
         clock: The time.
         backlog_max: Waiting jobs beyond which new ones are refused.
+        asynchronous_share: The share of `backlog_max` beyond which asynchronous jobs are refused.
+        startup_s: How long it takes until the first job is worked on, where no worker is there.
         every_s: How often the depth is read.
     """
 
-    def __init__(self, queue: Queue, clock: Clock, *, backlog_max: int, every_s: float = 0.25) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        clock: Clock,
+        *,
+        backlog_max: int,
+        asynchronous_share: float = 0.75,
+        startup_s: float = 1.0,
+        every_s: float = 0.25,
+    ) -> None:
         """Assume an empty queue until the first reading."""
         self._queue = queue
         self._clock = clock
-        self._backlog_max = backlog_max
+        self._backlog_max = {True: backlog_max, False: max(1, int(backlog_max * asynchronous_share))}
+        self._startup_s = startup_s
         self._every_s = every_s
         self._lock = threading.Lock()
         self._depth = Depth(0, 0, 0)
         self._entering = 0
-        self._sent_since = 0
-        self._drained_per_s = 0.0
+        # By whether somebody waits.
+        self._sent_since = {True: 0, False: 0}
+        self._done = 0
+        self._done_before = 0
+        self._rate = _Mean(_MEMORY_S)
         self._read_at_s: float | None = None
 
     @property
@@ -48,17 +70,22 @@ class Admission:
         return self._depth
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, *, waits: bool) -> Iterator[None]:
         """Count one more job in for the time of the block, which sends it; a block that fails sent nothing.
+
+        Args:
+            waits: Whether somebody waits for the outcome; asynchronous jobs are refused earlier.
 
         Raises:
             Overloaded: The backlog is full; the error says after how many seconds it may have drained.
         """
         with self._lock:
-            if self._depth.backlog + self._sent_since + self._entering >= self._backlog_max:
+            beyond = self._backlog() + self._entering - self._backlog_max[waits]
+            if beyond >= 0:
+                which = "jobs" if waits else "jobs, as many as leave room for callers who wait,"
                 raise Overloaded(
-                    f"{self._backlog_max} jobs wait already; try again after the time in Retry-After",
-                    retry_after_s=self._retry_after_s(),
+                    f"{self._backlog_max[waits]} {which} wait already; try again after the time in Retry-After",
+                    retry_after_s=self._seconds_for(beyond + self._backlog_max[waits] / 10),
                 )
             self._entering += 1
         sent = 0
@@ -68,27 +95,72 @@ class Admission:
         finally:
             with self._lock:
                 self._entering -= 1
-                self._sent_since += sent
+                self._sent_since[waits] += sent
+
+    def done(self, count: int) -> None:
+        """Count jobs whose outcome is here."""
+        with self._lock:
+            self._done += count
+
+    def place(self, *, waits: bool) -> float:
+        """Return the place in the line of a job that was just sent, for `retry_after_s`."""
+        with self._lock:
+            backlog = self._backlog()
+            if waits and self._depth.interactive is not None:
+                mine = self._depth.interactive + self._sent_since[True]
+                backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
+            return self._done + backlog
+
+    def retry_after_s(self, place: float) -> int:
+        """Return the seconds until a job at this place may have its outcome: jobs ahead by the rate."""
+        with self._lock:
+            return self._seconds_for(max(0.0, min(place - self._done, self._backlog())))
+
+    def seconds_for(self, count: float) -> int:
+        """Return the seconds in which so many jobs may be done, as a Retry-After."""
+        with self._lock:
+            return self._seconds_for(count)
 
     def tick(self) -> float:
         """Read the queue's depth; returns the seconds until the next reading."""
         with self._lock:
-            sent = self._sent_since
+            sent = self._sent_since.copy()
         depth = self._queue.depth()
         now_s = self._clock.now_s()
         with self._lock:
-            if self._read_at_s is not None and now_s > self._read_at_s:
-                drained = self._depth.backlog + sent - depth.backlog
-                rate = max(0.0, drained / (now_s - self._read_at_s))
-                weight = 1 - math.exp((self._read_at_s - now_s) / _MEMORY_S)
-                self._drained_per_s += weight * (rate - self._drained_per_s)
+            if self._read_at_s is not None and now_s > self._read_at_s and self._depth.backlog and depth.backlog:
+                seconds = now_s - self._read_at_s
+                self._rate.add((self._done - self._done_before) / seconds, seconds)
             self._depth = depth
-            self._sent_since -= sent
+            for waits, count in sent.items():
+                self._sent_since[waits] -= count
+            self._done_before = self._done
             self._read_at_s = now_s
         return self._every_s
 
-    def _retry_after_s(self) -> int:
-        tenth = self._backlog_max / 10
-        if self._drained_per_s <= 0:
-            return _RETRY_MAX_S
-        return min(_RETRY_MAX_S, max(1, math.ceil(tenth / self._drained_per_s)))
+    def _backlog(self) -> int:
+        return self._depth.backlog + sum(self._sent_since.values())
+
+    def _seconds_for(self, count: float) -> int:
+        rate = self._rate.value or 1 / _JOB_S
+        is_asleep = count > 0 and not self._depth.in_flight and self._done == self._done_before
+        seconds = count / rate + (self._startup_s if is_asleep else 0.0)
+        return min(_RETRY_MAX_S, max(1, math.ceil(seconds)))
+
+
+class _Mean:
+    """A mean in which what is longer ago counts less, and the first moments as much as they last."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def add(self, value: float, seconds: float) -> None:
+        kept = math.exp(-seconds / self._memory_s)
+        self._sum = self._sum * kept + value * (1 - kept)
+        self._weight = self._weight * kept + 1 - kept
+
+    @property
+    def value(self) -> float:
+        return self._sum / self._weight if self._weight else 0.0
