@@ -50,7 +50,7 @@ class QueueMachine(RuleBasedStateMachine):
     # --- what happens --------------------------------------------------------------------------------------
 
     @rule(count=st.integers(0, 12), delay_s=SECONDS, is_interactive=st.booleans(), is_heavy=st.booleans())
-    def send(self, count: int, delay_s: float, is_interactive: bool, is_heavy: bool) -> None:
+    def send(self, *, count: int, delay_s: float, is_interactive: bool, is_heavy: bool) -> None:
         bodies = [b"%d" % (self.sent + number) for number in range(count)]
         self.queue.send(bodies, delay_s=delay_s, priority=Priority(is_interactive + 2 * is_heavy))
         for body in bodies:
@@ -139,14 +139,14 @@ class QueueMachine(RuleBasedStateMachine):
         order = (True, False) if self.receives % 4 == 3 else (False, True)
         for is_heavy in order:
             taken: list[Modelled] = []
-            while len(taken) < room[is_heavy] and (message := self._next(is_heavy, taken)):
+            while len(taken) < room[is_heavy] and (message := self._next(taken, is_heavy=is_heavy)):
                 taken.append(message)
             if taken:
                 self.receives += 1
                 return taken
         return []
 
-    def _next(self, is_heavy: bool, taken: list[Modelled]) -> Modelled | None:
+    def _next(self, taken: list[Modelled], *, is_heavy: bool) -> Modelled | None:
         """Return who is next of the light or the heavy ones; the exhausted ones before it are buried."""
         is_turned = self.places[is_heavy] % 4 == 3
         visible = [

@@ -1,5 +1,6 @@
-"""Backpressure: the bound on waiting jobs, between two readings and in a rush."""
+"""Backpressure: the bound on waiting jobs, between two readings and in a rush, and what Retry-After says."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable, Overloaded
 from beholder.queue.memory import MemoryQueue
-from beholder.queue.port import Depth
+from beholder.queue.port import Depth, Priority, Received
 from beholder.web.admission import Admission
 
 
@@ -29,18 +30,18 @@ def admission(queue: MemoryQueue, clock: ManualClock) -> Admission:
     return Admission(queue, clock, backlog_max=10)
 
 
-def send(admission: Admission, queue: MemoryQueue, count: int = 1) -> None:
+def send(admission: Admission, queue: MemoryQueue, count: int = 1, *, waits: bool = True) -> None:
     for _ in range(count):
-        with admission.admit():
-            queue.send([b"x"])
+        with admission.admit(waits=waits):
+            queue.send([b"x"], priority=Priority.INTERACTIVE if waits else Priority.ASYNCHRONOUS)
 
 
 def unreachable(_: Sequence[bytes]) -> None:
     raise BackendUnavailable("sqlite queue", "send")
 
 
-def refusal(admission: Admission) -> Overloaded:
-    with pytest.raises(Overloaded) as caught, admission.admit():
+def refusal(admission: Admission, *, waits: bool = True) -> Overloaded:
+    with pytest.raises(Overloaded) as caught, admission.admit(waits=waits):
         pytest.fail("admitted")
     return caught.value
 
@@ -68,7 +69,7 @@ def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts
     # given: ten uploads that wait for an intake thread
     with ExitStack() as rush:
         for _ in range(10):
-            rush.enter_context(admission.admit())
+            rush.enter_context(admission.admit(waits=True))
         # when
         admission.tick()
         admission.tick()
@@ -83,9 +84,9 @@ def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts
 
 def test_what_failed_on_its_way_in_does_not_count(admission: Admission) -> None:
     for _ in range(30):
-        with pytest.raises(BackendUnavailable), admission.admit():
+        with pytest.raises(BackendUnavailable), admission.admit(waits=True):
             unreachable([b"x"])
-    with admission.admit():
+    with admission.admit(waits=True):
         pass
 
 
@@ -127,15 +128,13 @@ def drained_at(per_s: float, *, clock: ManualClock, queue: MemoryQueue, admissio
         drained -= count
         for _ in range(count):
             queue.ack([one.receipt for one in queue.receive(count_max=1, wait_s=0)])
+        admission.done(count)
         admission.tick()
-        while admission.depth.backlog + admission._sent_since < 10:
-            send(admission, queue)
+        send(admission, queue, 10 - admission.depth.backlog)
     return refusal(admission).retry_after_s
 
 
-@pytest.mark.parametrize(
-    ("per_s", "low_s", "high_s"), [(20.0, 1, 1), (1.0, 1, 3), (0.2, 4, 9), (0.1, 6, 20), (0.001, 60, 60)]
-)
+@pytest.mark.parametrize(("per_s", "low_s", "high_s"), [(20.0, 1, 1), (1.0, 1, 3), (0.2, 4, 9), (0.1, 6, 20)])
 def test_retry_after_is_the_time_in_which_a_tenth_drains(
     per_s: float, low_s: int, high_s: int, clock: ManualClock
 ) -> None:
@@ -144,9 +143,120 @@ def test_retry_after_is_the_time_in_which_a_tenth_drains(
     assert low_s <= drained_at(per_s, clock=clock, queue=queue, admission=admission) <= high_s
 
 
-def test_where_nothing_ever_drained_retry_after_is_a_minute(admission: Admission, queue: MemoryQueue) -> None:
-    send(admission, queue, 10)
-    assert refusal(admission).retry_after_s == 60
+def test_where_nothing_was_done_yet_a_tenth_second_is_taken_for_a_job_and_the_start_is_added(
+    queue: MemoryQueue, clock: ManualClock
+) -> None:
+    admission = Admission(queue, clock, backlog_max=1_000, startup_s=200.0)
+    send(admission, queue, 500, waits=False)
+    assert admission.retry_after_s(admission.place(waits=False)) == 250
+    # and once somebody works on them the start is over
+    queue.receive(count_max=10, wait_s=0)
+    admission.tick()
+    assert admission.retry_after_s(admission.place(waits=False)) == 50
+
+
+def test_no_wait_is_longer_than_ten_minutes_nor_shorter_than_a_second(
+    queue: MemoryQueue, clock: ManualClock
+) -> None:
+    admission = Admission(queue, clock, backlog_max=1_000_000)
+    assert admission.retry_after_s(admission.place(waits=True)) == 1
+    queue.send([b"x"] * 20_000)
+    admission.tick()
+    assert admission.retry_after_s(admission.place(waits=False)) == 600
+
+
+def test_asynchronous_jobs_are_refused_while_interactive_ones_pass(
+    admission: Admission, queue: MemoryQueue
+) -> None:
+    send(admission, queue, 8, waits=False)
+    assert refusal(admission, waits=False).message.startswith("8 jobs, as many as leave room")
+    send(admission, queue, 2)
+    # and where callers who wait are refused, so are all
+    refusal(admission)
+    refusal(admission, waits=False)
+    admission.tick()
+    refusal(admission)
+
+
+def test_interactive_jobs_count_for_the_bound_of_all(admission: Admission, queue: MemoryQueue) -> None:
+    send(admission, queue, 9)
+    refusal(admission, waits=False)
+    send(admission, queue, 1)
+
+
+class Served:
+    """A queue that is worked on at a steady rate, in batches, as long as something waits."""
+
+    def __init__(self, rate: float, *, workers_batch: int = 4) -> None:
+        self.clock = ManualClock()
+        self.queue = MemoryQueue(clock=self.clock)
+        self.admission = Admission(self.queue, self.clock, backlog_max=1_000_000)
+        self.admission.tick()
+        self._period_s = workers_batch / rate
+        self._batch = workers_batch
+        self._next_s = self.clock.now_s()
+        self._in_hand: list[Received] = []
+        self.done = 0
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.25)):
+            self.clock.advance(0.25)
+            while self._next_s <= self.clock.now_s():
+                self.queue.ack([one.receipt for one in self._in_hand])
+                self.done += len(self._in_hand)
+                self.admission.done(len(self._in_hand))
+                self._in_hand = self.queue.receive(count_max=self._batch, wait_s=0)
+                self._next_s += self._period_s
+            self.admission.tick()
+
+
+@pytest.mark.parametrize("rate", [0.5, 4.0, 40.0])
+def test_what_a_202_says_is_when_the_outcome_comes(rate: float) -> None:
+    # given: a backlog that is worked on for a while
+    served = Served(rate)
+    send(served.admission, served.queue, math.ceil(120 * rate), waits=False)
+    served.pass_time(40)
+    # when: a job is sent, and told when to look
+    place = served.admission.place(waits=False)
+    said_s = served.admission.retry_after_s(place)
+    left = served.queue.depth()
+    # then
+    truth_s = (left.backlog + left.in_flight) / rate
+    assert truth_s * 0.7 - 1 <= said_s <= truth_s * 1.4 + 1
+    # and what it is told later is what is left
+    served.pass_time(20)
+    assert abs(served.admission.retry_after_s(place) - (truth_s - 20)) <= 0.3 * truth_s + 1
+
+
+def test_an_hour_without_work_does_not_change_the_rate() -> None:
+    served = Served(10.0)
+    send(served.admission, served.queue, 400, waits=False)
+    served.pass_time(3_600)
+    assert served.queue.depth() == Depth(0, 0, 0)
+    send(served.admission, served.queue, 300, waits=False)
+    assert 20 <= served.admission.retry_after_s(served.admission.place(waits=False)) <= 45
+
+
+def test_a_caller_who_waits_is_told_of_those_who_go_before_and_not_of_the_whole_backlog() -> None:
+    served = Served(10.0)
+    send(served.admission, served.queue, 600, waits=False)
+    send(served.admission, served.queue, 30)
+    served.pass_time(0.25)
+    interactive = served.admission.retry_after_s(served.admission.place(waits=True))
+    asynchronous = served.admission.retry_after_s(served.admission.place(waits=False))
+    assert interactive <= 8
+    assert asynchronous >= 50
+
+
+def test_a_backend_that_knows_no_classes_counts_all(clock: ManualClock) -> None:
+    class Plain(MemoryQueue):
+        def depth(self) -> Depth:
+            return Depth(500, 10, 0)
+
+    admission = Admission(Plain(clock=clock), clock, backlog_max=1_000)
+    admission.tick()
+    place = admission.place(waits=True)
+    assert place == admission.place(waits=False) == 510
 
 
 @given(actions=st.lists(st.sampled_from(["send", "fail", "receive", "read", "later"]), max_size=60))
@@ -162,6 +272,6 @@ def test_the_queue_never_holds_more_than_the_bound(actions: list[str]) -> None:
         elif action == "receive":
             queue.ack([one.receipt for one in queue.receive(count_max=2, wait_s=0)])
         else:
-            with suppress(Overloaded, BackendUnavailable), admission.admit():
+            with suppress(Overloaded, BackendUnavailable), admission.admit(waits=True):
                 (unreachable if action == "fail" else queue.send)([b"x"])
         assert queue.depth().backlog <= 3

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +17,13 @@ from beholder.errors import BackendFull, BackendUnavailable
 from beholder.job import JobStatus, new_job_id
 from beholder.model.decode.limits import ImageLimits
 from beholder.queue.memory import MemoryQueue
-from beholder.queue.port import Received
+from beholder.queue.port import Priority, Received
 from beholder.store.keys import result_key
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebLimits, WebPorts, build_app
 from beholder.web.middleware import Exchange
 from helpers.asgi import Answer, Gone, call, running
-from helpers.images import jpeg
+from helpers.images import jpeg, png
 from helpers.rig import Rig, Watched
 from helpers.service import multipart
 
@@ -297,6 +297,56 @@ def test_beyond_the_backlog_a_job_is_refused_and_told_when_to_come_back(tmp_path
         assert is_problem(refused, 503, "overloaded")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert web.queue.depth().backlog == 2
+
+
+def test_who_does_not_wait_leaves_room_for_those_who_do(tmp_path: Path) -> None:
+    with Web(tmp_path, WebLimits(backlog_max=4, wait_s_default=0.01)) as web:
+        for seed in range(3):
+            assert web.ask("POST", "/v1/classify", jpeg(seed), **ASYNC).status == 202
+        assert is_problem(web.ask("POST", "/v1/classify", jpeg(4), **ASYNC), 503, "overloaded")
+        # and `wait=0` is asynchronous too
+        assert web.ask("POST", "/v1/classify", jpeg(4), prefer="wait=0").status == 503
+        assert web.ask("POST", "/v1/classify", jpeg(5)).status == 202
+        assert (web.queue.depth().backlog, web.queue.depth().interactive) == (4, 1)
+        assert is_problem(web.ask("POST", "/v1/classify", jpeg(6)), 503, "overloaded")
+
+
+@pytest.mark.parametrize(
+    ("image", "headers", "expected"),
+    [
+        (jpeg(1), {}, Priority.INTERACTIVE),
+        (jpeg(1), ASYNC, Priority.ASYNCHRONOUS),
+        (jpeg(1), {"prefer": "wait=0"}, Priority.ASYNCHRONOUS),
+        (jpeg(1), {"prefer": "wait=1"}, Priority.INTERACTIVE),
+        (png(1000, 1000), ASYNC, Priority.HEAVY),
+        (png(1000, 1000), {}, Priority.HEAVY | Priority.INTERACTIVE),
+        (png(999, 1000), {}, Priority.INTERACTIVE),
+        # a file that is long counts by its bytes, whatever its header says
+        (png(100, 100) + bytes(500_000), ASYNC, Priority.HEAVY),
+        # pixels of a JPEG count a quarter
+        (jpeg(1, 1024), ASYNC, Priority.ASYNCHRONOUS),
+    ],
+    ids=str,
+)
+def test_the_class_of_a_message_tells_who_waits_and_how_long_decoding_takes(
+    tmp_path: Path,
+    image: bytes,
+    headers: dict[str, str],
+    expected: Priority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = WebLimits(heavy_pixels_min=1_000_000, wait_s_default=0.01, wait_s_max=0.01)
+    with Web(tmp_path, limits) as web:
+        sent: list[Priority] = []
+        send = web.queue.send
+
+        def watch(bodies: Sequence[bytes], *, priority: Priority) -> None:
+            sent.append(priority)
+            send(bodies, priority=priority)
+
+        monkeypatch.setattr(web.queue, "send", watch)
+        assert web.ask("POST", "/v1/classify", image, **headers).status == 202
+        assert sent == [expected]
 
 
 def test_a_second_waiter_where_one_may_wait_is_refused_and_nothing_stored(tmp_path: Path) -> None:

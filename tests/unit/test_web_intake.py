@@ -1,7 +1,9 @@
 """Taking one image in: the order of effects, and what an idempotency key leads to."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from beholder.errors import (
 )
 from beholder.job import Failure, Job, JobStatus, Message, Options, new_job_id
 from beholder.queue.memory import MemoryQueue
+from beholder.queue.port import Depth, Priority
 from beholder.store.keys import image_key, image_prefix, result_key
 from beholder.store.memory import MemoryStore
 from beholder.web.intake import Intake, Order
@@ -344,6 +347,42 @@ def test_a_result_that_cannot_be_read_is_no_outcome(desk: Desk) -> None:
     for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
         desk.results.put(result_key(job.id), garbage)
         assert desk.intake.look(job.id) is None
+
+
+def test_a_batch_is_sent_by_class_and_interactive_messages_first(desk: Desk) -> None:
+    # given
+    plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
+    heavy = replace(PLAIN, priority=Priority.HEAVY)
+    # when
+    accepted = desk.accept_all(plain, PLAIN, heavy, plain)
+    # then
+    assert all(isinstance(one, Job) for one in accepted)
+    assert desk.journal.calls[-3:] == ["queue.send"] * 3
+    assert desk.queue.depth() == Depth(4, 0, 0)
+    assert desk.queue.depth().interactive == 1
+    assert sum(desk.told) == 4
+
+
+def test_where_one_class_cannot_be_sent_the_others_are_accepted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    send = desk.queue.send
+
+    def refuse_asynchronous(bodies: Sequence[bytes], **more: Any) -> None:
+        if more["priority"] == Priority.ASYNCHRONOUS:
+            raise BackendFull("sqs queue", "send")
+        send(bodies, **more)
+
+    monkeypatch.setattr(desk.queue, "send", refuse_asynchronous)
+    # when
+    plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
+    accepted = desk.accept_all(plain, PLAIN, plain)
+    # then
+    assert [type(one) for one in accepted] == [BackendFull, Job, BackendFull]
+    (message,) = desk.messages()
+    assert desk.image_keys() == [message.input.image_key]
+    assert desk.told == [1]
 
 
 # --- lost messages ------------------------------------------------------------------------------------------

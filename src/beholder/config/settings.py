@@ -178,6 +178,18 @@ class Settings:
     backlog_max: int = _setting(
         "waiting jobs beyond which new ones are refused with 503", 10_000, low=1, high=10_000_000
     )
+    asynchronous_share: float = _setting(
+        "share of backlog_max and of uploads_bytes_max that asynchronous jobs may fill",
+        0.75,
+        low=0.01,
+        high=1,
+    )
+    heavy_pixels_min: int = _setting(
+        "pixels from which an image is heavy, those of a JPEG counting a quarter; one core is kept from such",
+        16_000_000,
+        low=1,
+        high=1_000_000_000,
+    )
     waiters_max: int = _setting("requests that may wait for their answer at once", 4_096, low=1, high=100_000)
     uploads_bytes_max: int = _setting(
         "bytes of uploads held in memory at once", 256_000_000, low=1_000_000, high=100_000_000_000
@@ -216,3 +228,8 @@ class Settings:
         for name, value in follows.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
+
+    @property
+    def heavy_decodes_max(self) -> int:
+        """Heavy images that one machine decodes at once, so that a core stays for light ones."""
+        return max(1, min(self.workers, _default_workers()) - 1)

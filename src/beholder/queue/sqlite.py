@@ -323,7 +323,7 @@ class SqliteQueue:
     def _heavy_has_room(self, db: sqlite3.Connection, now_s: float) -> bool:
         if self._heavy_in_flight_max is None:
             return True
-        found = (
+        found: Iterator[int] = (
             db.execute(_HIDDEN, (self._name, _NUMBERS[priority], now_s)).fetchone()[0] for priority in HEAVY
         )
         return sum(found) < self._heavy_in_flight_max

@@ -32,6 +32,7 @@ def make_tables(db: sqlite3.Connection) -> None:
         sqlite3.Error: The file is no database, or cannot be written.
     """
     db.executescript(_SCHEMA)
-    if ("priority",) not in db.execute(_COLUMNS).fetchall():
+    columns = {name for (name,) in db.execute(_COLUMNS)}
+    if "priority" not in columns and "visible_at_s" in columns:  # a table of somebody else is left alone
         db.execute(_ADD_PRIORITY)
     db.executescript(_INDEX)

@@ -1,8 +1,8 @@
 """Whose turn it is: which of the waiting messages a receive takes, where several classes of them wait.
 
-Interactive messages go first, and each fourth place is offered to asynchronous ones, so that neither starves.
-Heavy messages come alone, so that no light one waits in the batch of a heavy one; while both wait, each fourth
-receive is a heavy one's. See docs/adr/0015-fairness.md.
+Interactive messages go first, and each fourth place is offered to asynchronous ones, so that neither
+starves. Heavy messages come alone, so that no light one waits in the batch of a heavy one; while both wait,
+each fourth receive is a heavy one's.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,7 @@ class Turns:
         self._receives = 0
         self._places = {LIGHT: 0, HEAVY: 0}
 
-    def take(
-        self, pop: Callable[[Priority], _T | None], *, count_max: int, heavy_has_room: bool
-    ) -> list[_T]:
+    def take(self, pop: Callable[[Priority], _T | None], *, count_max: int, heavy_has_room: bool) -> list[_T]:
         """Return what one receive takes: several light messages, or one heavy one.
 
         Args:

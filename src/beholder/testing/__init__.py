@@ -5,7 +5,8 @@ module says which. beholder's own backends are tested by the same classes.
 """
 
 from beholder.testing.fleet_contract import FleetContract
-from beholder.testing.queue_contract import PriorityContract, QueueContract
+from beholder.testing.priority_contract import PriorityContract
+from beholder.testing.queue_contract import QueueContract
 from beholder.testing.store_contract import StoreContract
 
 __all__ = ["FleetContract", "PriorityContract", "QueueContract", "StoreContract"]

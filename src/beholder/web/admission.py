@@ -51,7 +51,7 @@ class Admission:
         """Assume an empty queue until the first reading."""
         self._queue = queue
         self._clock = clock
-        self._backlog_max = {True: backlog_max, False: max(1, int(backlog_max * asynchronous_share))}
+        self._backlog_max = {True: backlog_max, False: math.ceil(backlog_max * asynchronous_share)}
         self._startup_s = startup_s
         self._every_s = every_s
         self._lock = threading.Lock()
@@ -61,6 +61,7 @@ class Admission:
         self._sent_since = {True: 0, False: 0}
         self._done = 0
         self._done_before = 0
+        self._is_asleep = True
         self._rate = _Mean(_MEMORY_S)
         self._read_at_s: float | None = None
 
@@ -84,7 +85,8 @@ class Admission:
             if beyond >= 0:
                 which = "jobs" if waits else "jobs, as many as leave room for callers who wait,"
                 raise Overloaded(
-                    f"{self._backlog_max[waits]} {which} wait already; try again after the time in Retry-After",
+                    f"{self._backlog_max[waits]} {which} wait already; "
+                    "try again after the time in Retry-After",
                     retry_after_s=self._seconds_for(beyond + self._backlog_max[waits] / 10),
                 )
             self._entering += 1
@@ -101,20 +103,24 @@ class Admission:
         """Count jobs whose outcome is here."""
         with self._lock:
             self._done += count
+            self._is_asleep = False
 
     def place(self, *, waits: bool) -> float:
         """Return the place in the line of a job that was just sent, for `retry_after_s`."""
         with self._lock:
             backlog = self._backlog()
+            # What is in flight will be done first.
+            first = self._done + self._depth.in_flight
             if waits and self._depth.interactive is not None:
                 mine = self._depth.interactive + self._sent_since[True]
                 backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
-            return self._done + backlog
+            return first + backlog
 
     def retry_after_s(self, place: float) -> int:
         """Return the seconds until a job at this place may have its outcome: jobs ahead by the rate."""
         with self._lock:
-            return self._seconds_for(max(0.0, min(place - self._done, self._backlog())))
+            ahead = min(place - self._done, self._backlog() + self._depth.in_flight)
+            return self._seconds_for(max(0.0, ahead))
 
     def seconds_for(self, count: float) -> int:
         """Return the seconds in which so many jobs may be done, as a Retry-After."""
@@ -128,10 +134,11 @@ class Admission:
         depth = self._queue.depth()
         now_s = self._clock.now_s()
         with self._lock:
-            if self._read_at_s is not None and now_s > self._read_at_s and self._depth.backlog and depth.backlog:
-                seconds = now_s - self._read_at_s
+            seconds = 0.0 if self._read_at_s is None else now_s - self._read_at_s
+            if seconds > 0 and self._depth.backlog and depth.backlog:
                 self._rate.add((self._done - self._done_before) / seconds, seconds)
             self._depth = depth
+            self._is_asleep = not depth.in_flight and self._done == self._done_before
             for waits, count in sent.items():
                 self._sent_since[waits] -= count
             self._done_before = self._done
@@ -143,8 +150,7 @@ class Admission:
 
     def _seconds_for(self, count: float) -> int:
         rate = self._rate.value or 1 / _JOB_S
-        is_asleep = count > 0 and not self._depth.in_flight and self._done == self._done_before
-        seconds = count / rate + (self._startup_s if is_asleep else 0.0)
+        seconds = count / rate + (self._startup_s if self._is_asleep and count > 0 else 0.0)
         return min(_RETRY_MAX_S, max(1, math.ceil(seconds)))
 
 

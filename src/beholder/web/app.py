@@ -65,9 +65,7 @@ def build_app(
         interrupt: Ends their waiting, at the end.
     """
     waiters = Waiters(ports.limits.waiters_max)
-    admission = Admission(
-        ports.queue, ports.clock, backlog_max=ports.limits.backlog_max, every_s=ports.depth_every_s
-    )
+    admission = _admission_of(ports)
     desk = Desk(ports, waiters, admission)
     ports.telemetry.watch(
         "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
@@ -84,6 +82,7 @@ def build_app(
             asyncio.get_running_loop(),
             ports.telemetry,
             wait_s=ports.receive_wait_s,
+            on_done=admission.done,
         )
         runner = Runner()
         runner.start("replies", listener.tick)
@@ -104,6 +103,17 @@ def build_app(
         routes=_routes(desk, fleet), lifespan=lifespan, default=_not_found, redirect_slashes=False
     )
     return WebApp(Exchange(router, ports.telemetry), desk)
+
+
+def _admission_of(ports: WebPorts) -> Admission:
+    return Admission(
+        ports.queue,
+        ports.clock,
+        backlog_max=ports.limits.backlog_max,
+        asynchronous_share=ports.limits.asynchronous_share,
+        startup_s=ports.startup_s,
+        every_s=ports.depth_every_s,
+    )
 
 
 def _routes(desk: Desk, fleet: FleetView) -> list[Route]:

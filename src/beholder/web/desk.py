@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
 from beholder.errors import BackendError
 from beholder.job import Job
-from beholder.model.decode.header import read_header
+from beholder.model.decode.cost import decode_cost_pixels
+from beholder.model.decode.header import ImageHeader, read_header
+from beholder.queue.port import Priority
 from beholder.telemetry.log import get_logger, say
 from beholder.web.acceptor import Acceptor
 from beholder.web.admission import Admission
@@ -32,10 +34,11 @@ OrderReader = Callable[[Upload], Order]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A job that was taken in, and what will hold its outcome where somebody waits."""
+    """A job that was taken in, what will hold its outcome where somebody waits, and its place in the line."""
 
     job: Job
     future: asyncio.Future[Outcome] | None
+    place: float
 
 
 class Desk:
@@ -54,7 +57,11 @@ class Desk:
         self.admission = admission
         self.intake = Intake(ports)
         self._is_released = False
-        self._budget = UploadBudget(ports.limits.uploads_bytes_max, ports.telemetry)
+        self._budget = UploadBudget(
+            ports.limits.uploads_bytes_max,
+            ports.telemetry,
+            asynchronous_share=ports.limits.asynchronous_share,
+        )
         self._acceptor = Acceptor(
             self.intake.accept,
             threads=ports.accept_threads,
@@ -90,7 +97,7 @@ class Desk:
             A ticket for a new job, or the outcome of the one that the idempotency key names.
         """
         limits = self.ports.limits
-        with self._budget.hold() as hold:
+        with self._budget.hold(waits=waits) as hold:
             body = await read_body(request, limits, hold)
             if len(body) > _LARGE_BYTES:
                 # A form of many megabytes takes tenths of a second, and the event loop has others to serve.
@@ -98,10 +105,10 @@ class Desk:
             else:
                 upload = read_upload(request, limits, body)
             del body
-            read_header(upload.data, limits.image)
-            order = order_of(upload)
+            header = read_header(upload.data, limits.image)
+            order = replace(order_of(upload), priority=self._priority_of(header, upload.data, waits=waits))
             del upload
-            with self.admission.admit():
+            with self.admission.admit(waits=waits):
                 return await self._store(order, waits=waits)
 
     async def wait(self, ticket: Ticket, wait_s: float) -> Outcome | None:
@@ -130,7 +137,7 @@ class Desk:
         job_id = self.intake.new_job_id(order)
         now_s = self.ports.clock.now_s()
         # Before the message is sent: its reply may be here before the thread is back.
-        future = self.waiters.expect(job_id, now_s) if waits else None
+        future = self._expect(job_id, now_s) if waits else None
         taken_in = False
         try:
             accepted = await self._acceptor.accept(job_id, order)
@@ -141,7 +148,22 @@ class Desk:
         if isinstance(accepted, Outcome):
             return accepted
         self.ports.telemetry.jobs.labels("queued").inc()
-        return Ticket(accepted, future)
+        return Ticket(accepted, future, self.admission.place(waits=waits))
+
+    def _priority_of(self, header: ImageHeader, data: bytes, *, waits: bool) -> Priority:
+        is_heavy = decode_cost_pixels(header, len(data)) >= self.ports.limits.heavy_pixels_min
+        return (Priority.INTERACTIVE if waits else Priority.ASYNCHRONOUS) | (
+            Priority.HEAVY if is_heavy else Priority.ASYNCHRONOUS
+        )
+
+    def retry_after_s(self, ticket: Ticket) -> int:
+        """Return the seconds after which a ticket's outcome is worth a look."""
+        return self.admission.retry_after_s(ticket.place)
+
+    def _expect(self, job_id: str, now_s: float) -> asyncio.Future[Outcome]:
+        # A tenth of those who wait are answered by then.
+        tenth = self.ports.limits.waiters_max / 10
+        return self.waiters.expect(job_id, now_s, retry_after_s=self.admission.seconds_for(tenth))
 
     async def look(self, job_id: str) -> Outcome | Job | None:
         """Return what the buckets know of a job."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from beholder.job import Job, Options
+from beholder.job import Options
 from beholder.web.desk import Desk, Ticket
 from beholder.web.intake import Order
 from beholder.web.jobs import job_response, outcome_response
@@ -35,7 +35,7 @@ class ImageRoutes:
         if isinstance(answer, Ticket):
             outcome = await self._desk.wait(answer, preference.wait_s)
             if outcome is None:
-                return _accepted(answer.job, headers)
+                return self._accepted(answer, headers)
             answer = outcome
         return outcome_response(answer, request, headers)
 
@@ -54,11 +54,18 @@ class ImageRoutes:
         if isinstance(answer, Ticket):
             outcome = await self._desk.wait(answer, limits.wait_s_default)
             if outcome is None:
-                return _accepted(answer.job, {})
+                return self._accepted(answer, {})
             answer = outcome
         if not answer.job.labels:
             return outcome_response(answer, request, {"x-job-id": answer.job.id})
         return PlainTextResponse(answer.job.labels[0].name, headers={"x-job-id": answer.job.id})
+
+    def _accepted(self, ticket: Ticket, headers: dict[str, str]) -> Response:
+        later = {
+            "Location": f"/v1/jobs/{ticket.job.id}",
+            "Retry-After": str(self._desk.retry_after_s(ticket)),
+        }
+        return job_response(ticket.job, 202, headers | later)
 
     def _order_reader(self, request: Request) -> "_OrderReader":
         return _OrderReader(request, self._desk)
@@ -88,7 +95,3 @@ class _OrderReader:
 
     def _options(self, values: dict[str, str]) -> Options:
         return read_options(values, self._desk.ports.models, self._desk.ports.limits)
-
-
-def _accepted(job: Job, headers: dict[str, str]) -> Response:
-    return job_response(job, 202, {**headers, "Location": f"/v1/jobs/{job.id}", "Retry-After": "1"})

@@ -19,6 +19,7 @@ from beholder.errors import (
 )
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id, read_outcome
 from beholder.job.ids import created_at_s, job_id_from_key
+from beholder.queue.port import Priority
 from beholder.store.keys import image_key, image_prefix, resent_key, result_key
 from beholder.store.recovery import message_of
 from beholder.telemetry.log import get_logger, say
@@ -53,6 +54,7 @@ class Order:
         deadline_s: After this time the answer is worth nothing, seconds since the Unix epoch.
         idempotency_key: Names this request across repetitions, or None.
         trace: The caller's trace context.
+        priority: The class of its message.
     """
 
     data: bytes
@@ -62,6 +64,14 @@ class Order:
     deadline_s: float | None = None
     idempotency_key: str | None = None
     trace: str | None = None
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsent:
+    place: int
+    message: Message
+    is_new: bool
 
 
 class Intake:
@@ -93,25 +103,33 @@ class Intake:
             in which case nothing of it is left behind.
         """
         results: list[Job | Outcome | BeholderError] = []
-        messages: list[Message] = []
-        stored_now: list[str] = []
-        for stored, is_new in self._ports.each(self._try_to_store, batch):
+        classes: dict[Priority, list[_Unsent]] = {}
+        for (_, order), (stored, is_new) in zip(
+            batch, self._ports.each(self._try_to_store, batch), strict=True
+        ):
             if isinstance(stored, Message):
-                messages.append(stored)
-                stored_now += [stored.input.image_key] if is_new else []
+                classes.setdefault(order.priority, []).append(_Unsent(len(results), stored, is_new))
                 results.append(_job_of(stored))
             else:
                 results.append(stored)
-        try:
-            if messages:
-                self._ports.queue.send([message.to_bytes() for message in messages])
-                self._ports.on_sent(len(messages))
-        except BackendError as exc:
-            for key in stored_now:
-                with contextlib.suppress(BackendError):
-                    self._ports.images.delete(key)
-            return [exc if isinstance(one, Job) else one for one in results]
+        for priority in sorted(classes, key=lambda one: one & Priority.INTERACTIVE, reverse=True):
+            if (error := self._send(classes[priority], priority)) is not None:
+                for one in classes[priority]:
+                    results[one.place] = error
         return results
+
+    def _send(self, unsent: Sequence[_Unsent], priority: Priority) -> BackendError | None:
+        """Send messages of one class; where that fails, take back what was stored, and return why."""
+        try:
+            self._ports.queue.send([one.message.to_bytes() for one in unsent], priority=priority)
+        except BackendError as exc:
+            for one in unsent:
+                if one.is_new:
+                    with contextlib.suppress(BackendError):
+                        self._ports.images.delete(one.message.input.image_key)
+            return exc
+        self._ports.on_sent(len(unsent))
+        return None
 
     def _try_to_store(
         self, named: tuple[str, Order]

@@ -22,6 +22,8 @@ class WebLimits:
         wait_s_default: How long a request waits when it does not say.
         wait_s_max: Longest wait that a request may ask for.
         backlog_max: Waiting jobs beyond which new ones are refused.
+        asynchronous_share: Share of `backlog_max` and of `uploads_bytes_max` that asynchronous jobs may fill.
+        heavy_pixels_min: Pixels from which an image counts as heavy; see `decode_cost_pixels`.
         waiters_max: Requests that may wait at once.
         uploads_bytes_max: Bytes of uploads held in memory at once.
         upload_s_max: How long one upload may take.
@@ -36,6 +38,8 @@ class WebLimits:
     wait_s_default: float = 60.0
     wait_s_max: float = 60.0
     backlog_max: int = 10_000
+    asynchronous_share: float = 0.75
+    heavy_pixels_min: int = 16_000_000
     waiters_max: int = 4_096
     uploads_bytes_max: int = 256_000_000
     upload_s_max: float = 60.0

@@ -187,6 +187,7 @@ def _readyz() -> _Doc:
         "Readiness",
         "The queue or a bucket does not answer.",
         {"status": "unready", "problems": [problem]},
+        {"Retry-After": ref("headers", "RetryAfter")},
     )
     answers = {"200": ready, "503": unready}
     return _operation("readyz", "Operation", "Say whether images can be taken in.", "", answers)

@@ -51,6 +51,8 @@ _LIMITS = {
     "wait_s_default": "How long a request waits for its answer when it does not say, in seconds.",
     "wait_s_max": "Longest wait that a request may ask for, in seconds.",
     "backlog_max": "Waiting jobs beyond which new ones are refused with 503.",
+    "asynchronous_share": "Share of backlog_max and of uploads_bytes_max that asynchronous jobs may fill.",
+    "heavy_pixels_min": "Pixels from which an image counts as heavy; those of a JPEG count a quarter.",
     "waiters_max": "Requests that may wait for their answer at once.",
     "uploads_bytes_max": "Bytes of uploads held in memory at once.",
     "upload_s_max": "How long one upload may take, in seconds.",

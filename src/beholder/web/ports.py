@@ -49,6 +49,7 @@ class WebPorts:
         depth_every_s: How often the input queue's depth is asked for.
         depth_lag_s: How far the depth may lag behind.
         ready_every_s: How long an answer of `/readyz` is good; asking the backends anew may cost money.
+        startup_s: How long it takes until a first job is worked on, where no worker is there.
         receive_wait_s: How long one receive waits for a reply.
         calls: How many requests to AWS this process has sent, by `service:operation`.
         on_sent: Told how many messages were sent, after each send.
@@ -72,6 +73,7 @@ class WebPorts:
     depth_every_s: float = 0.25
     depth_lag_s: float = 0.0
     ready_every_s: float = 0.0
+    startup_s: float = 0.8
     receive_wait_s: float = 1.0
     calls: Callable[[], Mapping[str, int]] = dict
     on_sent: Callable[[int], None] = lambda _count: None

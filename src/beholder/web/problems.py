@@ -5,9 +5,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from beholder.errors import BackendError, BeholderError, Overloaded
+from beholder.errors import BeholderError, Overloaded
 
 __all__ = ["problem", "problem_of"]
+
+# Nobody can tell when a backend is back; a probe each few seconds does it no harm.
+_RETRY_AFTER_S = "5"
 
 
 class ProblemResponse(JSONResponse):
@@ -52,6 +55,6 @@ def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, BackendError) and error.retryable:
-        headers["Retry-After"] = "5"
+    elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER_S
     return problem(error.http_status, error.code, error.message, request_id, headers=headers)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from beholder.job import read_outcome
 from beholder.job.reply import Reply
@@ -32,6 +32,7 @@ class ReplyListener:
         loop: The event loop that the waiters belong to.
         telemetry: Where finished jobs are counted.
         wait_s: How long one pass waits for a reply.
+        on_done: Told how many outcomes a pass brought.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ReplyListener:
         telemetry: Telemetry,
         *,
         wait_s: float = 1.0,
+        on_done: Callable[[int], None] = lambda _count: None,
     ) -> None:
         """Take the ports."""
         self._queue = queue
@@ -49,6 +51,7 @@ class ReplyListener:
         self._loop = loop
         self._telemetry = telemetry
         self._wait_s = wait_s
+        self._on_done = on_done
         self._taken: list[str] = []
         self._passes = 0
 
@@ -58,6 +61,7 @@ class ReplyListener:
         outcomes = [outcome for one in received for outcome in self._outcomes_of(one.body)]
         if outcomes:
             self._loop.call_soon_threadsafe(self._waiters.settle, outcomes)
+            self._on_done(len(outcomes))
         self._taken += [one.receipt for one in received]
         self._passes += 1
         for outcome in outcomes:

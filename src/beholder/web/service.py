@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import asdict
 from importlib import resources
 
@@ -70,6 +71,7 @@ class ServiceRoutes:
         return JSONResponse(
             {"status": "unready" if problems else "ready", "problems": problems},
             status_code=503 if problems else 200,
+            headers={"retry-after": str(max(1, math.ceil(self._ports.ready_every_s)))} if problems else None,
         )
 
     async def metrics(self, _: Request) -> Response:

@@ -1,6 +1,7 @@
 """Reads the image out of a request: a raw body or a multipart form, within bounds."""
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from beholder.clock import Clock, MonotonicClock
 from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, UploadTooSlow
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.form import header_parameters, split_form
@@ -16,6 +18,9 @@ from beholder.web.limits import WebLimits
 __all__ = ["IMAGE_FIELDS", "Hold", "Upload", "UploadBudget", "read_body", "read_upload"]
 
 _LENGTH_DIGITS_MAX = 18
+_MONOTONIC = MonotonicClock()
+# Of each upload in the mean of how long they are held.
+_WEIGHT = 0.1
 
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
 
@@ -35,29 +40,54 @@ class UploadBudget:
     Args:
         bytes_max: The bound.
         telemetry: Shows how much of it is used.
+        asynchronous_share: The share of it beyond which asynchronous uploads are refused.
+        clock: Tells how long uploads are held; only durations count.
     """
 
-    def __init__(self, bytes_max: int, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        bytes_max: int,
+        telemetry: Telemetry,
+        *,
+        asynchronous_share: float = 1.0,
+        clock: Clock = _MONOTONIC,
+    ) -> None:
         """Hold nothing yet."""
         self._bytes_max = bytes_max
+        self._asynchronous_bytes_max = bytes_max * asynchronous_share
         self._used = 0
         self._telemetry = telemetry
+        self._clock = clock
+        self._hold_s = 0.0
 
     @contextmanager
-    def hold(self) -> Iterator["Hold"]:
-        """Hold the bytes of one upload for the time of the block, however it ends."""
-        hold = Hold(self)
+    def hold(self, *, waits: bool = True) -> Iterator["Hold"]:
+        """Hold the bytes of one upload for the time of the block, however it ends.
+
+        Args:
+            waits: Whether its caller waits for the outcome; asynchronous uploads are refused earlier.
+        """
+        hold = Hold(self, waits=waits)
+        began_s = self._clock.now_s()
         try:
             yield hold
         finally:
-            self._add(-hold.count)
+            if hold.count:
+                self._hold_s += _WEIGHT * (self._clock.now_s() - began_s - self._hold_s)
+            self._add(-hold.count, hold)
 
-    def _check(self, count: int) -> None:
-        if self._used + count > self._bytes_max and count > 0:
-            raise Overloaded("too many uploads are being received at once; try again")
+    def _check(self, count: int, hold: "Hold") -> None:
+        # Where nobody else holds anything, there is nobody to leave room for.
+        is_bounded = not hold.waits and self._used > hold.count
+        bytes_max = self._asynchronous_bytes_max if is_bounded else self._bytes_max
+        if self._used + count > bytes_max and count > 0:
+            raise Overloaded(
+                "too many uploads are being received at once; try again after the time in Retry-After",
+                retry_after_s=max(1, math.ceil(self._hold_s)),
+            )
 
-    def _add(self, count: int) -> None:
-        self._check(count)
+    def _add(self, count: int, hold: "Hold") -> None:
+        self._check(count, hold)
         self._used += count
         self._telemetry.upload_bytes.set(self._used)
 
@@ -65,19 +95,20 @@ class UploadBudget:
 class Hold:
     """The bytes of one upload."""
 
-    def __init__(self, budget: UploadBudget) -> None:
+    def __init__(self, budget: UploadBudget, *, waits: bool) -> None:
         """Hold nothing yet."""
         self._budget = budget
+        self.waits = waits
         self.count = 0
 
     def check(self, count: int) -> None:
         """Raise Overloaded where `count` bytes would not fit now; hold nothing for them."""
-        self._budget._check(count)  # noqa: SLF001 -- one family, in one file
+        self._budget._check(count, self)  # noqa: SLF001 -- one family, in one file
 
     def grow_to(self, count: int) -> None:
         """Hold at least `count` bytes; raises Overloaded where they do not fit."""
         if count > self.count:
-            self._budget._add(count - self.count)  # noqa: SLF001 -- one family, in one file
+            self._budget._add(count - self.count, self)  # noqa: SLF001 -- one family, in one file
             self.count = count
 
 

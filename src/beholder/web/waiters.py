@@ -45,8 +45,13 @@ class Waiters:
         """Return how many wait."""
         return self._count
 
-    def expect(self, job_id: str, now_s: float) -> asyncio.Future[Outcome]:
+    def expect(self, job_id: str, now_s: float, *, retry_after_s: int = 1) -> asyncio.Future[Outcome]:
         """Return what will hold the job's outcome; call it before the job's message is sent.
+
+        Args:
+            job_id: The job.
+            now_s: The time.
+            retry_after_s: When another try is worth while, where as many wait already as may.
 
         Raises:
             Overloaded: As many wait already as may.
@@ -54,7 +59,8 @@ class Waiters:
         if self._count >= self._count_max:
             raise Overloaded(
                 f"{self._count_max} requests wait for their answer already; "
-                "try again, or send Prefer: respond-async and fetch the job later"
+                "try again, or send Prefer: respond-async and fetch the job later",
+                retry_after_s=retry_after_s,
             )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, []).append(_Waiter(future, now_s + _FIRST_LOOK_S))

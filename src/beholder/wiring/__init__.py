@@ -253,6 +253,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             depth_every_s=backends.depth_every_s,
             depth_lag_s=settings.depth_lag_s if settings.backend == "aws" else 0.0,
             ready_every_s=backends.ready_every_s,
+            **({"startup_s": settings.boot_s} if settings.launch_template else {}),
             receive_wait_s=backends.receive_wait_s,
             calls=backends.calls,
             on_sent=scaling.on_sent,
@@ -338,6 +339,8 @@ def _web_limits(settings: Settings) -> WebLimits:
         wait_s_default=settings.wait_s_default,
         wait_s_max=settings.wait_s_max,
         backlog_max=settings.backlog_max,
+        asynchronous_share=settings.asynchronous_share,
+        heavy_pixels_min=settings.heavy_pixels_min,
         waiters_max=settings.waiters_max,
         uploads_bytes_max=settings.uploads_bytes_max,
     )

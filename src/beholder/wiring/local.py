@@ -49,6 +49,7 @@ def open_local(settings: Settings) -> Iterator[Backends]:
             visibility_timeout_s=settings.visibility_timeout_s,
             receive_count_max=settings.receive_count_max,
             dead_letters=settings.dead_letter_queue,
+            heavy_in_flight_max=settings.heavy_decodes_max,
             clock=clock,
             fsync=fsync,
         )
