@@ -18,12 +18,12 @@ from typing import Self, TypeVar
 
 from beholder.clock import Clock, SystemClock
 from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
+from beholder.queue import statements as sql
 from beholder.queue.bell import Bells
 from beholder.queue.bounds import check_heavy, check_name, check_receive, check_redrive, check_seconds
 from beholder.queue.commit import FileLock, GroupCommit
 from beholder.queue.damage import damage_note, note_damage
 from beholder.queue.port import Depth, Priority, Received
-from beholder.queue.sqlite_schema import make_tables
 from beholder.queue.turns import HEAVY, LIGHT, PRIORITIES, Turns
 
 __all__ = ["SqliteQueue"]
@@ -44,26 +44,6 @@ _RECEIPT = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 # SQLite takes plain numbers four times as fast as those of an enumeration.
 _NUMBERS = {priority: int(priority) for priority in PRIORITIES}
-_INSERT = "insert into message(queue, visible_at_s, priority, body) values(?, ?, ?, ?)"
-_DUE = "select min(visible_at_s) from message where queue = ? and priority = ?"
-_VISIBLE = (
-    "select id, receive_count, body from message where queue = ? and priority = ? and visible_at_s <= ?"
-    " order by visible_at_s, id"
-)
-_HIDE = "update message set visible_at_s = ?, token = ?, receive_count = receive_count + 1 where id = ?"
-_REDRIVE = "update message set queue = ?, visible_at_s = ?, token = null, receive_count = 0 where id = ?"
-_EXTEND = "update message set visible_at_s = ? where id = ? and token = ? and queue = ? and visible_at_s > ?"
-_NACK = (
-    "update message set visible_at_s = ?, token = null"
-    " where id = ? and token = ? and queue = ? and visible_at_s > ?"
-)
-_ACK = "delete from message where id = ? and token = ? and queue = ?"
-_PURGE = "delete from message where queue = ?"
-_BACKLOG = "select count(*) from message where queue = ? and priority = ? and visible_at_s <= ?"
-_HIDDEN = (
-    "select count(token), count(*) - count(token) from message"
-    " indexed by message_by_class where queue = ? and priority = ? and visible_at_s > ?"
-)
 
 _ERRORS_OF_SQLITE: dict[int, type[BackendError]] = {
     sqlite3.SQLITE_CORRUPT: QueueDamaged,
@@ -145,7 +125,7 @@ class SqliteQueue:
             with self._lock:  # one process at a time makes the file and its tables
                 writer = _connect(path, fsync=fsync)
                 undo.callback(writer.close)
-                make_tables(writer)
+                sql.make_tables(writer)
                 self._reader = _connect(path, fsync=fsync)
                 undo.callback(self._reader.close)
             self._file_id = _file_id(path)
@@ -181,7 +161,7 @@ class SqliteQueue:
 
         def insert(db: sqlite3.Connection) -> None:
             visible_at_s, number = self._clock.now_s() + delay_s, int(priority)
-            db.executemany(_INSERT, [(self._name, visible_at_s, number, body) for body in bodies])
+            db.executemany(sql.INSERT, [(self._name, visible_at_s, number, body) for body in bodies])
 
         self._write("send", insert)
         # A delayed message wakes one receiver too: it sleeps on until the delay is over.
@@ -218,7 +198,7 @@ class SqliteQueue:
                 receipt
                 for receipt in receipts
                 if (key := self._key(receipt)) is None
-                or not db.execute(_EXTEND, (now_s + timeout_s, *key, now_s)).rowcount
+                or not db.execute(sql.EXTEND, (now_s + timeout_s, *key, now_s)).rowcount
             ]
 
         lost = self._write("extend", extend)
@@ -229,7 +209,7 @@ class SqliteQueue:
         """Delete messages for good; see `Queue.ack`."""
         keys = [key for receipt in receipts if (key := self._key(receipt))]
         if keys:
-            self._write("ack", lambda db: db.executemany(_ACK, keys).rowcount)
+            self._write("ack", lambda db: db.executemany(sql.ACK, keys).rowcount)
 
     def nack(self, receipts: Sequence[str]) -> None:
         """Make messages visible now; see `Queue.nack`."""
@@ -239,7 +219,7 @@ class SqliteQueue:
 
         def show(db: sqlite3.Connection) -> int:
             now_s = self._clock.now_s()
-            return db.executemany(_NACK, [(now_s, *key, now_s) for key in keys]).rowcount
+            return db.executemany(sql.NACK, [(now_s, *key, now_s) for key in keys]).rowcount
 
         self._bells.ring(self._write("nack", show))
 
@@ -254,8 +234,8 @@ class SqliteQueue:
         with _translated("depth", self._path), self._reading:
             for priority, number in _NUMBERS.items():
                 at = (self._name, number, now_s)
-                (backlogs[priority],) = self._reader.execute(_BACKLOG, at).fetchone()
-                received, waiting = self._reader.execute(_HIDDEN, at).fetchone()
+                (backlogs[priority],) = self._reader.execute(sql.BACKLOG, at).fetchone()
+                received, waiting = self._reader.execute(sql.HIDDEN, at).fetchone()
                 in_flight, delayed = in_flight + received, delayed + waiting
         interactive = sum(backlogs[classes[0]] for classes in (LIGHT, HEAVY))
         return Depth(sum(backlogs.values()), in_flight, delayed, interactive)
@@ -266,7 +246,7 @@ class SqliteQueue:
         Raises:
             BackendError: Nothing was deleted.
         """
-        self._write("purge", lambda db: db.execute(_PURGE, (self._name,)).rowcount)
+        self._write("purge", lambda db: db.execute(sql.PURGE, (self._name,)).rowcount)
 
     def drop(self) -> None:
         """Delete the queue: its messages and all that lies on disk for it; sending to it makes it anew.
@@ -299,7 +279,7 @@ class SqliteQueue:
         with contextlib.ExitStack() as cursors:
             rows = {
                 priority: cursors.enter_context(
-                    contextlib.closing(db.execute(_VISIBLE, (self._name, number, now_s)))
+                    contextlib.closing(db.execute(sql.VISIBLE, (self._name, number, now_s)))
                 )
                 for priority, number in _NUMBERS.items()
             }
@@ -316,15 +296,15 @@ class SqliteQueue:
             messages = self._turns.take(
                 pop, count_max=count_max, heavy_has_room=self._heavy_has_room(db, now_s)
             )
-        db.executemany(_HIDE, hidden)
-        db.executemany(_REDRIVE, dead)
+        db.executemany(sql.HIDE, hidden)
+        db.executemany(sql.REDRIVE, dead)
         return messages, len(dead)
 
     def _heavy_has_room(self, db: sqlite3.Connection, now_s: float) -> bool:
         if self._heavy_in_flight_max is None:
             return True
         found: Iterator[int] = (
-            db.execute(_HIDDEN, (self._name, _NUMBERS[priority], now_s)).fetchone()[0] for priority in HEAVY
+            db.execute(sql.HIDDEN, (self._name, _NUMBERS[one], now_s)).fetchone()[0] for one in HEAVY
         )
         return sum(found) < self._heavy_in_flight_max
 
@@ -334,7 +314,7 @@ class SqliteQueue:
         now_s = self._clock.now_s()
         with _translated("receive", self._path), self._reading:
             found = {
-                priority: self._reader.execute(_DUE, (self._name, number)).fetchone()[0]
+                priority: self._reader.execute(sql.DUE, (self._name, number)).fetchone()[0]
                 for priority, number in _NUMBERS.items()
             }
             due_s = {priority: at_s for priority, at_s in found.items() if at_s is not None}
