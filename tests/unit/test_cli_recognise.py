@@ -6,6 +6,8 @@ import pytest
 
 from beholder.cli.recognise import STDIN, find_images
 from beholder.errors import ConfigError
+from beholder.loadgen import images_in
+from beholder.loadgen.plan import IMAGE_TYPES
 
 
 @pytest.fixture
@@ -62,3 +64,22 @@ def test_a_folder_with_nothing_but_hidden_folders_holds_no_image(tmp_path: Path)
 def test_a_file_that_is_named_is_taken_once_whatever_it_is_called(photos: Path) -> None:
     del photos
     assert find_images(["notes.txt", STDIN, "*.png", "a.png"]) == ["notes.txt", STDIN, "a.png"]
+
+
+@pytest.mark.parametrize(
+    "suffix", [".jfif", ".jpe", ".mpo", ".JFIF", ".pjpeg", ".pjp", ".jif", ".apng", ".dib"]
+)
+def test_an_image_of_a_rarer_name_is_found_by_classify_and_load_alike(suffix: str, tmp_path: Path) -> None:
+    photo = tmp_path / f"photo{suffix}"
+    photo.write_bytes(b"x")
+
+    assert find_images([str(tmp_path)]) == [str(photo)]
+    assert images_in(tmp_path) == (photo,)
+
+
+def test_classify_and_load_take_files_of_the_same_names_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_images([str(tmp_path)])
+
+    assert all(f"{suffix}," in f"{caught.value.problems[0][:-1]}," for suffix in IMAGE_TYPES)
+    assert caught.value.problems[0].count(", ") == len(IMAGE_TYPES) - 1

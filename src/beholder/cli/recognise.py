@@ -20,7 +20,9 @@ from beholder.model.top import top_labels
 __all__ = ["STDIN", "Finding", "find_images", "recognise"]
 
 STDIN = "-"
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
+# The same as the workload generator's, whose import would bring in its HTTP client; a test compares them.
+_JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp", ".mpo"}
+_SUFFIXES = _JPEG_SUFFIXES | {".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"}
 _DECODED_AHEAD = 4
 
 

@@ -16,12 +16,20 @@ __all__ = ["IMAGE_TYPES", "Api", "Arrival", "LoadPlan", "Shot", "api_of", "image
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jif": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".pjpeg": "image/jpeg",
+    ".pjp": "image/jpeg",
+    ".mpo": "image/jpeg",
     ".png": "image/png",
+    ".apng": "image/png",
     ".webp": "image/webp",
     ".gif": "image/gif",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".bmp": "image/bmp",
+    ".dib": "image/bmp",
 }
 
 

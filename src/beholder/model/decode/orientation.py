@@ -7,7 +7,6 @@ WebP in the chunk EXIF.
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.errors import ImageHeaderInvalid
 from beholder.model.decode import jpeg, png, tiff, webp
 from beholder.model.decode.header import ImageFormat, ImageHeader
 
@@ -16,7 +15,7 @@ __all__ = ["apply_orientation", "read_orientation"]
 _UPRIGHT = 1
 _ORIENTATION_MAX = 8
 _APP1 = 0xE1
-_EXIF = b"Exif\0\0"
+_EXIF, _EXIF_BYTES = b"Exif\0", 6  # the sixth byte is there to fill
 
 
 def read_orientation(data: bytes, header: ImageHeader) -> int:
@@ -24,10 +23,7 @@ def read_orientation(data: bytes, header: ImageHeader) -> int:
     exif = _exif_block(data, header.format)
     if exif is None or exif[:4] not in (b"II*\0", b"MM\0*"):
         return _UPRIGHT
-    try:
-        orientation = tiff.read_orientation(exif)
-    except ImageHeaderInvalid:
-        return _UPRIGHT  # a damaged note about the picture is no reason to refuse the picture
+    orientation = tiff.read_orientation(exif)
     return orientation if _UPRIGHT <= orientation <= _ORIENTATION_MAX else _UPRIGHT
 
 
@@ -37,25 +33,25 @@ def _exif_block(data: bytes, image_format: ImageFormat) -> bytes | None:
         case ImageFormat.JPEG:
             return _jpeg_exif(data)
         case ImageFormat.PNG:
-            return png.find_chunk(data, b"eXIf")
+            return _bare(png.find_chunk(data, b"eXIf"))
         case ImageFormat.WEBP:
-            block = webp.find_chunk(data, b"EXIF")
-            return block.removeprefix(_EXIF) if block else None
+            return _bare(webp.find_chunk(data, b"EXIF"))
         case ImageFormat.TIFF:
             return data
         case _:
             return None
 
 
+def _bare(block: bytes | None) -> bytes | None:
+    """Return a block without the name that only JPEG needs, and some writers put elsewhere too."""
+    return block[_EXIF_BYTES:] if block and block.startswith(_EXIF) else block
+
+
 def _jpeg_exif(data: bytes) -> bytes | None:
-    """Return the content of a JPEG's Exif segment."""
-    # A search in C of what lies before the tables spares the walk for a photo without Exif.
-    tables = data.find(b"\xff\xdb")
-    if data.find(_EXIF, 0, tables if tables > 0 else len(data)) < 0:
-        return None
+    """Return the content of a JPEG's first Exif segment, the one that browsers go by."""
     for marker, start, end in jpeg.segments(data):
         if marker == _APP1 and data.startswith(_EXIF, start):
-            return data[start + len(_EXIF) : end]
+            return data[start + _EXIF_BYTES : end]
     return None
 
 
