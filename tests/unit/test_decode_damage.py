@@ -50,8 +50,8 @@ def test_a_cut_jpeg_with_an_end_marker_put_on_is_refused(*, progressive: bool) -
 
 def test_a_progressive_jpeg_without_its_last_scans_is_refused() -> None:
     data = encoded(progressive=True)
-    scans = [start for marker, start, _ in jpeg._walk(data) if marker == 0xDA]
-    tables = [start for marker, start, _ in jpeg._walk(data) if marker == 0xC4]
+    scans = [start for marker, start, _ in jpeg.walk(data) if marker == 0xDA]
+    tables = [start for marker, start, _ in jpeg.walk(data) if marker == 0xC4]
     assert len(scans) > 5
 
     for scan in scans[1:]:
@@ -62,7 +62,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused() -> None:
 
 def test_a_jpeg_with_endless_scans_is_refused() -> None:
     data = encoded(progressive=True)
-    last = [(start, end) for marker, start, end in jpeg._walk(data) if marker == 0xDA][-1]
+    last = [(start, end) for marker, start, end in jpeg.walk(data) if marker == 0xDA][-1]
 
     with pytest.raises(ImageTruncated):
         decoded(data[: last[0]] + data[last[0] : last[1]] * 200 + b"\xff\xd9")
@@ -70,7 +70,7 @@ def test_a_jpeg_with_endless_scans_is_refused() -> None:
 
 def test_a_sequential_jpeg_without_one_components_scan_is_refused() -> None:
     data = encoded(quality=50, subsampling=0)
-    start = next(start for marker, start, _ in jpeg._walk(data) if marker == 0xDA)
+    start = next(start for marker, start, _ in jpeg.walk(data) if marker == 0xDA)
     only_luma = data[:start] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[start + 14 :]
 
     with pytest.raises(ImageTruncated):

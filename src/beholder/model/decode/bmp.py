@@ -7,9 +7,11 @@ import struct
 
 from beholder.errors import ImageHeaderInvalid
 
-__all__ = ["read_size"]
+__all__ = ["essential", "read_size"]
 
 _CORE_HEADER_BYTES = 12
+_COMPRESSION_AT, _RLE = 30, frozenset((1, 2))  # 8 and 4 bits a pixel
+_CODE_BYTES_MAX = 4  # of a run-length code that brings a pixel, or of one that skips some
 _INFO_HEADER_BYTES = frozenset((40, 52, 56, 64, 108, 124))
 
 
@@ -34,3 +36,17 @@ def read_size(data: bytes) -> tuple[int, int]:
     if width <= 0 or height <= 0:
         raise ImageHeaderInvalid(f"The BMP says that it is {width} by {height} pixels; export it again.")
     return int(width), int(height)
+
+
+def essential(data: bytes) -> bytes:
+    """Return the file, run-length codes cut off after as many as its pixels can take.
+
+    A code need not bring a pixel, and Pillow reads codes one by one until it has all pixels or no data.
+    """
+    width, height = read_size(data)
+    offset, header_bytes = struct.unpack_from("<II", data, 10)
+    if header_bytes == _CORE_HEADER_BYTES or len(data) < _COMPRESSION_AT + 4:
+        return data
+    if struct.unpack_from("<I", data, _COMPRESSION_AT)[0] not in _RLE:
+        return data
+    return data[: offset + _CODE_BYTES_MAX * (width + 1) * (height + 1)]

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from beholder.errors import ImageTruncated, ImageUndecodable, RequestError
-from beholder.model.decode import jpeg, png, tiff, webp
+from beholder.model.decode import bmp, jpeg, jpeg_repair, png, tiff, webp
 from beholder.model.decode.header import ImageFormat, ImageHeader
-from beholder.model.decode.pixels import lay_on_white, to_rgb
+from beholder.model.decode.pixels import bands, lay_on_white, to_rgb
+from beholder.model.decode.quiet import quieten
 
 __all__ = ["decode"]
 
 # The size was bounded when the header was read, and is compared again below before a pixel is decoded:
 # Pillow's own bound would only warn or refuse below ours.
 Image.MAX_IMAGE_PIXELS = None
+quieten()
 
 # Whatever Pillow and simplejpeg were seen or are documented to raise for damaged data. Warning stands for a
 # process in which warnings are errors.
@@ -42,10 +44,7 @@ _CODEC_ERRORS = (
 _ENDS_EARLY = re.compile(
     r"premature end|truncated|unexpected end|not enough|cannot read|read past", re.IGNORECASE
 )
-# Warnings of libjpeg about markers around the picture, not about the picture.
-_ODD_MARKERS = re.compile(
-    r"unknown JFIF revision|Unknown Adobe color transform|extraneous bytes before marker"
-)
+_PADDED = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _PADDED_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 # Phones pad the scan with a few bytes; more are left over only when the decoder lost its way in the data.
 _PADDING_BYTES_MAX = 16
@@ -98,16 +97,14 @@ def _undecodable(header: ImageHeader, exc: BaseException) -> str:
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader, shorter_side_min: int) -> NDArray[np.uint8]:
-    """Decode by libjpeg-turbo, whose warnings count as damage unless they are known to be harmless."""
+    """Decode by libjpeg-turbo, whose warnings count as damage unless they do not touch the picture."""
     frame = jpeg.read_frame(data)
     if jpeg.misses_scans(data, frame):
         raise ImageTruncated(_truncated(data, header))
     try:
         image = _strictly(data, shorter_side_min)
-    except ValueError as exc:
-        if not jpeg.is_complete(data):
-            raise ImageTruncated(_truncated(data, header)) from exc
-        image = _second_try(data, header, shorter_side_min, exc)
+    except ValueError:
+        image = _second_try(data, header, frame, shorter_side_min)
     height, width = image.shape[:2]
     if not shorter_side_min and (width, height) != (header.width, header.height):
         raise ImageUndecodable(_other_size(header, width, height))
@@ -123,23 +120,21 @@ def _strictly(data: bytes, shorter_side_min: int, *, strict: bool = True) -> NDA
 
 
 def _second_try(
-    data: bytes, header: ImageHeader, shorter_side_min: int, exc: ValueError
+    data: bytes, header: ImageHeader, frame: jpeg.Frame, shorter_side_min: int
 ) -> NDArray[np.uint8]:
-    """Decode a complete file that libjpeg found fault with, if the fault does not touch the picture."""
-    complaint = str(exc)
-    if _ODD_SAMPLING.search(complaint):
-        return _by_pillow(jpeg.essential(data), header)
-    if _is_padded_end(complaint):
-        return _strictly(data, shorter_side_min, strict=False)
-    if not _ODD_MARKERS.search(complaint):
-        raise exc
-    data = jpeg.essential(data)
+    """Decode a file that libjpeg found fault with, if the fault does not touch the picture."""
+    plain = jpeg_repair.essential(data, frame)
     try:
-        return _strictly(data, shorter_side_min)
-    except ValueError as again:
-        if not _is_padded_end(str(again)):
-            raise
-        return _strictly(data, shorter_side_min, strict=False)
+        return _strictly(plain, shorter_side_min)
+    except ValueError as exc:
+        complaint = str(exc)
+        if _ODD_SAMPLING.search(complaint):
+            return _oddly_sampled(plain, data, header)
+        if _is_padded_end(complaint) or (_PADDED.search(complaint) and _is_only_padded(plain, frame)):
+            return _strictly(plain, shorter_side_min, strict=False)
+        if not jpeg.is_complete(data):
+            raise ImageTruncated(_truncated(data, header)) from exc
+        raise
 
 
 def _is_padded_end(complaint: str) -> bool:
@@ -149,6 +144,40 @@ def _is_padded_end(complaint: str) -> bool:
     return padding is not None and int(padding[1]) <= _PADDING_BYTES_MAX
 
 
+def _is_only_padded(plain: bytes, frame: jpeg.Frame) -> bool:
+    """Say whether every part of the picture is there, though bytes stand before markers.
+
+    libjpeg stops reporting at the first of them, so zeros are taken away, or each restart interval is
+    decoded on its own, where the report on its end comes last.
+    """
+    if _is_sound(plain):
+        return True
+    found = jpeg_repair.intervals(plain, frame)
+    return bool(found) and all(_is_sound(interval) for interval in found)
+
+
+def _is_sound(plain: bytes) -> bool:
+    """Say whether libjpeg finds no fault but padding at the end, or zeros before any marker."""
+    for data in (plain, jpeg_repair.without_padding(plain)):
+        try:
+            _strictly(data, 1)
+        except ValueError as exc:
+            if _is_padded_end(str(exc)):
+                return True
+        else:
+            return True
+    return False
+
+
+def _oddly_sampled(plain: bytes, data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    """Decode by Pillow, which does not say when data is missing: what is added at its end must not show."""
+    seen = zlib.crc32(_by_pillow(jpeg_repair.with_filler(plain), header).data)
+    image = _by_pillow(plain, header)
+    if zlib.crc32(image.data) != seen:
+        raise ImageTruncated(_truncated(data, header))
+    return image
+
+
 # --- the others ---------------------------------------------------------------------------------------------
 
 
@@ -156,38 +185,42 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     """Decode what Pillow decodes, after the file was stripped to what the pixels need."""
     match header.format:
         case ImageFormat.PNG:
-            data = png.essential(data)
-            if not png.has_all_rows(data):
-                raise ImageTruncated(_truncated(data, header))
-            return _by_pillow(data, header, key_bits=png.bit_depth(data))
+            return _by_pillow(png.essential(data), header, key_bits=png.bit_depth(data))
         case ImageFormat.WEBP:
-            if not webp.is_complete(data):
-                raise ImageTruncated(_truncated(data, header))
-            # For a still OpenCV takes a third of the memory and half the time that Pillow does.
-            return _by_pillow(data, header) if webp.is_animated(data) else _still_webp(data, header)
+            return _decode_webp(webp.read_still(data), header)
         case ImageFormat.TIFF:
             if not tiff.has_all_data(data):
                 raise ImageTruncated(_truncated(data, header))
             image = _by_pillow(tiff.essential(data), header)
             # Pillow inverts white-is-zero up to 8 bits and forgets it at 16.
             return 255 - image if tiff.is_inverted_16_bit(data) else image
+        case ImageFormat.BMP:
+            return _by_pillow(bmp.essential(data), header)
         case _:
             return _by_pillow(data, header)
 
 
-def _still_webp(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
-    """Decode a WebP image that is no animation."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+def _decode_webp(still: webp.Still, header: ImageHeader) -> NDArray[np.uint8]:
+    """Decode by OpenCV, which takes a third of the memory and half the time that Pillow does."""
+    if still.canvas != (header.width, header.height):
+        raise ImageUndecodable(_other_size(header, *still.canvas))
+    image: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(still.data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("damaged WebP data")
     height, width, channels = image.shape
-    if (width, height) != (header.width, header.height):
+    if (width, height) != (still.width, still.height):
         raise ImageUndecodable(_other_size(header, width, height))
-    if channels == 3:  # noqa: PLR2004 - blue, green and red
-        rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-        return rgb
-    pixels = np.empty((height, width, 3), np.uint8)
-    lay_on_white(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA, dst=image), pixels)
+    is_opaque = channels == 3  # noqa: PLR2004 - blue, green and red
+    if is_opaque and (width, height) == (header.width, header.height):
+        pixels = place = image
+    else:
+        pixels = np.full((header.height, header.width, 3), 255, np.uint8)  # white is what a frame leaves open
+        place = pixels[still.top : still.top + height, still.left : still.left + width]
+    for rows in bands(height, width):  # OpenCV would copy the whole to convert it in place
+        if is_opaque:
+            place[rows] = cv2.cvtColor(image[rows], cv2.COLOR_BGR2RGB)
+        else:
+            lay_on_white(cv2.cvtColor(image[rows], cv2.COLOR_BGRA2RGBA), place[rows])
     return pixels
 
 

@@ -57,6 +57,9 @@ _READERS = {
     ImageFormat.TIFF: tiff.read_size,
     ImageFormat.BMP: bmp.read_size,
 }
+# Formats of which some files take more than others of their size; a decoder must keep what is not yet whole.
+_MEMORY_READERS = {ImageFormat.JPEG: jpeg.read_decoder_bytes, ImageFormat.TIFF: tiff.read_decoder_bytes}
+_DECODER_BYTES_PER_PIXEL = 8
 
 
 def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
@@ -73,7 +76,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
         ImageHeaderInvalid: Its header is damaged or cut off.
         ImageSideTooShort: A side is shorter than allowed.
         ImageSideTooLong: A side is longer than allowed.
-        ImagePixelsTooMany: Width times height is more than allowed.
+        ImagePixelsTooMany: Width times height is more than allowed, or the memory that decoding takes.
     """
     if not data:
         raise ImageMissing
@@ -89,6 +92,8 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
         # A tile is allocated whole, however small the picture: it keeps the same bounds.
         tile_width, tile_height = tiff.read_tile_size(data)
         _check_longest(tile_width, tile_height, limits, "a tile of the image")
+    if image_format in _MEMORY_READERS:
+        _check_memory(_MEMORY_READERS[image_format](data), limits)
     return ImageHeader(image_format, width, height)
 
 
@@ -123,6 +128,16 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
             f"{limits.image_side_min}; send a larger image."
         )
     _check_longest(width, height, limits, "the image")
+
+
+def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
+    """Refuse an image that takes its decoder more memory than others of the largest size do."""
+    decoder_bytes_max = _DECODER_BYTES_PER_PIXEL * limits.image_pixels_max
+    if decoder_bytes > decoder_bytes_max:
+        raise ImagePixelsTooMany(
+            f"The image takes {decoder_bytes} bytes to decode, more than the {decoder_bytes_max} allowed; "
+            "scale it down, or save a JPEG as a baseline one, a TIFF with fewer rows in a strip."
+        )
 
 
 def _check_longest(width: int, height: int, limits: ImageLimits, what: str) -> None:

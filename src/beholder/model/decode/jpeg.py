@@ -9,24 +9,34 @@ from dataclasses import dataclass
 
 from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
 
-__all__ = ["Frame", "essential", "is_complete", "misses_scans", "read_frame", "read_size", "segments"]
+__all__ = [
+    "FRAME_MARKERS",
+    "Frame",
+    "is_complete",
+    "misses_scans",
+    "read_decoder_bytes",
+    "read_frame",
+    "read_size",
+    "segments",
+    "walk",
+]
 
-_SOI, _EOI, _SOS, _DAC, _DHT, _JPG, _APP0, _APP14, _TEM = 0xD8, 0xD9, 0xDA, 0xCC, 0xC4, 0xC8, 0xE0, 0xEE, 0x01
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC}
+_EOI, _SOS, _DAC, _DHT, _JPG, _TEM = 0xD9, 0xDA, 0xCC, 0xC4, 0xC8, 0x01
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC}
 _SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
 _PROGRESSIVE_HUFFMAN = 0xC2
 _BARE_MARKERS = frozenset((_TEM, *range(0xD0, 0xD9)))  # no length follows: TEM, RST0 to RST7, SOI
-_TABLE_MARKERS = frozenset((0xDB, _DHT, 0xDD))  # DQT, DHT, DRI
 # An ICC profile takes up to 255 segments, a panorama's XMP a few hundred; beyond this it is an attack on our
 # time, as each segment costs a microsecond.
 _SEGMENTS_MAX = 2_000
+_MARKERS_MAX = 10_000  # of the whole file: the segments, and the tables between scans
 _FILL_BYTES_MAX = 4_096  # between two segments; a few are common, more than this no writer puts there
 # libjpeg-turbo's own fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
 _SCANS_MAX = 100
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_COEFFICIENTS = 64
-_CLEAN_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
-_ADOBE_BYTES_MIN, _ADOBE_TRANSFORM_AT, _ADOBE_TRANSFORM_MAX = 12, 11, 2
+_COEFFICIENTS, _COEFFICIENT_BYTES = 64, 2
+_SAMPLING_MAX = 4
+_SCAN_HEADER_BYTES_MAX = 12  # count, two bytes for each of four components, and three for what is in the scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +47,20 @@ class Frame:
         width: Columns in pixels.
         height: Rows in pixels.
         components: The component ids: one for grey, three for colour, four for CMYK.
+        sampling: How often each component is sampled, across and down, beside the others.
         is_progressive: The picture comes in scans that refine each other.
     """
 
     width: int
     height: int
     components: tuple[int, ...]
+    sampling: tuple[tuple[int, int], ...]
     is_progressive: bool
+
+    @property
+    def sampling_max(self) -> tuple[int, int]:
+        """How often the most often sampled component is, across and down."""
+        return max(across for across, _ in self.sampling), max(down for _, down in self.sampling)
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -65,7 +82,7 @@ def read_frame(data: bytes) -> Frame:
         ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
     """
     for marker, start, end in segments(data):
-        if marker in _FRAME_MARKERS:
+        if marker in FRAME_MARKERS:
             return _parse_frame(marker, data[start:end])
         if marker == _SOS:
             break
@@ -115,16 +132,39 @@ def _parse_frame(marker: int, content: bytes) -> Frame:
         raise ImageTypeUnsupported(f"This JPEG has {count} components; save it in grey, colour or CMYK.")
     if not width or not height:
         raise ImageHeaderInvalid(f"The JPEG says that it is {width} by {height} pixels; export it again.")
-    return Frame(width, height, tuple(content[6::3]), marker == _PROGRESSIVE_HUFFMAN)
+    sampling = tuple((one >> 4, one & 15) for one in content[7::3])
+    if not all(1 <= one <= _SAMPLING_MAX for pair in sampling for one in pair):
+        raise ImageHeaderInvalid("The JPEG's components are sampled in no possible way; export it again.")
+    return Frame(width, height, tuple(content[6::3]), sampling, marker == _PROGRESSIVE_HUFFMAN)
 
 
-def _walk(data: bytes) -> Iterator[tuple[int, int, int]]:
+def read_decoder_bytes(data: bytes) -> int:
+    """Return how much memory decoding takes: the picture, and the coefficients of one in several scans.
+
+    Raises:
+        ImageHeaderInvalid: There is no whole frame header.
+        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+    """
+    frame = read_frame(data)
+    pixels = frame.width * frame.height
+    picture = pixels * max(3, len(frame.components))
+    if not frame.is_progressive and _first_scan_has_all(data, frame):
+        return picture
+    across, down = frame.sampling_max
+    samples = sum(width * height for width, height in frame.sampling)
+    return picture + pixels * samples * _COEFFICIENT_BYTES // (across * down)
+
+
+def walk(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of every segment of the whole file; EOI, if there is one, comes last.
 
     `start` is where the marker begins. After SOS, `end` is where the entropy-coded data ends.
     """
     position = 2
-    while (found := _NEXT_MARKER.search(data, position)) is not None:
+    for _ in range(_MARKERS_MAX):
+        found = _NEXT_MARKER.search(data, position)
+        if found is None:
+            return
         marker, at = data[found.end() - 1], found.end()
         if marker == _EOI:
             yield marker, found.start(), at
@@ -141,7 +181,7 @@ def _walk(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def is_complete(data: bytes) -> bool:
     """Say whether the file goes on to its end-of-image marker."""
-    return any(marker == _EOI for marker, _, _ in _walk(data))
+    return any(marker == _EOI for marker, _, _ in walk(data))
 
 
 def misses_scans(data: bytes, frame: Frame) -> bool:
@@ -154,13 +194,12 @@ def misses_scans(data: bytes, frame: Frame) -> bool:
     # The position of the lowest bit still missing, for each coefficient of each component.
     missing = {component: [None] * _COEFFICIENTS for component in frame.components}  # type: dict[int, list[int | None]]
     scans = 0
-    for marker, start, _ in _walk(data):
+    for marker, start, _ in walk(data):
         if marker != _SOS:
             continue
         scans += 1
-        if scans > _SCANS_MAX or not _note_scan(
-            data[start + 4 :], missing, is_progressive=frame.is_progressive
-        ):
+        content = data[start + 4 : start + 4 + _SCAN_HEADER_BYTES_MAX]
+        if scans > _SCANS_MAX or not _note_scan(content, missing, is_progressive=frame.is_progressive):
             return True
     return any(bit != 0 for bits in missing.values() for bit in bits)
 
@@ -185,29 +224,3 @@ def _note_scan(content: bytes, missing: dict[int, list[int | None]], *, is_progr
             return False
         missing[component][first : last + 1] = [bits & 0x0F] * (last + 1 - first)
     return True
-
-
-def essential(data: bytes) -> bytes:
-    """Return the file with only what the pixels need, for a decoder that stumbles over odd markers.
-
-    Kept are the tables, frame and scans; JFIF and a sound Adobe segment, which tell the colours, are written
-    anew or kept. What lies between segments goes.
-    """
-    parts = [b"\xff\xd8"]
-    for marker, start, end in _walk(data):
-        if marker in _TABLE_MARKERS or marker in _FRAME_MARKERS or marker in (_SOS, _EOI):
-            parts.append(data[start:end])
-        elif marker == _APP0 and data[start + 4 : start + 8] == b"JFIF":
-            parts.append(_CLEAN_JFIF)
-        elif marker == _APP14 and _is_sound_adobe(data[start + 4 : end]):
-            parts.append(data[start:end])
-    return b"".join(parts)
-
-
-def _is_sound_adobe(content: bytes) -> bool:
-    """Say whether an Adobe segment names a colour transform that exists."""
-    return (
-        content.startswith(b"Adobe")
-        and len(content) >= _ADOBE_BYTES_MIN
-        and content[_ADOBE_TRANSFORM_AT] <= _ADOBE_TRANSFORM_MAX
-    )

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["lay_on_white", "to_rgb"]
+__all__ = ["bands", "lay_on_white", "to_rgb"]
 
-_BAND_PIXELS = 1 << 20
+_BAND_PIXELS = 1 << 18
 _DEEP_MODES = frozenset(("I;16", "I;16L", "I;16B", "I;16N", "I", "F"))
 _ALPHA_MODES = frozenset(("RGBA", "RGBa", "LA", "La", "PA"))
 # Full scales that a deep image may be meant in; the smallest that holds its brightest pixel is taken.
@@ -34,7 +34,7 @@ def to_rgb(image: Image.Image, *, key_bits: int = 8) -> NDArray[np.uint8]:
         image.info["transparency"] = _key_to_8_bits(key, key_bits)
     full = _full_scale(image) if image.mode in {"I", "F"} else 0.0
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for rows in _bands(image.height, image.width):
+    for rows in bands(image.height, image.width):
         band = image.crop((0, rows.start, image.width, rows.stop))
         if image.mode in _DEEP_MODES:
             pixels[rows] = _deep_to_grey(band, full)[:, :, None]
@@ -52,15 +52,15 @@ def lay_on_white(rgba: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
         rgba: (height, width, 4) uint8, the alpha not multiplied in.
         pixels: (height, width, 3) uint8, overwritten.
     """
-    for rows in _bands(*pixels.shape[:2]):
+    for rows in bands(*pixels.shape[:2]):
         alpha = rgba[rows, :, 3:].astype(np.uint16)
         mixed = rgba[rows, :, :3] * alpha + (255 - alpha) * np.uint16(255) + np.uint16(128)
         # A rounded division by 255 in shifts, exact for every value that occurs, within 16 bits.
         pixels[rows] = (mixed + (mixed >> 8)) >> 8
 
 
-def _bands(height: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows, each of about a million pixels."""
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of rows, each of about a quarter of a million pixels."""
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
@@ -96,7 +96,7 @@ def _deep_to_grey(band: Image.Image, full: float) -> NDArray[np.uint8]:
 def _full_scale(image: Image.Image) -> float:
     """Return what white is in an image of 32-bit integers or floats: nothing in the file says it."""
     brightest = 0.0
-    for rows in _bands(image.height, image.width):
+    for rows in bands(image.height, image.width):
         values = _finite(np.asarray(image.crop((0, rows.start, image.width, rows.stop))))
         brightest = max(brightest, float(values.max()))
     if image.mode == "F" and brightest <= 1.0:

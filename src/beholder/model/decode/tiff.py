@@ -13,6 +13,7 @@ __all__ = [
     "essential",
     "has_all_data",
     "is_inverted_16_bit",
+    "read_decoder_bytes",
     "read_directory",
     "read_orientation",
     "read_size",
@@ -33,6 +34,10 @@ _STRIP_OFFSETS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BY
     324,
     325,
 )
+_BLOCK_TAGS = frozenset((_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES))
+_LONG = 4
+_PICTURE_BYTES = 4  # a pixel, at most, as Pillow holds it
+_OVERLAP_MAX = 10  # some writers let equal tiles share their bytes; libtiff reads them once for each
 # What the pixels need. Orientation is left out: it is applied here, and the decoder must not do it too.
 _KEPT = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320))
 _KEPT |= frozenset((322, 323, 324, 325, 332, 338, 339, 340, 341, 529, 530, 531, 532))
@@ -88,12 +93,12 @@ def _read_entry(data: bytes, at: int, order: str) -> Entry:
     (start,) = (at + 8,) if size <= 4 else struct.unpack_from(order + "I", data, at + 8)  # noqa: PLR2004 - inline
     if start + size > len(data):
         raise ImageHeaderInvalid(f"A value of the TIFF's directory lies outside the file; {_DAMAGED}")
+    if count > _VALUES_MAX:
+        raise ImageHeaderInvalid(
+            f"The TIFF's directory lists {count} values, more than {_VALUES_MAX}; {_DAMAGED}"
+        )
     values: tuple[int, ...] = ()
     if kind in _INTEGERS:
-        if count > _VALUES_MAX:
-            raise ImageHeaderInvalid(
-                f"The TIFF's directory lists {count} values, more than {_VALUES_MAX}; {_DAMAGED}"
-            )
         values = struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, start)
     return Entry(data[at : at + _ENTRY_BYTES], values)
 
@@ -136,12 +141,20 @@ def read_tile_size(data: bytes) -> tuple[int, int]:
 
 
 def read_orientation(data: bytes) -> int:
-    """Return the orientation as written, 1 when none is.
+    """Return the orientation as written, 1 when none is to be found.
 
-    Raises:
-        ImageHeaderInvalid: The directory is damaged.
+    It is looked for in whatever of the directory lies within `data`: some writers cut the rest off.
     """
-    return _one(read_directory(data, frozenset((_ORIENTATION,))), _ORIENTATION, 1)
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        for at in range(start + 2, start + 2 + min(count, _ENTRIES_MAX) * _ENTRY_BYTES, _ENTRY_BYTES):
+            if struct.unpack_from(order + "H", data, at) == (_ORIENTATION,):
+                return next(iter(_read_entry(data, at, order).values), 1)
+    except (struct.error, ImageHeaderInvalid):
+        pass  # a damaged note about the picture is no reason to refuse the picture
+    return 1
 
 
 def is_inverted_16_bit(data: bytes) -> bool:
@@ -159,18 +172,50 @@ def has_all_data(data: bytes) -> bool:
     is_tiled = _TILE_OFFSETS in entries
     starts = _all(entries, _TILE_OFFSETS if is_tiled else _STRIP_OFFSETS)
     lengths = _all(entries, _TILE_BYTES if is_tiled else _STRIP_BYTES) or (0,) * len(starts)
-    width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
-    columns, rows = width, min(_one(entries, _ROWS_PER_STRIP, height), height)
-    if is_tiled:
-        columns, rows = _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
-    if not columns or not rows:
+    needed = _blocks_needed(entries)
+    if not needed or len(starts) < needed:
         return False
-    planes = _one(entries, _SAMPLES, 1) if _one(entries, _PLANAR, 1) == _SEPARATE_PLANES else 1
-    if len(starts) < -(-width // columns) * -(-height // rows) * planes:
-        return False
+    lengths = lengths[:needed]
     if any(start + length > len(data) for start, length in zip(starts, lengths, strict=False)):
         return False
+    if sum(lengths) > _OVERLAP_MAX * len(data):
+        raise ImageHeaderInvalid(f"The TIFF's strips or tiles lie upon each other; {_DAMAGED}")
+    width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
     return is_tiled or sum(lengths) >= _raw_bytes(entries, width, height)
+
+
+def _block_size(entries: dict[int, Entry]) -> tuple[int, int]:
+    """Return (width, height) of a tile or strip."""
+    width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
+    if _TILE_OFFSETS in entries:
+        return _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
+    return width, min(_one(entries, _ROWS_PER_STRIP, height), height)
+
+
+def _blocks_needed(entries: dict[int, Entry]) -> int:
+    """Return how many strips or tiles make up the picture; 0 when that makes no sense."""
+    columns, rows = _block_size(entries)
+    if not columns or not rows:
+        return 0
+    planes = _one(entries, _SAMPLES, 1) if _one(entries, _PLANAR, 1) == _SEPARATE_PLANES else 1
+    return -(-_one(entries, _WIDTH, 0) // columns) * -(-_one(entries, _HEIGHT, 0) // rows) * planes
+
+
+def read_decoder_bytes(data: bytes) -> int:
+    """Return how much memory decoding takes: the picture, and one strip or tile where it is compressed.
+
+    Raises:
+        ImageHeaderInvalid: The directory is damaged.
+    """
+    entries = read_directory(data)
+    picture = _PICTURE_BYTES * _one(entries, _WIDTH, 0) * _one(entries, _HEIGHT, 0)
+    is_ycbcr = _one(entries, _PHOTOMETRIC, 1) == _YCBCR
+    if _one(entries, _COMPRESSION, 1) == 1 and not is_ycbcr:
+        return picture
+    samples = 1 if _one(entries, _PLANAR, 1) == _SEPARATE_PLANES else _one(entries, _SAMPLES, 1)
+    bits = _one(entries, _BITS, 1) * samples + (8 * _PICTURE_BYTES if is_ycbcr else 0)
+    columns, rows = _block_size(entries)
+    return picture + rows * -(-columns * bits // 8)
 
 
 def _raw_bytes(entries: dict[int, Entry], width: int, height: int) -> int:
@@ -187,14 +232,24 @@ def essential(data: bytes) -> bytes:
     """Return the file with a first directory that holds only what the pixels need, and no other page.
 
     What a directory may drag in besides (profiles, Exif, private tags, any of them pointing at the same
-    bytes many times) never reaches the decoder.
+    bytes many times, strips beyond the last row) never reaches the decoder.
 
     Raises:
         ImageHeaderInvalid: The directory is damaged.
     """
     order = "<" if data[:2] == b"II" else ">"
-    entries = [entry.raw for tag, entry in sorted(read_directory(data).items()) if tag in _KEPT]
-    padding = b"\0" * (len(data) % 2)  # a directory begins at an even offset
-    directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
-    start = struct.pack(order + "I", len(data) + len(padding))
-    return data[:4] + start + data[8:] + padding + directory
+    entries = read_directory(data)
+    needed = _blocks_needed(entries)
+    blocks = b"\0" * (len(data) % 2)  # a directory begins at an even offset
+    parts = []
+    for tag, entry in sorted(entries.items()):
+        raw = entry.raw
+        if tag in _BLOCK_TAGS and len(entry.values) > needed:
+            values = struct.pack(f"{order}{needed}I", *entry.values[:needed])
+            at = values if needed == 1 else struct.pack(order + "I", len(data) + len(blocks))
+            raw = struct.pack(order + "HHI", tag, _LONG, needed) + at
+            blocks += values
+        parts.append(raw)
+    directory = struct.pack(order + "H", len(parts)) + b"".join(parts) + b"\0\0\0\0"
+    start = struct.pack(order + "I", len(data) + len(blocks))
+    return b"".join((data[:4], start, memoryview(data)[8:], blocks, directory))
