@@ -4,9 +4,10 @@ It stands below all rooms, so that the simulator and the tests can hand any of t
 """
 
 import time
+from math import inf
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock"]
+__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock", "age_s"]
 
 
 class Clock(Protocol):
@@ -15,6 +16,19 @@ class Clock(Protocol):
     def now_s(self) -> float:
         """Return seconds since the Unix epoch."""
         ...
+
+
+def age_s(now_s: float, then_s: float, *, most_s: float = inf) -> float:
+    """Return how long ago something was by what another machine's clock says; never negative.
+
+    Every difference of two times that come from two machines is taken here.
+
+    Args:
+        now_s: The moment by the own clock, seconds since the Unix epoch.
+        then_s: When it was, by the other clock.
+        most_s: What the age cannot exceed, by what the own clock has seen itself.
+    """
+    return min(max(0.0, now_s - then_s), max(0.0, most_s))
 
 
 class SystemClock:

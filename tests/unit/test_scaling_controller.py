@@ -258,3 +258,79 @@ def test_signs_tell_every_state_and_when() -> None:
     assert {one: sign.state.value for one, sign in signs.items()} == {one: one for one in signs}
     assert {sign.at_s for sign in signs.values()} == {77.0}
     assert len(signs) == 5
+
+
+@pytest.mark.parametrize("seen", ["never", "booting", "ending"])
+def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
+    seen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With user data that shuts down, 34 were launched in 75 s: nothing waited, so none counted as failed."""
+    # given
+    world = World(replace(LIMITS, min=1))
+    controller = world.controller()
+    ending: list[str] = []
+    # when: each ends before it gave a sign of life
+    for _ in range(round(3600 / LIMITS.tick_s)):
+        world.go(controller, LIMITS.tick_s)
+        for one in ending:
+            world.fleet.end(one)
+        there = [one.id for one in world.fleet.describe()]
+        ending = there if seen != "never" else []
+        for one in there:
+            if seen == "never":
+                world.fleet.end(one)
+            elif seen == "ending":
+                world.fleet.begin_ending(one)
+    # then: one at once, then pauses that double to a minute
+    launches = [record.at_s for record in world.records.kept if record.launched]
+    assert 20 <= len(launches) <= 65
+    assert sum(at_s - launches[0] < 75.0 for at_s in launches) <= 5
+    # and: each is told of once
+    failed = [one.id for record in world.records.kept for one in record.failed_boots]
+    assert len(failed) == len(set(failed))
+    assert len(launches) - 3 <= len(failed) <= len(launches)
+    said = [one for one in caplog.records if getattr(one, "action", "") == "controller.boot_failed"]
+    assert len(said) == len(failed)
+
+
+def test_one_that_came_up_and_left_between_two_looks_is_no_failed_boot() -> None:
+    world = World()
+    controller = world.controller()
+    world.queue.send([b"image"])
+    world.go(controller, 50)
+    world.say(InstanceState.DRAINING)
+    (one,) = world.fleet.describe()
+    world.fleet.end(one.id)
+    world.go(controller, 10)
+    assert not any(record.failed_boots for record in world.records.kept)
+
+
+def test_boots_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> None:
+    """Three of them stretched the p95 of boots from 285 to 9,585 s."""
+    world = World()
+    controller = world.controller()
+    world.queue.send([b"image"])
+    world.go(controller, 4 * 3600)
+    assert {one.decision.forecast.boot_s_p95 for one in world.records.kept} == {150.0}
+    failed = [one for record in world.records.kept for one in record.failed_boots]
+    assert {one.cause for one in failed} == {"late"}
+    assert max(one.age_s for one in failed) <= 300 + 20
+    # and: three at once at most are on trial
+    assert max(sum(one.states.values()) for one in world.records.kept) <= 4
+    assert len(failed) <= 4 * 40
+
+
+def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
+    """Three of them made every tick divide by zero."""
+    world = World()
+    controller = world.controller()
+    for _ in range(3):
+        world.fleet.launch(count=1, token=world.tokens())
+        world.clock.advance(5)
+        controller.tick()
+        world.say(InstanceState.READY)
+        controller.tick()
+        world.fleet.end(world.fleet.describe()[-1].id)
+    world.fleet.launch(count=1, token=world.tokens())
+    world.go(controller, 20)
+    assert controller.last.decision.forecast.boot_s_p95 > 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from beholder.errors import BackendDenied, BackendError
 from beholder.fleet.port import Fleet, FleetInstance, Launch
-from beholder.scaling.decision import Decision, Record, Retirement
+from beholder.scaling.decision import Decision, FailedBoot, Record, Retirement
 from beholder.scaling.limits import Limits
 from beholder.scaling.memory import Memory
 from beholder.scaling.observation import Observation
@@ -99,7 +99,9 @@ class Controller:
         retired, self._memory = watch(seen, self._memory, self._limits)
         rest = _without(seen, retired)
         decision, self._memory = decide(rest, self._memory, self._limits)
+        failed = self._told_failed_boots()
         record = Record.of(seen, decision, leader=self._name, is_dry=self._is_dry)
+        record = replace(record, failed_boots=failed)
         if not self._ports.lease.is_held():
             return self._limits.tick_s
         try:
@@ -144,6 +146,14 @@ class Controller:
         if launch.ids:
             say(_log, logging.INFO, "controller.launch", "launched instances", count=len(launch.ids))
         return launch
+
+    def _told_failed_boots(self) -> tuple[FailedBoot, ...]:
+        """Log the boots that were found to have failed, and return them for the record."""
+        failed, self._memory = self._memory.failed_boots, replace(self._memory, failed_boots=())
+        for one in failed:
+            facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._memory.failures}
+            say(_log, logging.WARNING, "controller.boot_failed", one.why, **facts)
+        return failed
 
     def _retire(self, retired: tuple[Retirement, ...]) -> None:
         if not retired:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from beholder.scaling.observation import InstanceSeen, Observation
 
-__all__ = ["Bound", "Decision", "Forecast", "Record", "Retirement"]
+__all__ = ["Bound", "Decision", "FailedBoot", "Forecast", "Record", "Retirement"]
 
 RECORD_VERSION = 1
 
@@ -69,6 +69,37 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedBoot:
+    """An instance that was launched and never served.
+
+    Args:
+        id: Which.
+        cause: 'late' where no sign of life came in time, 'ended' where it ended before its first one,
+            'unseen' where the fleet never showed it.
+        age_s: How long ago it was launched when it was given up.
+        kind: Its type; empty where that is unknown.
+    """
+
+    id: str
+    cause: str
+    age_s: float
+    kind: str = ""
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        kind = f", of type {self.kind}," if self.kind else ""
+        return f"{self.id}{kind} {_FAILED_WORDS[self.cause]}, {self.age_s:.0f} s after its launch"
+
+
+_FAILED_WORDS = {
+    "late": "gave no sign of life and is given up",
+    "ended": "ended before it served",
+    "unseen": "was launched and never seen",
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """How many instances there should be, and why.
 
@@ -106,6 +137,7 @@ class Record:
         launched: Ids that the fleet said it launched.
         refused: What the cloud said to launches it refused; empty where it refused none.
         retired: What the second line ended.
+        failed_boots: Instances that were found not to have come up.
         is_dry: Nothing was carried out.
         instances: What was seen one by one. The why log leaves them out; see `LastRecord`.
     """
@@ -120,15 +152,17 @@ class Record:
     launched: tuple[str, ...] = ()
     refused: str = ""
     retired: tuple[Retirement, ...] = ()
+    failed_boots: tuple[FailedBoot, ...] = ()
     is_dry: bool = False
     version: int = field(default=RECORD_VERSION)
     instances: tuple[InstanceSeen, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, seen: Observation, decision: Decision, *, leader: str, is_dry: bool = False) -> Self:
-        """Return the record of a decision before it is carried out."""
+        """Return the record of a decision before it is carried out; its times are times of day."""
+        at_s = seen.now_s if seen.at_s is None else seen.at_s
         return cls(
-            at_s=seen.now_s,
+            at_s=at_s,
             leader=leader,
             backlog=seen.backlog,
             in_flight=seen.in_flight,
@@ -136,7 +170,7 @@ class Record:
             states=dict(Counter(one.state.value for one in seen.instances)),
             decision=decision,
             is_dry=is_dry,
-            instances=seen.instances,
+            instances=tuple(one.moved(at_s - seen.now_s) for one in seen.instances),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,6 +200,7 @@ class Record:
             fields["decision"] = Decision(**inner)
             fields["launched"] = tuple(fields["launched"])
             fields["retired"] = tuple(Retirement(**one) for one in fields["retired"])
+            fields["failed_boots"] = tuple(FailedBoot(**one) for one in fields.get("failed_boots", ()))
             return cls(**fields)
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no record: {exc}") from exc

@@ -101,8 +101,8 @@ class BootTimes:
         return cls(prior_s, kept, median_s, max(high, median_s * (1 + 1 / len(ordered))))
 
     def seen(self, sample_s: float) -> "BootTimes":
-        """Return the estimate after one more boot."""
-        return BootTimes.of(self.prior_s, (*self.samples_s, max(0.0, sample_s)))
+        """Return the estimate after one more good boot; one that seems to take no time tells nothing."""
+        return BootTimes.of(self.prior_s, (*self.samples_s, sample_s)) if sample_s > 0 else self
 
     def left_s(self, age_s: float) -> float:
         """Return how much longer a boot is expected to take that has taken `age_s` so far."""
@@ -114,4 +114,4 @@ class BootTimes:
         """Return how far a boot of this age is still believed in: 1 up to the p95, 0 from twice that on."""
         if age_s <= self.p95_s:
             return 1.0
-        return max(0.0, 2.0 - age_s / self.p95_s)
+        return max(0.0, 2.0 - age_s / self.p95_s) if self.p95_s > 0 else 0.0

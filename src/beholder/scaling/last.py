@@ -16,15 +16,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from beholder.clock import age_s
 from beholder.errors import BackendError, ObjectNotFound
-from beholder.scaling.decision import Record, Retirement
+from beholder.scaling.decision import FailedBoot, Record, Retirement
 from beholder.scaling.observation import InstanceSeen, InstanceState
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.why import gist_of
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, say
 
-__all__ = ["LAST_KEY", "Both", "LastRecord", "LastSeen", "PastRefusal", "PastRetirement", "read_last"]
+__all__ = [
+    "LAST_KEY",
+    "Both",
+    "LastRecord",
+    "LastSeen",
+    "PastFailedBoot",
+    "PastRefusal",
+    "PastRetirement",
+    "read_last",
+]
 
 _log = get_logger(__name__)
 
@@ -61,6 +71,19 @@ class PastRefusal:
 
 
 @dataclass(frozen=True, slots=True)
+class PastFailedBoot:
+    """An instance that was launched some time ago and never served.
+
+    Args:
+        at_s: When that was found, seconds since the Unix epoch.
+        boot: Which, and how it failed.
+    """
+
+    at_s: float
+    boot: FailedBoot
+
+
+@dataclass(frozen=True, slots=True)
 class LastSeen:
     """What is known of the fleet by its last record.
 
@@ -71,6 +94,8 @@ class LastSeen:
         refusals: Likewise; the same one in a row counts once.
         launched_total: Instances that were launched since there is such an object, by any leader.
         retired_total: Likewise those that the second line ended, by cause.
+        failed_boots: Instances that did not come up, the last ones, newest first.
+        failed_boots_total: All of them, by cause.
     """
 
     record: Record
@@ -79,10 +104,12 @@ class LastSeen:
     refusals: tuple[PastRefusal, ...] = ()
     launched_total: int = 0
     retired_total: Mapping[str, int] = field(default_factory=dict)
+    failed_boots: tuple[PastFailedBoot, ...] = ()
+    failed_boots_total: Mapping[str, int] = field(default_factory=dict)
 
     def age_s(self, now_s: float) -> float:
         """Return for how long the record has been true."""
-        return max(0.0, now_s - self.record.at_s)
+        return age_s(now_s, self.record.at_s)
 
     def is_stale(self, now_s: float) -> bool:
         """Say whether the next record is so late that nobody can be leading."""
@@ -95,6 +122,7 @@ class LastSeen:
         if record.refused:
             again = bool(refusals) and refusals[0].why == record.refused
             refusals = (PastRefusal(record.at_s, record.refused), *(refusals[1:] if again else refusals))
+        failed = tuple(PastFailedBoot(record.at_s, one) for one in reversed(record.failed_boots))
         ended = tuple(PastRetirement(record.at_s, one) for one in reversed(retired))
         return type(self)(
             record,
@@ -103,6 +131,8 @@ class LastSeen:
             refusals[:_PAST_MAX],
             self.launched_total + len(record.launched),
             Counter(self.retired_total) + Counter(one.cause for one in retired),
+            (*failed, *self.failed_boots)[:_PAST_MAX],
+            Counter(self.failed_boots_total) + Counter(one.boot.cause for one in failed),
         )
 
     def to_bytes(self) -> bytes:
@@ -116,6 +146,8 @@ class LastSeen:
             "refusals": [asdict(one) for one in self.refusals],
             "launched_total": self.launched_total,
             "retired_total": dict(self.retired_total),
+            "failed_boots": [asdict(one) for one in self.failed_boots],
+            "failed_boots_total": dict(self.failed_boots_total),
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -143,6 +175,11 @@ class LastSeen:
                 tuple(PastRefusal(**one) for one in document["refusals"]),
                 document["launched_total"],
                 document["retired_total"],
+                tuple(
+                    PastFailedBoot(one["at_s"], FailedBoot(**one["boot"]))
+                    for one in document.get("failed_boots", ())
+                ),
+                document.get("failed_boots_total", {}),
             )
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no fleet: {exc}") from exc
@@ -166,7 +203,8 @@ class LastRecord:
     def write(self, record: Record) -> None:
         """Keep a record; see `RecordSink.write`. One that the store cannot take is not counted later."""
         news = (gist_of(record), sorted((one.id, one.state.value) for one in record.instances))
-        if news == self._news and record.at_s - self._written_at_s < self._every_s:
+        # A time of day that went back is news too.
+        if news == self._news and 0 <= record.at_s - self._written_at_s < self._every_s:
             return
         try:
             before = read_last(self._store) or LastSeen(record, self._every_s)

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from dataclasses import replace
+from math import inf
 
+from beholder.clock import age_s
+from beholder.scaling.decision import FailedBoot
 from beholder.scaling.estimate import ServiceTime
 from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Memory, Past
-from beholder.scaling.observation import InstanceState, Observation
+from beholder.scaling.memory import Launched, Memory, Past
+from beholder.scaling.observation import InstanceSeen, InstanceState, Observation
 
 __all__ = ["learn", "messages_of"]
 
@@ -56,32 +59,69 @@ def _notice_phantoms(seen: Observation, memory: Memory, limits: Limits) -> Memor
 
 def _learn_boots(seen: Observation, memory: Memory, limits: Limits) -> Memory:
     boots = memory.boot_times(limits)
-    awaited = memory.booting | {one.id: one.at_s for one in memory.unseen}
+    awaited = {one.id for one in memory.unseen} | memory.booting.keys() | memory.given_up
     booting: dict[str, float] = {}
     there: set[str] = set()
-    good_launch_s = memory.good_launch_s
-    has_booted = False
+    good_launches_s: list[float] = []
+    failed: list[FailedBoot] = []
     for one in seen.instances:
         there.add(one.id)
         if one.state is InstanceState.BOOTING:
             booting[one.id] = one.launched_at_s
-        elif one.id in awaited:
+        elif one.id not in awaited:
+            continue
+        elif _never_served(one):
+            failed.append(FailedBoot(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.kind))
+        else:
             ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
             boots = boots.seen(ready_at_s - one.launched_at_s)
-            good_launch_s = max(good_launch_s, one.launched_at_s)
-            has_booted = True
-    gone = tuple(seen.now_s - at_s for one_id, at_s in memory.booting.items() if one_id not in there)
-    unseen = tuple(
-        one for one in memory.unseen if one.id not in there and seen.now_s - one.at_s < _UNSEEN_S_MAX
+            good_launches_s.append(one.launched_at_s)
+    good, lost, unseen = _of_the_gone(seen, memory, there)
+    good_launches_s += good
+    memory = replace(
+        memory,
+        boots=boots,
+        booting={one: at_s for one, at_s in booting.items() if one not in memory.given_up},
+        unseen=unseen,
+        good_launch_s=max((memory.good_launch_s, *good_launches_s)),
+        given_up=memory.given_up & _not_up(seen),
     )
-    lost = len(memory.unseen) - len(unseen) - sum(one.id in there for one in memory.unseen)
-    memory = replace(memory, boots=boots, booting=booting, unseen=unseen, good_launch_s=good_launch_s)
-    # With nothing visible, one that is gone may have come up and left at once, since it found nothing to do.
-    if (gone or lost) and seen.backlog > 0:
-        memory = memory.after_failed_boots((*gone, *(0.0,) * lost), seen.now_s, limits)
-    if has_booted:
+    memory = memory.after_failed_boots((*failed, *lost), seen.now_s, limits)
+    if good_launches_s:
         memory = replace(memory, failures=0, held_until_s=0.0, is_half_open=False)
     return memory
+
+
+def _not_up(seen: Observation) -> set[str]:
+    return {one.id for one in seen.instances if one.state is InstanceState.BOOTING or _never_served(one)}
+
+
+def _never_served(one: InstanceSeen) -> bool:
+    """Say whether an instance ends, or was ended, without a sign of life."""
+    return one.state is InstanceState.DRAINING and one.last_sign_at_s is None
+
+
+def _of_the_gone(
+    seen: Observation, memory: Memory, there: set[str]
+) -> tuple[list[float], list[FailedBoot], tuple[Launched, ...]]:
+    """Return launches that came up and left, the failed ones, and those that may still be seen."""
+    good: list[float] = []
+    lost: list[FailedBoot] = []
+    unseen: list[Launched] = []
+    never_seen = {one.id: one.at_s for one in memory.unseen}
+    for one_id, at_s in (never_seen | memory.booting).items():
+        if one_id in there:
+            continue
+        age = age_s(seen.now_s, at_s)
+        if seen.last_signs.get(one_id, -inf) >= at_s:
+            good.append(at_s)
+        elif one_id in memory.booting:
+            lost.append(FailedBoot(one_id, "ended", age))
+        elif age < _UNSEEN_S_MAX:
+            unseen.append(Launched(one_id, at_s))
+        else:
+            lost.append(FailedBoot(one_id, "unseen", age))
+    return good, lost, tuple(unseen)
 
 
 def _learn_services(seen: Observation, memory: Memory) -> Memory:

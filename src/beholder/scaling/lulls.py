@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from beholder.clock import age_s
 from beholder.errors import ObjectNotFound
 from beholder.store.port import Store
 
@@ -61,7 +62,7 @@ class Lulls:
         """
         if self.idle_since_s is None:
             return self
-        known = self._seen(max(0.0, sent_at_s - self.idle_since_s))
+        known = self._seen(age_s(sent_at_s, self.idle_since_s))
         return type(self)(known.samples_s, None)
 
     def left(self, idle_since_s: float) -> Self:

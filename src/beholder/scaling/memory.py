@@ -3,12 +3,20 @@
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from beholder.scaling.decision import FailedBoot
 from beholder.scaling.estimate import BootTimes, Rate, ServiceTime
 from beholder.scaling.limits import Limits
 
 __all__ = ["Launched", "Memory", "Past"]
 
-_SLOW_BOOTS_MIN = 3  # so many given up in a row may be slow rather than broken: then wait longer for the next
+_PATIENCE_S_MIN = 30.0
+# After so many circuits' worth of failures in a row, what was learnt may be of another image.
+_FORGET_CIRCUITS = 2
+# So many launches on trial hang at once at most, or the fleet is served late once boots work again.
+_TRIALS = 3
+_TRIAL_S_MIN = 60.0
+# Capacity that comes back is used within a minute: a pause, two ticks, and the call.
+_REFUSED_S_MAX = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Memory:
         booting: When each instance that booted at the last look was launched.
         good_launch_s: When the youngest that came up was launched.
         failures: Failed boots in a row, none launched before that.
+        failed_boots: Those that were found since the last record.
+        given_up: Ids of those that count as failed already, for as long as the fleet shows them.
         held_until_s: No launch before this because boots failed.
         is_half_open: One launch is let through to see whether boots work again.
         refusals: Launches in a row that the cloud refused.
@@ -63,6 +73,8 @@ class Memory:
     booting: dict[str, float] = field(default_factory=dict)
     good_launch_s: float = -inf
     failures: int = 0
+    failed_boots: tuple[FailedBoot, ...] = ()
+    given_up: frozenset[str] = frozenset()
     held_until_s: float = 0.0
     is_half_open: bool = False
     refusals: int = 0
@@ -76,6 +88,31 @@ class Memory:
     def boot_times(self, limits: Limits) -> BootTimes:
         """Return what is known of boots."""
         return self.boots if self.boots is not None else BootTimes.of(limits.boot_s)
+
+    def patience_s(self, limits: Limits) -> float:
+        """Return after how long without a sign of life a boot is given up: twice the p95 of good boots.
+
+        Where boots fail on and on, the prior counts again: they may have become slower.
+        """
+        p95_s = self.boot_times(limits).p95_s
+        if self.failures >= _FORGET_CIRCUITS * limits.failures_max:
+            p95_s = max(p95_s, BootTimes.of(limits.boot_s).p95_s)
+        return max(_PATIENCE_S_MIN, 2.0 * p95_s)
+
+    def trial_s(self, limits: Limits) -> float:
+        """Return how long a launch that shows whether boots work again holds the next one back."""
+        return max(_TRIAL_S_MIN, self.patience_s(limits) / _TRIALS)
+
+    def pause_s(self, failures: int, limits: Limits) -> float:
+        """Return the pause from a failed launch to the next one: it doubles, up to half of a boot."""
+        longest_s = min(limits.backoff_s_max, max(_TRIAL_S_MIN, self.boot_times(limits).median_s / 2))
+        return min(longest_s, limits.backoff_s * 2.0 ** min(failures - 2, 20))
+
+    def is_overdue(self, age_s: float, limits: Limits) -> bool:
+        """Say whether a boot of this age counts for nothing, since the ones before it failed."""
+        if self.is_half_open:
+            return age_s >= self.trial_s(limits)
+        return self.failures > 0 and age_s > self.boot_times(limits).p95_s
 
     def service_s(self, kind: str, limits: Limits) -> float:
         """Return the instance seconds per message of a kind; of all kinds where this one is new."""
@@ -91,35 +128,37 @@ class Memory:
 
     def after_refusal(self, reason: str, now_s: float, limits: Limits) -> "Memory":
         """Return the memory after the cloud refused (part of) a launch: wait, longer each time."""
-        pause_s = min(limits.backoff_s_max, limits.backoff_s * 2.0 ** min(self.refusals, 20))
+        longest_s = min(limits.backoff_s_max, _REFUSED_S_MAX)
+        pause_s = min(longest_s, limits.backoff_s * 2.0 ** min(self.refusals, 20))
         return replace(self, refusals=self.refusals + 1, refused_until_s=now_s + pause_s, refusal=reason)
 
-    def after_failed_boots(self, ages_s: tuple[float, ...], now_s: float, limits: Limits) -> "Memory":
+    def after_failed_boots(self, failed: tuple[FailedBoot, ...], now_s: float, limits: Limits) -> "Memory":
         """Return the memory after boots failed: first replace, then wait, then open the circuit.
 
+        Pauses count from launch to launch: a boot that hung for long was a pause itself.
+
         Args:
-            ages_s: How old each was when it was given up; after a few in a row they count as boots of that
-                length, or a fleet that boots slower than expected would be given up for ever.
+            failed: Those that were found now; one that was found before counts once.
             now_s: The moment.
             limits: The operator's settings.
         """
-        # One that was launched before another that came up says nothing of boots now.
-        ages_s = tuple(age_s for age_s in ages_s if now_s - age_s > self.good_launch_s)
-        if not ages_s:
-            return self
-        failures = self.failures + len(ages_s)
-        pause_s = 0.0
-        if failures > 1:
-            pause_s = min(limits.backoff_s_max, limits.backoff_s * 2.0 ** min(failures - 2, 20))
-        boots = self.boot_times(limits)
-        for age_s in ages_s:
-            is_news = failures >= _SLOW_BOOTS_MIN and age_s > boots.p95_s
-            boots = boots.seen(age_s) if is_news else boots
-        is_open = failures >= limits.failures_max
-        return replace(
+        failed = tuple(one for one in failed if one.id not in self.given_up)
+        memory = replace(
             self,
-            boots=boots,
+            failed_boots=self.failed_boots + failed,
+            given_up=self.given_up | {one.id for one in failed},
+        )
+        # One that was launched before another that came up says nothing of boots now.
+        launches_s = [now_s - one.age_s for one in failed if now_s - one.age_s > self.good_launch_s]
+        if not launches_s:
+            return memory
+        failures = self.failures + len(launches_s)
+        held_until_s = self.held_until_s
+        if failures > 1:
+            held_until_s = max(held_until_s, max(launches_s) + self.pause_s(failures, limits))
+        return replace(
+            memory,
             failures=failures,
-            held_until_s=max(self.held_until_s, now_s + pause_s) if pause_s else self.held_until_s,
-            is_half_open=is_open,
+            held_until_s=held_until_s,
+            is_half_open=failures >= limits.failures_max,
         )

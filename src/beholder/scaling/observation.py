@@ -5,8 +5,10 @@ DescribeInstances gives launch time, type and lifecycle of what carries our tag;
 gives each instance's state.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Self
 
 __all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
 
@@ -45,6 +47,17 @@ class InstanceSeen:
     spot: bool = False
     price_per_hour: float = 0.0
 
+    def moved(self, by_s: float) -> Self:
+        """Return it with its times moved, as to another clock."""
+        if by_s == 0.0:
+            return self
+        return replace(
+            self,
+            launched_at_s=self.launched_at_s + by_s,
+            ready_at_s=None if self.ready_at_s is None else self.ready_at_s + by_s,
+            last_sign_at_s=None if self.last_sign_at_s is None else self.last_sign_at_s + by_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSeen:
@@ -63,8 +76,10 @@ class ServiceSeen:
 class Observation:
     """The queue and the fleet as they were seen.
 
+    All times but `at_s` are by one clock, which no step moves; see `scaling.ages`.
+
     Args:
-        now_s: The moment, seconds since the Unix epoch.
+        now_s: The moment.
         backlog: Visible messages, approximate.
         in_flight: Received and not acknowledged, approximate.
         delayed: Not yet visible, approximate.
@@ -72,6 +87,8 @@ class Observation:
         done_total: Messages acknowledged since some start, where that is known; else None.
         instances: Every instance of ours that is not terminated.
         services: A sample of service times since the last observation; a few dozen are enough.
+        last_signs: The last sign of life of instances that are gone, by id.
+        at_s: The time of day, seconds since the Unix epoch; None where it is `now_s`.
     """
 
     now_s: float
@@ -82,3 +99,5 @@ class Observation:
     done_total: int | None = None
     instances: tuple[InstanceSeen, ...] = ()
     services: tuple[ServiceSeen, ...] = ()
+    last_signs: Mapping[str, float] = field(default_factory=dict)
+    at_s: float | None = None

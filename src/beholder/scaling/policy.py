@@ -12,6 +12,7 @@ second line (`scaling.watch`) ends what hangs.
 from dataclasses import dataclass
 from math import ceil
 
+from beholder.clock import age_s
 from beholder.scaling.decision import Bound, Decision, Forecast
 from beholder.scaling.learning import learn, messages_of
 from beholder.scaling.limits import Limits
@@ -105,8 +106,9 @@ def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) 
         if speed is None:
             speed = speeds[one.kind] = 1.0 / memory.service_s(one.kind, limits)
         if one.state is InstanceState.BOOTING:
-            age_s = seen.now_s - one.launched_at_s
-            delivered += speed * max(0.0, horizon_s - boots.left_s(age_s)) * boots.trust(age_s)
+            old_s = age_s(seen.now_s, one.launched_at_s)
+            if not memory.is_overdue(old_s, limits):
+                delivered += speed * max(0.0, horizon_s - boots.left_s(old_s)) * boots.trust(old_s)
         else:
             per_s += speed
             delivered += speed * horizon_s
@@ -114,7 +116,7 @@ def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) 
     for launched in memory.unseen:
         alive += 1
         price += limits.price_per_hour
-        delivered += new_speed * max(0.0, horizon_s - boots.left_s(seen.now_s - launched.at_s))
+        delivered += new_speed * max(0.0, horizon_s - boots.left_s(age_s(seen.now_s, launched.at_s)))
     return _Fleet(alive, draining, per_s, delivered, price)
 
 
@@ -146,7 +148,7 @@ def _bounded(
         wait_s = memory.refused_until_s - seen.now_s
         why = f"the cloud refused {memory.refusals} times ({memory.refusal}); next try in {wait_s:.0f} s"
         desired = bound("refusal", desired, fleet.alive, why)
-    return bound("circuit", desired, *_circuit(desired, fleet, seen, memory)), bounds
+    return bound("circuit", desired, *_circuit(desired, fleet, seen, memory, limits)), bounds
 
 
 def _affordable(desired: int, fleet: _Fleet, limits: Limits) -> tuple[int, str]:
@@ -159,8 +161,13 @@ def _affordable(desired: int, fleet: _Fleet, limits: Limits) -> tuple[int, str]:
     return min(desired, fleet.alive + room), why
 
 
-def _circuit(desired: int, fleet: _Fleet, seen: Observation, memory: Memory) -> tuple[int, str]:
-    """Hold launches after failed boots; once the circuit has been open for its time, let one through."""
+def _circuit(
+    desired: int, fleet: _Fleet, seen: Observation, memory: Memory, limits: Limits
+) -> tuple[int, str]:
+    """Hold launches after failed boots; once the circuit has been open for its time, let one through.
+
+    One that takes long keeps the next one waiting for no longer than a pause does.
+    """
     if desired <= fleet.alive:
         return desired, ""
     if seen.now_s < memory.held_until_s:
@@ -168,7 +175,8 @@ def _circuit(desired: int, fleet: _Fleet, seen: Observation, memory: Memory) -> 
         state = "the circuit is open" if memory.is_half_open else "waiting"
         return fleet.alive, f"{memory.failures} boots in a row failed; {state} for {wait_s:.0f} s more"
     if memory.is_half_open:
-        on_trial = len(memory.booting) + len(memory.unseen)
+        launches_s = (*memory.booting.values(), *(one.at_s for one in memory.unseen))
+        on_trial = any(not memory.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
         why = f"{memory.failures} boots in a row failed; one launch shows whether they work again"
         return (fleet.alive if on_trial else min(desired, fleet.alive + 1)), why
     return desired, ""

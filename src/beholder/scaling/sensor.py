@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beholder.clock import Clock
+from beholder.clock import Clock, age_s
 from beholder.fleet.port import Fleet, FleetInstance
 from beholder.queue.port import Queue
+from beholder.scaling.ages import Ages
 from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.scaling.signs import erase_sign, read_signs, seen_of
 from beholder.store.port import Store
@@ -38,6 +39,8 @@ class FleetSensor:
         results: The output bucket, where the signs of life are.
         clock: The time.
         counts: What this process counted itself.
+        boot_s: Expected boot time.
+        look_s_max: Two looks are no further apart; see `scaling.ages`.
         sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
             yet. They count where there is no instance: one that drains may have served them.
     """
@@ -50,6 +53,8 @@ class FleetSensor:
         clock: Clock,
         counts: Callable[[], Counts] = _no_counts,
         *,
+        boot_s: float = 200.0,
+        look_s_max: float = 60.0,
         sent_lately: Callable[[], int] = lambda: 0,
     ) -> None:
         """Have seen nothing yet."""
@@ -61,6 +66,7 @@ class FleetSensor:
         self._sent_lately = sent_lately
         self._ready_at_s: dict[str, float] = {}
         self._booting: set[str] = set()
+        self._ages = Ages(look_s_max=look_s_max, boot_s=boot_s)
 
     def observe(self) -> Observation:
         """Return what there is now; see `Sensor.observe`.
@@ -69,14 +75,17 @@ class FleetSensor:
         is then seen to drain.
         """
         depth = self._queue.depth()
-        signs = read_signs(self._results)
+        read = read_signs(self._results)
         described = self._fleet.describe()
-        now_s = self._clock.now_s()
-        instances = seen_of((_seen(one) for one in described), signs, self._ready_at_s)
+        at_s = self._clock.now_s()
+        now_s = self._ages.look(at_s)
+        found, signs = self._ages.instances((_seen(one) for one in described), self._ages.signs(read))
+        instances = seen_of(found, signs, self._ready_at_s)
         self._remember(instances, now_s)
         there = {one.id for one in described}
-        for instance_id, sign in signs.items():
-            if instance_id not in there and now_s - sign.at_s > _ORPHAN_S:
+        last_signs = {one: sign.at_s for one, sign in signs.items() if one not in there}
+        for instance_id, last_s in last_signs.items():
+            if age_s(now_s, last_s) > _ORPHAN_S:
                 erase_sign(self._results, instance_id)
         counts = self._counts()
         return Observation(
@@ -88,6 +97,8 @@ class FleetSensor:
             done_total=counts.done_total,
             instances=instances,
             services=counts.services,
+            last_signs=last_signs,
+            at_s=at_s,
         )
 
     def _remember(self, instances: tuple[InstanceSeen, ...], now_s: float) -> None:

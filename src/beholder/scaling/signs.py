@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from beholder.scaling.observation import InstanceSeen, InstanceState
 from beholder.store.port import Store
 
-__all__ = ["SIGNS_PREFIX", "Sign", "erase_sign", "give_sign", "read_signs", "seen_of"]
+__all__ = ["SIGNS_PREFIX", "SKEW_S", "Sign", "erase_sign", "give_sign", "read_signs", "seen_of"]
 
 SIGNS_PREFIX = "fleet/signs/"
 
@@ -28,7 +28,7 @@ _STATES = (
 
 
 # The kernel stamps a file with a time that is up to a timer tick old; of two machines' clocks this is not.
-_SKEW_S = 0.01
+SKEW_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +69,15 @@ def seen_of(
 ) -> tuple[InstanceSeen, ...]:
     """Return instances with the state that their signs tell; one without a sign boots.
 
-    A sign from before the launch is a predecessor's, where a fleet uses names again.
-
     Args:
         instances: As the fleet describes them; one that is draining stays so.
-        signs: What was read.
+        signs: Their own, by the clock of the launch times; see `scaling.ages`.
         ready_at_s: When each was first seen not to boot; what is missing stays unknown.
     """
     found = []
     for one in instances:
         sign = signs.get(one.id)
-        if sign is None or sign.at_s < one.launched_at_s - _SKEW_S:
+        if sign is None:
             found.append(one)
             continue
         ends = one.state is InstanceState.DRAINING

@@ -7,22 +7,17 @@ so that only a process that is gone or hangs as a whole falls silent.
 
 from dataclasses import replace
 
-from beholder.scaling.decision import Retirement
+from beholder.clock import age_s
+from beholder.scaling.decision import FailedBoot, Retirement
 from beholder.scaling.limits import Limits
 from beholder.scaling.memory import Memory
 from beholder.scaling.observation import InstanceSeen, InstanceState, Observation
 
-__all__ = ["boot_s_max", "watch"]
+__all__ = ["watch"]
 
-_BOOT_S_MIN = 30.0
 _DRAIN_S_MAX = 300.0  # a drain finishes one batch and looks at the queue for as long as its counts lag
 _LOOKS_APART_TICKS = 2.0
 _BUSY_SILENCE = 3.0  # times as long as others: its messages come back anyway, and killing it gains little
-
-
-def boot_s_max(memory: Memory, limits: Limits) -> float:
-    """Return after how long without a sign of life a boot is given up: twice the p95."""
-    return max(_BOOT_S_MIN, 2.0 * memory.boot_times(limits).p95_s)
 
 
 def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Retirement, ...], Memory]:
@@ -35,7 +30,7 @@ def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Reti
     """
     found: list[Retirement] = []
     suspects: dict[str, float] = {}
-    failed: list[float] = []
+    failed: list[FailedBoot] = []
     for one in seen.instances:
         suspicion = _suspicion(one, seen.now_s, memory, limits)
         if suspicion is None:
@@ -47,7 +42,7 @@ def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Reti
             continue
         found.append(Retirement(one.id, cause, why))
         if cause == "boot":
-            failed.append(seen.now_s - one.launched_at_s)
+            failed.append(FailedBoot(one.id, "late", age_s(seen.now_s, one.launched_at_s), one.kind))
     if failed:
         gone = {one.id for one in found}
         kept = {one: at_s for one, at_s in memory.booting.items() if one not in gone}
@@ -61,23 +56,23 @@ def _suspicion(
     one: InstanceSeen, now_s: float, memory: Memory, limits: Limits
 ) -> tuple[str, str, float] | None:
     """Return cause, words and how long the suspicion must stand; None for an instance in good order."""
-    age_s = now_s - one.launched_at_s
+    old_s = age_s(now_s, one.launched_at_s)
     twice_s = _LOOKS_APART_TICKS * limits.tick_s
     if one.state is InstanceState.BOOTING:
-        most_s = boot_s_max(memory, limits)
-        if age_s <= most_s:
+        most_s = memory.patience_s(limits)
+        if old_s <= most_s:
             return None
-        return "boot", f"no sign of life {age_s:.0f} s after its launch, {most_s:.0f} s at most", twice_s
+        return "boot", f"no sign of life {old_s:.0f} s after its launch, {most_s:.0f} s at most", twice_s
     if one.last_sign_at_s is not None:
         is_busy = one.state is InstanceState.BUSY
-        silence_s = now_s - one.last_sign_at_s
+        silence_s = age_s(now_s, one.last_sign_at_s)
         most_s = limits.silence_s_max * (_BUSY_SILENCE if is_busy else 1.0)
         if silence_s > most_s:
             return "silent", f"its last sign of life was {silence_s:.0f} s ago", twice_s
     if one.state is InstanceState.DRAINING:
         return "hung", f"it drains for more than {_DRAIN_S_MAX:.0f} s and does not end", _DRAIN_S_MAX
-    if limits.lifetime_s_max is not None and age_s > limits.lifetime_s_max and one.state in _AT_REST:
-        return "lifetime", f"it is {age_s / 3600:.1f} hours old and has nothing to do", twice_s
+    if limits.lifetime_s_max is not None and old_s > limits.lifetime_s_max and one.state in _AT_REST:
+        return "lifetime", f"it is {old_s / 3600:.1f} hours old and has nothing to do", twice_s
     return None
 
 

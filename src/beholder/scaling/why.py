@@ -70,7 +70,7 @@ class StoreRecords:
         if is_news or not self._waiting:
             self._waiting.append(record)
         self._last = record
-        if record.at_s - self._begun_at_s >= self._gather_s:
+        if not 0 <= record.at_s - self._begun_at_s < self._gather_s:
             self.flush()
 
     def flush(self) -> None:
@@ -150,4 +150,5 @@ def gist_of(record: Record) -> tuple[object, ...]:
         record.launched,
         record.refused,
         record.retired,
+        record.failed_boots,
     )

@@ -23,8 +23,11 @@ class WorldSettings:
         limits: What bounds the laws, with the mean boot and service times.
         boot_spread: Sigma of the log of boot times around their mean; 0 makes all alike.
         boot_failures: Share of launches that never come up.
+        failing_s: From when until when every launch never comes up.
+        fails_after_s: When an instance that never comes up ends itself; inf where it hangs.
         boot_patience_s: When such an instance is ended by whoever watches it; None takes 2.5 mean boots.
         refusals: Share of launches that the cloud refuses.
+        refusing_s: From when until when it refuses every launch.
         service_spread: Standard deviation of service times over their mean (gamma); 0 makes all alike.
         queue_lag_s: How old the queue's approximate counts are when they are read.
         queue_noise: Standard deviation of these counts over their value.
@@ -38,8 +41,11 @@ class WorldSettings:
     limits: Limits = field(default_factory=Limits)
     boot_spread: float = 0.15
     boot_failures: float = 0.0
+    failing_s: tuple[float, float] = (0.0, 0.0)
+    fails_after_s: float = math.inf
     boot_patience_s: float | None = None
     refusals: float = 0.0
+    refusing_s: tuple[float, float] = (0.0, 0.0)
     service_spread: float = 0.0
     queue_lag_s: float = 3.0
     queue_noise: float = 0.0
@@ -122,14 +128,22 @@ class Cloud:
         given = self._settings.boot_patience_s
         return 2.5 * self._settings.limits.boot_s if given is None else given
 
+    def ends_s(self, *, is_watched: bool) -> float:
+        """Return after how long one that never comes up is gone; inf where the law has to end it.
+
+        Args:
+            is_watched: The law itself gives such instances up.
+        """
+        return min(self._settings.fails_after_s, math.inf if is_watched else self.patience_s())
+
     def launch(self, now_s: float) -> Instance | None:
         """Return a new instance, or None where the cloud refuses one."""
-        if self._luck_of_launch() < self._settings.refusals:
+        if self._luck_of_launch() < self._settings.refusals or _is_in(now_s, self._settings.refusing_s):
             self.refused_count += 1
             return None
         self.boot_count += 1
         boots_s = self._boot()
-        if self._luck_of_launch() < self._settings.boot_failures:
+        if self._luck_of_launch() < self._settings.boot_failures or _is_in(now_s, self._settings.failing_s):
             self.failed_boot_count += 1
             boots_s = math.inf
         rate = self._settings.interruptions_per_hour
@@ -201,6 +215,10 @@ class Cloud:
         if not self._luck:
             self._luck = self._luck_rng.random(_DRAWS).tolist()
         return self._luck.pop()
+
+
+def _is_in(now_s: float, window_s: tuple[float, float]) -> bool:
+    return window_s[0] <= now_s < window_s[1]
 
 
 def service_times(settings: WorldSettings, rng: np.random.Generator, count: int) -> list[float]:

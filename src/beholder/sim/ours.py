@@ -4,9 +4,11 @@ Nothing is decided here. Readings become observations, decisions become wants, a
 become what `scaling.idle` asks for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from beholder.fleet.port import FleetInstance, Launch
+from beholder.scaling.ages import Ages
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.decision import Record
 from beholder.scaling.idle import (
@@ -20,6 +22,7 @@ from beholder.scaling.idle import (
 from beholder.scaling.limits import Limits as PolicyLimits
 from beholder.scaling.lulls import Lulls
 from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.signs import Sign
 from beholder.sim.law import Habits, Hands, InstanceView, KillRule, Limits, Reading, State, Want
 from beholder.worker.leaving import LeavingLimits
 
@@ -27,6 +30,7 @@ __all__ = ["IdleWorkers", "Ours"]
 
 # From the announcement to the end: half of a long poll of 20 s, and the last poll.
 _DRAIN_S = 11.0
+_LOOK_S_MAX = 60.0
 
 
 class _Worker:
@@ -81,6 +85,10 @@ class IdleWorkers:
         if worker.peers.count == 1:
             self._note = worker.lulls.left(worker.rests_at_s)
 
+    def came_up(self) -> set[str]:
+        """Return who came up so far."""
+        return {str(one) for one in self._workers}
+
     def _limit_s(self, worker: _Worker, peers: tuple[int, int]) -> float:
         worker.peers = Peers(*peers)
         return idle_limit_s(
@@ -91,15 +99,30 @@ class IdleWorkers:
 class _Seat:
     """Sensor, fleet and record sink of the production controller, over the reading of the moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[float], float], policy: PolicyLimits, workers: IdleWorkers) -> None:
         self._reading: Reading | None = None
         self._token = 0
+        self._clock, self._workers = clock, workers
+        self._ages = Ages(look_s_max=_LOOK_S_MAX, boot_s=policy.boot_s)
 
     def sit(self, reading: Reading) -> None:
         self._reading = reading
 
     def observe(self) -> Observation:
-        return _observation(self._now())
+        """Return the reading as a leader sees it whose clock is another than the cloud's and the store's."""
+        reading = self._now()
+        exact = {one.id: one for one in (_seen(view, reading.now_s) for view in reading.instances)}
+        at_s = self._clock(reading.now_s)
+        now_s = self._ages.look(at_s)
+        signs = {
+            one.id: Sign(one.state, one.last_sign_at_s)
+            for one in exact.values()
+            if one.last_sign_at_s is not None
+        }
+        found, signs = self._ages.instances(exact.values(), self._ages.signs(signs))
+        instances = tuple(_by(one, exact[one.id], signs) for one in found)
+        gone = dict.fromkeys(self._workers.came_up() - exact.keys(), now_s)
+        return replace(_observation(reading), now_s=now_s, at_s=at_s, instances=instances, last_signs=gone)
 
     def describe(self) -> list[FleetInstance]:
         return [FleetInstance(str(one.instance_id), one.launched_at_s) for one in self._now().instances]
@@ -139,6 +162,7 @@ class Ours:
         warm_min: Instances kept beyond those that the load needs.
         boot_patience: See `scaling.Limits`.
         stay_s_min: How long the last worker stays idle at least.
+        clock: What the leader's clock shows at a moment.
     """
 
     name = "beholder"
@@ -151,6 +175,7 @@ class Ours:
         warm_min: int = 0,
         boot_patience: float = 1.0,
         stay_s_min: float = STAY_S_MIN,
+        clock: Callable[[float], float] = lambda now_s: now_s,
     ) -> None:
         """Begin with an empty memory."""
         policy = PolicyLimits(
@@ -171,16 +196,17 @@ class Ours:
             stay_min=limits.capacity_min + warm_min,
             stay_s_min=stay_s_min,
         )
+        workers = IdleWorkers(idle, service_s=limits.service_s)
         self.habits = Habits(
             KillRule.SELF,
-            worker_rule=IdleWorkers(idle, service_s=limits.service_s),
+            worker_rule=workers,
             leaving=LeavingLimits(lag_s=_DRAIN_S),
             is_last_look_needed=lambda peers: is_last_look_needed(Peers(*peers)),
             drains_on_notice=True,
             acts_itself=True,
             hears_first=True,
         )
-        self._seat = _Seat()
+        self._seat = _Seat(clock, policy, workers)
         ports = ControllerPorts(self._seat, self._seat, SoleLeader(), self._seat, self._seat.new_token)
         self._controller = Controller(ports, policy, name="simulator")
 
@@ -204,9 +230,16 @@ def _observation(reading: Reading) -> Observation:
         now_s=reading.now_s,
         backlog=reading.visible if reading.instances else max(reading.visible, reading.unseen),
         in_flight=reading.in_flight,
-        instances=tuple(_seen(one, reading.now_s) for one in reading.instances),
         services=services,
     )
+
+
+def _by(one: InstanceSeen, exact: InstanceSeen, signs: dict[str, Sign]) -> InstanceSeen:
+    """Return an instance with all its times by the leader's clock; how long it booted is known exactly."""
+    if exact.ready_at_s is None:
+        return one
+    ready_at_s = one.launched_at_s + exact.ready_at_s - exact.launched_at_s
+    return replace(one, ready_at_s=ready_at_s, last_sign_at_s=signs[one.id].at_s)
 
 
 def _seen(one: InstanceView, now_s: float) -> InstanceSeen:

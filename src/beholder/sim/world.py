@@ -217,7 +217,8 @@ class _World:
         if want.desired is not None:
             low, high = self._limits.capacity_min, self._limits.capacity_max
             self._desired = min(max(want.desired, low), high)
-        surplus = self._pending + len(self._serving) - self._desired
+        is_done = self._habits.acts_itself
+        surplus = 0 if is_done else self._pending + len(self._serving) - self._desired
         for _ in range(-surplus):
             self.launch(now_s)
         if surplus > 0 and self._habits.kill is not KillRule.SELF:
@@ -234,8 +235,8 @@ class _World:
         self._pending += 1
         if instance.boots_s < math.inf:
             self._at(now_s + instance.boots_s, self._up, instance)
-        elif not self._habits.acts_itself:
-            self._at(now_s + self._cloud.patience_s(), self._gone, instance)
+        elif (ends_s := self._cloud.ends_s(is_watched=self._habits.acts_itself)) < math.inf:
+            self._at(now_s + ends_s, self._gone, instance)
         if instance.taken_at_s < math.inf:
             self._at(instance.taken_at_s, self._notice, instance)
         return instance.instance_id

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from beholder.clock import age_s
 from beholder.job import Job
 
 __all__ = ["Telemetry"]
@@ -111,7 +112,7 @@ class Telemetry:
         """Count a job that has its outcome, with the times that its reply carries."""
         self.jobs.labels(str(job.status)).inc()
         if job.completed_at_s is not None:
-            self.latency_seconds.observe(max(0.0, job.completed_at_s - job.created_at_s))
+            self.latency_seconds.observe(age_s(job.completed_at_s, job.created_at_s))
         if job.metrics is not None:
             self.wait_seconds.observe(job.metrics.queue_ms / 1000)
             self.service_seconds.observe(job.metrics.service_ms / 1000)

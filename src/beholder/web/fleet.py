@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from beholder.clock import Clock
+from beholder.clock import Clock, age_s
 from beholder.errors import BackendError
 from beholder.scaling.last import LastSeen, read_last
 from beholder.scaling.observation import InstanceSeen, InstanceState
@@ -123,6 +123,11 @@ def fleet_to_dict(last: LastSeen | None, now_s: float) -> dict[str, Any]:
         "retired_total": dict(last.retired_total),
         "retirements": [{"at": _time(one.at_s), **asdict(one.retirement)} for one in last.retirements],
         "refusals": [{"at": _time(one.at_s), "why": one.why} for one in last.refusals],
+        "failed_boots_total": dict(last.failed_boots_total),
+        "failed_boots": [
+            {"at": _time(one.at_s), "id": one.boot.id, "cause": one.boot.cause, "why": one.boot.why}
+            for one in last.failed_boots
+        ],
     }
 
 
@@ -163,6 +168,13 @@ def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:
         lambda: _of(view, lambda last: dict(last.retired_total)),
         is_counter=True,
     )
+    telemetry.watch(
+        "beholder_controller_failed_boots_total",
+        "Instances that were launched and never served, by any leader.",
+        "cause",
+        lambda: _of(view, lambda last: dict(last.failed_boots_total)),
+        is_counter=True,
+    )
 
 
 def _of(view: FleetView, read: Callable[[LastSeen], dict[str, Any]]) -> dict[str, float]:
@@ -187,6 +199,8 @@ def _nothing() -> dict[str, Any]:
         "retired_total": {},
         "retirements": [],
         "refusals": [],
+        "failed_boots_total": {},
+        "failed_boots": [],
     }
 
 
@@ -207,7 +221,7 @@ def _instance(one: InstanceSeen, now_s: float) -> dict[str, Any]:
         "spot": one.spot,
         "price_per_hour": one.price_per_hour,
         "launched_at": _time(one.launched_at_s),
-        "age_s": round(max(0.0, now_s - one.launched_at_s), 3),
+        "age_s": round(age_s(now_s, one.launched_at_s), 3),
         "last_sign_at": None if one.last_sign_at_s is None else _time(one.last_sign_at_s),
     }
 

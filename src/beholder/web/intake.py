@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from beholder.clock import age_s
 from beholder.errors import (
     BackendError,
     BeholderError,
@@ -276,7 +277,7 @@ class Intake:
         if not is_same:
             raise IdempotencyKeyReused
         outcome = self.look(job_id)
-        if outcome is None and now_s - info.stored_at_s < _LOST_AFTER_S:
+        if outcome is None and age_s(now_s, info.stored_at_s) < _LOST_AFTER_S:
             raise IdempotencyKeyInUse
         return outcome
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision import Retirement
-from beholder.scaling.last import LastSeen, PastRefusal, PastRetirement
+from beholder.scaling.decision import FailedBoot, Retirement
+from beholder.scaling.last import LastSeen, PastFailedBoot, PastRefusal, PastRetirement
 from beholder.web.fleet import fleet_to_dict
 from beholder.web.openapi_schemas import object_of, or_null, ref, said
 
@@ -48,6 +48,8 @@ def fleet_example() -> dict[str, Any]:
             (PastRefusal(now_s - 1800, "c7a.large in us-east-1b: no capacity is left"),),
             7,
             {"boot": 1},
+            (PastFailedBoot(now_s - 3600, FailedBoot("i-0c3", "late", 400.0, "c7a.large")),),
+            {"late": 1},
         ),
         now_s + 3.0,
     )
@@ -85,6 +87,16 @@ def _fleet() -> dict[str, Any]:
             "type": "array",
             "items": object_of("A launch refused, and when last.", {"at": _TIME, "why": _TEXT}),
             "description": last_ones + "launches that the cloud refused.",
+        },
+        "failed_boots_total": {
+            "type": "object",
+            "description": "Instances that never served, by cause: `late`, `ended` or `unseen`.",
+            "additionalProperties": _COUNT,
+        },
+        "failed_boots": {
+            "type": "array",
+            "items": object_of("An instance that was launched and never served.", retirement),
+            "description": last_ones + "instances that did not come up.",
         },
     }
     return object_of("The fleet, as its controller last saw it.", properties)

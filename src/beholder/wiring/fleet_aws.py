@@ -26,6 +26,8 @@ __all__ = ["open_controller", "template_of"]
 
 # The lease wants to be held four times in a period.
 _TICKS_IN_PERIOD = 4
+# Less than a second line's patience with a silent worker, so that no step of the clock uses it up.
+_LOOK_S_MAX = 60.0
 
 
 @contextmanager
@@ -69,7 +71,16 @@ def open_controller(
         return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
 
     ports = ControllerPorts(
-        sensor=FleetSensor(backends.queue, fleet, results, clock, counts, sent_lately=sent_lately),
+        sensor=FleetSensor(
+            backends.queue,
+            fleet,
+            results,
+            clock,
+            counts,
+            boot_s=settings.boot_s,
+            look_s_max=max(_LOOK_S_MAX, 2.0 * settings.tick_s),
+            sent_lately=sent_lately,
+        ),
         fleet=fleet,
         lease=lease,
         records=Both(why, LastRecord(results)),

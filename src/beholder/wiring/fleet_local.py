@@ -23,6 +23,8 @@ from beholder.wiring.backends import Backends
 __all__ = ["idle_boot_s", "local_limits", "open_local_controller"]
 
 _TICK_S = 0.25
+# Looks that are further apart, as on a machine that slept, count as no more.
+_LOOK_S_MAX = 5.0
 _BOOT_S = 1.2
 _SERVICE_S = 0.015
 # A few images: less than what waits when a dozen clients send one after another, which are to get every core.
@@ -84,7 +86,9 @@ def open_local_controller(
     news = _News(Both(why, LastRecord(results)), why.flush)
     numbers = itertools.count(1)
     ports = ControllerPorts(
-        sensor=FleetSensor(backends.queue, fleet, results, backends.clock),
+        sensor=FleetSensor(
+            backends.queue, fleet, results, backends.clock, boot_s=_BOOT_S, look_s_max=_LOOK_S_MAX
+        ),
         fleet=fleet,
         lease=SoleLeader(),
         records=news,
@@ -120,8 +124,9 @@ class _News:
         draining = record.states.get("draining", 0)
         booting = record.states.get("booting", 0)
         says = (record.decision.alive, record.decision.desired, draining, booting)
-        is_news = bool(record.launched or record.refused or record.retired) or says != self._said
-        if is_news or record.at_s - self._said_at_s >= _QUIET_S:
+        happened = record.launched or record.refused or record.retired or record.failed_boots
+        is_news = bool(happened) or says != self._said
+        if is_news or not 0 <= record.at_s - self._said_at_s < _QUIET_S:
             self._said, self._said_at_s, self._last = says, record.at_s, None
             self._sink.write(record)
         if is_news:

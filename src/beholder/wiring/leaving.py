@@ -155,7 +155,9 @@ def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, 
         )
 
     def peers() -> Peers:
-        return peers_of(read_signs(backends.results), name, backends.clock.now_s())
+        signs = read_signs(backends.results)
+        # Our own sign is among them and not a minute old, so the newest one tells the store's time.
+        return peers_of(signs, name, max((one.at_s for one in signs.values()), default=0.0))
 
     is_local = settings.leave_by != "shutdown"
     return IdleWatch(

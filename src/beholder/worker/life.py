@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 
-from beholder.clock import Clock
+from beholder.clock import Clock, age_s
 from beholder.errors import BackendError
 from beholder.scaling.idle import (
     BusyShare,
@@ -92,8 +92,8 @@ class SignOfLife:
         """
         with self._lock:
             state = self._state(is_draining=self._is_draining)
-            age_s = self._clock.now_s() - self._given_at_s
-            is_due = age_s >= (self._every_s if state is self._given else min(self._flip_s, self._every_s))
+            passed_s = self._clock.now_s() - self._given_at_s
+            is_due = passed_s >= (self._every_s if state is self._given else min(self._flip_s, self._every_s))
             if self._given is None or is_due:
                 self._give_now(state)
         return _TICK_S
@@ -133,7 +133,7 @@ def peers_of(signs: dict[str, Sign], name: str, now_s: float) -> Peers:
     serving = {
         one
         for one, sign in signs.items()
-        if sign.state in _SERVING and now_s - sign.at_s < _PEER_SILENCE_S and one != name
+        if sign.state in _SERVING and age_s(now_s, sign.at_s) < _PEER_SILENCE_S and one != name
     }
     older = sum((len(one), one) < (len(name), name) for one in serving)
     return Peers(count=len(serving) + 1, older=older)

@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from beholder.clock import Clock
+from beholder.clock import Clock, age_s
 from beholder.errors import ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
@@ -100,7 +100,7 @@ def decide(letter: DeadLetter, standing: Job | None, now_s: float) -> Decision:
     if letter.message() is None:
         return Decision(Action.SEND, "goes back as it is")
     if standing is None:
-        if now_s - letter.stored_at_s < _SETTLED_AFTER_S:
+        if age_s(now_s, letter.stored_at_s) < _SETTLED_AFTER_S:
             return Decision(Action.LEAVE, "the clerk is not done with it; try again in a minute")
         return Decision(Action.SEND, "has no outcome")
     if standing.error is not None and standing.error.code == letter.code:
@@ -209,10 +209,10 @@ class Redrive:
             self._results.put(key, data, only_if_absent=True)
         except ObjectExists:
             try:
-                age_s = self._clock.now_s() - self._results.head(key).stored_at_s
+                claimed_s = age_s(self._clock.now_s(), self._results.head(key).stored_at_s)
             except ObjectNotFound:
                 return False
-            if age_s < _SETTLED_AFTER_S:
+            if claimed_s < _SETTLED_AFTER_S:
                 return False
             self._results.put(key, data)
         return True

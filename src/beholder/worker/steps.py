@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from beholder.clock import age_s
 from beholder.errors import (
     BeholderError,
     ImageGone,
@@ -319,7 +320,7 @@ def _classify_group(
                 row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
             ),
             metrics=Metrics(
-                queue_ms=round(max(0.0, received_at_s - message.created_at_s) * 1000, 3),
+                queue_ms=round(age_s(received_at_s, message.created_at_s) * 1000, 3),
                 decode_ms=round(one.decode_ms, 3),
                 infer_ms=round((done_s - started_s) * 1000, 3),
                 service_ms=round((done_s - received_at_s) * 1000, 3),

@@ -1,0 +1,108 @@
+"""Times of other machines, told by the controller's own clock.
+
+The cloud stamps launches, the store stamps signs of life, and the controller reads its own clock: three
+clocks, any of which may be minutes off or be set while the fleet runs. An age that compares two of them would
+end healthy instances or launch a second fleet. So an age counts from when the controller saw the thing first,
+and what another clock says is believed only between two looks, within which it must have happened.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import inf
+
+from beholder.clock import age_s
+from beholder.scaling.observation import InstanceSeen
+from beholder.scaling.signs import SKEW_S, Sign
+
+__all__ = ["Ages"]
+
+
+class Ages:
+    """What was seen when, from look to look.
+
+    Args:
+        look_s_max: Two looks count as no further apart: a clock that was set, or a process that
+            slept, makes nothing older.
+        boot_s: Expected boot time; one that boots at the first look is taken for no older, whatever its
+            launch time says.
+    """
+
+    def __init__(self, *, look_s_max: float, boot_s: float) -> None:
+        """Have seen nothing."""
+        self._look_s_max = look_s_max
+        self._boot_s = boot_s
+        self._at_s: float | None = None
+        self._now_s = self._gap_s = 0.0
+        self._is_first = True
+        self._launched: dict[tuple[str, float], float] = {}
+        self._signs: dict[str, tuple[Sign, float]] = {}
+        self._fresh: set[str] = set()
+        self._others: dict[str, Sign] = {}
+
+    def look(self, at_s: float) -> float:
+        """Begin a look; returns its time, which begins as the time of day and is moved by no step.
+
+        Args:
+            at_s: The time of day, seconds since the Unix epoch.
+        """
+        self._is_first = self._at_s is None
+        self._gap_s = 0.0 if self._at_s is None else age_s(at_s, self._at_s, most_s=self._look_s_max)
+        self._now_s = at_s if self._at_s is None else self._now_s + self._gap_s
+        self._at_s = at_s
+        return self._now_s
+
+    def signs(self, signs: Mapping[str, Sign]) -> dict[str, Sign]:
+        """Return the signs with the time of this clock: when each was first seen as it is, or just before."""
+        at_s = self._at_s or 0.0
+        known = self._signs
+        self._signs, self._fresh = {}, set()
+        for one, sign in signs.items():
+            before = known.get(one)
+            if before is not None and before[0] == sign:
+                self._signs[one] = before
+            else:
+                self._fresh.add(one)
+                self._signs[one] = sign, self._now_s - age_s(at_s, sign.at_s, most_s=self._gap_s)
+        self._others = {one: sign for one, sign in self._others.items() if signs.get(one) == sign}
+        return {one: replace(sign, at_s=seen_s) for one, (sign, seen_s) in self._signs.items()}
+
+    def instances(
+        self, instances: Iterable[InstanceSeen], signs: dict[str, Sign]
+    ) -> tuple[list[InstanceSeen], dict[str, Sign]]:
+        """Return instances with launch times of this clock, and the signs that are theirs.
+
+        Args:
+            instances: As the fleet describes them.
+            signs: What `signs` returned. One that was there before its instance is a predecessor's, where a
+                fleet uses names again.
+        """
+        found, launched, own = [], {}, dict(signs)
+        for one in instances:
+            key = one.id, one.launched_at_s
+            launched_s = self._launched.get(key)
+            if launched_s is None:
+                launched_s = self._first_seen_s(one)
+            launched[key] = launched_s
+            found.append(replace(one, launched_at_s=launched_s))
+            if one.id in self._others:
+                del own[one.id]
+            elif one.id in own:
+                own[one.id] = replace(own[one.id], at_s=max(own[one.id].at_s, launched_s))
+        self._launched = launched
+        return found, own
+
+    def _first_seen_s(self, one: InstanceSeen) -> float:
+        """Return the launch of an instance that is seen for the first time; note whose its sign is."""
+        sign = self._signs[one.id][0] if one.id in self._signs else None
+        most_s = self._gap_s
+        if self._is_first:
+            is_own = sign is not None and sign.at_s >= one.launched_at_s - SKEW_S
+            most_s = inf if is_own else self._boot_s
+        else:
+            is_own = one.id in self._fresh
+        if sign is not None and not is_own:
+            self._others[one.id] = sign
+        at_s = self._at_s or 0.0
+        if not self._is_first and one.launched_at_s > at_s:
+            return self._now_s - most_s  # that clock is ahead; what we launch, we launch right after a look
+        return self._now_s - age_s(at_s, one.launched_at_s, most_s=most_s)
