@@ -25,18 +25,39 @@ setup: $(STAMP)  ## Make the virtual environment and install everything into it
 run: $(STAMP)  ## Start the service, send the sample photos through it, keep serving (ARGS=--exit to stop)
 	@$(BIN)/beholder demo $(ARGS)
 
+# Tests run side by side, each file in one process: twice as many processes as cores where most of them wait.
+PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder --durations 10
+FAST := "not slow and not aws and not alone"
+MINISTACK := .venv-ministack/bin/ministack
+NEWEST := .venv-newest
+
 .PHONY: test
 test: $(STAMP)  ## The fast tests
-	$(BIN)/python -m pytest -q -m "not slow and not aws" $(ARGS)
+	$(BIN)/python $(PYTEST) -n 3 -m $(FAST) $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(STAMP)  ## Chaos, browser and long tests
-	$(BIN)/python -m pytest -q -m "slow and not aws" $(ARGS)
+	$(BIN)/python $(PYTEST) -n 4 -m "slow and not aws and not alone" $(ARGS)
 
 .PHONY: test-aws
-test-aws: $(STAMP)  ## The system on emulators of AWS, and on instances that boot (installs ministack: 90 MB)
-	test -x .venv-ministack/bin/ministack || { $(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33; }
-	$(BIN)/python -m pytest -q -m aws $(ARGS)
+test-aws: $(STAMP) $(MINISTACK)  ## The system on emulators of AWS, and on instances that boot (installs ministack: 90 MB)
+	$(BIN)/python $(PYTEST) -n 6 -m "aws and not alone" $(ARGS)
+
+.PHONY: test-waiting
+test-waiting: $(STAMP) $(MINISTACK)
+	$(BIN)/python $(PYTEST) -n 6 -m "(slow or aws) and not alone" $(ARGS)
+
+.PHONY: test-alone
+test-alone: $(STAMP) $(MINISTACK)  ## Tests that want the machine to themselves
+	$(BIN)/python -m pytest -q -m alone $(ARGS)
+
+.PHONY: test-newest
+test-newest: $(STAMP)  ## The fast tests on the newest Python that this machine has and beholder supports
+	@newest=$$($(BIN)/python tools/newest_python.py) || exit 0; \
+	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest test
+
+$(MINISTACK):
+	$(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33
 
 .PHONY: lint
 lint: $(STAMP)
@@ -52,7 +73,9 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 .PHONY: check
-check: lint types layers test test-slow test-aws  ## The one gate: lint, types, layers, tidy, all tests
+check: lint types layers test  ## The one gate: lint, types, layers, tidy, all tests
+	$(MAKE) --no-print-directory -j 2 --output-sync=target test-waiting test-newest
+	$(MAKE) --no-print-directory test-alone
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure the service beside the bare loop and print ratios

@@ -10,6 +10,11 @@ from helpers.service import RunningService
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, or the last of them would run beside nothing."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def labelled() -> Path:
     """The 100 labelled photos; they lie beside the checkout and are never copied into it."""

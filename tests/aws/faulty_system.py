@@ -15,7 +15,7 @@ from aws.faulty import FaultyProxy
 from beholder.errors import BackendError, all_errors
 
 IMAGES = 30
-SETTLED_S = 60.0
+SETTLED_S = 180.0
 _CLIENTS = 8
 _TRIES_MAX = 20
 _ERRORS = {error.code: error for error in all_errors() if issubclass(error, BackendError)}
@@ -142,7 +142,7 @@ def post(url: str, photo: Photo, **headers: str) -> Answer:
 
 def fetch(request: urllib.request.Request | str) -> Answer:
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=SETTLED_S) as answer:
             return Answer(answer.status, json.load(answer), None)
     except urllib.error.HTTPError as answer:
         with answer:

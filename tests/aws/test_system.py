@@ -124,6 +124,7 @@ def thousand(photos: Sequence[Photo]) -> list[Photo]:
     return mixed
 
 
+@pytest.mark.alone  # a web process beside much else sends smaller batches
 def test_a_thousand_images_take_less_than_three_calls_each(
     photos: list[Photo], proxy: CountingProxy, tmp_path: Path
 ) -> None:

@@ -314,7 +314,9 @@ def test_a_job_whose_workers_die_fails_with_a_reason_and_a_redrive_makes_it_good
     photos: list[Photo], tmp_path: Path
 ) -> None:
     aws, photo = emulator("moto"), max(photos, key=lambda one: len(one.data))
-    settings = {"visibility_timeout_s": 2, "inline_bytes_max": 0}
+    # The caller waits for as long as three workers take to start and to die.
+    waits = {"wait_s_default": SETTLED_S, "wait_s_max": SETTLED_S}
+    settings = {"visibility_timeout_s": 2, "inline_bytes_max": 0} | waits
     with (
         FaultyProxy(aws.endpoint, wait_s_max=2) as proxy,
         Deployment(aws, tmp_path, proxy.endpoint, **settings) as deployment,

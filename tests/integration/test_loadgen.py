@@ -336,28 +336,34 @@ def test_an_answer_that_is_no_http_is_an_error(folder: Path) -> None:
 
 
 def test_ctrl_c_ends_the_run_with_the_report_of_what_was_done(folder: Path) -> None:
-    # given a service that answers five requests, and then leaves every client waiting
+    # given a service that answers five requests, and then leaves both clients waiting
     answers: list[Answer] = []
     requests = 0
+    both_wait = threading.Event()
 
     async def answer_five(request: web.Request) -> web.Response:
         nonlocal requests
         requests += 1
         if requests > 5:
+            if requests == 7:
+                both_wait.set()
             await asyncio.Event().wait()
         return await label_it(request)
 
-    def stop_at_five(answer: Answer) -> None:
-        answers.append(answer)
-        if len(answers) == 5:
-            signal.raise_signal(signal.SIGINT)
+    def press_ctrl_c() -> None:
+        both_wait.wait(WAIT_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    # when Ctrl-C comes with the fifth answer
+    # when Ctrl-C comes while they wait
+    thread = threading.Thread(target=press_ctrl_c)
     with serving(answer_five) as url:
         plan = LoadPlan(f"{url}/upload", images_in(folder), duration_s=60.0, concurrency=2)
-        report = run_load(plan, stop_at_five)
+        thread.start()
+        report = run_load(plan, answers.append)
+    thread.join(WAIT_S)
 
-    # then the report has these five, and no request that waited was taken for a failed one
+    # then the report has the five, and no request that waited was taken for a failed one
+    assert both_wait.is_set()
     assert report.is_interrupted
     assert not report.is_clean
     assert (report.answered, report.errors) == (5, {})

@@ -15,8 +15,10 @@ from beholder.model.prepare import prepare
 from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "labelled"
-# Two workers and a web tier in 450 MiB; see the finding on batch sizes in beholder.model.batching.
-WORKER_RSS_MIB_MAX = 165
+# What one more worker costs: pages of its own. The clean pages of the libraries' files, 75 MiB or more, are
+# shared by all workers and not counted: how many are resident depends on how the page cache holds the files.
+# Freshly installed ones come in larger pieces: 171 instead of 153 MiB in all, with one and the same Python.
+WORKER_OWN_MIB_MAX = 90
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +66,10 @@ def test_a_batch_is_the_same_as_its_images_one_by_one(spec: ModelSpec) -> None:
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"
+    not Path("/proc/self/smaps_rollup").exists(), reason="memory of its own is read from Linux's /proc"
 )
 def test_a_workers_memory_stays_in_its_budget() -> None:
     program = """
-import os
 from beholder.model import prepare
 from beholder.model.openvino_cpu import OpenVinoClassifier
 from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
@@ -76,9 +77,9 @@ import numpy as np
 classifier = OpenVinoClassifier(ModelRegistry().find(BUILTIN_MODEL), precision="fp32")
 classifier.warm_up()
 classifier.classify([np.zeros((224, 224, 3), np.uint8)] * 8)
-with open("/proc/self/statm") as file:
-    print(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+with open("/proc/self/smaps_rollup") as file:
+    print(next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 
-    assert float(done.stdout) <= WORKER_RSS_MIB_MAX, f"{done.stdout.strip()} MiB resident"
+    assert float(done.stdout) <= WORKER_OWN_MIB_MAX, f"{done.stdout.strip()} MiB of its own"

@@ -410,7 +410,10 @@ def test_a_backend_that_fails_is_worth_another_try(
 
 @pytest.mark.parametrize(
     ("method", "target", "call_name"),
-    [("GET", f"/v1/jobs/{new_job_id(1.0)}", "results.get"), ("POST", "/v1/classify", "images.put")],
+    [
+        ("GET", "/v1/jobs/00000000-03e8-7000-8000-000000000000", "results.get"),
+        ("POST", "/v1/classify", "images.put"),
+    ],
 )
 def test_an_error_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(
     web: Web, caplog: pytest.LogCaptureFixture, method: str, target: str, call_name: str
