@@ -97,7 +97,7 @@ def test(folder: Path, images: tuple[Path, ...], **flags: Any) -> None:
 def import_model(file: Path, name: str, **given: Any) -> None:
     """Make a model folder from FILE: an ONNX graph, or a torchvision ResNet-18 checkpoint (.pth).
 
-    The new model is loaded and tried before it is kept. A checkpoint needs `pip install 'beholder[torch]'`.
+    The new model is loaded and tried before it is kept. A checkpoint needs `pip install torch onnx`.
     """
     from beholder.model.importing import Description, import_onnx, import_resnet18  # noqa: PLC0415
     from beholder.wiring import load_classifier  # noqa: PLC0415

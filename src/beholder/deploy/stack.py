@@ -22,7 +22,7 @@ def read_outputs(stack: str, region: str) -> Mapping[str, str]:
         import boto3  # noqa: PLC0415 -- an optional extra
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     except ImportError as exc:
-        raise ConfigError("--stack needs boto3; run: pip install 'beholder[aws]'") from exc
+        raise ConfigError("--stack needs boto3; run: pip install boto3") from exc
     try:
         client: Any = boto3.Session(region_name=region).client("cloudformation")
         (found,) = client.describe_stacks(StackName=stack)["Stacks"]

@@ -7,6 +7,8 @@ from beholder.errors import ConfigError
 
 __all__ = ["import_extra"]
 
+# By name, since beholder itself is on no package index.
+_PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch onnx"}
 # What to know before installing a package, by its import name.
 _ADVICE = {
     "torch": "plain torch from the default package index is a CUDA build of several gigabytes; its CPU build "
@@ -29,5 +31,5 @@ def import_extra(module: str, extra: str) -> Any:
     except ImportError as error:
         advice = f" ({_ADVICE[module]})" if module in _ADVICE else ""
         raise ConfigError(
-            f"{module} is not installed; run: pip install 'beholder[{extra}]'{advice}"
+            f"{module} is not installed; run: pip install {_PACKAGES[extra]}{advice}"
         ) from error

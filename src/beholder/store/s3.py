@@ -372,7 +372,7 @@ def _profile_credentials(environ: Mapping[str, str]) -> Any:
     profile = environ.get("AWS_PROFILE")
     has_boto3 = importlib.util.find_spec("boto3") is not None
     if profile and not has_boto3:
-        raise ConfigError("AWS_PROFILE needs boto3; run: pip install 'beholder[aws]'")
+        raise ConfigError("AWS_PROFILE needs boto3; run: pip install boto3")
     home = Path(environ.get("HOME", "/")) / ".aws"
     files = (
         Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials"),

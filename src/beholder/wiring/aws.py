@@ -57,7 +57,7 @@ def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
         BackendError: Something cannot be reached.
     """
     if importlib.util.find_spec("boto3") is None:
-        raise ConfigError("backend 'aws' needs boto3; run: pip install 'beholder[aws]'")
+        raise ConfigError("backend 'aws' needs boto3; run: pip install boto3")
     with _Account(settings, name) as account:
         account.check()
         room = account.queue.body_bytes_max - _MESSAGE_BYTES
