@@ -82,7 +82,7 @@ class MultipartMalformed(RequestError):
 
 
 class JobNotFound(RequestError):
-    """No job has this id."""
+    """No job has this id, or it was deleted when its retention was over."""
 
     code = "job_not_found"
     http_status = 404

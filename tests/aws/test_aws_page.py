@@ -101,7 +101,7 @@ def test_the_queues_and_buckets_are_as_the_page_says(made: Made) -> None:
         "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{made.prefix}-input-bucket"},
         "StringEquals": {"aws:SourceAccount": queue["QueueArn"].split(":")[4]},
     }
-    for name, prefixes in (("input", ["images/", "drop/"]), ("output", ["results/"])):
+    for name, prefixes in (("input", ["images/", "drop/"]), ("output", ["results/", "resent/"])):
         bucket = f"{made.prefix}-{name}-bucket"
         block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert len(block) == 4

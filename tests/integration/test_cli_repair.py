@@ -1,7 +1,6 @@
 """A damaged queue file: the service says so and ends; `beholder repair` brings every accepted job back."""
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -14,50 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.errors import ConfigError
-from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
+from beholder.job import Message
 from beholder.queue.damage import damage_note
-from beholder.store.keys import image_key, result_key
 from beholder.wiring import open_backends
 from beholder.wiring.queue_file import check_queue_file
+from helpers.data_folder import fill, run
 from helpers.images import jpeg
 from helpers.service import RunningService
 
 Start = Callable[..., RunningService]
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("BEHOLDER_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "beholder", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env=environment,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def fill(data_dir: Path, count: int, *, finished: int = 0) -> list[str]:
-    """Take `count` images in as the web tier does; the first `finished` of them have an outcome."""
-    clock, ids = SystemClock(), []
-    with open_backends(Settings(data_dir=data_dir)) as backends:
-        for number in range(count):
-            job_id = new_job_id(clock.now_s())
-            key = image_key(job_id, "a.jpg")
-            options = {"top_k": 3}
-            backends.images.put(key, b"x", metadata={"order": json.dumps({"options": options})})
-            message = Message(job_id, clock.now_s(), JobInput(key, "a.jpg", 1), Options(**options))
-            if number < finished:
-                job = Job(job_id, JobStatus.SUCCEEDED, clock.now_s(), labels=())
-                backends.results.put(result_key(job_id), json.dumps(job.to_dict()).encode())
-            else:
-                backends.queue.send([message.to_bytes()])
-            ids.append(job_id)
-    return ids
 
 
 def waiting(data_dir: Path) -> list[Message]:

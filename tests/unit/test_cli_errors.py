@@ -285,6 +285,13 @@ def test_a_service_that_is_told_to_stop_before_it_is_ready_is_not_waited_for(tmp
 
 
 def test_a_person_is_told_where_to_look() -> None:
-    text = where_to_look("http://127.0.0.1:8080")
-    for part in ("http://127.0.0.1:8080/docs", "curl -F myfile=@photo.jpg", "Ctrl-C"):
+    text = where_to_look("http://127.0.0.1:8080", Settings())
+    for part in (
+        "deleted after 7d; BEHOLDER_RETENTION=forever",
+        "http://127.0.0.1:8080/docs",
+        "curl -F myfile=@photo.jpg",
+        "Ctrl-C",
+    ):
         assert part in text
+    kept = where_to_look("http://127.0.0.1:8080", Settings(retention="forever"))
+    assert "never deleted" in kept

@@ -48,7 +48,7 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
             f"{report.throughput_per_s:.0f} a second, median {report.latency_s.p50 * 1000:.0f} ms"
         )
         if not must_exit and sys.stdin.isatty() and sys.stdout.isatty():
-            click.echo(where_to_look(service.url))
+            click.echo(where_to_look(service.url, settings))
             service.run(stop)
     if not report.is_clean:
         sys.exit(1)

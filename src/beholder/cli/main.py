@@ -20,6 +20,7 @@ _COMMANDS = {
     "models": "beholder.cli.models",
     "redrive": "beholder.cli.redrive",
     "repair": "beholder.cli.repair",
+    "prune": "beholder.cli.prune",
     "explain": "beholder.cli.explain",
     "config": "beholder.cli.config",
     "web": "beholder.cli.web",

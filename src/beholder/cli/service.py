@@ -30,6 +30,8 @@ _READY_BYTES = 4096
 _WEB_STAGE, _WORKER_STAGE = 0, 1
 # Names the launch of the workers that are there from the start.
 _FIRST = "first"
+# Of the thread that deletes; Linux keeps it for each thread.
+_NICE = 10
 
 
 class Service:
@@ -142,9 +144,27 @@ class Service:
         """End all processes at once; what was accepted is kept."""
         self._supervisor.kill()
 
+    def _delete_the_old(self) -> None:
+        """Delete what was kept for long enough, beside the service and behind it for the processor."""
+        from beholder.wiring.retention import open_retention  # noqa: PLC0415 -- not before it is ready
+
+        retention = open_retention(self._settings)
+        if retention is None:
+            return
+
+        def tick() -> float:
+            with suppress(OSError):  # of this thread alone; a second call changes nothing
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            return retention.tick()
+
+        runner = Runner()
+        self._control.callback(runner.stop)
+        runner.start("retention", tick)
+
     def run(self, stop: threading.Event) -> None:
         """Keep the processes running until `stop` is set; raises ConfigError where one cannot work."""
         self.follow_demand()
+        self._delete_the_old()
 
         def tick() -> float:
             delay_s = self._supervisor.tick()
@@ -201,8 +221,11 @@ class Service:
             )
 
 
-def where_to_look(url: str) -> str:
-    """Return the lines that tell a person where the service is."""
+def where_to_look(url: str, settings: Settings) -> str:
+    """Return the lines that tell a person where the service is, and for how long it keeps what it takes."""
+    from beholder.wiring.retention import kept_sentence  # noqa: PLC0415 -- not before the service is ready
+
+    kept = (f"  retention           {kept_sentence(settings)}",) if settings.backend == "local" else ()
     return "\n".join(
         (
             "",
@@ -210,6 +233,7 @@ def where_to_look(url: str) -> str:
             f"  page                {url}/",
             f"  API, with examples  {url}/docs",
             f"  try                 curl -F myfile=@photo.jpg {url}/upload",
+            *kept,
             "  stop                Ctrl-C",
             "",
         )

@@ -39,6 +39,6 @@ def up(**flags: Any) -> None:
         # A second Ctrl-C does not wait for the work in hand.
         end_on_signals(lambda: service.kill() if stop.is_set() else stop.set())
         if service.await_ready(stop):
-            click.echo(where_to_look(service.url))
+            click.echo(where_to_look(service.url, loaded.settings))
         service.run(stop)
         say(_log, logging.INFO, "up.stopping", "finishing the work in hand; nothing accepted is lost")

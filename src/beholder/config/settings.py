@@ -205,6 +205,16 @@ class Settings:
         "process",
         choices=("process", "power"),
     )
+    retention: str = _setting(
+        "how long images and outcomes of finished jobs are kept on one machine, such as 7d or 12h; forever "
+        "keeps them. On S3 the buckets' lifecycle rules delete",
+        "7d",
+    )
+    retention_bytes_max: str = _setting(
+        "beyond so many bytes of images and outcomes the oldest finished jobs are deleted, such as 10GB; "
+        "forever for no bound",
+        "forever",
+    )
     drain_s: float = _setting("how long a stop waits for work in hand, in seconds", 20.0, low=0, high=3600)
     log_level: str = _setting(
         "least severe log lines written", "info", choices=("debug", "info", "warning", "error")

@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from beholder.config.lists import prices_of
+from beholder.config.lists import age_of, bytes_of, prices_of
 from beholder.config.settings import Settings
 from beholder.errors import ConfigError
 
@@ -231,10 +231,16 @@ def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[s
             f"uploads_bytes_max ({settings.uploads_bytes_max}) is below image_bytes_max "
             f"({settings.image_bytes_max}); raise it"
         )
-    try:
-        prices_of(settings.prices)
-    except ValueError as exc:
-        problems.append(f"{sources['prices']}: prices {exc}")
+    readers: tuple[tuple[str, Callable[[str], object]], ...] = (
+        ("prices", prices_of),
+        ("retention", age_of),
+        ("retention_bytes_max", bytes_of),
+    )
+    for name, read in readers:
+        try:
+            read(getattr(settings, name))
+        except ValueError as exc:
+            problems.append(f"{sources[name]}: {name} {exc}")
     if not settings.host:
         problems.append(
             f"{sources['host']}: host is empty; use 127.0.0.1 for this machine only, 0.0.0.0 for all"

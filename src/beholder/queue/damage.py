@@ -36,7 +36,7 @@ def damage_of(path: Path) -> str | None:
     Args:
         path: The database. It is only read.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return damage_note(path).read_text(encoding="utf-8", errors="replace").strip()
     if is_blank(path):
         return None

@@ -7,11 +7,12 @@ a local folder lacks is added here: metadata (a twin of the object under `.metad
 import contextlib
 import errno
 import fcntl
+import heapq
 import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,8 @@ _BACKEND = "folder store"
 _METADATA = ".metadata"
 _LOCKS = ".locks"
 _LOCK_COUNT = 64
+# Names of one folder that are in memory at once; each page more costs a look at all of them.
+_PAGE = 100_000
 
 # obstore keeps names that end so for files it is still writing, and refuses them as keys.
 # Source: https://docs.rs/object_store/latest/object_store/local/struct.LocalFileSystem.html (2025-06)
@@ -136,22 +139,38 @@ class FolderStore:
         return self._walk(self._root / prefix, prefix, start_after)
 
     def _walk(self, folder: Path, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        """Yield what lies under `folder`, holding no more than one folder's names a level in memory."""
+        """Yield what lies under `folder`, holding no more than one page of names a level in memory."""
         with _translated("list", prefix):
             self._check_root()
-            for part, entry in _parts_of(folder, is_root=not prefix):
+            for part, name in _parts_of(folder, prefix, start_after):
                 key = prefix + part
+                path = f"{folder}/{name}"
                 if part.endswith("/"):
-                    if key > start_after or start_after.startswith(key):
-                        yield from self._walk(Path(entry.path), key, start_after)
-                elif key > start_after:
-                    try:
-                        status = entry.stat()
-                    except OSError as exc:
-                        if exc.errno in _NO_FILE:  # deleted meanwhile, or a link to nothing
-                            continue
-                        raise
-                    yield ObjectInfo(key, status.st_size, status.st_mtime)
+                    yield from self._walk(Path(path), key, start_after)
+                    continue
+                try:
+                    status = os.stat(path)  # noqa: PTH116 -- ten times faster
+                except OSError as exc:
+                    if exc.errno in _NO_FILE:  # deleted meanwhile, or a link to nothing
+                        continue
+                    raise
+                yield ObjectInfo(key, status.st_size, status.st_mtime)
+
+    def tidy(self, before_s: float) -> int:
+        """Remove what killed processes left before a time: files never finished, and folders that are empty.
+
+        Args:
+            before_s: Seconds since the Unix epoch; an hour ago nobody was writing what is written now.
+
+        Returns:
+            How many.
+
+        Raises:
+            BackendError: The folder cannot be read or written.
+        """
+        with _translated("tidy", str(self._root)):
+            self._check_root()
+            return _tidied(str(self._root), before_s, depth=0)
 
     def _check_root(self) -> None:
         """Refuse to work on a folder that was deleted or replaced: it is not an empty bucket."""
@@ -242,23 +261,55 @@ def _name_of(key: str) -> str:
     return f"{key}#" if _ESCAPED.search(key) else key
 
 
-def _parts_of(folder: Path, *, is_root: bool) -> Sequence[tuple[str, os.DirEntry[str]]]:
-    """Return the parts of keys in one folder in the order of keys; one that is a folder ends with a slash."""
-    parts = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_root and entry.name.startswith("."):
-                    continue  # ours, or at least no object's
-                if entry.is_dir(follow_symlinks=False):
-                    parts.append((f"{entry.name}/", entry))
-                elif entry.name.endswith("#") and _ESCAPED.search(entry.name):
-                    parts.append((entry.name[:-1], entry))
-                elif not _UNFINISHED.search(entry.name):
-                    parts.append((entry.name, entry))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(parts, key=lambda part: part[0])
+def _parts_of(folder: Path, prefix: str, start_after: str) -> Iterator[tuple[str, str]]:
+    """Yield parts of keys in one folder in the order of keys, with their names on disk.
+
+    One that is a folder ends with a slash. A page of names is in memory, not all: there may be millions.
+    """
+    last = ""
+    while page := heapq.nsmallest(_PAGE, _parts_in(folder, prefix, start_after, last)):
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last = page[-1][0]
+
+
+def _parts_in(folder: Path, prefix: str, start_after: str, last: str) -> Iterator[tuple[str, str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = part = entry.name
+            if not prefix and name.startswith("."):
+                continue  # ours, or at least no object's
+            if entry.is_dir(follow_symlinks=False):
+                part = f"{name}/"
+            elif name.endswith("#") and _ESCAPED.search(name):
+                part = name[:-1]
+            elif _UNFINISHED.search(name):
+                continue
+            key = prefix + part
+            if part > last and (key > start_after or (part.endswith("/") and start_after.startswith(key))):
+                yield part, name
+
+
+def _tidied(folder: str, before_s: float, *, depth: int) -> int:
+    """Remove leftovers under one folder, which itself goes where it is left empty, and count them."""
+    count = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != _LOCKS:
+                    count += _tidied(entry.path, before_s, depth=depth + 1)
+            elif _UNFINISHED.search(entry.name) and entry.stat(follow_symlinks=False).st_mtime < before_s:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)  # noqa: PTH108 -- there may be millions of folders
+                    count += 1
+    # The bucket's own folders stay: images/, results/ and what is ours.
+    if depth > 1:
+        with contextlib.suppress(OSError):  # not empty
+            if os.stat(folder).st_mtime < before_s:  # noqa: PTH116 -- likewise
+                os.rmdir(folder)  # noqa: PTH106 -- likewise
+                count += 1
+    return count
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ _KEY_BYTES_MAX = 1024
 _PART_BYTES_MAX = 200
 IMAGES = "images/"
 _DROP = "drop/"
-_RESULTS = "results/"
+RESULTS = "results/"
 # Put or asked for where another key failed, to tell the trouble of one object from that of the bucket.
 PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,12 +48,12 @@ def image_key(job_id: str, file_name: str) -> str:
 
 def result_key(job_id: str) -> str:
     """Return the key of the whole job object in the output bucket: the truth about the job."""
-    return f"{_RESULTS}{job_id}.json"
+    return f"{RESULTS}{job_id}.json"
 
 
 def text_key(job_id: str) -> str:
     """Return the key of the plain-text label in the output bucket, the form the classic clients expect."""
-    return f"{_RESULTS}{job_id}.txt"
+    return f"{RESULTS}{job_id}.txt"
 
 
 def is_drop_key(key: str) -> bool:
@@ -66,7 +66,7 @@ def drop_result_key(dropped_key: str) -> str:
 
     No job id has a slash or begins so, so it is nobody else's; a newer object of the same key replaces it.
     """
-    return _RESULTS + dropped_key
+    return RESULTS + dropped_key
 
 
 def dead_letter_key(job_id: str) -> str:

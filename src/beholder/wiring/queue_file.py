@@ -71,9 +71,14 @@ def check_queue_file(settings: Settings) -> None:
         ConfigError: It is damaged; the sentence names it and what to do.
     """
     path = queue_path(settings)
-    reason = damage_of(path)
-    if reason is None and is_blank(path) and _has_images(settings):
-        reason = "it is missing or empty, though there are images"
+    try:
+        reason = damage_of(path)
+        if reason is None and is_blank(path) and _has_images(settings):
+            reason = "it is missing or empty, though there are images"
+    except OSError as exc:
+        raise ConfigError(
+            f"queue file {path} cannot be read: {exc.strerror}; correct its permissions"
+        ) from exc
     if reason is not None:
         raise ConfigError(damage_sentence(settings, reason))
 

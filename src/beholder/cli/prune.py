@@ -1,0 +1,59 @@
+"""`beholder prune`: delete finished jobs that are old, or too many, now and not in small steps."""
+
+from typing import Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.config.lists import age_of, bytes_of
+from beholder.errors import ConfigError
+
+__all__ = ["prune"]
+
+# A file that nobody has finished for so long, nobody finishes.
+_TIDY_AGE_S = 3600.0
+
+
+@click.command()
+@click.option(
+    "--older-than", metavar="AGE", help="Such as 7d or 12h; by default what the setting retention says."
+)
+@click.option(
+    "--bytes-max",
+    metavar="SIZE",
+    help="Such as 10GB: delete the oldest beyond it; by default what the setting retention_bytes_max says.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@setting_options("prefix", "data_dir")
+def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **flags: Any) -> None:
+    """Delete images and outcomes of finished jobs that are old, oldest first.
+
+    `beholder up` does so by itself, a few jobs a second. This may run beside it. A job without an outcome is
+    never deleted. On AWS the buckets' lifecycle rules delete.
+    """
+    for option, text, read in (("--older-than", older_than, age_of), ("--bytes-max", bytes_max, bytes_of)):
+        try:
+            read(text or "forever")
+        except ValueError as exc:
+            raise ConfigError(f"{option} {exc}") from exc
+    settings = read_settings({**flags, "retention": older_than, "retention_bytes_max": bytes_max}).settings
+    if settings.backend != "local":
+        raise ConfigError("beholder prune works on one machine; on AWS the buckets' lifecycle rules delete")
+    if not (settings.data_dir / "buckets").is_dir():
+        raise ConfigError(f"data_dir {settings.data_dir} holds no buckets; give another with --data-dir")
+    from beholder.clock import SystemClock  # noqa: PLC0415 -- only where it runs
+    from beholder.store.retention import doomed  # noqa: PLC0415
+    from beholder.wiring.retention import bounds_of, buckets_of  # noqa: PLC0415
+
+    images, results = buckets_of(settings)
+    now_s = SystemClock().now_s()
+    count = size_bytes = 0
+    for one in doomed(images, results, bounds_of(settings), now_s):
+        if not dry_run:
+            one.delete(images, results)
+        count += 1
+        size_bytes += one.size_bytes
+    if not dry_run:
+        for bucket in (images, results):
+            bucket.tidy(now_s - _TIDY_AGE_S)
+    click.echo(f"{'would delete' if dry_run else 'deleted'} {count} jobs, {size_bytes / 1e6:.1f} MB")

@@ -1,0 +1,270 @@
+"""What is deleted when its time is over: finished jobs, oldest first, with all that the buckets hold of them.
+
+A job without an outcome that can be read is never touched, whatever its age. An outcome is deleted last, so
+that a process which dies in between leaves nothing that looks like a job that waits.
+"""
+
+import heapq
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from beholder.clock import Clock
+from beholder.job import is_job_id
+from beholder.job.ids import created_at_s
+from beholder.store.keys import (
+    IMAGES,
+    RESULTS,
+    dead_letter_key,
+    image_prefix,
+    resent_key,
+    result_key,
+    text_key,
+)
+from beholder.store.port import ObjectInfo, Store
+from beholder.store.recovery import has_outcome
+from beholder.telemetry.log import get_logger, say
+
+__all__ = ["Bounds", "Doomed", "Retention", "SteadyClock", "doomed"]
+
+_log = get_logger(__name__)
+
+# Ids of idempotency keys tell no time, and sort before all that do.
+_KEYED_END = f"{RESULTS}00000000-0000-8"
+_KEYED_AT_ONCE = 10_000
+_REST = ("dead/unreadable/", "dead/claims/", "resent/")
+# More deletions make the creation of files slow for minutes on ext4, which skips inodes just freed.
+_JOBS_PER_PASS = 20
+_JOBS_PER_PASS_WHEN_FULL = 100
+_PASS_S = 1.0
+_SWEEP_S_MAX = 3600.0
+_SWEEP_S_MIN = 1.0
+# Adding up a large store takes its time; at most this share of it.
+_MEASURING_SHARE = 50
+_JUMP_S = 60.0
+_BELIEVED_AFTER_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long and how much is kept.
+
+    Args:
+        age_s_max: Seconds since an outcome was stored; None for ever.
+        bytes_max: Of images and outcomes together; None for no bound.
+    """
+
+    age_s_max: float | None
+    bytes_max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """One job, or a leftover, whose time is over.
+
+    Args:
+        name: The job's id, or the leftover's key.
+        image_keys: Its images, in the input bucket.
+        keys: The rest, in the output bucket, in the order in which they are deleted.
+        size_bytes: Of the images and the outcome.
+    """
+
+    name: str
+    image_keys: tuple[str, ...]
+    keys: tuple[str, ...]
+    size_bytes: int
+
+    def delete(self, images: Store, results: Store) -> None:
+        """Delete all of it.
+
+        Raises:
+            BackendError: Some of it is left; the next sweep finds it.
+        """
+        for key in self.image_keys:
+            images.delete(key)
+        for key in self.keys:
+            results.delete(key)
+
+
+def doomed(images: Store, results: Store, bounds: Bounds, now_s: float) -> Iterator[Doomed]:
+    """Yield what is over the bounds, oldest first; delete each before taking the next, or none.
+
+    Something is too old when both its id and the time at which it was stored say so.
+
+    Args:
+        images: The input bucket.
+        results: The output bucket.
+        bounds: What is kept.
+        now_s: Seconds since the Unix epoch.
+
+    Raises:
+        BackendError: A bucket cannot be read.
+    """
+    oldest_s = -1.0 if bounds.age_s_max is None else now_s - bounds.age_s_max
+    excess = 0
+    if bounds.bytes_max is not None:
+        excess = _size_of(images) + _size_of(results) - bounds.bytes_max
+    for at_s, info in _oldest_first(results):
+        is_old = at_s <= oldest_s and info.stored_at_s <= oldest_s
+        if not is_old and excess <= 0:
+            if at_s > oldest_s:
+                break
+            continue
+        found = _all_of(info, images, results)
+        if found is not None:
+            excess -= found.size_bytes
+            yield found
+    for prefix in _REST:
+        for info in results.list(prefix):
+            if info.stored_at_s <= oldest_s:
+                yield Doomed(info.key, (), (info.key,), info.size_bytes)
+
+
+def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
+    """Yield outcomes with the time by which they are in order."""
+
+    def keyed() -> Iterator[tuple[float, str, ObjectInfo]]:
+        for info in results.list(RESULTS):
+            if info.key >= _KEYED_END:
+                return
+            if _is_outcome(info):
+                yield info.stored_at_s, info.key, info
+
+    def others() -> Iterator[tuple[float, str, ObjectInfo]]:
+        for info in results.list(RESULTS, start_after=_KEYED_END):
+            if _is_outcome(info):
+                yield created_at_s(_job_id_of(info)), info.key, info
+
+    for at_s, _, info in heapq.merge(heapq.nsmallest(_KEYED_AT_ONCE, keyed()), others()):
+        yield at_s, info
+
+
+def _all_of(info: ObjectInfo, images: Store, results: Store) -> Doomed | None:
+    """Return all that is stored of a finished job; None where it may not be finished."""
+    job_id = _job_id_of(info)
+    found = tuple(images.list(image_prefix(job_id)))
+    if found and not has_outcome(results, job_id):
+        return None
+    size_bytes = info.size_bytes + sum(one.size_bytes for one in found)
+    keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
+    return Doomed(job_id, tuple(one.key for one in found), keys, size_bytes)
+
+
+def _job_id_of(info: ObjectInfo) -> str:
+    return info.key.removeprefix(RESULTS).removesuffix(".json")
+
+
+def _is_outcome(info: ObjectInfo) -> bool:
+    return info.key.endswith(".json") and is_job_id(_job_id_of(info))
+
+
+def _size_of(store: Store) -> int:
+    prefixes = (IMAGES, RESULTS)
+    return sum(info.size_bytes for prefix in prefixes for info in store.list(prefix))
+
+
+class SteadyClock:
+    """The time of day, but a jump ahead counts only once it has lasted for an hour.
+
+    A clock that is set to next year by mistake would make everything old at once.
+
+    Args:
+        clock: The time of day.
+        elapsed: A clock that nothing sets.
+    """
+
+    def __init__(self, clock: Clock, elapsed: Clock) -> None:
+        """Believe the clock as it is now."""
+        self._clock = clock
+        self._elapsed = elapsed
+        self._offset_s = clock.now_s() - elapsed.now_s()
+        self._ahead_since_s: float | None = None
+
+    def now_s(self) -> float:
+        """Return seconds since the Unix epoch."""
+        elapsed_s = self._elapsed.now_s()
+        offset_s = self._clock.now_s() - elapsed_s
+        if offset_s > self._offset_s + _JUMP_S:
+            if self._ahead_since_s is None:
+                self._ahead_since_s = elapsed_s
+            if elapsed_s - self._ahead_since_s < _BELIEVED_AFTER_S:
+                return self._offset_s + elapsed_s
+        self._ahead_since_s = None
+        self._offset_s = offset_s
+        return offset_s + elapsed_s
+
+
+class Retention:
+    """Deletes what is over the bounds, a few jobs a second.
+
+    Args:
+        images: The input bucket.
+        results: The output bucket.
+        bounds: What is kept.
+        clock: The time of day; give a `SteadyClock`.
+        elapsed: The time for durations.
+        tidy: Removes what processes that were killed left in the stores; told until when it must be from.
+    """
+
+    def __init__(
+        self,
+        images: Store,
+        results: Store,
+        bounds: Bounds,
+        clock: Clock,
+        *,
+        elapsed: Clock,
+        tidy: Callable[[float], int] = lambda _before_s: 0,
+    ) -> None:
+        """Take the parts."""
+        self._images = images
+        self._results = results
+        self._bounds = bounds
+        self._clock = clock
+        self._elapsed = elapsed
+        self._tidy = tidy
+        self._sweep: Iterator[Doomed] | None = None
+        self._deleted = 0
+        self._took_s = 0.0
+
+    def tick(self) -> float:
+        """Delete a few; returns the seconds until the next pass."""
+        began_s = self._elapsed.now_s()
+        if self._sweep is None:
+            self._sweep, self._deleted, self._took_s = self._begin(), 0, 0.0
+        count = _JOBS_PER_PASS if self._bounds.bytes_max is None else _JOBS_PER_PASS_WHEN_FULL
+        try:
+            for _ in range(count):
+                found = next(self._sweep, None)
+                if found is None:
+                    self._took_s += self._elapsed.now_s() - began_s
+                    return self._end()
+                found.delete(self._images, self._results)
+                self._deleted += 1
+        except BaseException:
+            self._sweep = None
+            raise
+        self._took_s += self._elapsed.now_s() - began_s
+        return _PASS_S
+
+    def _begin(self) -> Iterator[Doomed]:
+        return doomed(self._images, self._results, self._bounds, self._clock.now_s())
+
+    def _end(self) -> float:
+        self._sweep = None
+        left = self._tidy(self._clock.now_s() - _SWEEP_S_MAX)
+        if self._deleted or left:
+            say(
+                _log,
+                logging.INFO,
+                "retention.deleted",
+                "what was kept for long enough was deleted",
+                jobs=self._deleted,
+                leftovers=left,
+            )
+        pause_s = _SWEEP_S_MAX
+        if self._bounds.age_s_max is not None:
+            pause_s = min(pause_s, self._bounds.age_s_max / 10)
+        if self._bounds.bytes_max is not None:
+            pause_s = min(pause_s, 60.0)
+        return max(pause_s, _SWEEP_S_MIN, self._took_s * _MEASURING_SHARE)

@@ -1,0 +1,57 @@
+"""Retention on one machine: its bounds from the settings, and the buckets that it works on."""
+
+from beholder.clock import MonotonicClock, SystemClock
+from beholder.config import Settings
+from beholder.config.lists import age_of, bytes_of
+from beholder.store.folder import FolderStore
+from beholder.store.retention import Bounds, Retention, SteadyClock
+
+__all__ = ["bounds_of", "buckets_of", "kept_sentence", "open_retention"]
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Return what the settings keep."""
+    return Bounds(age_of(settings.retention), bytes_of(settings.retention_bytes_max))
+
+
+def kept_sentence(settings: Settings) -> str:
+    """Return what a person is told at the start."""
+    bounds, kept = bounds_of(settings), []
+    if bounds.age_s_max is not None:
+        kept.append(f"after {settings.retention}")
+    if bounds.bytes_max is not None:
+        kept.append(f"beyond {settings.retention_bytes_max}")
+    if not kept:
+        return "images and results are never deleted"
+    return f"images and results are deleted {' and '.join(kept)}; BEHOLDER_RETENTION=forever keeps them"
+
+
+def buckets_of(settings: Settings) -> tuple[FolderStore, FolderStore]:
+    """Return the input and the output bucket of one machine.
+
+    Raises:
+        BackendError: They cannot be opened.
+    """
+    folder = settings.data_dir / "buckets"
+    return FolderStore(folder / settings.input_bucket), FolderStore(folder / settings.output_bucket)
+
+
+def open_retention(settings: Settings) -> Retention | None:
+    """Return what deletes beside the service; None where all is kept, or the buckets' own rules delete.
+
+    Raises:
+        BackendError: The buckets cannot be opened.
+    """
+    bounds = bounds_of(settings)
+    if settings.backend != "local" or bounds == Bounds(None, None):
+        return None
+    images, results = buckets_of(settings)
+    elapsed = MonotonicClock()
+    return Retention(
+        images,
+        results,
+        bounds,
+        SteadyClock(SystemClock(), elapsed),
+        elapsed=elapsed,
+        tidy=lambda before_s: images.tidy(before_s) + results.tidy(before_s),
+    )
