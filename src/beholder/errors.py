@@ -25,7 +25,7 @@ __all__ = [
 
 
 class BeholderError(Exception):
-    """Something went wrong inside beholder."""
+    """Something went wrong inside beholder; its log has the reason."""
 
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
@@ -37,8 +37,13 @@ class BeholderError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for the reader."""
+        """The sentence for the log and for whoever runs the service."""
         return str(self.args[0])
+
+    @property
+    def detail(self) -> str:
+        """The sentence for a caller, who is anonymous: the class's own, whatever the log is told."""
+        return default_message(type(self))
 
 
 def default_message(error: type[BeholderError]) -> str:
@@ -55,6 +60,11 @@ class RequestError(BeholderError):
     code = "bad_request"
     http_status = 400
 
+    @property
+    def detail(self) -> str:
+        """The message: it tells of the request, which its caller knows."""
+        return self.message
+
 
 class BadParameter(RequestError):
     """A parameter of the request has a value that is not allowed."""
@@ -62,10 +72,40 @@ class BadParameter(RequestError):
     code = "bad_parameter"
 
 
+class ParameterUnknown(RequestError):
+    """The request names a parameter that this path does not take."""
+
+    code = "parameter_unknown"
+
+
+class ParameterRepeated(RequestError):
+    """The request gives a parameter more than once; give it once."""
+
+    code = "parameter_repeated"
+
+
 class ImageMissing(RequestError):
     """The request holds no image; send it as the body, or as a multipart field named myfile."""
 
     code = "image_missing"
+
+
+class ImagesTooMany(RequestError):
+    """The form holds more than one file; send one image in each request."""
+
+    code = "images_too_many"
+
+
+class ImageNameOnly(RequestError):
+    """The request holds the name of a file instead of its bytes; with curl, write an @ before the name."""
+
+    code = "image_name_only"
+
+
+class ImageBytesChanged(RequestError):
+    """The image was sent as text, which changes its bytes; with curl, use --data-binary instead of -d."""
+
+    code = "image_bytes_changed"
 
 
 class UploadTooSlow(RequestError):
@@ -121,6 +161,18 @@ class ImageTypeUnsupported(RequestError):
 
     code = "image_type_unsupported"
     http_status = 415
+
+
+class ImageEncoded(ImageTypeUnsupported):
+    """The image is written as base64 text; send its bytes as they are."""
+
+    code = "image_encoded"
+
+
+class ImageByUrl(ImageTypeUnsupported):
+    """The request holds an address instead of an image; download the image and send its bytes."""
+
+    code = "image_by_url"
 
 
 class ImageHeaderInvalid(RequestError):
@@ -191,6 +243,11 @@ class JobError(BeholderError):
     """The job failed."""
 
     code = "job_failed"
+
+    @property
+    def detail(self) -> str:
+        """The message: it tells of the image, which its caller knows."""
+        return self.message
 
 
 class ImageTruncated(JobError):
@@ -272,14 +329,14 @@ class BackendThrottled(BackendError):
 
 
 class BackendFull(BackendError):
-    """There is no room left to store anything; free some space, nothing was half-written."""
+    """There is no room left to store anything, and nothing was half-written; try again later."""
 
     code = "storage_full"
     retryable = True
 
 
 class BackendDenied(BackendError):
-    """The backend refuses the call; check the permissions."""
+    """A backend refuses the service's calls; whoever runs the service finds the reason in its log."""
 
     code = "backend_denied"
     http_status = 500

@@ -125,7 +125,11 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
     # given
     gone = Retirement("i-9", "boot", "It gave no sign of life.")
     record = web.decide(
-        web.busy(), web.booting(), launched=("i-3", "i-4"), refused="no room", retired=(gone,)
+        web.busy(),
+        web.booting(),
+        launched=("i-3", "i-4"),
+        refused="spot, a.large in b: EC2 has no capacity (UnfulfillableCapacity: arn:secret)",
+        retired=(gone,),
     )
     web.clock.advance(7)
     # when
@@ -163,7 +167,8 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
     assert told["retired_total"] == {"boot": 1}
     retirement = {"at": "2026-03-01T12:00:00.000Z", "id": "i-9", "cause": "boot", "why": gone.why}
     assert told["retirements"] == [retirement]
-    assert told["refusals"] == [{"at": "2026-03-01T12:00:00.000Z", "why": "no room"}]
+    why = "the cloud refused a launch: UnfulfillableCapacity"
+    assert told["refusals"] == [{"at": "2026-03-01T12:00:00.000Z", "why": why}]
 
 
 def test_a_controller_that_is_gone_leaves_a_stale_answer(web: Web) -> None:

@@ -104,3 +104,14 @@ def test_the_last_configuration_alone_counts(
     assert len(root.handlers) == 1
     assert "web-0 a.b: said" in capsys.readouterr().err
     assert root.handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_callers_wrote_cannot_end_a_line_or_command_a_terminal(form: str) -> None:
+    odd = "a\r\nb\u2028c\x1b[2Jd\x85e\x00f\udcffg"
+    written = stream(form)
+    say(LOG, logging.INFO, "a.b", odd, file_name=odd)
+    (line,) = written.getvalue().splitlines()
+    assert line.isprintable()
+    if form == "json":
+        assert json.loads(line)["file_name"] == odd

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from beholder.errors import (
     ImageMissing,
+    ImagesTooMany,
     ImageTooLarge,
     MultipartMalformed,
     Overloaded,
@@ -89,16 +90,17 @@ def test_text_fields_come_with_the_image_in_any_order() -> None:
             ('name="top_k"', b"3"),
             ('name="image"; filename="a.jpg"', b"data"),
             ('name="model"', "müller".encode()),
-            ('name="other"; filename="b.txt"', b"a file is no field"),
+            ('name="other"; filename="b.txt"', b""),
+            ('name="empty"', b""),
         )
     )
     assert upload.data == b"data"
     assert upload.fields == {"top_k": "3", "model": "müller"}
 
 
-def test_of_several_images_the_first_is_taken() -> None:
-    body = form(('name="file"; filename="1.jpg"', b"one"), ('name="myfile"; filename="2.jpg"', b"two"))
-    assert read(body).data == b"one"
+def test_of_several_images_none_is_taken() -> None:
+    with pytest.raises(ImagesTooMany, match=r"2 files \('file', 'myfile'\)"):
+        read(form(('name="file"; filename="1.jpg"', b"one"), ('name="myfile"; filename="2.jpg"', b"two")))
 
 
 def test_an_image_sent_as_a_text_field_is_an_image() -> None:

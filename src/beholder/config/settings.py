@@ -220,6 +220,9 @@ class Settings:
         "least severe log lines written", "info", choices=("debug", "info", "warning", "error")
     )
     log_form: str = _setting("form of the log lines", "text", choices=("text", "json"))
+    access_log: str = _setting(
+        "log lines of requests: all, or only those answered with 5xx", "all", choices=("all", "5xx")
+    )
 
     def __post_init__(self) -> None:
         """Fill in what follows from other settings where it is left empty or 0."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from beholder.web.fleet import FleetRoutes, FleetView, watch_fleet
 from beholder.web.images import ImageRoutes
 from beholder.web.jobs import JobRoutes
 from beholder.web.middleware import Exchange
+from beholder.web.nearest import nearest
 from beholder.web.ports import WebPorts
 from beholder.web.replies import ReplyListener
 from beholder.web.service import ServiceRoutes
@@ -99,10 +100,9 @@ def build_app(
             await asyncio.to_thread(runner.stop)
             desk.close()
 
-    router = Router(
-        routes=_routes(desk, fleet), lifespan=lifespan, default=_not_found, redirect_slashes=False
-    )
-    return WebApp(Exchange(router, ports.telemetry), desk)
+    routes = _routes(desk, fleet)
+    router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
+    return WebApp(Exchange(router, ports.telemetry, is_all_logged=ports.access_log), desk)
 
 
 def _admission_of(ports: WebPorts) -> Admission:
@@ -148,8 +148,25 @@ class _Root:
         await response(scope, receive, send)
 
 
-async def _not_found(_: Scope, __: Receive, ___: Send) -> None:
-    raise PathNotFound
+class _NotFound:
+    """Answers for every path that is no route, and names the route that was probably meant."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._methods = {
+            route.path: "/".join(sorted((route.methods or set()) - {"HEAD"}))
+            for route in routes
+            if route.path != "/"
+        }
+
+    async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
+        path = scope["path"]
+        meant = nearest(path, self._methods)
+        if meant is None:
+            raise PathNotFound
+        raise PathNotFound(
+            f"nothing is served under {path!r}; did you mean {self._methods[meant]} {meant}? "
+            "GET / lists what is served"
+        )
 
 
 def _depth(ports: WebPorts) -> dict[str, float]:

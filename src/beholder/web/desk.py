@@ -11,12 +11,13 @@ from starlette.requests import Request
 from beholder.errors import BackendError
 from beholder.job import Job
 from beholder.model.decode.cost import decode_cost_pixels
-from beholder.model.decode.header import ImageHeader, read_header
+from beholder.model.decode.header import ImageHeader
 from beholder.queue.port import Priority
 from beholder.telemetry.log import get_logger, say
 from beholder.web.acceptor import Acceptor
 from beholder.web.admission import Admission
 from beholder.web.intake import Intake, Order
+from beholder.web.mistakes import check_image
 from beholder.web.ports import WebPorts
 from beholder.web.upload import Upload, UploadBudget, read_body, read_upload
 from beholder.web.waiters import Outcome, Waiters
@@ -105,7 +106,7 @@ class Desk:
             else:
                 upload = read_upload(request, limits, body)
             del body
-            header = read_header(upload.data, limits.image)
+            header = check_image(upload, limits.image)
             order = replace(order_of(upload), priority=self._priority_of(header, upload.data, waits=waits))
             del upload
             with self.admission.admit(waits=waits):

@@ -5,6 +5,7 @@ same.
 """
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,12 @@ from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
 
 __all__ = ["FleetRoutes", "FleetView", "fleet_to_dict", "watch_fleet"]
+
+
+# As `fleet.ec2_refusals` writes a refusal: its code, and then the cloud's own sentence.
+_CODE = re.compile(r"\(([A-Z][A-Za-z]{3,60}(?:\.[A-Za-z]{3,60})?): ")
+# What `scaling.policy` says of a launch that waits because the last one was refused.
+_REFUSED = re.compile(r"(the cloud refused \d+ times) \((.*)\)(; next try in )", re.DOTALL)
 
 
 class FleetView:
@@ -114,21 +121,32 @@ def fleet_to_dict(last: LastSeen | None, now_s: float) -> dict[str, Any]:
         "decision": {
             "raw": decision.raw,
             "launch": decision.launch,
-            "reason": decision.reason,
-            "bounds": [asdict(one) for one in decision.bounds],
+            "reason": _without_refusal(decision.reason),
+            "bounds": [{**asdict(one), "why": _without_refusal(one.why)} for one in decision.bounds],
             "forecast": asdict(decision.forecast),
         },
         "instances": [_instance(one, now_s) for one in record.instances],
         "launched_total": last.launched_total,
         "retired_total": dict(last.retired_total),
         "retirements": [{"at": _time(one.at_s), **asdict(one.retirement)} for one in last.retirements],
-        "refusals": [{"at": _time(one.at_s), "why": one.why} for one in last.refusals],
+        "refusals": [{"at": _time(one.at_s), "why": _told_refusal(one.why)} for one in last.refusals],
         "failed_boots_total": dict(last.failed_boots_total),
         "failed_boots": [
             {"at": _time(one.at_s), "id": one.boot.id, "cause": one.boot.cause, "why": one.boot.why}
             for one in last.failed_boots
         ],
     }
+
+
+def _told_refusal(said: str) -> str:
+    """Return a refusal by the cloud's codes: its sentences name accounts, roles and parts of the network."""
+    codes = ", ".join(dict.fromkeys(_CODE.findall(said)))
+    return f"the cloud refused a launch: {codes}" if codes else "the cloud refused a launch"
+
+
+def _without_refusal(why: str) -> str:
+    """Return a reason without the cloud's own words, which may name whatever it likes."""
+    return _REFUSED.sub(lambda match: f"{match[1]} ({_told_refusal(match[2])}){match[3]}", why)
 
 
 def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:

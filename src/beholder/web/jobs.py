@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from beholder.errors import JobNotFound
 from beholder.job import Job, is_job_id
+from beholder.web.access import entry_of
 from beholder.web.desk import Desk
 from beholder.web.problems import problem
 from beholder.web.waiters import Outcome
@@ -28,7 +29,10 @@ class JobRoutes:
     async def get(self, request: Request) -> Response:
         """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the asking succeeded."""
         job_id = request.path_params["job_id"]
-        found = await self._desk.look(job_id) if is_job_id(job_id) else None
+        found = None
+        if is_job_id(job_id):
+            entry_of(request.scope).job_id = job_id
+            found = await self._desk.look(job_id)
         if found is None:
             raise JobNotFound
         if isinstance(found, Outcome):
@@ -44,8 +48,11 @@ def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
 
 def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]) -> Response:
     """Return the answer to somebody who waited: the job object, or the problem that the job ended with."""
+    entry = entry_of(request.scope)
+    entry.job_id = outcome.job.id
     failure = outcome.job.error
     if failure is not None:
+        entry.code, entry.cause = failure.code, f"{failure.code}: {failure.detail}"
         links = {"Location": f"/v1/jobs/{outcome.job.id}"}
         return problem(
             failure.status,

@@ -8,10 +8,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from beholder.errors import BeholderError, MethodNotAllowed, PathNotFound
+from beholder.errors import (
+    BackendError,
+    BeholderError,
+    JobError,
+    MethodNotAllowed,
+    PathNotFound,
+    RequestError,
+)
 from beholder.telemetry.log import get_logger
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.problems import ProblemResponse, problem, problem_of
+from beholder.web.access import AccessEntry, cause_of, entry_of, log_access
+from beholder.web.problems import problem_of
 
 __all__ = ["Exchange"]
 
@@ -27,12 +35,14 @@ class Exchange:
     Args:
         app: The router.
         telemetry: Where requests are counted.
+        is_all_logged: Every request has its log line; one that ends badly always has.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, *, is_all_logged: bool = True) -> None:
         """Wrap `app`."""
         self._app = app
         self._telemetry = telemetry
+        self._is_all_logged = is_all_logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
@@ -40,58 +50,77 @@ class Exchange:
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
+        scope["request_id"] = _request_id(scope)
         scope["app"] = self
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
-                # A label is whatever a model's file says; no browser may read it as a page.
-                message["headers"].append((b"x-content-type-options", b"nosniff"))
-            await send(message)
-
+        entry = entry_of(scope)
+        channel = _Channel(scope, receive, send, entry)
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, channel.receive, channel.send)
         except ClientDisconnect:
-            status = _CLIENT_CLOSED
+            entry.status = _CLIENT_CLOSED
         except Exception as exc:
-            answer = self._answer(exc, request_id)
-            if status:
+            known = _known(exc, scope["request_id"])
+            entry.code, entry.cause = known.code, cause_of(exc)
+            if entry.status:
+                entry.is_cut = True
                 raise
-            await answer(scope, receive, send_with_id)
-        self._count(scope, status, time.perf_counter() - started_s)
+            answer = problem_of(known, scope["request_id"])
+            if isinstance(exc, HTTPException):
+                answer.headers.update(exc.headers or {})
+            await answer(scope, channel.receive, channel.send)
+        finally:
+            self._end(scope, entry, time.perf_counter() - started_s)
 
-    @staticmethod
-    def _answer(error: Exception, request_id: str) -> ProblemResponse:
-        if isinstance(error, BeholderError):
-            return problem_of(error, request_id)
-        if isinstance(error, HTTPException):
-            known: BeholderError = (
-                MethodNotAllowed() if error.status_code == MethodNotAllowed.http_status else PathNotFound()
-            )
-            answer = problem_of(known, request_id)
-            answer.headers.update(error.headers or {})
-            return answer
-        _log.error(
-            "a request failed",
-            exc_info=error,
-            extra={"action": "web.error", "facts": {"request_id": request_id}},
-        )
-        return problem(
-            500, "internal_error", "Something went wrong inside beholder; its log has the reason.", request_id
-        )
-
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _end(self, scope: Scope, entry: AccessEntry, seconds: float) -> None:
         # The route's pattern, not the path: a label must not have as many values as there are jobs.
-        route = scope.get("route")
-        name = getattr(route, "path", "unknown")
+        name = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
-        self._telemetry.requests.labels(name, method, str(status)).inc()
+        if not entry.status:
+            entry.status, entry.cause = _CLIENT_CLOSED, "the process ended before it answered"
+        self._telemetry.requests.labels(name, method, str(entry.status)).inc()
         self._telemetry.request_seconds.labels(name).observe(seconds)
+        log_access(scope, entry, seconds, is_all=self._is_all_logged)
+
+
+class _Channel:
+    """Passes an exchange's messages on, adds headers to every answer, and keeps what the log tells of it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, entry: AccessEntry) -> None:
+        self._request_id = scope["request_id"].encode()
+        self._receive = receive
+        self._send = send
+        self._entry = entry
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._entry.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            # uvicorn drops in silence what is for a client that has gone; its half of the exchange knows.
+            is_gone = getattr(getattr(self._send, "__self__", None), "disconnected", False)
+            self._entry.status = _CLIENT_CLOSED if is_gone else message["status"]
+            message["headers"].append((b"x-request-id", self._request_id))
+            # A label is whatever a model's file says; no browser may read it as a page.
+            message["headers"].append((b"x-content-type-options", b"nosniff"))
+        else:
+            self._entry.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _known(error: Exception, request_id: str) -> BeholderError:
+    """Return what the caller is told; where that is next to nothing, the log tells where it was."""
+    if isinstance(error, RequestError | JobError | BackendError):
+        return error
+    if isinstance(error, HTTPException):
+        return MethodNotAllowed() if error.status_code == MethodNotAllowed.http_status else PathNotFound()
+    _log.error(
+        "a request failed",
+        exc_info=error,
+        extra={"action": "web.error", "facts": {"request_id": request_id}},
+    )
+    return BeholderError()
 
 
 def _request_id(scope: Scope) -> str:

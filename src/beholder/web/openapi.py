@@ -8,7 +8,7 @@ the limits, so that it cannot stay behind.
 from collections.abc import Iterable
 from typing import Any
 
-from beholder.errors import JobNotFound
+from beholder.errors import BackendUnavailable, JobNotFound
 from beholder.web.openapi_errors import (
     READ_ERRORS,
     error_codes,
@@ -182,7 +182,8 @@ def _index() -> _Doc:
 
 def _readyz() -> _Doc:
     ready = _json("Readiness", "Images can be taken in.", {"status": "ready", "problems": []})
-    problem = "sqlite queue: depth: The backend cannot be reached or failed for now."
+    away = BackendUnavailable("sqlite queue", "depth")
+    problem = {"part": "input queue", "code": away.code, "detail": away.detail}
     unready = _json(
         "Readiness",
         "The queue or a bucket does not answer.",

@@ -45,7 +45,12 @@ def fleet_example() -> dict[str, Any]:
             Record.of(seen, decision, leader="web-0"),
             60.0,
             (PastRetirement(now_s - 3600, gone),),
-            (PastRefusal(now_s - 1800, "c7a.large in us-east-1b: no capacity is left"),),
+            (
+                PastRefusal(
+                    now_s - 1800,
+                    "c7a.large in us-east-1b: EC2 has no capacity (InsufficientInstanceCapacity: no)",
+                ),
+            ),
             7,
             {"boot": 1},
             (PastFailedBoot(now_s - 3600, FailedBoot("i-0c3", "late", 400.0, "c7a.large")),),

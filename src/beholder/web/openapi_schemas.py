@@ -282,8 +282,17 @@ def _index(ports: WebPorts) -> dict[str, Any]:
 
 
 def _readiness() -> dict[str, Any]:
+    problem = {
+        "part": {"type": "string", "enum": ["input queue", "input bucket", "output bucket"]},
+        "code": said(_TEXT, "Of the error, as in problem documents."),
+        "detail": said(_TEXT, "The same for people."),
+    }
     properties = {
         "status": {"type": "string", "enum": ["ready", "unready"]},
-        "problems": said({"type": "array", "items": _TEXT}, "What does not answer, one sentence each."),
+        "problems": {
+            "type": "array",
+            "items": object_of("A part that does not answer; the log has the cause.", problem),
+            "description": "What does not answer.",
+        },
     }
     return object_of("Whether images can be taken in.", properties)

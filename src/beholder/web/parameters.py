@@ -1,15 +1,47 @@
-"""Reads what a request says beside its image: options, how long it waits, its deadline, its key."""
+"""Reads what a request says beside its image: options, how long it waits, its deadline, its key.
+
+No parameter vanishes: one that is unknown, given twice or empty is refused, because its caller believes that
+it works.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound
+from beholder.errors import (
+    BadParameter,
+    IdempotencyKeyInvalid,
+    ModelNotFound,
+    ParameterRepeated,
+    ParameterUnknown,
+)
 from beholder.job import Options
 from beholder.web.limits import WebLimits
+from beholder.web.nearest import nearest
 from beholder.web.ports import ServedModel
 
-__all__ = ["Preference", "read_deadline_s", "read_idempotency_key", "read_options", "read_preference"]
+__all__ = [
+    "CLASSIFY",
+    "UPLOAD",
+    "Preference",
+    "check_fields",
+    "join_parameters",
+    "read_deadline_s",
+    "read_idempotency_key",
+    "read_options",
+    "read_preference",
+    "read_query",
+]
+
+CLASSIFY = ("top_k", "min_confidence", "model", "file_name")
+"""What the query of `/v1/classify` may hold."""
+UPLOAD = ("min_confidence", "model", "file_name")
+"""What that of `/upload` may hold, which answers with one label."""
+
+_QUERY_ONLY = "file_name"
+# What browsers and frameworks add to a form by themselves.
+_NOT_MEANT = {"_charset_", "MAX_FILE_SIZE", "submit"}
+_SHOWN_CHARS_MAX = 50
 
 _DECIMAL = re.compile(r"\d{0,20}\.?\d{1,20}(?:[eE]-?\d{1,3})?|\d{1,20}\.")
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h)?")
@@ -31,6 +63,73 @@ class Preference:
     applied: str
 
 
+def read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of a query.
+
+    Args:
+        items: Names and values, in their order.
+        known: Names of the parameters that the path takes.
+
+    Raises:
+        ParameterUnknown: The path takes no parameter of such a name.
+        ParameterRepeated: One stands there twice.
+        BadParameter: One is empty.
+    """
+    values: dict[str, str] = {}
+    for name, value in items:
+        if name not in known:
+            raise ParameterUnknown(_unknown("parameter", name, known))
+        if name in values:
+            raise ParameterRepeated(f"{name} is given more than once in the query; give it once")
+        if not value:
+            raise BadParameter(f"{name} is empty; give it a value, or leave it out")
+        values[name] = value
+    return values
+
+
+def check_fields(names: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse a form with a text field that the path does not take.
+
+    Args:
+        names: Of the text fields.
+        known: Of the parameters that the path takes in its query.
+
+    Raises:
+        ParameterUnknown: The path takes no field of such a name.
+    """
+    known = [name for name in known if name != _QUERY_ONLY]
+    for name in names:
+        if name not in known and name not in _NOT_MEANT:
+            raise ParameterUnknown(_unknown("field", name, known))
+
+
+def join_parameters(query: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    """Return what query and form say together.
+
+    Raises:
+        ParameterRepeated: They say different things.
+    """
+    for name in query.keys() & fields.keys():
+        if query[name] != fields[name]:
+            raise ParameterRepeated(
+                f"{name} is {query[name][:_SHOWN_CHARS_MAX]!r} in the query and "
+                f"{fields[name][:_SHOWN_CHARS_MAX]!r} in the form; give it once"
+            )
+    return {**fields, **query}
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    shown = f"there is no {what} {name[:_SHOWN_CHARS_MAX]!r}"
+    if name == _QUERY_ONLY:
+        return f"{name} is a parameter of the query and no field of the form; send it in the query"
+    meant = nearest(name, known)
+    if meant:
+        return f"{shown}; did you mean {meant}?"
+    if nearest(name, CLASSIFY) == "top_k":
+        return f"{shown} here, where the answer is one label; POST /v1/classify takes top_k"
+    return f"{shown}; this path takes {', '.join(known)}"
+
+
 def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], limits: WebLimits) -> Options:
     """Read `model`, `top_k` and `min_confidence`.
 
@@ -41,7 +140,7 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
     model = values.get("model") or None
     if model is not None and model not in {one.name for one in models}:
         known = ", ".join(one.name for one in models)
-        raise ModelNotFound(f"no model is named {model!r}; served here: {known}")
+        raise ModelNotFound(f"no model is named {model[:_SHOWN_CHARS_MAX]!r}; served here: {known}")
     defaults = Options()
     return Options(
         model=model,
@@ -79,7 +178,9 @@ def read_deadline_s(header: str | None, now_s: float) -> float | None:
     match = _DURATION.fullmatch(header.strip().lower())
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
     if not _DEADLINE_MIN_S <= seconds <= _DEADLINE_MAX_S:
-        raise BadParameter(f"Cancel-After is {header[:50]!r}; send a duration from 1s to 168h, such as 30s")
+        raise BadParameter(
+            f"Cancel-After is {header[:_SHOWN_CHARS_MAX]!r}; send a duration from 1s to 168h, such as 30s"
+        )
     return now_s + seconds
 
 
@@ -105,7 +206,7 @@ def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: i
         return default
     is_whole = text.isascii() and text.isdigit() and len(text) <= _WHOLE_DIGITS_MAX
     if not is_whole or not low <= int(text) <= high:
-        raise BadParameter(f"{name} is {text[:50]!r}; send a whole number from {low} to {high}")
+        raise BadParameter(f"{name} is {text[:_SHOWN_CHARS_MAX]!r}; send a whole number from {low} to {high}")
     return int(text)
 
 
@@ -115,5 +216,5 @@ def _fraction(values: Mapping[str, str], name: str, default: float) -> float:
         return default
     value = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0.0 <= value <= 1.0:
-        raise BadParameter(f"{name} is {text[:50]!r}; send a probability from 0 to 1")
+        raise BadParameter(f"{name} is {text[:_SHOWN_CHARS_MAX]!r}; send a probability from 0 to 1")
     return value

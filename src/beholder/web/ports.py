@@ -53,6 +53,7 @@ class WebPorts:
         receive_wait_s: How long one receive waits for a reply.
         calls: How many requests to AWS this process has sent, by `service:operation`.
         on_sent: Told how many messages were sent, after each send.
+        access_log: Every request has its log line; those answered with 5xx always have.
     """
 
     queue: Queue
@@ -77,3 +78,4 @@ class WebPorts:
     receive_wait_s: float = 1.0
     calls: Callable[[], Mapping[str, int]] = dict
     on_sent: Callable[[int], None] = lambda _count: None
+    access_log: bool = True

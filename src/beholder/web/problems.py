@@ -51,10 +51,10 @@ def problem(
 
 
 def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
-    """Return the answer that an error stands for."""
+    """Return the answer that an error stands for: its code and its detail, never its message."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
     elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = _RETRY_AFTER_S
-    return problem(error.http_status, error.code, error.message, request_id, headers=headers)
+    return problem(error.http_status, error.code, error.detail, request_id, headers=headers)

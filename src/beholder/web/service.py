@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from beholder.errors import BackendError, ObjectNotFound
+from beholder.web.access import cause_of, entry_of
 from beholder.web.desk import Desk
 from beholder.web.openapi import build_openapi
 
@@ -31,7 +32,7 @@ class ServiceRoutes:
         self._waiters = desk.waiters
         self._asking = asyncio.Lock()
         self._asked_at_s: float | None = None
-        self._found: list[str] = []
+        self._found: list[tuple[str, BackendError]] = []
         self._openapi = build_openapi(desk.ports)
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
@@ -60,18 +61,23 @@ class ServiceRoutes:
         """`GET /healthz`: the process answers."""
         return JSONResponse({"status": "ok"})
 
-    async def readyz(self, _: Request) -> Response:
+    async def readyz(self, request: Request) -> Response:
         """`GET /readyz`: images can be taken in; 503 where the queue or a bucket does not answer."""
         async with self._asking:  # one asks for all who come meanwhile
             now_s = self._ports.clock.now_s()
             if self._asked_at_s is None or not 0 <= now_s - self._asked_at_s < self._ports.ready_every_s:
                 self._found = await asyncio.to_thread(self._problems)
                 self._asked_at_s = now_s
-            problems = self._found
+            found = self._found
+        if not found:
+            return JSONResponse({"status": "ready", "problems": []})
+        entry = entry_of(request.scope)
+        entry.code, entry.cause = found[0][1].code, "; ".join(cause_of(error) for _, error in found)
+        problems = [{"part": part, "code": error.code, "detail": error.detail} for part, error in found]
         return JSONResponse(
-            {"status": "unready" if problems else "ready", "problems": problems},
-            status_code=503 if problems else 200,
-            headers={"retry-after": str(max(1, math.ceil(self._ports.ready_every_s)))} if problems else None,
+            {"status": "unready", "problems": problems},
+            status_code=503,
+            headers={"retry-after": str(max(1, math.ceil(self._ports.ready_every_s)))},
         )
 
     async def metrics(self, _: Request) -> Response:
@@ -100,17 +106,17 @@ class ServiceRoutes:
         document = json.dumps(self._openapi).replace("<", "\\u003c")
         return HTMLResponse(self._docs.replace("__OPENAPI__", document))
 
-    def _problems(self) -> list[str]:
-        problems = []
+    def _problems(self) -> list[tuple[str, BackendError]]:
+        found = []
         try:
             self._ports.queue.depth()
         except BackendError as exc:
-            problems.append(exc.message)
-        for bucket in (self._ports.images, self._ports.results):
+            found.append(("input queue", exc))
+        for part, bucket in (("input bucket", self._ports.images), ("output bucket", self._ports.results)):
             try:
                 bucket.get("readyz")
             except ObjectNotFound:
                 continue
             except BackendError as exc:
-                problems.append(exc.message)
-        return problems
+                found.append((part, exc))
+        return found

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,10 +10,19 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from beholder.clock import Clock, MonotonicClock
-from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, UploadTooSlow
+from beholder.errors import (
+    ImageMissing,
+    ImagesTooMany,
+    ImageTooLarge,
+    MultipartMalformed,
+    Overloaded,
+    ParameterRepeated,
+    UploadTooSlow,
+)
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.form import header_parameters, split_form
+from beholder.web.form import Part, header_parameters, split_form
 from beholder.web.limits import WebLimits
+from beholder.web.nearest import nearest
 
 __all__ = ["IMAGE_FIELDS", "Hold", "Upload", "UploadBudget", "read_body", "read_upload"]
 
@@ -22,16 +31,28 @@ _MONOTONIC = MonotonicClock()
 # Of each upload in the mean of how long they are held.
 _WEIGHT = 0.1
 
+_NAME_CHARS_MAX = 50
+_NAMES_MAX = 8
+_TEXT_HEAD_BYTES = 64
+
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image as it was sent, with the other fields of its form."""
+    """An image as it was sent, with the text fields of its form.
+
+    Args:
+        data: The image.
+        file_name: As it was sent, or 'image'.
+        fields: Names and values of the form's text fields; an empty one is one that nobody filled in.
+        text_field: Name of the form's field where it holds a text instead of a file; empty otherwise.
+    """
 
     data: bytes
     file_name: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    text_field: str = ""
 
 
 class UploadBudget:
@@ -189,12 +210,59 @@ def _raw_file_name(request: Request) -> str:
 
 def _read_form(body: bytes, boundary: bytes, parts_max: int) -> Upload:
     parts = split_form(body, boundary, parts_max)
-    image = next((part for part in parts if part.name in IMAGE_FIELDS), None)
-    if image is None:
-        names = ", ".join(repr(part.name) for part in parts) or "none"
-        raise ImageMissing(
-            f"the form has no field named {', '.join(IMAGE_FIELDS)} (its fields: {names}); "
-            "send the image as one of these"
-        )
-    fields = {part.name: part.data.decode("utf-8", "replace") for part in parts if part.file_name is None}
-    return Upload(image.data, image.file_name or "image", fields)
+    image = _image_of(parts)
+    name = image.file_name or "image"
+    return Upload(image.data, name, _fields_of(parts), "" if _is_file(image) else image.name)
+
+
+def _is_file(part: Part) -> bool:
+    """Say whether a part is a file; some clients give a file no name, but no text has such bytes."""
+    return part.file_name is not None or (part.name in IMAGE_FIELDS and not _is_text(part.data))
+
+
+def _is_text(data: bytes) -> bool:
+    """Say whether the first bytes are text; no image begins so."""
+    # The last character may be cut in two.
+    head = data[:_TEXT_HEAD_BYTES].decode("utf-8", "replace").rstrip("\ufffd")
+    return "\ufffd" not in head and all(char.isprintable() or char in "\r\n\t" for char in head)
+
+
+def _image_of(parts: Sequence[Part]) -> Part:
+    """Return the part that is the image: a file before a text, and never an empty part where another is.
+
+    Raises:
+        ImageMissing: There is none.
+        ImagesTooMany: There are several, and nobody knows which one was meant.
+    """
+    named = [part for part in parts if part.name in IMAGE_FIELDS]
+    files = [part for part in parts if _is_file(part) and part.data]
+    if len(files) > 1:
+        names = ", ".join(repr(part.name[:_NAME_CHARS_MAX]) for part in files[:_NAMES_MAX])
+        raise ImagesTooMany(f"the form holds {len(files)} files ({names}); send one image in each request")
+    if not named or (files and files[0].name not in IMAGE_FIELDS):
+        raise ImageMissing(_without_image(parts))
+    return next(iter(files or [part for part in named if part.data] or named))
+
+
+def _fields_of(parts: Sequence[Part]) -> dict[str, str]:
+    """Return the text fields.
+
+    Raises:
+        ParameterRepeated: One stands there twice.
+    """
+    fields: dict[str, str] = {}
+    for part in parts:
+        if part.file_name is not None or part.name in IMAGE_FIELDS or not part.data:
+            continue
+        if part.name in fields:
+            name = part.name[:_NAME_CHARS_MAX]
+            raise ParameterRepeated(f"{name!r} is given more than once in the form; give it once")
+        fields[part.name] = part.data.decode("utf-8", "replace")
+    return fields
+
+
+def _without_image(parts: Sequence[Part]) -> str:
+    names = ", ".join(repr(part.name[:_NAME_CHARS_MAX]) for part in parts[:_NAMES_MAX]) or "none"
+    meant = next((name for part in parts if (name := nearest(part.name, IMAGE_FIELDS))), None)
+    hint = f"did you mean {meant}?" if meant else "send the image as one of these"
+    return f"the form has no field named {', '.join(IMAGE_FIELDS)} (its fields: {names}); {hint}"

@@ -257,6 +257,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             receive_wait_s=backends.receive_wait_s,
             calls=backends.calls,
             on_sent=scaling.on_sent,
+            access_log=settings.access_log == "all",
         )
         clerk = DeadLetterClerk(
             backends.dead_letters,

@@ -340,4 +340,4 @@ def _classify_group(
 
 
 def _failure(error: BeholderError) -> Failure:
-    return Failure(code=error.code, status=error.http_status, detail=error.message)
+    return Failure(code=error.code, status=error.http_status, detail=error.detail)

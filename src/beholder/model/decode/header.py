@@ -14,11 +14,10 @@ from beholder.errors import (
     ImageSideTooLong,
     ImageSideTooShort,
     ImageTooLarge,
-    ImageTypeUnsupported,
 )
 from beholder.model.decode import bmp, gif, jpeg, png, tiff, webp
 from beholder.model.decode.limits import ImageLimits
-from beholder.model.decode.sniff import looks_like
+from beholder.model.decode.sniff import refusal_of
 
 __all__ = ["ImageFormat", "ImageHeader", "read_header"]
 
@@ -111,13 +110,7 @@ def _format_of(data: bytes) -> ImageFormat:
         return ImageFormat.TIFF
     if data.startswith(b"BM"):
         return ImageFormat.BMP
-    other = looks_like(data)
-    if other is None:
-        raise ImageTypeUnsupported
-    raise ImageTypeUnsupported(
-        f"This looks like {other}, not like a JPEG, PNG, WebP, GIF, TIFF or BMP image; "
-        "convert it to one of these."
-    )
+    raise refusal_of(data)
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:

@@ -1,8 +1,18 @@
 """Names for bytes that are no accepted image, so that a refusal can say what was sent instead."""
 
-__all__ = ["looks_like"]
+import base64
+import re
+
+from beholder.errors import ImageByUrl, ImageEncoded, ImageTypeUnsupported
+
+__all__ = ["holds_base64", "refusal_of"]
 
 _HEAD_BYTES = 512  # enough for an XML declaration and a licence comment before <svg
+# Python writes b'...' around bytes that are printed by mistake.
+_BASE64_HEAD = re.compile(rb"\s*(?:b?[\"'])?(?:base64,)?([A-Za-z0-9+/_\-]{12})")
+_QUOTED = re.compile(rb"[\"'](?:base64,)?([A-Za-z0-9+/_\-]{12})")
+_URL = re.compile(rb"(?:https?|ftp|file|s3|gs)://", re.IGNORECASE)
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
@@ -21,15 +31,60 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
     (b"RIFF", "an AVI video or a WAV sound"),
     (b"ID3", "an MP3 sound"),
-    (b"/9j/", "a JPEG image in base64; send its bytes as they are"),
-    (b"iVBORw0KGgo", "a PNG image in base64; send its bytes as they are"),
-    (b"data:", "a data URL; send the image's bytes as they are"),
 )
+_PAGE, _JSON = "an HTML page", "JSON text"
+_ADVICE = {_PAGE: "send the image itself, not the page that an address led to"}
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
-def looks_like(data: bytes) -> str | None:
+def refusal_of(data: bytes) -> ImageTypeUnsupported:
+    """Return why `data`, which begins like no accepted image, is refused, and what to send instead."""
+    text = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:5].lower() == b"data:":
+        return ImageEncoded("This is a data URL, not an image; send the image's bytes as they are.")
+    if holds_base64(text):
+        return ImageEncoded("This is an image written as base64 text; send its bytes as they are.")
+    if _URL.match(text):
+        return ImageByUrl("This is an address, not an image; download the image and send its bytes.")
+    other = _looks_like(data)
+    if other == _JSON:
+        return _of_json(data)
+    if other is None:
+        return ImageTypeUnsupported()
+    advice = _ADVICE.get(other, "convert it to one of these")
+    return ImageTypeUnsupported(
+        f"This looks like {other}, not like a JPEG, PNG, WebP, GIF, TIFF or BMP image; {advice}."
+    )
+
+
+def holds_base64(text: bytes) -> bool:
+    """Say whether a text begins with an image in base64, of either alphabet, quoted or not."""
+    match = _BASE64_HEAD.match(text)
+    return match is not None and _decodes_to_image(match[1])
+
+
+def _decodes_to_image(letters: bytes) -> bool:
+    """Say whether twelve letters of base64 are the beginning of an image."""
+    head = base64.b64decode(letters.replace(b"-", b"+").replace(b"_", b"/"))
+    return head.startswith(_IMAGES) or (head.startswith(b"BM") and head[6:9] == b"\0\0\0")
+
+
+def _of_json(data: bytes) -> ImageTypeUnsupported:
+    """Refuse JSON text by what it holds; only its head is looked at."""
+    head = data[: 16 * _HEAD_BYTES].replace(b"\\/", b"/")
+    if b"data:image/" in head or any(_decodes_to_image(one[1]) for one in _QUOTED.finditer(head)):
+        return ImageEncoded(
+            "This is JSON text with an image in base64; send the image's bytes as the body, or as a form."
+        )
+    if _URL.search(head):
+        return ImageByUrl("This is JSON text with an address; download the image and send its bytes.")
+    return ImageTypeUnsupported(
+        "This is JSON text, not an image; send the image's bytes as the body, and options in the query."
+    )
+
+
+def _looks_like(data: bytes) -> str | None:
     """Return what `data` seems to be, with its article, or None when nothing known fits."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
@@ -56,8 +111,8 @@ def _text_kind(head: bytes) -> str | None:
         if b"<svg" in text:
             return "an SVG drawing"
         if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-            return "an HTML page"
+            return _PAGE
         return "an XML document"
     if text.startswith((b"{", b"[")):
-        return "JSON text"
+        return _JSON
     return None

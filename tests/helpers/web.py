@@ -1,0 +1,63 @@
+"""The web tier in this process with everything behind it in memory, for one exchange after the other."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from beholder.clock import ManualClock
+from beholder.queue.memory import MemoryQueue
+from beholder.store.memory import MemoryStore
+from beholder.web import ServedModel, WebPorts, build_app
+from helpers.asgi import Answer, call, running
+
+__all__ = ["Ask", "Breaking", "ask", "memory_ports"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to come."""
+
+    method: str
+    target: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Breaking:
+    """A port each of whose calls raises an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, _: str) -> Any:
+        def call_it(*_args: Any, **_more: Any) -> Any:
+            raise self._error
+
+        return call_it
+
+
+def memory_ports(**more: Any) -> WebPorts:
+    """Return ports of which all that is not named lies in memory."""
+    ports: dict[str, Any] = {
+        "queue": MemoryQueue(),
+        "replies": MemoryQueue(),
+        "reply_to": lambda: "web-0",
+        "images": MemoryStore(),
+        "results": MemoryStore(),
+        "models": (ServedModel("first", "1", "MIT", "", 4, "as-is", None),),
+        "clock": ManualClock(),
+        "receive_wait_s": 0.01,
+    }
+    return WebPorts(**ports | more)
+
+
+def ask(ports: WebPorts, *asked: Ask) -> list[Answer]:
+    """Return the answers to requests, of a web tier that lives as long as they take."""
+
+    async def serve() -> Sequence[Answer]:
+        app = build_app(ports)
+        async with running(app):
+            return [await call(app, one.method, one.target, one.body, **one.headers) for one in asked]
+
+    return list(asyncio.run(serve()))
