@@ -118,6 +118,25 @@ def test_config_shows_every_setting_with_its_source(run: Run, monkeypatch: pytes
         assert one["source"] in row
 
 
+def test_config_fits_80_columns_and_keeps_every_word(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # given: the longest name of a variable, and a value longer than a line
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("BEHOLDER_LAUNCH_TEMPLATE_VERSION", "7")
+    monkeypatch.setenv("BEHOLDER_DATA_DIR", str(tmp_path / ("x" * 150)))
+    # when
+    _, table, _ = run("config")
+    # then
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert names == ["setting", *(one.name for one in fields(Settings))]
+    words = set(table.split())
+    for one in fields(Settings):
+        assert [word for word in one.metadata["meaning"].split() if word not in words] == [], one.name
+
+
 def test_config_s_values_can_be_given_back(run: Run) -> None:
     shown = json.loads(run("config", "--json")[1])
     environment = {f"BEHOLDER_{name.upper()}": one["value"] for name, one in shown.items()}

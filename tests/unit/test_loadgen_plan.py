@@ -1,5 +1,6 @@
 """What a plan sends and when."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -100,6 +101,42 @@ def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
     # `beholder load` and `beholder demo` take the folder in different ways, so no option is named.
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; give a folder with images$"):
         images_in(tmp_path / "nowhere")
+
+
+def test_a_file_instead_of_a_folder_is_told_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    with pytest.raises(ConfigError) as caught:
+        images_in(photo)
+    assert caught.value.message == f"{photo} is a file, not a folder; give its folder: {tmp_path}"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        images_in(Path("photo.jpg"))
+    assert caught.value.message.endswith("give the current folder, which holds it: .")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda path: path.symlink_to("nowhere"), "there is no folder"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_says_why(
+    made: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    made(tmp_path / "link")
+    with pytest.raises(ConfigError, match=words):
+        images_in(tmp_path / "link")
+
+
+def test_every_suffix_of_a_jpeg_is_an_image(tmp_path: Path) -> None:
+    names = ["a.jpe", "b.JFIF", "c.mpo", "d.jpeg"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in images_in(tmp_path)] == names
 
 
 def test_a_folder_without_images_says_which_kinds_there_are(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from beholder.config import Settings, to_text
 
 __all__ = ["config"]
 
+_SOURCE_CHARS = 18
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
@@ -33,10 +35,15 @@ def config(*, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415 -- only where a table is drawn
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
+    console = Console(highlight=False)
+    # What a setting means stands below its value, so that neither is squeezed into a sixth of the width.
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("setting", "value", "source", "meaning"):
-        table.add_column(title, overflow="fold")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value and meaning", overflow="fold")
+    table.add_column("source", overflow="fold", max_width=max(_SOURCE_CHARS, console.width // 5))
     for one, value, source in rows:
-        table.add_row(one.name, value, source, one.metadata["meaning"])
-    Console(highlight=False).print(table)
+        meaning = Text(one.metadata["meaning"], style="dim")
+        table.add_row(one.name, Text.assemble(value or "(empty)", "\n", meaning), source)
+    console.print(table)

@@ -169,15 +169,25 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """Return the image files of a folder, `test_2` before `test_10`.
 
     Raises:
-        ConfigError: There is no such folder, or it holds no image.
+        ConfigError: It is no folder that can be read, or it holds no image.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; give a folder with images")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_TYPES and path.is_file()]
+    try:
+        inside = list(folder.iterdir())
+    except FileNotFoundError as exc:
+        raise ConfigError(f"there is no folder {folder}; give a folder with images") from exc
+    except NotADirectoryError as exc:
+        raise ConfigError(f"{folder} is a file, not a folder; give {_folder_of(folder)}") from exc
+    except OSError as exc:
+        raise ConfigError(f"the folder {folder} cannot be read: {exc.strerror}; give one that can") from exc
+    found = [path for path in inside if path.suffix.lower() in IMAGE_TYPES and path.is_file()]
     if not found:
         kinds = " ".join(IMAGE_TYPES)
         raise ConfigError(f"the folder {folder} holds no image; give one with files of these kinds: {kinds}")
     return tuple(sorted(found, key=lambda path: _natural(path.name)))
+
+
+def _folder_of(file: Path) -> str:
+    return "the current folder, which holds it: ." if file.parent == Path() else f"its folder: {file.parent}"
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
