@@ -30,6 +30,7 @@ class BeholderError(Exception):
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    is_about_request: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
         """Take `message`, or the first paragraph of the class's docstring."""
@@ -42,8 +43,13 @@ class BeholderError(Exception):
 
     @property
     def detail(self) -> str:
-        """The sentence for a caller, who is anonymous: the class's own, whatever the log is told."""
-        return default_message(type(self))
+        """The sentence for callers, who are anonymous: the message only where it tells of what they sent."""
+        is_told = self.is_about_request and not self._quotes_library()
+        return self.message if is_told else default_message(type(self))
+
+    def _quotes_library(self) -> bool:
+        said = "" if isinstance(self.__cause__, BeholderError) else str(self.__cause__ or "")
+        return any(line.strip() in self.message for line in said.splitlines() if line.strip())
 
 
 def default_message(error: type[BeholderError]) -> str:
@@ -59,11 +65,7 @@ class RequestError(BeholderError):
 
     code = "bad_request"
     http_status = 400
-
-    @property
-    def detail(self) -> str:
-        """The message: it tells of the request, which its caller knows."""
-        return self.message
+    is_about_request = True
 
 
 class BadParameter(RequestError):
@@ -243,11 +245,7 @@ class JobError(BeholderError):
     """The job failed."""
 
     code = "job_failed"
-
-    @property
-    def detail(self) -> str:
-        """The message: it tells of the image, which its caller knows."""
-        return self.message
+    is_about_request = True
 
 
 class ImageTruncated(JobError):

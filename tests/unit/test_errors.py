@@ -9,8 +9,10 @@ from beholder.errors import (
     BeholderError,
     ConfigError,
     ImageTooLarge,
+    ImageUndecodable,
     JobError,
     ModelInvalid,
+    MultipartMalformed,
     Overloaded,
     RequestError,
     all_errors,
@@ -86,3 +88,14 @@ def test_parents_come_before_their_children() -> None:
     assert len(found) == len(set(found))
     for error in found[1:]:
         assert found.index(error.__mro__[1]) < found.index(error)
+
+
+@pytest.mark.parametrize("error", [ImageUndecodable, MultipartMalformed])
+def test_what_a_library_said_is_in_the_message_and_not_in_the_detail(error: type[BeholderError]) -> None:
+    raised = error("it cannot be read (/usr/lib/codec.cpp:7: odd marker); send it again")
+    assert raised.detail == raised.message
+    raised.__cause__ = ValueError("error:\n  /usr/lib/codec.cpp:7: odd marker\n")
+    assert raised.detail == error().message
+    # an error of ours says nothing that a caller may not read
+    raised.__cause__ = ImageTooLarge("odd marker")
+    assert raised.detail == raised.message

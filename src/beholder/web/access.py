@@ -94,8 +94,9 @@ def log_access(scope: MutableMapping[str, Any], entry: AccessEntry, seconds: flo
         facts["job_id"] = entry.job_id
     if entry.code:
         facts["code"] = entry.code
-    if is_bad:
-        facts["is_cut"] = entry.is_cut
+    if entry.is_cut:
+        facts["is_cut"] = True
+    if entry.cause:
         facts["cause"] = entry.cause
     say(_log, _level_of(entry, route), "web.access", "answered", **facts)
 

@@ -14,6 +14,8 @@ from beholder.web.waiters import Outcome
 
 __all__ = ["JobRoutes", "job_response", "outcome_response"]
 
+_SERVER_ERROR = 500
+
 
 class JobRoutes:
     """Endpoints that read jobs.
@@ -52,7 +54,9 @@ def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]
     entry.job_id = outcome.job.id
     failure = outcome.job.error
     if failure is not None:
-        entry.code, entry.cause = failure.code, f"{failure.code}: {failure.detail}"
+        entry.code = failure.code
+        if failure.status >= _SERVER_ERROR:
+            entry.cause = f"{failure.code}: {failure.detail}"
         links = {"Location": f"/v1/jobs/{outcome.job.id}"}
         return problem(
             failure.status,

@@ -27,6 +27,7 @@ _log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
 _CLIENT_CLOSED = 499
+_SERVER_ERROR = 500
 
 
 class Exchange:
@@ -60,7 +61,9 @@ class Exchange:
             entry.status = _CLIENT_CLOSED
         except Exception as exc:
             known = _known(exc, scope["request_id"])
-            entry.code, entry.cause = known.code, cause_of(exc)
+            entry.code = known.code
+            if entry.status or known.http_status >= _SERVER_ERROR or isinstance(known, BackendError):
+                entry.cause = cause_of(exc)
             if entry.status:
                 entry.is_cut = True
                 raise

@@ -115,7 +115,7 @@ def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Troub
             data = _file_of(ports, delivery, model)
         except (RequestError, JobError) as exc:
             seen = exc.code if delivery.is_drop else ""
-            return Fetched(delivery, model, failure=_failure(exc), seen=seen)
+            return Fetched(delivery, model, failure=_failure(exc, delivery), seen=seen)
         return Fetched(delivery, model, data, seen=_digest(data) if delivery.is_drop else "")
 
     results = ports.each(partial(attempt, one), batch)
@@ -140,7 +140,7 @@ def decode(
             try:
                 image = ports.prepare(fetched.data, ports.classifiers[fetched.model].spec.preprocessing)
             except (RequestError, JobError) as exc:
-                failure = _failure(exc)
+                failure = _failure(exc, fetched.delivery)
         decode_ms = (ports.clock.now_s() - started_s) * 1000
         return Prepared(fetched.delivery, fetched.model, image, failure, decode_ms, fetched.seen)
 
@@ -339,5 +339,8 @@ def _classify_group(
     return results
 
 
-def _failure(error: BeholderError) -> Failure:
+def _failure(error: BeholderError, delivery: Delivery) -> Failure:
+    """Return what the job's caller is told; the log is told everything."""
+    job_id = delivery.message.job_id
+    say(_log, logging.INFO, "worker.job_failed", error.message, code=error.code, job_id=job_id)
     return Failure(code=error.code, status=error.http_status, detail=error.detail)
