@@ -178,9 +178,8 @@ class Rig:
             images=Watched(self.images, "images", journal),
             results=Watched(self.results, "results", journal),
             classifiers=self.classifiers,
-            prepare=prepare,
             clock=self.clock,
-            **({"input_bucket": BUCKET} | more),
+            **({"input_bucket": BUCKET, "prepare": prepare} | more),
         )
         self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
         return Worker(

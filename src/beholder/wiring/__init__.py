@@ -188,6 +188,7 @@ def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
 
 
 def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str, Classifier]) -> WorkerPorts:
+    from beholder.model.decode.cost import is_heavy  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.worker.ports import WorkerPorts  # noqa: PLC0415
 
@@ -200,6 +201,8 @@ def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str,
         classifiers=classifiers,
         prepare=partial(prepare, limits=image_limits(settings)),
         clock=backends.clock,
+        is_heavy=partial(is_heavy, limits=image_limits(settings), pixels_min=settings.heavy_pixels_min),
+        heavy_decodes=threading.Semaphore(settings.heavy_decodes_max),
         input_bucket=_drop_bucket(settings),
         image_bytes_max=settings.image_bytes_max,
         receive_count_max=settings.receive_count_max,

@@ -1,5 +1,6 @@
 """What a worker works with: its two queues, its two buckets, its classifiers and its clock."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -56,6 +57,8 @@ class WorkerPorts:
         input_bucket: Name of the input bucket, by which events tell of it; empty where no drop is taken.
         image_bytes_max: A dropped object that is longer is not read; None for no bound.
         receive_count_max: A message that fails at this receive is given up.
+        is_heavy: Whether an image file takes long to decode.
+        heavy_decodes: So many such files are decoded at once in this process.
         each: Reads and writes the objects of a batch.
         calls: Gives the AWS calls since the process began, by `service:Operation`.
     """
@@ -71,6 +74,8 @@ class WorkerPorts:
     input_bucket: str = ""
     image_bytes_max: int | None = None
     receive_count_max: int = 3
+    is_heavy: Callable[[bytes], bool] = lambda _data: False
+    heavy_decodes: threading.Semaphore = field(default_factory=threading.Semaphore)
     each: Each = one_by_one
     calls: Callable[[], Mapping[str, int]] = _no_calls
 

@@ -12,6 +12,7 @@ Each step gives for each message what it made, or the `Trouble` that it met; the
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -47,6 +48,7 @@ __all__ = [
     "classify",
     "decode",
     "fetch",
+    "light_first",
     "read",
     "settle",
 ]
@@ -122,10 +124,22 @@ def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Troub
     return [_or_trouble(delivery, "get", found) for delivery, found in zip(batch, results, strict=True)]
 
 
+def light_first(ports: WorkerPorts, batch: Sequence[Fetched]) -> list[list[Fetched]]:
+    """Return what goes through the next steps together: all light images first, then each heavy one alone."""
+    light: list[Fetched] = []
+    heavy: list[list[Fetched]] = []
+    for one in batch:
+        if one.data is not None and ports.is_heavy(one.data):
+            heavy.append([one])
+        else:
+            light.append(one)
+    return [light, *heavy] if light else heavy
+
+
 def decode(
     ports: WorkerPorts, batch: Sequence[Fetched], announce: Callable[[Delivery], None]
 ) -> list[Prepared | Trouble]:
-    """Decode every image, one after the other.
+    """Decode every image, one after the other; a heavy one once not too many others are decoded.
 
     Args:
         ports: What the worker works with.
@@ -138,7 +152,9 @@ def decode(
         image, failure = None, fetched.failure
         if fetched.data is not None:
             try:
-                image = ports.prepare(fetched.data, ports.classifiers[fetched.model].spec.preprocessing)
+                is_heavy = ports.is_heavy(fetched.data)
+                with ports.heavy_decodes if is_heavy else nullcontext():
+                    image = ports.prepare(fetched.data, ports.classifiers[fetched.model].spec.preprocessing)
             except (RequestError, JobError) as exc:
                 failure = _failure(exc, fetched.delivery)
         decode_ms = (ports.clock.now_s() - started_s) * 1000

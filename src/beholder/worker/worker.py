@@ -350,10 +350,16 @@ class Worker:
         if deliveries and self._done.first_sent_at_s is None:
             first_sent_at_s = min(one.message.created_at_s for one in deliveries)
             self._done = replace(self._done, first_sent_at_s=first_sent_at_s)
-        place = {one.receipt: number for number, one in enumerate(self._held)}
         fetched = split(steps.fetch(self._ports, deliveries), troubles)
         if any(one.is_from_store for one in fetched):
             working.add("get")
+        for part in steps.light_first(self._ports, fetched):
+            self._finish(part, troubles, working)
+        return troubles, working
+
+    def _finish(self, fetched: Sequence[steps.Fetched], troubles: list[Trouble], working: set[Step]) -> None:
+        """Take what was fetched through all further steps; adds to `troubles` and `working`."""
+        place = {one.receipt: number for number, one in enumerate(self._held)}
         decoded = steps.decode(
             self._ports, fetched, lambda delivery: self._note.decoding(place[delivery.received.receipt])
         )
@@ -365,4 +371,3 @@ class Worker:
         if sum(one.step == "put" for one in troubles[unstored:]) < len(classified):
             working.add("put")
         troubles += steps.ack(self._ports, settled)
-        return troubles, working

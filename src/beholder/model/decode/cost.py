@@ -1,8 +1,10 @@
 """What decoding an image costs, estimated from its header and its length, before a byte of it is decoded."""
 
-from beholder.model.decode.header import ImageFormat, ImageHeader
+from beholder.errors import RequestError
+from beholder.model.decode.header import ImageFormat, ImageHeader, read_header
+from beholder.model.decode.limits import ImageLimits
 
-__all__ = ["decode_cost_pixels"]
+__all__ = ["decode_cost_pixels", "is_heavy"]
 
 # A JPEG is scaled down while it is decoded, at a quarter of what the same pixels cost elsewhere.
 _JPEG_SHARE = 0.25
@@ -19,3 +21,18 @@ def decode_cost_pixels(header: ImageHeader, file_bytes: int) -> float:
     """
     pixels = header.width * header.height * (_JPEG_SHARE if header.format is ImageFormat.JPEG else 1.0)
     return max(pixels, file_bytes * _PIXELS_PER_BYTE)
+
+
+def is_heavy(data: bytes, *, limits: ImageLimits, pixels_min: float) -> bool:
+    """Say whether decoding an image costs as much as `pixels_min` pixels of a PNG; no for a refused one.
+
+    Args:
+        data: The whole file.
+        limits: The bounds on the image.
+        pixels_min: Pixels from which it is heavy.
+    """
+    try:
+        header = read_header(data, limits)
+    except RequestError:
+        return False
+    return decode_cost_pixels(header, len(data)) >= pixels_min
