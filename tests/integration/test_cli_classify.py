@@ -9,7 +9,11 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
+from PIL import Image
 
+from tiny_models import smallest_graphs, write_folder
+
+AS_IS = 'preprocessing = "as-is"'
 CAT_NAMES = {"tiger cat", "tabby", "Egyptian cat"}
 
 
@@ -68,12 +72,30 @@ def test_a_model_is_imported_listed_shown_tried_and_used(samples: Path, tmp_path
     assert imported.returncode == 0, imported.stderr.decode()
     assert "colour" in run("models", "list", *data).stdout.decode()
     assert json.loads(run("models", "show", "colour", *data).stdout)["classes"] == 3
-    tried = run("models", "test", tmp_path / "data" / "models" / "colour", samples / "cat.jpg")
-    assert "3 classes" in tried.stdout.decode()
+    assert "crop to 224 x 224" in imported.stdout.decode()
+    assert "the graph gives logits" in imported.stdout.decode()
+    for model in ("colour", tmp_path / "data" / "models" / "colour"):
+        assert "3 classes" in run("models", "test", model, samples / "cat.jpg", *data).stdout.decode()
     used = run("classify", samples / "cat.jpg", "--model", "colour", "--top-k", "3", *data)
     assert {label["name"] for label in json.loads(used.stdout)["labels"]} == {"red", "green", "blue"}
     again = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
     assert again.returncode == 2
+    assert "models remove colour" in again.stderr.decode()
+    assert run("models", "remove", "colour", *data).returncode == 0
+    assert "colour" not in run("models", "list", *data).stdout.decode()
+
+
+def test_an_image_that_a_model_cannot_run_stops_no_other(tmp_path: Path) -> None:
+    write_folder(tmp_path / "tiny", graph=smallest_graphs()["convolution"][0], preprocessing=AS_IS)
+    files = []
+    for number, side in enumerate((64, 16, 64, 31, 64)):
+        files.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (side, side), (0, 255, 0) if number else (255, 0, 0)).save(files[-1])
+    done = run("classify", *files, "--model", tmp_path / "tiny", "--top-k", "1")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [row["labels"][0]["name"] for row in rows if "labels" in row] == ["red", "green", "green"]
+    assert [row["error"]["code"] for row in rows if "error" in row] == ["image_size_unsupported"] * 2
 
 
 def test_what_cannot_be_imported_says_why(tmp_path: Path) -> None:

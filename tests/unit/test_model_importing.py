@@ -22,6 +22,7 @@ from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.model.preprocessing_table import AS_IS
 from beholder.model.registry import BUILTIN_MODEL
+from beholder.model.resnet import check_resnet18
 from resnet_reference import State, random_state, resnet18
 from tiny_models import LABELS, expected_probabilities, tiny_graph, write_folder
 
@@ -75,8 +76,8 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"graph": b"junk"}, "cannot use this graph"),
-        ({"labels": ("one", "two")}, "the label file 2 names"),
+        ({"graph": b"junk"}, "some.onnx is no ONNX file, or damaged"),
+        ({"labels": ("one", "two")}, "names.txt 2 names"),
         ({"licence": ""}, "'licence' must be a text that is not empty"),
     ],
 )
@@ -87,7 +88,8 @@ def test_what_cannot_be_used_leaves_nothing_behind(
         import_tiny(tmp_path, **options)
 
     assert words in caught.value.message
-    assert names(tmp_path / "models") == []
+    assert ".import-" not in caught.value.message
+    assert not list((tmp_path / "models").glob("*"))
 
 
 def test_problems_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
@@ -130,6 +132,13 @@ def test_a_name_is_checked_before_a_path_is_made_of_it(
     assert sorted(models.rglob("*")) == before
 
 
+def test_a_name_that_another_folder_has_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "models" / "elsewhere", name="tiny")
+
+    with pytest.raises(ConfigError, match="elsewhere already has the name 'tiny'; give another"):
+        import_tiny(tmp_path)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.onnx: No such file"):
         import_onnx(
@@ -139,7 +148,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
             DESCRIPTION,
             load=OnnxRuntimeClassifier,
         )
-    assert names(tmp_path / "models") == []
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_destination_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -245,6 +254,22 @@ def test_another_extra_is_told_without_a_word_about_torch(monkeypatch: pytest.Mo
     assert caught.value.message == "onnxruntime is not installed; run: pip install onnxruntime"
 
 
+class FakeTensor:
+    """An array that looks like a tensor."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def detach(self) -> "FakeTensor":
+        return self
+
+    def float(self) -> "FakeTensor":
+        return FakeTensor(self.values.astype(np.float32))
+
+    def numpy(self) -> np.ndarray:
+        return self.values
+
+
 class FakeTorch:
     """Loads what a test puts there, as torch.load would."""
 
@@ -259,8 +284,35 @@ class FakeTorch:
         return cls.outcome
 
     @staticmethod
-    def is_tensor(_: object) -> bool:
-        return False
+    def is_tensor(one: object) -> bool:
+        return isinstance(one, FakeTensor)
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict", "net", "model_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model."])
+def test_a_state_dict_is_found_and_its_prefix_left_out(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, state: State, key: str | None, prefix: str
+) -> None:
+    tensors = {f"{prefix}{name}": FakeTensor(values) for name, values in state.items()}
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    monkeypatch.setattr(
+        FakeTorch, "outcome", tensors if key is None else {"epoch": 90, "arch": "resnet18", key: tensors}
+    )
+
+    found = read_checkpoint(checkpoint)
+
+    assert found.keys() == state.keys()
+    assert check_resnet18(found) == 1000
+
+
+def test_names_without_a_common_prefix_are_left_alone(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names_given = ["fc.weight", "fc.bias", "conv1.weight"]
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    monkeypatch.setattr(FakeTorch, "outcome", {name: FakeTensor(np.zeros(1)) for name in names_given})
+
+    assert list(read_checkpoint(checkpoint)) == names_given
 
 
 @pytest.mark.parametrize(
@@ -269,6 +321,8 @@ class FakeTorch:
         (RuntimeError("corrupt archive"), "is no checkpoint of plain tensors: corrupt archive"),
         ({"model": "not a tensor"}, "is no state dict"),
         ([1, 2], "is no state dict"),
+        ({}, "is no state dict"),
+        ({"state_dict": {"a": 1}, "epoch": 3}, "is no state dict; save model.state_dict()"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(
@@ -296,13 +350,13 @@ def test_a_checkpoint_must_have_the_hash_in_its_name(tmp_path: Path, monkeypatch
 
 
 def test_a_trial_reports_time_and_labels(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "tiny")
+    spec = read_model(write_folder(tmp_path / "tiny"))
     photo = tmp_path / "photo.raw"
     photo.write_bytes(bytes([255, 0, 0]) * 64)
     ticks = iter(range(1000))
 
     report = check_model(
-        folder,
+        spec,
         [photo],
         load=OnnxRuntimeClassifier,
         prepare=lambda data, _: np.frombuffer(data, np.uint8).reshape(8, 8, 3),
@@ -322,7 +376,7 @@ def test_a_trial_reports_time_and_labels(tmp_path: Path) -> None:
 def test_a_trial_with_a_missing_photo_says_so_before_it_loads(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give the path of an image"):
         check_model(
-            write_folder(tmp_path / "tiny"),
+            read_model(write_folder(tmp_path / "tiny")),
             [tmp_path / "nothing.jpg"],
             load=lambda _: pytest.fail("loaded"),
             prepare=lambda *_: np.zeros((8, 8, 3), np.uint8),

@@ -74,3 +74,51 @@ def test_a_folder_is_found_by_its_path(tmp_path: Path) -> None:
 def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no model is named 'nothing'; there is {BUILTIN_MODEL}"):
         ModelRegistry(tmp_path / "not-there").find("nothing")
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_imported_model_is_removed_with_its_folder(tmp_path: Path, is_whole: bool) -> None:  # noqa: FBT001
+    write_folder(tmp_path / "tiny", name="tiny")
+    write_folder(tmp_path / "other", name="other")
+    if not is_whole:
+        (tmp_path / "tiny" / "model.toml").unlink()
+
+    assert ModelRegistry(tmp_path).remove("tiny") == tmp_path / "tiny"
+
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (BUILTIN_MODEL, "is built in and cannot be removed"),
+        ("nothing", "no imported model is named 'nothing'"),
+        ("", "no imported model is named ''"),
+        (".", "no imported model"),
+        ("../outside", "no imported model"),
+        ("same", "both called 'same'"),
+    ],
+)
+def test_nothing_else_is_removed(tmp_path: Path, name: str, words: str) -> None:
+    models = tmp_path / "models"
+    write_folder(tmp_path / "outside")
+    write_folder(models / "a", name="same")
+    # Cannot be used, so it has the name of its folder.
+    (models / "same").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(ConfigError, match=words):
+        ModelRegistry(models).remove(name)
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_of_a_linked_model_the_link_is_removed(tmp_path: Path) -> None:
+    real = write_folder(tmp_path / "real")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "tiny").symlink_to(real)
+
+    ModelRegistry(tmp_path / "models").remove("tiny")
+
+    assert (real / "model.onnx").exists()
+    assert not list((tmp_path / "models").iterdir())

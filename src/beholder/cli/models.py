@@ -1,4 +1,4 @@
-"""`beholder models`: list, show, try and import models."""
+"""`beholder models`: list, show, try, import and remove models."""
 
 import json
 from dataclasses import asdict
@@ -19,7 +19,7 @@ __all__ = ["models"]
 
 @click.group()
 def models() -> None:
-    """List, show, try and import models.
+    """List, show, try, import and remove models.
 
     A model is a folder with model.onnx, model.toml and labels.txt. `beholder up --model NAME` serves one by
     its name, or any folder by its path.
@@ -52,18 +52,18 @@ def show(name: str, **flags: Any) -> None:
 
 
 @models.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("name")
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1)
-@setting_options("precision")
-def test(folder: Path, images: tuple[Path, ...], **flags: Any) -> None:
-    """Load the model in FOLDER, time it, and recognise IMAGES with it."""
+@setting_options("precision", "data_dir")
+def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
+    """Load the model NAME (a name, or the path of a folder), time it, and recognise IMAGES with it."""
     from beholder.model.checking import check_model  # noqa: PLC0415 -- numpy and the runtime only where they run
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring import image_limits, load_classifier  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     report = check_model(
-        folder,
+        ModelRegistry(models_folder(settings)).find(name),
         images,
         load=partial(load_classifier, settings=settings),
         prepare=partial(prepare, limits=image_limits(settings)),
@@ -73,6 +73,16 @@ def test(folder: Path, images: tuple[Path, ...], **flags: Any) -> None:
     for image, labels in report.answers:
         found = ", ".join(f"{label.name} {label.confidence:.1%}" for label in labels)
         click.echo(f"  {image}: {found}")
+
+
+@models.command()
+@click.argument("name")
+@setting_options("data_dir")
+def remove(name: str, **flags: Any) -> None:
+    """Remove the imported model NAME with its folder; what serves it now goes on until it ends."""
+    settings = read_settings(flags).settings
+    folder = ModelRegistry(models_folder(settings)).remove(name)
+    click.echo(f"removed {folder}")
 
 
 @models.command("import")
@@ -87,12 +97,20 @@ def test(folder: Path, images: tuple[Path, ...], **flags: Any) -> None:
     type=click.Choice(["as-is", "torchvision", "centre-crop"]),
     help="as-is: pixels / 255 at the image's own size; torchvision: crop to 224, ImageNet's mean and "
     "deviation; centre-crop: crop to --size, then (pixel - mean) / scale.  "
-    "[default: as-is for .pth, torchvision for ONNX]",
+    "[default: as-is for .pth, torchvision for ONNX, raw pixels for ONNX that takes uint8]",
 )
-@click.option("--size", type=int, default=224, show_default=True, help="Side of the input for centre-crop.")
+@click.option(
+    "--size",
+    type=int,
+    help="Side of the input, in pixels.  [default: the graph's own, or 224 where it has none]",
+)
 @click.option("--mean", type=float, default=0.0, show_default=True, help="For centre-crop, in 0..255.")
 @click.option("--scale", type=float, default=255.0, show_default=True, help="For centre-crop, in 0..255.")
-@click.option("--probabilities", is_flag=True, help="The ONNX graph ends in a softmax already.")
+@click.option(
+    "--probabilities/--logits",
+    default=None,
+    help="Whether the ONNX graph ends in a softmax.  [default: found by running it]",
+)
 @setting_options("data_dir")
 def import_model(file: Path, name: str, **given: Any) -> None:
     """Make a model folder from FILE: an ONNX graph, or a torchvision ResNet-18 checkpoint (.pth).
@@ -105,7 +123,7 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     settings = read_settings({"data_dir": given["data_dir"]}).settings
     destination = models_folder(settings) / name
     load = partial(load_classifier, settings=settings)
-    if file.suffix == ".onnx":
+    if file.suffix.lower() == ".onnx":
         if given["labels"] is None:
             raise ConfigError(
                 f"{file} does not name its classes; give a file with one name per line by --labels"
@@ -116,10 +134,11 @@ def import_model(file: Path, name: str, **given: Any) -> None:
             licence=given["licence"] or "unknown",
             source=given["source"] or file.name,
             outputs_probabilities=given["probabilities"],
-            preprocessing=_preprocessing(given["preprocessing"] or "torchvision", given),
+            preprocessing=_preprocessing(given["preprocessing"], given),
+            size=given["size"],
         )
         spec = import_onnx(file, given["labels"], destination, description, load=load)
-    elif file.suffix in (".pth", ".pt"):
+    elif file.suffix.lower() in (".pth", ".pt"):
         spec = import_resnet18(
             file,
             destination,
@@ -133,19 +152,30 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     else:
         raise ConfigError(f"{file} is neither .onnx nor .pth; these two can be imported")
     click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}")
+    click.echo(_taken_as(spec))
     folder = f" --data-dir {settings.data_dir}" if given["data_dir"] else ""
     click.echo(f"serve it with: beholder up --model {spec.name}{folder}")
 
 
-def _preprocessing(kind: str, given: dict[str, Any]) -> Any:
+def _taken_as(spec: ModelSpec) -> str:
+    """Say what was found or assumed, so that a wrong guess is seen before it is served."""
+    taken, values = spec.preprocessing, "probabilities" if spec.outputs_probabilities else "logits"
+    size = f"crop to {taken.size} x {taken.size}" if taken.size else "as is"
+    least = "" if taken.size else f" from {taken.width_min} x {taken.height_min} pixels"
+    return (
+        f"images {size}{least}, mean {list(taken.mean)}, scale {list(taken.scale)}; the graph gives {values}"
+    )
+
+
+def _preprocessing(kind: str | None, given: dict[str, Any]) -> Any:
     from beholder.model.importing import TORCHVISION  # noqa: PLC0415
     from beholder.model.port import Preprocessing  # noqa: PLC0415
     from beholder.model.preprocessing_table import AS_IS  # noqa: PLC0415
 
     if kind == "centre-crop":
         mean, scale = given["mean"], given["scale"]
-        return Preprocessing(size=given["size"], mean=(mean,) * 3, scale=(scale,) * 3)
-    return AS_IS if kind == "as-is" else TORCHVISION
+        return Preprocessing(mean=(mean,) * 3, scale=(scale,) * 3)
+    return {None: None, "as-is": AS_IS, "torchvision": TORCHVISION}[kind]
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:

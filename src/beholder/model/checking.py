@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from beholder.errors import ConfigError
 from beholder.job import Label
-from beholder.model.folder import read_model
+from beholder.model.answers import warm_up_image
 from beholder.model.port import Classifier, ModelSpec, Preprocessing
 from beholder.model.top import top_labels
 
@@ -42,7 +42,7 @@ class ModelReport:
 
 
 def check_model(
-    folder: Path,
+    spec: ModelSpec,
     images: Sequence[Path] = (),
     *,
     load: Callable[[ModelSpec], Classifier],
@@ -53,7 +53,7 @@ def check_model(
     """Load a model and run it on a synthetic image and on the images given.
 
     Args:
-        folder: The model folder.
+        spec: The model.
         images: Image files to recognise.
         load: Returns a classifier for a model.
         prepare: From an image file's bytes to the model's input.
@@ -66,7 +66,6 @@ def check_model(
         RequestError: An image is refused.
         JobError: An image cannot be decoded, or the model cannot run it.
     """
-    spec = read_model(folder)
     # Read before the model is loaded, so that a wrong path is told at once.
     inputs = [
         ("noise", _noise(spec)),
@@ -97,8 +96,8 @@ def check_model(
 
 def _noise(spec: ModelSpec) -> NDArray[np.uint8]:
     """Return the same random image every time."""
-    side = spec.preprocessing.size or _SIDE_AS_IS
-    return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    taken = spec.preprocessing
+    return warm_up_image(taken.size or max(_SIDE_AS_IS, taken.height_min, taken.width_min))
 
 
 def _read(path: Path) -> bytes:

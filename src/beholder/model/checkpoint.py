@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from beholder.model.extras import import_extra
 
 __all__ = ["read_checkpoint"]
 
+# Where training scripts keep the state dict, beside the optimizer's and the epoch.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 # torchvision writes the first digits of the SHA-256 into the name: resnet18-5c106cde.pth.
 # Source: torch.hub.load_state_dict_from_url, parameter check_hash, torch 2.13.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
@@ -22,8 +25,9 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a state dict by name.
 
     Args:
-        path: As torch.save wrote it, in its zip or its older form. Where the file's name ends in a hash, as
-            torchvision's do, the file must have it.
+        path: As torch.save wrote it, in its zip or its older form: the state dict, or a dict that has it as
+            `state_dict`, `model` or the like. A prefix that all names have, such as `module.`, is left out.
+            Where the file's name ends in a hash, as torchvision's do, the file must have it.
 
     Raises:
         ConfigError: The file cannot be read, or torch is not installed.
@@ -37,10 +41,31 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a checkpoint") from error
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ModelInvalid(f"{path} is no checkpoint of plain tensors: {error}") from error
-    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+        raise ModelInvalid(
+            f"{path} is no checkpoint of plain tensors: {error}; save model.state_dict() alone"
+        ) from error
+    tensors = _find_tensors(state, torch.is_tensor)
+    if tensors is None:
         raise ModelInvalid(f"{path} is no state dict; save model.state_dict(), not the model")
-    return {str(name): tensor.detach().float().numpy() for name, tensor in state.items()}
+    return {str(name): tensor.detach().float().numpy() for name, tensor in _without_prefix(tensors).items()}
+
+
+def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any] | None:
+    """Return the dict of tensors itself, or the one in it that training scripts save beside other things."""
+    if not isinstance(state, dict):
+        return None
+    for one in (state, *(state.get(key) for key in _STATE_KEYS)):
+        if isinstance(one, dict) and one and all(is_tensor(value) for value in one.values()):
+            return one
+    return None
+
+
+def _without_prefix(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what all names begin with: wrappers (DataParallel, compile) put `module.` and more before."""
+    while len(first := {str(name).partition(".")[0] for name in tensors}) == 1 and len(tensors) > 1:
+        prefix = f"{first.pop()}."
+        tensors = {str(name).removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _check_hash(path: Path) -> None:

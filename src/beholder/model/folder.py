@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beholder.errors import ModelInvalid
+from beholder.model.external_data import has_external_data
 from beholder.model.port import ModelSpec
 from beholder.model.preprocessing_table import read_preprocessing
 
@@ -46,11 +47,11 @@ def file_sha256(path: Path) -> str:
 def read_graph(spec: ModelSpec) -> bytes:
     """Return the bytes of `model.onnx`, which are exactly those that the folder was checked with.
 
-    A graph that keeps its weights in other files is not covered by the checksum; read from memory, a runtime
-    cannot follow such references.
+    A graph that keeps its weights in other files is refused: the checksum does not cover those, and a runtime
+    that reads from memory would look for them in whatever folder the process began.
 
     Raises:
-        ModelInvalid: The file is gone or has changed since the folder was read.
+        ModelInvalid: The file is gone, has changed since the folder was read, or refers to other files.
     """
     try:
         graph = spec.onnx_path.read_bytes()
@@ -58,6 +59,11 @@ def read_graph(spec: ModelSpec) -> bytes:
         raise ModelInvalid(f"{spec.onnx_path} cannot be read ({error.strerror}); restore it") from error
     if hashlib.sha256(graph).hexdigest() != spec.sha256:
         raise ModelInvalid(f"{spec.onnx_path} has changed since its sha256 was checked; start again")
+    if has_external_data(graph):
+        raise ModelInvalid(
+            f"{spec.onnx_path} keeps its weights in another file; import it by `beholder models import`, "
+            "which takes them along"
+        )
     return graph
 
 
@@ -167,7 +173,7 @@ def _read_labels(folder: Path, file_name: str, problems: list[str]) -> tuple[str
         problems.append(f"labels = '{file_name}' must be the name of a file inside the model folder")
         return ()
     try:
-        text = (folder / file_name).read_text(encoding="utf-8")
+        text = (folder / file_name).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         problems.append(f"{file_name} is missing; write one class name per line, by class number")
         return ()

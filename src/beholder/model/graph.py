@@ -9,12 +9,13 @@ import functools
 import importlib
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from beholder.errors import ImageSizeUnsupported, ModelInvalid
-from beholder.model.port import ModelSpec
+from beholder.model.port import ModelSpec, Preprocessing
 
-__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_openvino"]
+__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_openvino", "smallest_side"]
 
 CHANNELS = 3
 # Mean and scale that leave the pixels alone.
@@ -42,7 +43,7 @@ class Graph:
             ModelInvalid: It is no graph that OpenVINO reads, or no classifier of images.
         """
         self._ov = import_openvino()
-        self._where = where
+        self.where = where
         self._reasons: dict[tuple[int, int], str] = {}
         try:
             self.model = self._ov.Core().read_model(content)
@@ -77,6 +78,32 @@ class Graph:
         colours_last = [batch, height, width, CHANNELS]
         return self._ov.PartialShape(colours_last if self.is_nhwc else [batch, CHANNELS, height, width])
 
+    def with_ends(self, preprocessing: Preprocessing, *, batch_size: int, adds_softmax: bool) -> Any:
+        """Return the graph for OpenVINO from uint8 images (n, height, width, 3) to (n, classes) float32.
+
+        Args:
+            preprocessing: Its size, mean and scale.
+            batch_size: The images of one run.
+            adds_softmax: Whether its values become probabilities.
+        """
+        ov = self._ov
+        side = -1 if preprocessing.size is None else preprocessing.size
+        model = self.model.clone()
+        model.reshape(self.input_shape(batch_size, side, side))
+        steps = ov.preprocess.PrePostProcessor(model)
+        image = steps.input()
+        image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+        image.model().set_layout(ov.Layout("NHWC" if self.is_nhwc else "NCHW"))
+        if self.element != "uint8":
+            normalise = image.preprocess().convert_element_type(ov.Type.f32)
+            normalise.mean(list(preprocessing.mean)).scale(list(preprocessing.scale))
+        steps.output().tensor().set_element_type(ov.Type.f32)
+        model = steps.build()
+        values = model.get_results()[0].input_value(0)
+        values = ov.opset8.reshape(values, [batch_size, self.classes], special_zero=False)
+        ends = ov.opset8.softmax(values, axis=1) if adds_softmax else values
+        return ov.Model([ends], model.get_parameters(), model.get_friendly_name())
+
     def check_size(self, height: int, width: int) -> None:
         """Refuse an image of a size that some layer of the graph cannot compute.
 
@@ -103,8 +130,8 @@ class Graph:
         """
         side = self.reference
         return (
-            _smallest(side, lambda height: not self._reason_against(height, side)),
-            _smallest(side, lambda width: not self._reason_against(side, width)),
+            smallest_side(side, lambda height: not self._reason_against(height, side)),
+            smallest_side(side, lambda width: not self._reason_against(side, width)),
         )
 
     def check_takes_any_size(self) -> None:
@@ -177,7 +204,7 @@ class Graph:
         else:
             problems += self._input_problems(inputs[0]) + _output_problems(outputs[0])
         if problems:
-            raise ModelInvalid([f"{self._where}: {problem}" for problem in problems])
+            raise ModelInvalid([f"{self.where}: {problem}" for problem in problems])
 
     def _input_problems(self, one: Any) -> list[str]:
         shape, element = one.partial_shape, one.element_type.to_string()
@@ -268,7 +295,7 @@ class Graph:
         )
 
     def _invalid(self, problem: str) -> ModelInvalid:
-        return ModelInvalid(f"{self._where}: {problem}")
+        return ModelInvalid(f"{self.where}: {problem}")
 
 
 def check_graph(graph: Graph, spec: ModelSpec) -> None:
@@ -312,7 +339,8 @@ def first_line(error: RuntimeError) -> str:
     telling = [
         line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
     ]
-    return (telling or lines or ["no reason given"])[0]
+    first, *more = telling or lines or ["no reason given"]
+    return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 def _output_problems(one: Any) -> list[str]:
@@ -333,7 +361,7 @@ def _names(ends: Any) -> str:
     return ", ".join(end.any_name if end.names else "without a name" for end in ends)
 
 
-def _smallest(works: int, is_taken: Any) -> int:
+def smallest_side(works: int, is_taken: Callable[[int], bool]) -> int:
     """Return the least number from 1 to `works` that is taken, where all above one that is are taken too."""
     fails = 0
     while works - fails > 1:

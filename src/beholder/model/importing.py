@@ -4,16 +4,16 @@ The folder is written beside its destination under a hidden name, read back and 
 renamed: a model folder is whole or not there.
 """
 
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from beholder.errors import ConfigError, ModelInvalid
+from beholder.errors import ConfigError, JobError, ModelInvalid
 from beholder.model.checkpoint import read_checkpoint
+from beholder.model.external_data import read_whole_graph
 from beholder.model.folder import (
     GRAPH_FILE,
     LABELS_FILE,
@@ -22,22 +22,15 @@ from beholder.model.folder import (
     is_model_name,
     read_model,
 )
-from beholder.model.port import Classifier, ModelSpec, Preprocessing, PreprocessingKind
-from beholder.model.preprocessing_table import AS_IS, write_preprocessing
+from beholder.model.graph import Graph
+from beholder.model.port import Classifier, ModelSpec, Preprocessing
+from beholder.model.preprocessing_table import AS_IS, TORCHVISION, write_preprocessing
 from beholder.model.registry import BUILTIN_MODEL, ModelRegistry
 from beholder.model.resnet import check_resnet18, resnet18_onnx
+from beholder.model.trial import find_output, find_preprocessing, find_smallest, try_batches
 
 __all__ = ["TORCHVISION", "Description", "import_onnx", "import_resnet18"]
 
-# What torchvision's weights were trained with: resize to 256, crop 224, ImageNet's mean and deviation.
-# Source: torchvision/models/resnet.py, ResNet18_Weights.IMAGENET1K_V1, and transforms/_presets.py, 0.29.2.
-TORCHVISION = Preprocessing(
-    kind=PreprocessingKind.CENTRE_CROP,
-    size=224,
-    crop_fraction=0.875,
-    mean=(123.675, 116.28, 103.53),
-    scale=(58.395, 57.12, 57.375),
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -50,16 +43,20 @@ class Description:
         version: Echoed in every answer.
         licence: SPDX identifier of the weights' licence.
         source: Where the weights come from.
-        outputs_probabilities: The graph ends in a softmax.
-        preprocessing: From pixels to the graph's input.
+        outputs_probabilities: The graph ends in a softmax; None finds out by running it.
+        preprocessing: From pixels to the graph's input; None takes torchvision's, or the raw pixels where the
+            graph takes uint8.
+        size: Side of the input in pixels; None takes the graph's own, and where it has none the one of
+            `preprocessing`.
     """
 
     name: str
     version: str
     licence: str
     source: str
-    outputs_probabilities: bool = False
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    outputs_probabilities: bool | None = None
+    preprocessing: Preprocessing | None = None
+    size: int | None = None
 
 
 def import_onnx(
@@ -73,7 +70,8 @@ def import_onnx(
     """Make a model folder from a graph and its labels.
 
     Args:
-        onnx: One input (n, 3, height, width) float32, one output (n, classes), its weights inside.
+        onnx: One input (n, 3, height, width) or (n, height, width, 3), one output (n, classes); its weights
+            inside, or in files beside it.
         labels: One class name per line, by class number.
         destination: The folder to make; its parents are made too.
         description: What `model.toml` will say.
@@ -85,15 +83,15 @@ def import_onnx(
     Raises:
         ConfigError: The name cannot be given, the destination exists or cannot be written, or a file cannot
             be read.
-        ModelInvalid: The model cannot be used; it says why.
+        ModelInvalid: The model cannot be used, or is not what `description` says; it says why.
     """
-    _check_name(description.name)
-
-    def fill(folder: Path) -> None:
-        shutil.copyfile(onnx, folder / GRAPH_FILE)
-        shutil.copyfile(labels, folder / LABELS_FILE)
-
-    return _make_folder(destination, description, fill, load)
+    _check_name(description.name, destination)
+    try:
+        content = read_whole_graph(onnx)
+    except OSError as error:
+        raise ConfigError(f"{onnx}: {error.strerror}; give the path of an ONNX file") from error
+    source = _Source(onnx, content, _lines(labels), labels)
+    return _make_folder(destination, description, source, load)
 
 
 def import_resnet18(
@@ -128,8 +126,7 @@ def import_resnet18(
             read, or torch or onnx is not installed.
         ModelInvalid: The checkpoint is damaged or holds no ResNet-18; it says what is missing.
     """
-    _check_name(name)
-    _refuse_existing(destination)
+    _check_name(name, destination)
     state = read_checkpoint(checkpoint)
     classes = check_resnet18(state)
     names = _lines(labels) if labels else ModelRegistry().find(BUILTIN_MODEL).labels
@@ -139,21 +136,35 @@ def import_resnet18(
         )
     source = f"{checkpoint.name}, sha256 {file_sha256(checkpoint)}"
     description = Description(name, version, licence, source, preprocessing=preprocessing)
+    return _make_folder(
+        destination, description, _Source(checkpoint, resnet18_onnx(state), names, labels), load
+    )
 
-    def fill(folder: Path) -> None:
-        (folder / GRAPH_FILE).write_bytes(resnet18_onnx(state))
-        (folder / LABELS_FILE).write_text("\n".join(names) + "\n", encoding="utf-8")
 
-    return _make_folder(destination, description, fill, load)
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a model is made of, and the files of the user that messages speak of."""
+
+    file: Path
+    graph: bytes
+    labels: tuple[str, ...]
+    labels_file: Path | None
 
 
 def _make_folder(
     destination: Path,
     description: Description,
-    fill: Callable[[Path], None],
+    source: _Source,
     load: Callable[[ModelSpec], Classifier],
 ) -> ModelSpec:
-    _refuse_existing(destination)
+    graph = Graph(source.graph, str(source.file))
+    graph.check_labels(len(source.labels), str(source.labels_file or "the label list"))
+    preprocessing = find_preprocessing(graph, description.preprocessing, description.size)
+    settled = replace(
+        description,
+        preprocessing=preprocessing,
+        outputs_probabilities=find_output(graph, preprocessing, declared=description.outputs_probabilities),
+    )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".import-", dir=destination.parent))
@@ -162,33 +173,61 @@ def _make_folder(
             f"{destination.parent} cannot be written ({error.strerror}); give another"
         ) from error
     try:
-        fill(folder)
-        (folder / MODEL_FILE).write_text(
-            _toml(description, file_sha256(folder / GRAPH_FILE)), encoding="utf-8"
-        )
-        load(_read(folder, destination)).warm_up()
+        _fill(folder, settled, source)
+        _try(folder, graph, settled, load)
         # mkdtemp lets only its owner in; a model may be served by another user.
         folder.chmod(0o755)
         # Fails where another import has been quicker, because a folder with files in it is not replaced.
         folder.rename(destination)
     except OSError as error:
-        what = error.filename or destination
+        what = str(error.filename or destination).replace(str(folder), str(destination))
         raise ConfigError(f"{what}: {error.strerror}; the import was undone") from error
+    except ModelInvalid as error:
+        raise ModelInvalid([_told(one, folder, destination, source) for one in error.problems]) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return read_model(destination)
 
 
-def _read(folder: Path, destination: Path) -> ModelSpec:
-    """Read the unfinished folder, and speak of it by the name it will have."""
+def _fill(folder: Path, description: Description, source: _Source) -> None:
+    (folder / GRAPH_FILE).write_bytes(source.graph)
+    (folder / LABELS_FILE).write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+    (folder / MODEL_FILE).write_text(_toml(description, file_sha256(folder / GRAPH_FILE)), encoding="utf-8")
+
+
+def _try(
+    folder: Path, graph: Graph, description: Description, load: Callable[[ModelSpec], Classifier]
+) -> None:
+    """Run the new model; of one that takes any size, note the smallest."""
+    spec = read_model(folder)
+    classifier = load(spec)
+    classifier.warm_up()
+    preprocessing = spec.preprocessing
     try:
-        return read_model(folder)
-    except ModelInvalid as error:
-        problems = [problem.replace(os.fspath(folder), os.fspath(destination)) for problem in error.problems]
-        raise ModelInvalid(problems) from error
+        try_batches(classifier, preprocessing.size or graph.reference, str(spec.onnx_path))
+    except JobError as error:
+        raise ModelInvalid(f"{spec.onnx_path}: {error.message}") from error
+    if preprocessing.size is None:
+        height_min, width_min = find_smallest(classifier, graph.reference)
+        preprocessing = replace(preprocessing, height_min=height_min, width_min=width_min)
+        text = _toml(replace(description, preprocessing=preprocessing), spec.sha256)
+        (folder / MODEL_FILE).write_text(text, encoding="utf-8")
 
 
-def _check_name(name: str) -> None:
+def _told(problem: str, folder: Path, destination: Path, source: _Source) -> str:
+    """Speak of the user's own files, and not of their copies in a folder that is gone."""
+    labels = str(source.labels_file or LABELS_FILE)
+    for ours, theirs in (
+        (f"{folder}: {LABELS_FILE}", labels),
+        (f"{folder}: {GRAPH_FILE}", str(source.file)),
+        (str(folder / GRAPH_FILE), str(source.file)),
+        (str(folder), str(destination)),
+    ):
+        problem = problem.replace(ours, theirs)
+    return problem
+
+
+def _check_name(name: str, destination: Path) -> None:
     """Refuse a name before any path is made of it: an empty one would lead to the folder of all models."""
     if not is_model_name(name):
         raise ConfigError(
@@ -198,16 +237,19 @@ def _check_name(name: str) -> None:
     # A built-in model is found first, so another of its name could never be served.
     if any(name == entry.name for entry in ModelRegistry().list_models()):
         raise ConfigError(f"'{name}' is the name of the built-in model; give another")
-
-
-def _refuse_existing(destination: Path) -> None:
     if destination.exists():
-        raise ConfigError(f"{destination} exists; remove it first, or give the model another name")
+        raise ConfigError(
+            f"{destination} exists; remove it first (beholder models remove {destination.name}), "
+            "or give the model another name"
+        )
+    for entry in ModelRegistry(destination.parent).list_models():
+        if entry.name == name:
+            raise ConfigError(f"{entry.folder} already has the name '{name}'; give another")
 
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+        return tuple(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a file with one class name per line") from error
     except UnicodeDecodeError as error:
@@ -225,7 +267,7 @@ def _toml(description: Description, sha256: str) -> str:
         "output": "probabilities" if description.outputs_probabilities else "logits",
     }
     head = "\n".join(f"{key} = {_quoted(value)}" for key, value in texts.items())
-    return f"{head}\n\n{write_preprocessing(description.preprocessing)}"
+    return f"{head}\n\n{write_preprocessing(description.preprocessing or TORCHVISION)}"
 
 
 def _quoted(text: str) -> str:

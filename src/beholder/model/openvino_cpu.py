@@ -17,7 +17,7 @@ from beholder.model.batching import batch_sizes, plan_runs
 from beholder.model.folder import read_graph
 from beholder.model.graph import Graph, check_graph, first_line, import_openvino
 from beholder.model.memory import release_free_memory
-from beholder.model.port import ModelSpec, Preprocessing
+from beholder.model.port import ModelSpec
 
 __all__ = ["OpenVinoClassifier"]
 
@@ -150,7 +150,11 @@ class OpenVinoClassifier:
 
     def _compile(self, graph: Graph, batch_size: int) -> Any:
         try:
-            model = _with_ends(graph, self._spec, batch_size)
+            model = graph.with_ends(
+                self._spec.preprocessing,
+                batch_size=batch_size,
+                adds_softmax=not self._spec.outputs_probabilities,
+            )
             compiled = import_openvino().Core().compile_model(model, "CPU", self._settings())
         except RuntimeError as error:
             raise ModelInvalid(
@@ -180,25 +184,3 @@ def _choose_precision(wanted: str | None) -> str:
     if wanted == "bf16" and not has_bf16:
         raise ConfigError("this CPU does not compute in bf16; write precision 'fp32', or leave it out")
     return "bf16" if has_bf16 else "fp32"
-
-
-def _with_ends(graph: Graph, spec: ModelSpec, batch_size: int) -> Any:
-    """Return the graph from uint8 images (n, height, width, 3) to probabilities (n, classes)."""
-    ov = import_openvino()
-    preprocessing: Preprocessing = spec.preprocessing
-    side = -1 if preprocessing.size is None else preprocessing.size
-    model = graph.model.clone()
-    model.reshape(graph.input_shape(batch_size, side, side))
-    steps = ov.preprocess.PrePostProcessor(model)
-    image = steps.input()
-    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    image.model().set_layout(ov.Layout("NHWC" if graph.is_nhwc else "NCHW"))
-    if graph.element != "uint8":
-        normalise = image.preprocess().convert_element_type(ov.Type.f32)
-        normalise.mean(list(preprocessing.mean)).scale(list(preprocessing.scale))
-    steps.output().tensor().set_element_type(ov.Type.f32)
-    model = steps.build()
-    values = model.get_results()[0].input_value(0)
-    values = ov.opset8.reshape(values, [batch_size, len(spec.labels)], special_zero=False)
-    ends = values if spec.outputs_probabilities else ov.opset8.softmax(values, axis=1)
-    return ov.Model([ends], model.get_parameters(), spec.name)

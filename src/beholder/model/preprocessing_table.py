@@ -4,10 +4,20 @@ from typing import Any
 
 from beholder.model.port import Preprocessing, PreprocessingKind
 
-__all__ = ["AS_IS", "read_preprocessing", "write_preprocessing"]
+__all__ = ["AS_IS", "TORCHVISION", "read_preprocessing", "write_preprocessing"]
 
 # The short form `preprocessing = "as-is"`: the pixels divided by 255, at the image's own size.
 AS_IS = Preprocessing(kind=PreprocessingKind.AS_IS, size=None)
+
+# What torchvision's weights were trained with: resize to 256, crop 224, ImageNet's mean and deviation.
+# Source: torchvision/models/resnet.py, ResNet18_Weights.IMAGENET1K_V1, and transforms/_presets.py, 0.29.2.
+TORCHVISION = Preprocessing(
+    kind=PreprocessingKind.CENTRE_CROP,
+    size=224,
+    crop_fraction=0.875,
+    mean=(123.675, 116.28, 103.53),
+    scale=(58.395, 57.12, 57.375),
+)
 
 _DEFAULT = Preprocessing()
 _SIZE_MAX = 4096

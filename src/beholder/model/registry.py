@@ -1,5 +1,7 @@
 """Where models are found: the built-in ones, and a folder of model folders that the operator keeps."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,37 @@ class ModelRegistry:
             f"no model is named '{name_or_path}'; there is {', '.join(names)} (built in{where}); "
             f"for a folder write its path, such as ./{name_or_path}"
         )
+
+    def remove(self, name: str) -> Path:
+        """Remove an imported model, and return the folder that it had.
+
+        Args:
+            name: The model's, or that of its folder where the folder cannot be used; no path.
+
+        Raises:
+            ConfigError: It is built in, there is none of this name, or its folder cannot be removed.
+        """
+        entries = [entry for entry in self._entries() if entry.name == name]
+        if any(entry.is_builtin for entry in entries):
+            raise ConfigError(f"'{name}' is built in and cannot be removed; serve another by --model")
+        if not entries:
+            raise ConfigError(f"no imported model is named '{name}'; `beholder models list` shows them")
+        if len(entries) > 1:
+            folders = " and ".join(str(entry.folder) for entry in entries)
+            raise ConfigError(f"{folders} are both called '{name}'; remove the one that you mean yourself")
+        folder = entries[0].folder
+        try:
+            if folder.is_symlink():
+                # The folder behind it is not in the folder of models, and somebody else's.
+                folder.unlink()
+                return folder
+            # Renamed first: a model is whole or not there, whatever ends this process.
+            hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
+            folder.rename(hidden)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise ConfigError(f"{folder} cannot be removed ({error.strerror}); make it writable") from error
+        return folder
 
     def _entries(self) -> Iterator[ModelEntry]:
         """Read one folder after the other: who looks for a built-in model reads no other's weights."""

@@ -1,0 +1,160 @@
+"""What a graph says and what it answers to a few images decide what `model.toml` will say of it.
+
+What the user declares and the graph contradicts is refused, in words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beholder.errors import JobError, ModelInvalid
+from beholder.model.graph import RAW, Graph, first_line, import_openvino, smallest_side
+from beholder.model.port import Classifier, Preprocessing
+from beholder.model.preprocessing_table import TORCHVISION
+
+__all__ = ["find_output", "find_preprocessing", "find_smallest", "try_batches"]
+
+_TINTS = ((230, 30, 30), (30, 220, 40), (30, 40, 240), (25, 20, 30), (235, 240, 225))
+_BLOCKS = 8
+_SUM_TOLERANCE = 0.01
+_PERCENT = 100.0
+# Beside others an image's answer may differ by what bf16 rounds.
+_BATCH_TOLERANCE = 0.05
+
+
+def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | None) -> Preprocessing:
+    """Return how an image becomes the graph's input.
+
+    Args:
+        graph: The graph.
+        asked: What the user wants, or None for torchvision's.
+        size: The side that the user wants, or None for the graph's own; where it has none, that of `asked`.
+
+    Raises:
+        ModelInvalid: The graph takes something else; it says what.
+    """
+    wanted = asked or (Preprocessing() if graph.element == "uint8" else TORCHVISION)
+    if graph.element == "uint8":
+        default = Preprocessing()
+        if (wanted.mean, wanted.scale) not in (RAW, (default.mean, default.scale)):
+            raise ModelInvalid(
+                f"{graph.where}: the graph takes uint8 and normalises by itself; leave out mean and scale, "
+                "and torchvision's preprocessing"
+            )
+        wanted = replace(wanted, mean=RAW[0], scale=RAW[1])
+    if wanted.size is None:
+        graph.check_takes_any_size()
+        return wanted
+    side = size or graph.side or wanted.size
+    graph.check_side(side)
+    return replace(wanted, size=side)
+
+
+def find_output(graph: Graph, preprocessing: Preprocessing, *, declared: bool | None) -> bool:
+    """Say whether the graph gives probabilities; otherwise it gives logits.
+
+    Args:
+        graph: It is run on a few images.
+        preprocessing: From pixels to its input.
+        declared: What the user says, or None.
+
+    Raises:
+        ModelInvalid: The graph contradicts it, or gives what no classifier gives.
+    """
+    rows = _answers(graph, preprocessing)
+    sums = rows.sum(axis=1)
+    is_positive = bool(rows.min() >= -_SUM_TOLERANCE)
+    last = graph.last_operation
+    problem = ""
+    if not np.isfinite(rows).all():
+        problem = (
+            "the graph answers with NaN or infinite values; export it again, in float32 if it is float16"
+        )
+    elif np.allclose(rows, rows[0], rtol=1e-6, atol=0.0):
+        problem = "the graph gives the same answer to five different images; export it with its weights"
+    elif is_positive and np.abs(sums - 1.0).max() < _SUM_TOLERANCE:
+        if declared is not False:
+            return True
+        problem = "the graph gives probabilities, which add up to 1, and not logits; leave out --logits"
+    elif declared:
+        problem = (
+            f"the values of the graph add up to {sums.min():.3g} to {sums.max():.3g}, so they are no "
+            "probabilities; leave out --probabilities"
+        )
+    elif last == "Softmax":
+        problem = "the softmax at the end of the graph does not run over the classes; export it without"
+    elif last in ("Sigmoid", "HardSigmoid"):
+        problem = (
+            "the graph ends in a sigmoid, so an image may be of several classes; beholder names the one it "
+            "shows: export the graph without the sigmoid if its classes exclude each other"
+        )
+    elif is_positive and np.abs(sums - _PERCENT).max() < _SUM_TOLERANCE * _PERCENT:
+        problem = "the graph gives percentages, which add up to 100; export it with values from 0 to 1"
+    if problem:
+        raise ModelInvalid(f"{graph.where}: {problem}")
+    return False
+
+
+def find_smallest(classifier: Classifier, works: int) -> tuple[int, int]:
+    """Return the smallest height and width that a classifier runs, found by running it.
+
+    Args:
+        classifier: Of a model that takes any size.
+        works: A side that it runs.
+    """
+
+    def runs(height: int, width: int) -> bool:
+        try:
+            classifier.classify([_images(height, width)[0]])
+        except JobError:
+            return False
+        return True
+
+    height = smallest_side(works, lambda side: runs(side, works))
+    width = smallest_side(works, lambda side: runs(works, side))
+    # Both at once may be too little where each alone is enough; a square then is not.
+    return (height, width) if runs(height, width) else (works, works)
+
+
+def try_batches(classifier: Classifier, side: int, where: str) -> None:
+    """Refuse a model whose answer to an image hangs on the images beside it.
+
+    Raises:
+        ModelInvalid: Together the answers are others than one by one.
+        JobError: The model cannot run an image of this side.
+    """
+    images = _images(side, side)
+    together = classifier.classify(images)
+    alone = np.concatenate([classifier.classify([image]) for image in images])
+    if np.abs(together - alone).max() > _BATCH_TOLERANCE:
+        raise ModelInvalid(
+            f"{where}: the answer to an image changes with the images beside it in a batch; export the graph "
+            "for inference, with every layer (a softmax above all) working on each image by itself"
+        )
+
+
+def _answers(graph: Graph, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return what the graph itself gives, in float32, for a few images."""
+    side = preprocessing.size or graph.reference
+    model = graph.with_ends(replace(preprocessing, size=side), batch_size=1, adds_softmax=False)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        request = import_openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
+        rows = [request.infer(image[np.newaxis])[0].copy() for image in _images(side, side)]
+    except RuntimeError as error:
+        raise ModelInvalid(f"{graph.where}: OpenVINO cannot run this graph: {first_line(error)}") from error
+    return np.concatenate(rows)
+
+
+def _images(height: int, width: int) -> Sequence[NDArray[np.uint8]]:
+    """Return five images of blocks in different colours and brightness, the same every time."""
+    random = np.random.default_rng(1)
+    rows, columns = np.mgrid[0:height, 0:width]
+    images = []
+    for tint in _TINTS:
+        blocks = random.integers(0, 256, (_BLOCKS, _BLOCKS, 3))
+        pixels = blocks[rows * _BLOCKS // height, columns * _BLOCKS // width]
+        images.append(((pixels + 2 * np.array(tint)) // 3).astype(np.uint8))
+    return images
