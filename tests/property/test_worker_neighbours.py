@@ -25,6 +25,7 @@ from beholder.errors import (
     BackendUnavailable,
     ImageHeaderInvalid,
     ImageUndecodable,
+    InferenceFailed,
     ObjectNotFound,
 )
 from beholder.job import Message, MessageInvalid
@@ -53,7 +54,7 @@ ERRORS: Mapping[str, Sequence[Exception]] = {
     "get": (*ANY, *BACKEND),
     "header": (*ANY, ImageHeaderInvalid()),
     "decode": (*ANY, ImageUndecodable()),
-    "classify": ANY,
+    "classify": (*ANY, InferenceFailed()),
     "put": (*ANY, *BACKEND),
     "reply": (*ANY, *BACKEND),
     "body": (MessageInvalid("another version"),),
@@ -228,7 +229,12 @@ def check_end(rig: Rig, step: str, error: Exception, poison: Message | None) -> 
         assert letter["reason"].startswith(f"{told} failed: ")
         assert str(error.args[0]) in letter["reason"] or isinstance(error, UnicodeDecodeError)
     else:
-        assert failure["code"] in {"image_gone", "image_header_invalid", "image_undecodable"}
+        assert failure["code"] in {
+            "image_gone",
+            "image_header_invalid",
+            "image_undecodable",
+            "inference_failed",
+        }
 
 
 arguments = given(cases, st.integers(1, 6), st.integers(0, 5), st.integers(1, 4))

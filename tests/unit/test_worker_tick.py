@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from beholder.errors import BackendUnavailable, ModelNotFound
+from beholder.errors import BackendUnavailable, ImageSizeUnsupported, ModelNotFound
 from beholder.job import Message, Options
 from beholder.store.keys import dead_letter_key, text_key
 from beholder.worker.note import HoldingNote
@@ -117,6 +120,26 @@ def test_an_image_that_cannot_be_decoded_harms_no_other_of_its_batch(rig: Rig) -
         other.job_id: "succeeded",
         bad.job_id: "failed",
     }
+    assert rig.is_idle()
+
+
+def test_an_image_that_the_model_cannot_run_fails_at_its_first_receive_and_alone(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = rig.classifiers["first"].classify
+
+    def refusing(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        if any(image[0, 0, 0] == 3 for image in images):
+            raise ImageSizeUnsupported
+        return run(images)
+
+    monkeypatch.setattr(rig.classifiers["first"], "classify", refusing)
+    worker = rig.begun()
+    good, bad, other = rig.send(b"cat"), rig.send(b"owl"), rig.send(b"dog")
+    worker.tick()
+    assert [rig.label(good), rig.label(other)] == ["cat", "dog"]
+    failed = rig.result(bad)["error"]
+    assert (failed["code"], failed["status"]) == ("image_size_unsupported", 422)
     assert rig.is_idle()
 
 

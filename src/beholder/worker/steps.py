@@ -175,17 +175,7 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified |
     Where a model fails on a batch, each of its images is run alone, so that one costs the others nothing.
     """
     results: list[Classified | Trouble] = [
-        Classified(
-            one,
-            outcomes.failed_job(
-                one.delivery.message,
-                one.failure,
-                ports.clock.now_s(),
-                started_at_s=one.delivery.received_at_s,
-            ),
-        )
-        for one in batch
-        if one.failure is not None
+        _failed(ports, one, one.failure) for one in batch if one.failure is not None
     ]
     for model in dict.fromkeys(one.model for one in batch):
         group = [(one, one.image) for one in batch if one.model == model and one.image is not None]
@@ -195,15 +185,16 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified |
         found = attempt(run, group)
         if not isinstance(found, Exception):
             results += found
-        elif len(group) == 1:
-            results.append(Trouble(group[0][0].delivery.received, "classify", found))
-        else:
-            for one in group:
-                alone = attempt(run, [one])
-                if isinstance(alone, Exception):
-                    results.append(Trouble(one[0].delivery.received, "classify", alone))
-                else:
-                    results += alone
+            continue
+        for one in group:
+            alone = attempt(run, [one]) if len(group) > 1 else found
+            if isinstance(alone, JobError):
+                # The model has said what is wrong with this image; another try would hear the same.
+                results.append(_failed(ports, one[0], _failure(alone, one[0].delivery)))
+            elif isinstance(alone, Exception):
+                results.append(Trouble(one[0].delivery.received, "classify", alone))
+            else:
+                results += alone
     return results
 
 
@@ -353,6 +344,14 @@ def _classify_group(
         else:
             results.append(Classified(one, made))
     return results
+
+
+def _failed(ports: WorkerPorts, one: Prepared, failure: Failure) -> Classified:
+    delivery = one.delivery
+    job = outcomes.failed_job(
+        delivery.message, failure, ports.clock.now_s(), started_at_s=delivery.received_at_s
+    )
+    return Classified(one, job)
 
 
 def _failure(error: BeholderError, delivery: Delivery) -> Failure:
