@@ -330,6 +330,15 @@ def test_a_form_whose_header_does_not_say_so_is_told_so() -> None:
         assert refused(post("/upload", body, content_type), 400, "multipart_malformed", "Content-Type")
 
 
+def test_several_files_in_one_field_are_refused() -> None:
+    """As curl writes -F myfile=@a.jpg,b.jpg."""
+    inner = b"".join(
+        b'--c\r\nContent-Disposition: attachment; filename="a.jpg"\r\n\r\n' + JPEG + b"\r\n" for _ in range(2)
+    )
+    answer = post_form("/upload", ('name="myfile"', inner + b"--c--\r\n"))
+    assert refused(answer, 400, "images_too_many", "myfile", "send one image")
+
+
 # --- paths --------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ _NAME_BYTES_MAX = 1000
 _HEAD_BYTES = 32
 _TEXT_BYTES = 512
 _FILE_NAME = re.compile(
-    rb"(?:[\w-]{1,40}=)?@?[^\r\n\0]{1,500}\.(?:jpe?g|jpe|jfif|mpo|png|webp|gif|tiff?|bmp|hei[cf]|avif)\s*",
+    rb"(?:[\w-]{1,40}=)?@?[^\r\n\0]{1,500}\.(?:jpe?g|jpe|jfif|mpo|a?png|webp|gif|tiff?|bmp|hei[cf]|avif)\s*",
     re.IGNORECASE,
 )
 _FORM = re.compile(rb"\s*--[^\r\n]{1,200}\r?\n(?i:content-)")

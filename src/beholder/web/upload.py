@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ _WEIGHT = 0.1
 
 _NAME_CHARS_MAX = 50
 _NAMES_MAX = 8
+# Several files in one field, as RFC 2388 had them.
+_NESTED = re.compile(rb"\s*--[^\r\n]{1,200}\r\ncontent-", re.IGNORECASE)
 _TEXT_HEAD_BYTES = 64
 
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
@@ -241,7 +244,13 @@ def _image_of(parts: Sequence[Part]) -> Part:
         raise ImagesTooMany(f"the form holds {len(files)} files ({names}); send one image in each request")
     if not named or (files and files[0].name not in IMAGE_FIELDS):
         raise ImageMissing(_without_image(parts))
-    return next(iter(files or [part for part in named if part.data] or named))
+    image = next(iter(files or [part for part in named if part.data] or named))
+    if _NESTED.match(image.data):
+        raise ImagesTooMany(
+            f"the field {image.name} holds a form of its own, as clients write for several files; "
+            "send one image in each request"
+        )
+    return image
 
 
 def _fields_of(parts: Sequence[Part]) -> dict[str, str]:
