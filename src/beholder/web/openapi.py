@@ -39,6 +39,8 @@ and answered on the same connection or fetched later under `/v1/jobs/{job_id}`.
 Confidences are probabilities from 0 to 1. Times are RFC 3339 in UTC, durations in `metrics` milliseconds. \
 Every answer carries `x-request-id`. Every GET endpoint answers HEAD as well.
 
+A POST ignores no parameter: one that is unknown, repeated or empty is an error. A GET takes none.
+
 ## Errors
 
 An error is a problem document (`application/problem+json`, RFC 9457). Its `code` is stable and made for \

@@ -22,9 +22,9 @@ _IDEMPOTENCY = (
 )
 _CANCEL_AFTER = (
     "After this long the answer is worth nothing: a job not begun by then expires, and its answer is "
-    "503 `job_expired`. A number with ms, s, m or h, at least one second."
+    "410 `job_expired`. A number with ms, s, m or h, at least one second."
 )
-_FILE_NAME = "Name of the image where the body is the image itself; {} characters are kept."
+_FILE_NAME = "Name of the image, in place of that of the form's file; {} characters are kept."
 _TRACE = "W3C trace context, handed on with the job."
 _REQUEST_ID = "Comes back in the answer; where it does not match the pattern, a fresh one does."
 
@@ -67,7 +67,7 @@ def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
     fields = _options(ports)
     form = {
         "type": "object",
-        "description": "One of the image's fields, and what the query may say as well; the query wins.",
+        "description": "One of the image's fields, and what the query may say as well, if it says the same.",
         "properties": dict.fromkeys(IMAGE_FIELDS, image) | {name: fields[name] for name in options},
         "anyOf": [{"required": [name]} for name in IMAGE_FIELDS],
     }
