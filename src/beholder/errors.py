@@ -337,7 +337,6 @@ class BackendDenied(BackendError):
     """A backend refuses the service's calls; whoever runs the service finds the reason in its log."""
 
     code = "backend_denied"
-    http_status = 500
 
 
 class QueueGone(BackendDenied):
@@ -374,9 +373,15 @@ class ConfigError(BeholderError):
 
     code = "config_invalid"
 
-    def __init__(self, problems: str | Sequence[str]) -> None:
-        """Take every problem found, each a sentence that says what to do."""
+    def __init__(self, problems: str | Sequence[str], *, may_pass: bool = False) -> None:
+        """Take every problem found, each a sentence that says what to do.
+
+        Args:
+            problems: The sentences.
+            may_pass: It may be mended without a change of the settings, as a permission that is granted late.
+        """
         self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.may_pass = may_pass
         super().__init__("; ".join(self.problems))
 
 

@@ -4,18 +4,26 @@ Every long-running part of beholder is a `tick()` that does one pass and returns
 """
 
 import logging
+import random
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
-from beholder.errors import BeholderError
+from beholder.clock import Clock, MonotonicClock
+from beholder.errors import BeholderError, ConfigError
 from beholder.telemetry.log import get_logger, say
 
-__all__ = ["Runner", "run"]
+__all__ = ["Runner", "persist", "run"]
 
 _log = get_logger(__name__)
 
 _PAUSE_AFTER_ERROR_S = 0.5
 _PAUSE_MAX_S = 10.0
+# For how long a start is tried again: where a service is away, and where a permission may be on its way.
+_AWAY_S_MAX, _REFUSED_S_MAX = 300.0, 60.0
+_MONOTONIC_CLOCK = MonotonicClock()
+
+_T = TypeVar("_T")
 
 
 def run(
@@ -47,6 +55,38 @@ def run(
             (bell or stop).wait(delay_s)
         if bell:
             bell.clear()
+
+
+def persist(
+    name: str, call: Callable[[], _T], stop: threading.Event, *, clock: Clock = _MONOTONIC_CLOCK
+) -> _T:
+    """Return what `call` returns, tried again for minutes where it fails for now; for a start.
+
+    The pauses grow up to 10 s, each shorter by chance, so that a fleet does not ask all at once.
+
+    Args:
+        name: Of the part, for the log.
+        call: A step of a start.
+        stop: Ends the attempts.
+        clock: The time; only durations count.
+
+    Raises:
+        BeholderError: It failed for good, or for too long; or `stop` was set.
+    """
+    begun_s, pause_s = clock.now_s(), _PAUSE_AFTER_ERROR_S
+    while True:
+        try:
+            return call()
+        except BeholderError as exc:
+            refused_s = _REFUSED_S_MAX if isinstance(exc, ConfigError) and exc.may_pass else 0.0
+            left_s = begun_s + (_AWAY_S_MAX if exc.retryable else refused_s) - clock.now_s()
+            if left_s <= 0 or stop.is_set():
+                raise
+            pause_s = min(pause_s, left_s)
+            say(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=round(pause_s, 1))
+            if stop.wait(pause_s * random.uniform(0.5, 1.0)):
+                raise
+            pause_s = min(pause_s * 2, _PAUSE_MAX_S)
 
 
 class Runner:

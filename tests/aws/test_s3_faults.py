@@ -121,6 +121,19 @@ def test_a_refusal_is_not_tried_again(
     assert proxy.seen[before:] == [_VERBS[operation]]
 
 
+@pytest.mark.parametrize(
+    "code", ["KMS.DisabledException", "KMS.KMSInvalidStateException", "KMS.NotFoundException"]
+)
+@pytest.mark.parametrize("operation", ["put", "get"])
+def test_a_key_of_kms_that_cannot_be_used_is_the_bucket_s_trouble(
+    open_store: Callable[..., Any], proxy: FaultyProxy, operation: str, code: str
+) -> None:
+    store = open_store()
+    proxy.inject(_VERBS[operation], s3_error(400, code))
+    with pytest.raises(BackendUnavailable):
+        _do(store, operation)
+
+
 @pytest.mark.parametrize("operation", _VERBS)
 def test_a_missing_bucket_is_no_missing_object(open_store: Callable[..., Any], operation: str) -> None:
     with pytest.raises(BackendDenied):

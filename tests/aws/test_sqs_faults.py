@@ -137,6 +137,17 @@ def test_a_refusal_is_not_tried_again(
     assert proxy.seen[before:] == [_ACTIONS[operation]]
 
 
+@pytest.mark.parametrize("code", ["KmsDisabled", "KmsInvalidState", "KmsAccessDenied"])
+def test_a_key_of_kms_that_cannot_be_used_is_the_queue_s_trouble(
+    open_queue: Callable[..., Any], proxy: FaultyProxy, code: str
+) -> None:
+    queue = open_queue()
+    queue.send([b"x"])
+    proxy.inject(_ACTIONS["send"], sqs_error(400, code))
+    with pytest.raises(BackendUnavailable):
+        _do(queue, "send")
+
+
 @pytest.mark.parametrize("operation", _ACTIONS)
 def test_a_queue_deleted_under_us_is_a_refusal(
     aws: Emulator, open_queue: Callable[..., Any], operation: str

@@ -131,6 +131,41 @@ def test_a_refusal_is_told_to_who_sends_and_the_worker_goes_on_once_it_ends(
 
 
 @pytest.mark.parametrize(
+    ("operation", "where", "fault", "retry_after"),
+    [
+        ("PUT", "-input-bucket/", s3_error(404, "NoSuchBucket"), "30"),
+        ("PUT", "-input-bucket/", s3_error(403, "InvalidAccessKeyId"), "30"),
+        ("PUT", "-input-bucket/", s3_error(403, "AccessDenied"), "30"),
+        ("PUT", "-input-bucket/", s3_error(400, "KMS.DisabledException"), "5"),
+        (*_SQS_STEPS["send"], sqs_error(403, "InvalidClientTokenId"), "30"),
+        (*_SQS_STEPS["send"], sqs_error(403, "AccessDenied"), "30"),
+        (*_SQS_STEPS["send"], sqs_error(400, "AWS.SimpleQueueService.NonExistentQueue"), "30"),
+        (*_SQS_STEPS["send"], sqs_error(400, "KmsDisabled"), "5"),
+    ],
+)
+def test_what_an_operator_mends_is_503_meanwhile_and_needs_no_restart(
+    system: System, operation: str, where: str, fault: Fault, retry_after: str
+) -> None:
+    system.proxy.inject(operation, fault, where=where)
+    refused = post(system.web.url, system.photos[0])
+    assert (refused.status, refused.retry_after) == (503, retry_after)
+    assert system.send(system.photos[:1]).errors == []
+
+
+def test_a_worker_that_starts_in_a_bad_moment_waits_for_a_better_one(system: System) -> None:
+    # given: an outage, and permissions that have not spread yet
+    refused = [sqs_error(403, "InvalidClientTokenId")] * 3
+    system.proxy.inject("GetQueueAttributes", *refused, where="-input-queue-dead ")
+    system.proxy.inject("GET", *[s3_error(403, "AccessDenied")] * 2, where="-output-bucket/readyz")
+    # when
+    worker = system.deployment.start_worker("worker-late")
+    # then
+    worker.await_line(r"start\.retry")
+    worker.await_line(r"worker\.ready")
+    worker.stop()
+
+
+@pytest.mark.parametrize(
     ("operation", "where", "faults", "code"),
     [
         ("PUT", "-input-bucket/", [s3_error(503, "SlowDown")] * 5, "backend_throttled"),
@@ -297,7 +332,7 @@ def test_an_input_queue_deleted_and_made_again_is_told_to_who_sends_and_used_aga
     sqs.delete_queue(QueueUrl=url)
     # then
     refused = [post(system.web.url, photo) for photo in system.photos[:3]]
-    assert {(one.status, one.body["code"]) for one in refused} == {(500, "queue_gone")}
+    assert {(one.status, one.body["code"], one.retry_after) for one in refused} == {(503, "queue_gone", "30")}
     assert fetch(f"{system.web.url}/readyz").status == 503
     # when
     sqs.create_queue(QueueName=url.rpartition("/")[2], Attributes=attributes)

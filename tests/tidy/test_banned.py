@@ -54,7 +54,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     ),
     "os.getenv": ("settings; they are read once and handed on", set()),
     "os.urandom": ("an argument", {"job/ids.py", *SUITES}),
-    "random": ("an argument", {"loadgen/plan.py", "store/s3.py"}),
+    "random": ("an argument", {"loadgen/plan.py", "runner.py", "store/s3.py"}),
     "secrets": ("an argument", {"queue/bell.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"}),
     "uuid": ("beholder.job.new_job_id", {"job/ids.py", "loadgen/engine.py", "web/middleware.py"}),
     "subprocess.Popen": ("fleet.ChildSpec and the supervisor", {"fleet/process.py", "fleet/supervisor.py"}),

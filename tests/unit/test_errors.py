@@ -13,10 +13,13 @@ from beholder.errors import (
     JobError,
     ModelInvalid,
     MultipartMalformed,
+    ObjectExists,
+    ObjectNotFound,
     Overloaded,
     RequestError,
     all_errors,
 )
+from beholder.web.problems import problem_of
 
 
 def test_an_error_says_what_its_class_says() -> None:
@@ -80,6 +83,14 @@ def test_what_the_caller_must_change_is_not_worth_repeating() -> None:
     for error in all_errors():
         if issubclass(error, RequestError) and error.http_status < 500:
             assert not error.retryable, error
+
+
+def test_what_an_operator_mends_while_the_service_runs_is_worth_another_try() -> None:
+    for error in all_errors():
+        if issubclass(error, BackendError) and error not in {ObjectNotFound, ObjectExists}:
+            answer = problem_of(error("a backend", "call"), "id")
+            assert answer.status_code == 503, error
+            assert answer.headers["retry-after"] == ("5" if error.retryable else "30"), error
 
 
 def test_parents_come_before_their_children() -> None:

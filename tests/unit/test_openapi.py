@@ -116,9 +116,9 @@ def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict
 @pytest.mark.parametrize(
     ("method", "path", "codes"),
     [
-        ("post", "/v1/classify", {"500": {"queue_gone"}, "503": {"storage_full"}}),
-        ("post", "/upload", {"500": {"queue_gone"}, "503": {"storage_full"}}),
-        ("post", "/", {"500": {"queue_gone"}, "503": {"storage_full"}}),
+        ("post", "/v1/classify", {"500": set(), "503": {"storage_full", "queue_gone"}}),
+        ("post", "/upload", {"500": set(), "503": {"storage_full", "queue_gone"}}),
+        ("post", "/", {"500": set(), "503": {"storage_full", "queue_gone"}}),
         ("get", "/v1/jobs/{job_id}", {"500": set(), "503": set()}),
         ("get", "/v1/fleet", {"500": set(), "503": set()}),
     ],
@@ -130,8 +130,9 @@ def test_what_a_backend_may_do_to_a_request_is_named_under_its_status(
     examples = {
         status: responses[status]["content"]["application/problem+json"]["examples"] for status in codes
     }
-    assert examples["500"].keys() >= {"backend_denied", "internal_error"} | codes["500"]
-    assert examples["503"].keys() >= {"backend_unavailable", "backend_throttled"} | codes["503"]
+    assert examples["500"].keys() >= {"internal_error"} | codes["500"]
+    backend = {"backend_unavailable", "backend_throttled", "backend_denied"}
+    assert examples["503"].keys() >= backend | codes["503"]
 
 
 def test_answers_that_may_be_tried_again_say_when(document: dict[str, Any]) -> None:

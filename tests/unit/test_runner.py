@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from beholder.errors import BackendUnavailable
-from beholder.runner import Runner, run
+from beholder.clock import ManualClock
+from beholder.errors import BackendDenied, BackendThrottled, BackendUnavailable, BeholderError, ConfigError
+from beholder.runner import Runner, persist, run
 
 
 class FakeStop:
@@ -159,3 +160,82 @@ def test_a_bell_ends_a_sleep_and_a_stop_ends_one_that_has_a_bell() -> None:
     assert passes == [0, 1]
     runner.stop()
     assert not any(thread.name == "part" for thread in threading.enumerate())
+
+
+class Passing(threading.Event):
+    """An event whose waits take no time but on the clock."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits.append(timeout)
+        self._clock.advance(timeout)
+        return self.is_set()
+
+
+class Flaky:
+    """Fails until a time, and then returns 7."""
+
+    def __init__(self, clock: ManualClock, error: BeholderError, until_s: float) -> None:
+        self._clock, self._error, self._until_s = clock, error, clock.now_s() + until_s
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        if self._clock.now_s() < self._until_s:
+            raise self._error
+        return 7
+
+
+UNAVAILABLE = BackendUnavailable("instance metadata", "identity", "timed out")
+REFUSED = ConfigError("input_queue is refused", may_pass=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "away_s"),
+    [(UNAVAILABLE, 290.0), (BackendThrottled("cloudformation", "describe"), 290.0), (REFUSED, 55.0)],
+)
+def test_a_start_waits_for_what_passes(error: BeholderError, away_s: float) -> None:
+    clock = ManualClock()
+    stop, call = Passing(clock), Flaky(clock, error, away_s)
+    assert persist("start", call, stop, clock=clock) == 7
+    assert call.calls < 100
+    # the pauses grow, differ by chance, and have a bound
+    assert all(0.25 <= one <= 10.0 for one in stop.waits[:-1])
+    assert stop.waits[0] <= 0.5
+    assert max(stop.waits) > 2.0
+    assert len(set(stop.waits)) == len(stop.waits)
+
+
+@pytest.mark.parametrize(("error", "limit_s"), [(UNAVAILABLE, 300.0), (REFUSED, 60.0)])
+def test_a_start_does_not_wait_for_ever(error: BeholderError, limit_s: float) -> None:
+    clock = ManualClock()
+    begun_s = clock.now_s()
+    with pytest.raises(type(error)):
+        persist("start", Flaky(clock, error, 1e9), Passing(clock), clock=clock)
+    assert clock.now_s() - begun_s == pytest.approx(limit_s, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("port must be 1..65535"), BackendDenied("a", "b"), ValueError("x")]
+)
+def test_what_does_not_pass_ends_a_start_at_once(error: Exception) -> None:
+    clock = ManualClock()
+    stop, call = Passing(clock), Flaky(clock, error, 1e9)  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        persist("start", call, stop, clock=clock)
+    assert (call.calls, stop.waits) == (1, [])
+
+
+def test_a_stop_ends_a_start_that_is_tried_again() -> None:
+    clock = ManualClock()
+    stop = Passing(clock)
+    call = Flaky(clock, UNAVAILABLE, 1e9)
+    stop.set()
+    with pytest.raises(BackendUnavailable):
+        persist("start", call, stop, clock=clock)
+    assert call.calls == 1

@@ -3,6 +3,7 @@
 import logging
 import resource
 import socket
+import threading
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from beholder.cli.server import BoundedProtocol, Server
 from beholder.cli.sockets import bind, url_of
 from beholder.cli.worker import end_on_signals
 from beholder.fleet import follow_lifeline
+from beholder.runner import persist
 from beholder.telemetry.log import configure_logging, get_logger, say
 
 __all__ = ["web"]
@@ -39,7 +41,7 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
     `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it takes no
     new connections, answers those who wait, and ends.
     """
-    settings = read_settings(flags).settings
+    settings = persist("settings", lambda: read_settings(flags), threading.Event()).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
     # The server answers those who wait, and then raises the signal again. On AWS something is to be let go
     # then; on one machine nothing is, and a queue that is not closed keeps files which a start on a full disk

@@ -14,7 +14,7 @@ import click
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
 from beholder.fleet import follow_lifeline
-from beholder.runner import Runner
+from beholder.runner import Runner, persist
 from beholder.telemetry.log import configure_logging, get_logger, say
 
 __all__ = ["worker"]
@@ -52,15 +52,15 @@ def worker(name: str, ready_fd: int | None, lifeline: int | None, *, in_fleet: b
     `beholder up` starts as many as there are cores; on AWS an instance runs one, with two lanes a core. On
     SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
     """
-    settings = read_settings(flags).settings
-    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
     stop = threading.Event()
+    settings = persist("settings", lambda: read_settings(flags), stop).settings
+    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
     end_on_signals(stop.set)
     if lifeline is not None:
         follow_lifeline(lifeline)
     from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
 
-    with open_worker(settings, name, on_hung=_end_at_once, end_process=stop.set, in_fleet=in_fleet) as parts:
+    with open_worker(settings, name, on_hung=_end_at_once, stop=stop, in_fleet=in_fleet) as parts:
         beside, lanes = Runner(), Runner()
         beside.start("keeper", parts.keeper.tick)
         for part, tick in parts.ticks.items():

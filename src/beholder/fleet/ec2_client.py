@@ -49,6 +49,8 @@ _PASSING = (
     boto_errors.HTTPClientError,
     boto_errors.IncompleteReadError,
     boto_errors.CredentialRetrievalError,
+    boto_errors.MetadataRetrievalError,
+    boto_errors.NoCredentialsError,  # what boto3 says too where the metadata service does not answer
     ResponseParserError,
 )
 
@@ -130,7 +132,7 @@ class Ec2Client:
             raise _class_of(code, status)(_BACKEND, operation, f"{code}: {text}") from exc
         except _PASSING as exc:
             raise BackendUnavailable(_BACKEND, operation, str(exc)) from exc
-        except boto_errors.BotoCoreError as exc:  # no credentials, no such profile
+        except boto_errors.BotoCoreError as exc:  # such as half a set of credentials
             raise BackendDenied(_BACKEND, operation, str(exc)) from exc
         return answer
 

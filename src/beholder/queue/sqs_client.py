@@ -56,12 +56,17 @@ _THROTTLED = {
 # The name in the JSON protocol, and the older one. No other operation's errors are named so.
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html (2026-11)
 _GONE = {"NonExistentQueue", "QueueDoesNotExist"}
+# A key of KMS that is disabled, or of which a policy is missing: the queue's trouble, and no message's.
+# Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html (2026-11)
+_KEY_TROUBLE = "Kms"
 # Connections, reads, answers that are no answers, and sources of credentials that fail for now.
 _PASSING = (
     boto_errors.ConnectionError,
     boto_errors.HTTPClientError,
     boto_errors.IncompleteReadError,
     boto_errors.CredentialRetrievalError,
+    boto_errors.MetadataRetrievalError,
+    boto_errors.NoCredentialsError,  # what boto3 says too where the metadata service does not answer
     ResponseParserError,
 )
 
@@ -156,7 +161,7 @@ class SqsClient:
             raise _class_of(str(error.get("Code")), status)(_BACKEND, operation, text) from exc
         except _PASSING as exc:
             raise BackendUnavailable(_BACKEND, operation, str(exc)) from exc
-        except boto_errors.BotoCoreError as exc:  # no credentials, no such profile
+        except boto_errors.BotoCoreError as exc:  # such as half a set of credentials
             raise BackendDenied(_BACKEND, operation, str(exc)) from exc
         return answer
 
@@ -224,6 +229,8 @@ def _class_of(code: str, status: int) -> type[BackendError]:
         return BackendThrottled
     if short in _GONE:
         return QueueGone
+    if short.startswith(_KEY_TROUBLE):
+        return BackendUnavailable
     return BackendUnavailable if status >= 500 else BackendDenied  # noqa: PLR2004 -- the server's fault
 
 

@@ -71,6 +71,9 @@ _RETRIED = re.compile(r"after [1-9]\d* retries")
 # or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
 _PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
 _CONFLICT = "ConditionalRequestConflict"
+# A key of KMS that is disabled or may not be used is the bucket's trouble, and as a rule no single object's.
+# Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html (2026-11)
+_KEY_TROUBLE = re.compile(r"<Code>KMS|kms:(Decrypt|GenerateDataKey)")
 _TIMED_OUT = "kind: Timeout"
 _TRIES = 4
 _PAUSE_S = 0.1
@@ -321,7 +324,7 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
         # Putting and deleting never miss an object: what is missing is the bucket.
         is_object = operation in {"get", "head"} and code != "NoSuchBucket"
         return ObjectNotFound if is_object else BackendDenied
-    if code in _PASSING:
+    if code in _PASSING or _KEY_TROUBLE.search(text):
         return BackendUnavailable
     if isinstance(exc, AlreadyExistsError):
         return ObjectExists

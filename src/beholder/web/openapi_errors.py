@@ -103,7 +103,7 @@ def _response(status: int, errors: _Errors) -> dict[str, Any]:
     headers = {"x-request-id": ref("headers", "RequestId")}
     if any(issubclass(error, JobError) for error in errors):
         headers["Location"] = ref("headers", "FailedJob")
-    if any(error.retryable for error in errors):
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = ref("headers", "RetryAfter")
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}.",

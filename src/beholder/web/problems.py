@@ -5,12 +5,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from beholder.errors import BeholderError, Overloaded
+from beholder.errors import BackendError, BeholderError, Overloaded
 
 __all__ = ["problem", "problem_of"]
 
-# Nobody can tell when a backend is back; a probe each few seconds does it no harm.
-_RETRY_AFTER_S = "5"
+# What passes by itself, and what somebody has to mend; a probe now and then does no harm.
+_PASSES_S, _MENDED_S = "5", "30"
 
 
 class ProblemResponse(JSONResponse):
@@ -56,5 +56,6 @@ def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
     elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER_S
+        needs_mending = isinstance(error, BackendError) and not error.retryable
+        headers["Retry-After"] = _MENDED_S if needs_mending else _PASSES_S
     return problem(error.http_status, error.code, error.detail, request_id, headers=headers)

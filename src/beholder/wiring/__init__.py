@@ -22,6 +22,7 @@ from beholder.config.models import served_specs
 from beholder.errors import BackendUnavailable, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
+from beholder.runner import persist
 from beholder.wiring.backends import Backends
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def open_backends(settings: Settings, name: str = "") -> AbstractContextManager[
         (settings.data_dir / "notes").mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigError(
-            f"data_dir {settings.data_dir} cannot be used: {exc}; give another with --data-dir"
+            f"data_dir {settings.data_dir} cannot be used: {exc}; give another with --data-dir", may_pass=True
         ) from exc
     if settings.backend == "aws":
         from beholder.wiring.aws import open_aws  # noqa: PLC0415 -- imports what only AWS needs
@@ -116,7 +117,7 @@ def open_worker(
     name: str,
     *,
     on_hung: Callable[[], None],
-    end_process: Callable[[], None],
+    stop: threading.Event,
     in_fleet: bool = False,
 ) -> Iterator[WorkerParts]:
     """Open one worker, its models warm.
@@ -125,7 +126,7 @@ def open_worker(
         settings: Of the deployment.
         name: Unique among the workers of this machine, and the same after a restart.
         on_hung: Called when the work on a message hangs.
-        end_process: Called when the worker shall leave by ending its process.
+        stop: Ends a start that is tried again; set when the worker shall leave by ending its process.
         in_fleet: A controller on this machine counts it by its name and starts another when one is needed.
     """
     from beholder.wiring.leaving import leaving_of  # noqa: PLC0415
@@ -136,7 +137,7 @@ def open_worker(
 
     classifiers = _warm_classifiers(settings)
     with ExitStack() as stack:
-        backends = stack.enter_context(open_backends(settings, name))
+        backends = persist("start", lambda: stack.enter_context(open_backends(settings, name)), stop)
         ports = _worker_ports(settings, backends, classifiers)
         stack.enter_context(_only_one(settings, name))
         elapsed = MonotonicClock()
@@ -165,8 +166,12 @@ def open_worker(
                 )
             )
         worker = Lanes(lanes)
-        leaving = leaving_of(
-            settings, backends, worker, elapsed, end_process, fleet_name=name if in_fleet else ""
+        leaving = persist(
+            "start",
+            lambda: leaving_of(
+                settings, backends, worker, elapsed, stop.set, fleet_name=name if in_fleet else ""
+            ),
+            stop,
         )
         stack.callback(leaving.end)
         yield WorkerParts(worker, keeper, backends, leaving.ticks)
@@ -230,12 +235,12 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
     from beholder.worker.dead_letters import DeadLetterClerk  # noqa: PLC0415
 
     telemetry = Telemetry()
-    with (
-        open_backends(settings, name) as backends,
-        _only_one(settings, name),
-        backends.own_replies(name) as replies,
-        _scaling_of(settings, backends, name, telemetry) as scaling,
-    ):
+    never = threading.Event()
+    with ExitStack() as stack:
+        backends = persist("start", lambda: stack.enter_context(open_backends(settings, name)), never)
+        stack.enter_context(_only_one(settings, name))
+        replies = persist("start", lambda: stack.enter_context(backends.own_replies(name)), never)
+        scaling = stack.enter_context(_scaling_of(settings, backends, name, telemetry))
         per_image = backends.per_image
         ports = WebPorts(
             queue=backends.queue,

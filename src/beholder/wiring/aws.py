@@ -151,7 +151,7 @@ class _Account:
         ask("input_bucket", lambda: self.images.get(_NO_KEY))
         ask("output_bucket", lambda: self.results.get(_NO_KEY))
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(problems, may_pass=True)
 
     def _check_redrive(self) -> None:
         found = self.queue.redrive()
