@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from beholder.errors import BackendUnavailable, ConfigError
+from beholder.errors import BackendDenied, BackendUnavailable, ConfigError
 from beholder.job import Failure, Job, JobStatus, Message
 from beholder.store.keys import (
     dead_letter_key,
@@ -148,6 +148,26 @@ def test_a_torn_letter_is_listed_and_left(rig: Rig, data: bytes) -> None:
     assert (letter.is_unreadable, letter.body) == (True, None)
     assert work_.send_back(letter).action is Action.LEAVE
     assert keys(rig, "dead/") == ["dead/j.json"]
+
+
+def test_a_letter_that_may_not_be_read_is_listed_and_left_and_keeps_no_other_from_its_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, other = dead(rig), dead(rig)
+    rig.clock.advance(61)
+    get = rig.results.get
+
+    def refusing(key: str) -> bytes:
+        if key == dead_letter_key(refused.job_id):
+            raise BackendDenied("s3 store", "get", "AccessDenied")
+        return get(key)
+
+    monkeypatch.setattr(rig.results, "get", refusing)
+    redrive = Redrive(rig.queue, rig.results, rig.clock)
+    letters = {letter.id: letter for letter in redrive.letters()}
+    assert "AccessDenied" in letters[refused.job_id].reason
+    decisions = {one: redrive.send_back(letter).action for one, letter in letters.items()}
+    assert decisions == {refused.job_id: Action.LEAVE, other.job_id: Action.SEND}
 
 
 def test_ids_that_name_no_letter_are_told_all_at_once(rig: Rig) -> None:

@@ -64,13 +64,17 @@ _EMPTY = "%"  # what no text is encoded to; S3 does not say what becomes of an e
 
 # What obstore tells of an answer stands in its text only.
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _REASON_CHARS = 200
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (2026-11). All of them are 400
 # or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
 _PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
 _CONFLICT = "ConditionalRequestConflict"
+# Where credentials come from fails, whatever its status: the metadata service, or boto3 in its place.
+_CREDENTIALS = re.compile(
+    r"performing \w+ \w+://[^/\s]+/latest/(api/token|meta-data/)|AWS credential provider"
+)
 # A key of KMS that is disabled or may not be used is the bucket's trouble, and as a rule no single object's.
 # Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html (2026-11)
 _KEY_TROUBLE = re.compile(r"<Code>KMS|kms:(Decrypt|GenerateDataKey)")
@@ -320,12 +324,13 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
     text = str(exc)
     code = found[1] if (found := _CODE.search(text)) else ""
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    first_line = text.partition("\n")[0]
+    if code in _PASSING or _KEY_TROUBLE.search(text) or _CREDENTIALS.search(first_line):
+        return BackendUnavailable
     if isinstance(exc, FileNotFoundError):
         # Putting and deleting never miss an object: what is missing is the bucket.
         is_object = operation in {"get", "head"} and code != "NoSuchBucket"
         return ObjectNotFound if is_object else BackendDenied
-    if code in _PASSING or _KEY_TROUBLE.search(text):
-        return BackendUnavailable
     if isinstance(exc, AlreadyExistsError):
         return ObjectExists
     if status in {429, 503}:
@@ -334,7 +339,6 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
         return BackendDenied
     # Of the rest of 4xx, expired credentials are 400; a redirect means another region than ours; and a key
     # with empty parts or dots, which another tool put there, stops a listing until somebody removes it.
-    first_line = text.partition("\n")[0]
     is_ours = "redirect" in first_line or "invalid path" in first_line
     is_refused = 300 <= status < 500  # noqa: PLR2004 -- HTTP's ranges
     return BackendDenied if is_ours or is_refused else BackendUnavailable

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from beholder.clock import Clock, age_s
-from beholder.errors import ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
+from beholder.errors import BackendDenied, ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
 from beholder.store.keys import redrive_claim_key, result_key, text_key
@@ -96,7 +96,7 @@ def decide(letter: DeadLetter, standing: Job | None, now_s: float) -> Decision:
         now_s: Seconds since the Unix epoch.
     """
     if letter.body is None:
-        return Decision(Action.LEAVE, "the letter is torn and holds no message; delete its object")
+        return Decision(Action.LEAVE, "the letter is torn or cannot be read; mend or delete its object")
     if letter.message() is None:
         return Decision(Action.SEND, "goes back as it is")
     if standing is None:
@@ -242,6 +242,9 @@ class Redrive:
             data = self._results.get(key)
         except ObjectNotFound:
             return None
+        except BackendDenied as exc:  # this one alone: the bucket was listed
+            reason = f"the letter cannot be read: {exc.message}"
+            return DeadLetter(letter_id, key, 0.0, 0.0, exc.code, reason, None, None)
         return (
             _unreadable(letter_id, info, data)
             if key.startswith(_UNREADABLE)
