@@ -376,9 +376,7 @@ class ConfigError(BeholderError):
     def __init__(self, problems: str | Sequence[str], *, may_pass: bool = False) -> None:
         """Take every problem found, each a sentence that says what to do.
 
-        Args:
-            problems: The sentences.
-            may_pass: It may be mended without a change of the settings, as a permission that is granted late.
+        `may_pass`: it may be mended without a change of the settings, as a permission that is granted late.
         """
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         self.may_pass = may_pass

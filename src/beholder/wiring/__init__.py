@@ -166,13 +166,9 @@ def open_worker(
                 )
             )
         worker = Lanes(lanes)
-        leaving = persist(
-            "start",
-            lambda: leaving_of(
-                settings, backends, worker, elapsed, stop.set, fleet_name=name if in_fleet else ""
-            ),
-            stop,
-        )
+        fleet_name = name if in_fleet else ""
+        leave = partial(leaving_of, settings, backends, worker, elapsed, stop.set, fleet_name=fleet_name)
+        leaving = persist("start", leave, stop)
         stack.callback(leaving.end)
         yield WorkerParts(worker, keeper, backends, leaving.ticks)
 
