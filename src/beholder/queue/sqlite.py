@@ -60,6 +60,7 @@ _ERRORS_OF_SYSTEM: dict[int, type[BackendError]] = {
     errno.EACCES: BackendDenied,
     errno.EPERM: BackendDenied,
     errno.EROFS: BackendDenied,
+    errno.EISDIR: BackendDenied,
 }
 
 
@@ -354,9 +355,13 @@ class SqliteQueue:
             )
 
 
-def _file_id(path: Path) -> tuple[int, int]:
-    found = os.stat(path)  # noqa: PTH116 -- twice as fast as Path.stat, and asked for at every call
-    return found.st_dev, found.st_ino
+def _file_id(path: Path) -> tuple[int, int, int]:
+    """Return what tells a queue file, with its log, from another of the same name.
+
+    The log is there, the same one, for as long as anybody has the file open.
+    """
+    file, log = os.stat(path), os.stat(f"{path}-wal")  # noqa: PTH116 -- twice as fast, and at every call
+    return file.st_dev, file.st_ino, log.st_ino
 
 
 def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:

@@ -1,0 +1,78 @@
+"""What lies under a running service is deleted or replaced: it says so, and takes nothing in."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.images import jpeg
+from helpers.service import RunningService
+
+
+def until(reached: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 30.0
+    while not reached():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def data_folder(data_dir: Path) -> None:
+    data_dir.rename(data_dir.with_name("gone"))
+
+
+def data_folder_replaced(data_dir: Path) -> None:
+    data_dir.rename(data_dir.with_name("before"))
+    shutil.copytree(data_dir.with_name("before"), data_dir, ignore=shutil.ignore_patterns("*.bells"))
+
+
+def data_folder_empty(data_dir: Path) -> None:
+    data_dir.rename(data_dir.with_name("before"))
+    data_dir.mkdir()
+
+
+def queue_file(data_dir: Path) -> None:
+    (data_dir / "queue.sqlite").unlink()
+
+
+def queue_log(data_dir: Path) -> None:
+    (data_dir / "queue.sqlite-wal").unlink()
+
+
+def input_bucket(data_dir: Path) -> None:
+    (data_dir / "buckets" / "beholder-input-bucket").rename(data_dir / "gone")
+
+
+def output_bucket(data_dir: Path) -> None:
+    (data_dir / "buckets" / "beholder-output-bucket").rename(data_dir / "gone")
+
+
+def both_buckets(data_dir: Path) -> None:
+    (data_dir / "buckets").rename(data_dir / "gone")
+
+
+LOSSES = [
+    data_folder,
+    data_folder_replaced,
+    data_folder_empty,
+    queue_file,
+    queue_log,
+    input_bucket,
+    output_bucket,
+    both_buckets,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lose", LOSSES, ids=lambda one: one.__name__)
+def test_a_folder_or_file_that_is_lost_is_seen(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    with RunningService(tmp_path / "data", workers=1) as service:
+        assert service.get("/readyz").status == 200
+        # Until the controller has opened all that it needs: opening makes folders that are missing.
+        until(lambda: b"beholder_controller_decision_age" in service.get("/metrics").body)
+        lose(service.data_dir)
+        until(lambda: service.get("/readyz").status == 503)
+        if lose is not output_bucket:  # the image and its message are safe then, and its outcome waits
+            assert service.classify(jpeg(1), "?wait=1").status == 503
+        assert service.get("/healthz").status == 200
