@@ -129,7 +129,8 @@ class SqliteQueue:
                 sql.make_tables(writer)
                 self._reader = _connect(path, fsync=fsync)
                 undo.callback(self._reader.close)
-            self._file_id = _file_id(path)
+            self._files = str(path), f"{path}-wal"
+            self._file_id = _file_id(*self._files)
             undo.pop_all()
         self._writer = GroupCommit(writer, self._lock)
 
@@ -346,7 +347,7 @@ class SqliteQueue:
             BackendUnavailable: The file was deleted or replaced, or its folder was.
         """
         try:
-            is_there = _file_id(self._path) == self._file_id
+            is_there = _file_id(*self._files) == self._file_id
         except OSError:
             is_there = False
         if not is_there:
@@ -355,13 +356,13 @@ class SqliteQueue:
             )
 
 
-def _file_id(path: Path) -> tuple[int, int, int]:
+def _file_id(path: str, log: str) -> tuple[int, int, int]:
     """Return what tells a queue file, with its log, from another of the same name.
 
     The log is there, the same one, for as long as anybody has the file open.
     """
-    file, log = os.stat(path), os.stat(f"{path}-wal")  # noqa: PTH116 -- twice as fast, and at every call
-    return file.st_dev, file.st_ino, log.st_ino
+    found = os.stat(path)  # noqa: PTH116 -- several times as fast, and asked for at every call
+    return found.st_dev, found.st_ino, os.stat(log).st_ino  # noqa: PTH116 -- likewise
 
 
 def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
