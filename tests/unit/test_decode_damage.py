@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_a_jpeg_with_endless_scans_is_refused() -> None:
 
     with pytest.raises(ImageTruncated):
         decoded(data[: last[0]] + data[last[0] : last[1]] * 200 + b"\xff\xd9")
+
+
+def test_a_large_jpeg_may_have_fewer_scans_than_a_small_one() -> None:
+    data = encoded(progressive=True)
+    first = next((start, end) for marker, start, end in jpeg.walk(data) if marker == 0xDA)
+    many = data[: first[1]] + data[first[0] : first[1]] * 40 + data[first[1] :]
+    frame = jpeg.read_frame(data)
+
+    assert not jpeg.misses_scans(many, frame)
+    assert not jpeg.misses_scans(data, replace(frame, width=8_000, height=8_000))
+    assert jpeg.misses_scans(many, replace(frame, width=8_000, height=8_000))
 
 
 def test_a_sequential_jpeg_without_one_components_scan_is_refused() -> None:

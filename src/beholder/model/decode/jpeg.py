@@ -33,6 +33,7 @@ _MARKERS_MAX = 10_000  # of the whole file: the segments, and the tables between
 _FILL_BYTES_MAX = 4_096  # between two segments; a few are common, more than this no writer puts there
 # libjpeg-turbo's own fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
 _SCANS_MAX = 100
+_SCANNED_PIXELS_MAX = 2_000_000_000  # of all scans together: 31 of the largest image
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _COEFFICIENTS, _COEFFICIENT_BYTES = 64, 2
 _SAMPLING_MAX = 4
@@ -193,13 +194,13 @@ def misses_scans(data: bytes, frame: Frame) -> bool:
         return False
     # The position of the lowest bit still missing, for each coefficient of each component.
     missing = {component: [None] * _COEFFICIENTS for component in frame.components}  # type: dict[int, list[int | None]]
-    scans = 0
+    scans, scans_max = 0, min(_SCANS_MAX, _SCANNED_PIXELS_MAX // (frame.width * frame.height))
     for marker, start, _ in walk(data):
         if marker != _SOS:
             continue
         scans += 1
         content = data[start + 4 : start + 4 + _SCAN_HEADER_BYTES_MAX]
-        if scans > _SCANS_MAX or not _note_scan(content, missing, is_progressive=frame.is_progressive):
+        if scans > scans_max or not _note_scan(content, missing, is_progressive=frame.is_progressive):
             return True
     return any(bit != 0 for bits in missing.values() for bit in bits)
 
