@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 
 from PIL import Image
@@ -47,10 +48,11 @@ def beside_bulk(url: str, photo: bytes, *, seconds: float, connections: int) -> 
         while time.monotonic() < until_s:
             mine.append(classify(url, photo))
         over.set()
-    slowest = sorted(took_s for _, took_s, _ in mine)
+    answered = sorted(took_s for status, took_s, _ in mine if status == HTTPStatus.OK)
+    middle_s, slowest_s = (answered[len(answered) // 2], answered[-1]) if answered else (0.0, 0.0)
     print(
-        f"beside bulk: {len(mine)} interactive, statuses {sorted({one for one, _, _ in mine})}, "
-        f"median {slowest[len(slowest) // 2]:.2f} s, slowest {slowest[-1]:.2f} s; "
+        f"beside bulk: {len(answered)} interactive answered, {len(mine) - len(answered)} not, "
+        f"median {middle_s:.2f} s, slowest {slowest_s:.2f} s; "
         f"bulk: {statuses.count(202)} accepted, {statuses.count(503)} refused"
     )
 

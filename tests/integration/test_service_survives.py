@@ -156,10 +156,14 @@ def test_a_full_disk_is_an_error_at_accept_time(start_service: Start, tmp_path: 
 
 def test_beyond_the_backlog_new_jobs_are_refused_and_old_ones_kept(start_service: Start) -> None:
     service = start_service(workers=0, backlog_max=5)
-    replies = [service.classify(jpeg(seed), prefer="respond-async") for seed in range(8)]
+    replies = [service.classify(jpeg(seed), prefer="respond-async") for seed in range(6)]
+    # Three quarters of five are for those who do not wait.
+    assert [reply.status for reply in replies] == [202] * 4 + [503] * 2
+    replies[4] = service.classify(jpeg(6), prefer="wait=1")
+    replies += [service.classify(jpeg(7), prefer=f"wait={seconds}") for seconds in (0, 1)]
     assert [reply.status for reply in replies] == [202] * 5 + [503] * 3
     assert replies[-1].json["code"] == "overloaded"
-    assert int(replies[-1].headers["retry-after"]) >= 1
+    assert all(int(reply.headers["retry-after"]) >= 1 for reply in replies)
     locations = [reply.headers["location"] for reply in replies[:5]]
     assert [service.get(location).json["status"] for location in locations] == ["queued"] * 5
     service.stop()
