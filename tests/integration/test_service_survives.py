@@ -267,6 +267,7 @@ def test_sockets_that_announce_and_send_nothing_keep_nobody_out(start_service: S
 
 def test_a_head_without_end_is_refused(start_service: Start) -> None:
     service = start_service(workers=0)
+    assert any("up.no_workers: warning: workers is 0" in line for line in service.lines)
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as hostile:
         hostile.sendall(b"GET / HTTP/1.1\r\nx-long: " + b"a" * 200_000)

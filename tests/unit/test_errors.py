@@ -71,7 +71,7 @@ def test_settings_report_all_problems() -> None:
 
 
 @pytest.mark.parametrize(
-    ("branch", "low", "high"), [(RequestError, 400, 503), (JobError, 400, 599), (BackendError, 404, 599)]
+    ("branch", "low", "high"), [(RequestError, 400, 505), (JobError, 400, 599), (BackendError, 404, 599)]
 )
 def test_a_branch_says_who_must_act(branch: type[BeholderError], low: int, high: int) -> None:
     statuses = {error.http_status for error in all_errors() if issubclass(error, branch)}

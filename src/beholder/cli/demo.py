@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from beholder.cli.files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
 from beholder.config import Settings
+from beholder.errors import ConfigError
 from beholder.telemetry.log import configure_logging
 
 __all__ = ["demo"]
@@ -33,6 +35,9 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
 
     settings = _settings(flags)
     configure_logging(level=settings.log_level, process="demo", form=settings.log_form)
+    allow_files()
+    if not settings.workers:
+        raise ConfigError("workers is 0, so nothing would be recognised; set it to 1 or more")
     images = images_in(folder)
     stop = threading.Event()
     end_on_signals(stop.set)

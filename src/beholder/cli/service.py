@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import http.client
+import logging
 import os
 import select
 import socket
@@ -22,8 +23,11 @@ from beholder.config.models import served_specs
 from beholder.errors import BackendFull, ConfigError
 from beholder.fleet import ChildSpec, Lifeline, LocalFleet, Supervisor
 from beholder.runner import Runner, run
+from beholder.telemetry.log import get_logger, say
 
 __all__ = ["Service", "lock_data_dir", "where_to_look"]
+
+_log = get_logger(__name__)
 
 _POLL_S = 0.02
 _READY_BYTES = 4096
@@ -74,6 +78,13 @@ class Service:
             if count := self._first_workers():
                 self._fleet.launch(count=count, token=_FIRST)
             self._stack = stack.pop_all()
+        if not settings.workers:
+            say(
+                _log,
+                logging.WARNING,
+                "up.no_workers",
+                "workers is 0: images are taken in and wait until a worker is started elsewhere",
+            )
         return self
 
     def _first_workers(self) -> int:

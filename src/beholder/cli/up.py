@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from beholder.cli.files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
 from beholder.telemetry.log import configure_logging, get_logger, say
@@ -31,6 +32,7 @@ def up(**flags: Any) -> None:
     """  # noqa: D301 -- click needs the character \b itself, not its escape
     loaded = read_settings(flags)
     configure_logging(level=loaded.settings.log_level, process="up", form=loaded.settings.log_form)
+    allow_files()
     from beholder.cli.service import Service, where_to_look  # noqa: PLC0415
 
     stop = threading.Event()

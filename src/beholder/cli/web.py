@@ -1,27 +1,30 @@
 """`beholder web`: one web process; `beholder up` starts it with a socket that is already bound."""
 
 import logging
-import resource
 import socket
 import threading
+from functools import partial
 from typing import Any
 
 import click
 import uvicorn
 
+from beholder.cli.files import allow_files, connections_max
 from beholder.cli.options import check_name, read_settings, setting_options
-from beholder.cli.server import BoundedProtocol, Server
+from beholder.cli.server import Server
 from beholder.cli.sockets import bind, url_of
 from beholder.cli.worker import end_on_signals
 from beholder.fleet import follow_lifeline
 from beholder.runner import persist
 from beholder.telemetry.log import configure_logging, get_logger, say
+from beholder.web.connection import BoundedProtocol
+from beholder.web.connections import Connections
 
 __all__ = ["web"]
 
 _log = get_logger(__name__)
 
-_FILES_WANTED = 65_536
+_BACKLOG = 65_536
 
 
 @click.command()
@@ -50,17 +53,19 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
         end_on_signals(_end)
     if lifeline is not None:
         follow_lifeline(lifeline)
-    _allow_many_connections()
+    files = allow_files()
     from beholder.wiring import open_web  # noqa: PLC0415 -- bind errors come first
 
     listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
-    with listener, open_web(settings, name) as app:
+    with listener, open_web(settings, name, connections_max=connections_max(files)) as app:
         if socket_fd is None:
             say(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
+        protocol = partial(BoundedProtocol, app.limits, Connections(app.limits.connections_max))
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=BoundedProtocol,
+            http=protocol,  # type: ignore[arg-type]  # it is called, and nothing else
+            timeout_keep_alive=app.limits.keep_alive_s,  # type: ignore[arg-type]  # seconds for call_later
             ws="none",
             lifespan="on",
             log_config=None,
@@ -69,7 +74,7 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
             proxy_headers=False,
             # Shorter than what the supervisor allows, so that the process ends by itself.
             timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
-            backlog=_FILES_WANTED,
+            backlog=_BACKLOG,
         )
         Server(config, app).run(sockets=[listener])
 
@@ -77,11 +82,3 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
 def _end() -> None:
     """End this process in good order: what it holds, such as its lease and its reply queue, is let go."""
     raise SystemExit(0)
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit on open files: each waiting client is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

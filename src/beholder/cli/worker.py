@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from beholder.cli.files import allow_files
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
 from beholder.fleet import follow_lifeline
@@ -58,6 +59,7 @@ def worker(name: str, ready_fd: int | None, lifeline: int | None, *, in_fleet: b
     end_on_signals(stop.set)
     if lifeline is not None:
         follow_lifeline(lifeline)
+    allow_files()
     from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
 
     with open_worker(settings, name, on_hung=_end_at_once, stop=stop, in_fleet=in_fleet) as parts:

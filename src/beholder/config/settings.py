@@ -175,6 +175,12 @@ class Settings:
         "how long a request waits for its answer when it does not say, in seconds", 60.0, low=0, high=600
     )
     wait_s_max: float = _setting("longest wait that a request may ask for, in seconds", 60.0, low=0, high=600)
+    keep_alive_s: float = _setting(
+        "how long a connection stays open between two requests, in seconds; more than a balancer's",
+        75.0,
+        low=1,
+        high=3600,
+    )
     backlog_max: int = _setting(
         "waiting jobs beyond which new ones are refused with 503", 10_000, low=1, high=10_000_000
     )

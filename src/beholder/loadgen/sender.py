@@ -21,7 +21,7 @@ _RETRY_S = 1.0
 _PAUSE_S_MIN = 0.05
 # Above this aiohttp warns that writing plain bytes holds up the loop; a file object it sends in pieces.
 _PLAIN_BYTES_MAX = 1 << 20
-# Below the 5 s after which uvicorn closes an idle connection, so that none is closed as it is reused.
+# Below the 5 s after which many a server closes an idle connection, so that none is closed as it is reused.
 _KEEPALIVE_S = 4.0
 
 

@@ -18,6 +18,7 @@ from beholder.web.desk import Desk
 from beholder.web.fleet import FleetRoutes, FleetView, watch_fleet
 from beholder.web.images import ImageRoutes
 from beholder.web.jobs import JobRoutes
+from beholder.web.limits import WebLimits
 from beholder.web.middleware import Exchange
 from beholder.web.nearest import nearest
 from beholder.web.ports import WebPorts
@@ -44,6 +45,11 @@ class WebApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
         await self._app(scope, receive, send)
+
+    @property
+    def limits(self) -> WebLimits:
+        """What a request and its connection may take."""
+        return self._desk.ports.limits
 
     def release_waiters(self) -> None:
         """Answer those who wait with 202 and where to ask; for the event loop's thread."""

@@ -27,6 +27,16 @@ class WebLimits:
         waiters_max: Requests that may wait at once.
         uploads_bytes_max: Bytes of uploads held in memory at once.
         upload_s_max: How long one upload may take.
+        connections_max: Open connections of one process.
+        head_bytes_max: Length of a request's line and headers.
+        headers_max: Headers of a request, trailers included.
+        head_s_max: How long the line and headers may take, from the connection's or their own first moment.
+        keep_alive_s: How long a connection stays open between two requests.
+        pipelined_max: Requests of one connection that may wait for their answers.
+        chunk_overhead_bytes_max: What a chunked body may hold beside its data and an eighth of it.
+        send_s_max: How long a client may leave an answer unread.
+        linger_s_max: How long a client may take to end after the last answer of its connection.
+        linger_bytes_max: What it may send meanwhile.
     """
 
     image: ImageLimits = field(default_factory=ImageLimits)
@@ -43,6 +53,16 @@ class WebLimits:
     waiters_max: int = 4_096
     uploads_bytes_max: int = 256_000_000
     upload_s_max: float = 60.0
+    connections_max: int = 10_000
+    head_bytes_max: int = 65_536
+    headers_max: int = 100
+    head_s_max: float = 20.0
+    keep_alive_s: float = 75.0
+    pipelined_max: int = 16
+    chunk_overhead_bytes_max: int = 16_384
+    send_s_max: float = 30.0
+    linger_s_max: float = 5.0
+    linger_bytes_max: int = 40_000_000
 
     def to_dict(self) -> dict[str, Any]:
         """Return all bounds in one flat object."""

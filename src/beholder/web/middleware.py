@@ -21,7 +21,7 @@ from beholder.telemetry.metrics import Telemetry
 from beholder.web.access import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "new_request_id"]
 
 _log = get_logger(__name__)
 
@@ -130,4 +130,9 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """Return an id for an exchange that brought none."""
     return uuid.uuid4().hex

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+import beholder.web.protocol_errors  # noqa: F401 -- its errors join the tree
 from beholder.errors import (
     BackendDenied,
     BackendError,

@@ -56,6 +56,16 @@ _LIMITS = {
     "waiters_max": "Requests that may wait for their answer at once.",
     "uploads_bytes_max": "Bytes of uploads held in memory at once.",
     "upload_s_max": "How long one upload may take, in seconds.",
+    "connections_max": "Open connections of one web process; beyond it idle ones are closed for new ones.",
+    "head_bytes_max": "Length of a request's line and headers, in bytes.",
+    "headers_max": "Headers of a request, its trailers included.",
+    "head_s_max": "How long a request's line and headers may take, in seconds.",
+    "keep_alive_s": "How long a connection stays open between two requests, in seconds.",
+    "pipelined_max": "Requests of one connection that may wait for their answers.",
+    "chunk_overhead_bytes_max": "What a chunked body may hold beside its data and an eighth of it, in bytes.",
+    "send_s_max": "How long a client may leave an answer unread, in seconds.",
+    "linger_s_max": "How long a client may take to end after its connection's last answer, in seconds.",
+    "linger_bytes_max": "What it may send meanwhile, in bytes.",
 }
 
 

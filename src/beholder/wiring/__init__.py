@@ -218,12 +218,13 @@ def _drop_bucket(settings: Settings) -> str:
 
 
 @contextmanager
-def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
+def open_web(settings: Settings, name: str, *, connections_max: int) -> Iterator[WebApp]:
     """Open one web process's application.
 
     Args:
         settings: Of the deployment.
         name: Unique among the web processes; its reply queue is named after it.
+        connections_max: Connections that it takes at once.
     """
     from beholder.telemetry.metrics import Telemetry  # noqa: PLC0415
     from beholder.web.app import build_app  # noqa: PLC0415
@@ -246,7 +247,7 @@ def open_web(settings: Settings, name: str) -> Iterator[WebApp]:
             results=backends.results,
             models=tuple(_served(spec) for spec in served_specs(settings)),
             clock=backends.clock,
-            limits=_web_limits(settings),
+            limits=_web_limits(settings, connections_max),
             telemetry=telemetry,
             version=__version__,
             accept_threads=per_image.accept_threads,
@@ -336,7 +337,7 @@ def _served(spec: ModelSpec) -> ServedModel:
     )
 
 
-def _web_limits(settings: Settings) -> WebLimits:
+def _web_limits(settings: Settings, connections_max: int) -> WebLimits:
     from beholder.web.limits import WebLimits  # noqa: PLC0415
 
     return WebLimits(
@@ -348,4 +349,6 @@ def _web_limits(settings: Settings) -> WebLimits:
         heavy_pixels_min=settings.heavy_pixels_min,
         waiters_max=settings.waiters_max,
         uploads_bytes_max=settings.uploads_bytes_max,
+        connections_max=connections_max,
+        keep_alive_s=settings.keep_alive_s,
     )
