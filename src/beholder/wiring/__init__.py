@@ -63,7 +63,8 @@ def open_backends(settings: Settings, name: str = "") -> AbstractContextManager[
         (settings.data_dir / "notes").mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigError(
-            f"data_dir {settings.data_dir} cannot be used: {exc}; give another with --data-dir", may_pass=True
+            f"data_dir {settings.data_dir} cannot be used: {exc}; give another with --data-dir",
+            may_pass=isinstance(exc, PermissionError),
         ) from exc
     if settings.backend == "aws":
         from beholder.wiring.aws import open_aws  # noqa: PLC0415 -- imports what only AWS needs
