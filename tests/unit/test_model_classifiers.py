@@ -265,7 +265,7 @@ def test_without_onnx_runtime_it_says_how_to_install_it(
     # None in sys.modules is Python's way to say that a module cannot be imported.
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
-    with pytest.raises(ConfigError, match=r"pip install 'beholder\[onnxruntime\]'"):
+    with pytest.raises(ConfigError, match="pip install onnxruntime"):
         ready(OnnxRuntimeClassifier, write_folder(tmp_path))
 
 

@@ -135,6 +135,15 @@ FOUND = {
         {},
         24,
     ),
+    "a number of images in a layer": (
+        graph(
+            after=(node("Reshape", "logits", "single", out="out"),),
+            out="out",
+            weights={"single": np.array([1, 4])},
+        ),
+        {},
+        24,
+    ),
     "log-softmax": (graph(after=(node("LogSoftmax", "logits", out="out", axis=1),), out="out"), {}, 24),
     "softmax": (tiny_graph(side=24, softmax=True), {"outputs_probabilities": True}, 24),
 }

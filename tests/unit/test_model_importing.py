@@ -139,6 +139,17 @@ def test_a_name_that_another_folder_has_is_refused(tmp_path: Path) -> None:
         import_tiny(tmp_path)
 
 
+def test_what_a_killed_import_left_is_removed_by_a_later_one(tmp_path: Path) -> None:
+    for name in (".import-old", ".removed-old", ".import-new"):
+        write_folder(tmp_path / "models" / name)
+    for name in (".import-old", ".removed-old"):
+        os.utime(tmp_path / "models" / name, (0, 0))
+
+    import_tiny(tmp_path)
+
+    assert names(tmp_path / "models") == [".import-new", "tiny"]
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.onnx: No such file"):
         import_onnx(

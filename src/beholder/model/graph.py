@@ -104,6 +104,17 @@ class Graph:
         ends = ov.opset8.softmax(values, axis=1) if adds_softmax else values
         return ov.Model([ends], model.get_parameters(), model.get_friendly_name())
 
+    def takes_batches(self, side: int) -> bool:
+        """Say whether it runs several images of a side at once: exporters may write a 1 into its layers."""
+        if self.batch == 1:
+            return False
+        try:
+            self.model.reshape(self.input_shape(2, side, side))
+        except RuntimeError:
+            return False
+        shape = self.model.outputs[0].partial_shape
+        return bool(shape.is_static and list(shape.to_shape())[0] == 2)  # noqa: PLR2004, RUF015
+
     def check_size(self, height: int, width: int) -> None:
         """Refuse an image of a size that some layer of the graph cannot compute.
 

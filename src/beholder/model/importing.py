@@ -31,6 +31,7 @@ from beholder.model.trial import find_output, find_preprocessing, find_smallest,
 
 __all__ = ["TORCHVISION", "Description", "import_onnx", "import_resnet18"]
 
+_LEFTOVER_S = 3600.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -168,6 +169,7 @@ def _make_folder(
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".import-", dir=destination.parent))
+        _remove_leftovers(folder)
     except OSError as error:
         raise ConfigError(
             f"{destination.parent} cannot be written ({error.strerror}); give another"
@@ -187,6 +189,19 @@ def _make_folder(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return read_model(destination)
+
+
+def _remove_leftovers(new: Path) -> None:
+    """Remove what an import or a removal left that was killed; no living one takes an hour.
+
+    Args:
+        new: A folder that was just made beside them; its age is none.
+    """
+    oldest_s = new.stat().st_mtime - _LEFTOVER_S
+    for pattern in (".import-*", ".removed-*"):
+        for folder in new.parent.glob(pattern):
+            if folder.stat().st_mtime < oldest_s:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(folder: Path, description: Description, source: _Source) -> None:

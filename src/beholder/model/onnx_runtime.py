@@ -83,13 +83,17 @@ class OnnxRuntimeClassifier:
                 f"{self._spec.onnx_path}: the graph runs {batch} images only; "
                 "export it with a free first axis"
             )
-        is_single = batch == 1 or side is None
+        is_single = side is None or not graph.takes_batches(side)
         self._sizes = (1,) if is_single else tuple(range(1, self._batch_max + 1))
         self._graph, self._session = graph, session
         for count in self._sizes:
             try:
                 self._infer(np.stack([warm_up_image(side or graph.reference)] * count))
             except JobError as error:
+                if count > 1:
+                    # A layer holds the number of images; OpenVINO's reading of it may be more lenient.
+                    self._sizes = (1,)
+                    break
                 self._session = None
                 raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
         release_free_memory()

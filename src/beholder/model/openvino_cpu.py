@@ -76,8 +76,7 @@ class OpenVinoClassifier:
         graph = Graph(read_graph(self._spec), str(self._spec.onnx_path))
         check_graph(graph, self._spec)
         side = self._spec.preprocessing.size
-        # A graph made for one image may have that number written into its layers.
-        is_single = side is None or graph.batch == 1
+        is_single = side is None or not graph.takes_batches(side)
         sizes = (1,) if is_single else batch_sizes(self._precision, self._batch_max)
         self._sizes = graph if side is None else None
         self._requests = {size: self._compile(graph, size) for size in sizes}
