@@ -106,9 +106,10 @@ class Deployment:
         s3, sqs = self.emulator.client("s3"), self.emulator.client("sqs")
         for name in ("input", "output"):
             s3.create_bucket(Bucket=f"{self.prefix}-{name}-bucket")
-        dead = sqs.create_queue(QueueName=f"{self.prefix}-input-queue-dead")["QueueUrl"]
+        kept = {"MessageRetentionPeriod": str(14 * 86_400)}
+        dead = sqs.create_queue(QueueName=f"{self.prefix}-input-queue-dead", Attributes=kept)["QueueUrl"]
         redrive = {"deadLetterTargetArn": self.emulator.arn_of(dead), "maxReceiveCount": 3}
-        attributes = {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "30"}
+        attributes = kept | {"RedrivePolicy": json.dumps(redrive), "VisibilityTimeout": "30"}
         self.input_url = sqs.create_queue(QueueName=f"{self.prefix}-input-queue", Attributes=attributes)[
             "QueueUrl"
         ]

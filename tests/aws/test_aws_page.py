@@ -90,7 +90,9 @@ def test_the_queues_and_buckets_are_as_the_page_says(made: Made) -> None:
         return dict(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
 
     dead, queue = attributes(f"{made.prefix}-input-queue-dead"), attributes(f"{made.prefix}-input-queue")
-    assert dead["MessageRetentionPeriod"] == str(14 * 86_400)
+    assert dead["MessageRetentionPeriod"] == queue["MessageRetentionPeriod"] == str(14 * 86_400)
+    # the test event of S3 would boot an instance
+    assert queue["ApproximateNumberOfMessages"] == queue["ApproximateNumberOfMessagesNotVisible"] == "0"
     redrive = json.loads(queue["RedrivePolicy"])
     assert redrive["deadLetterTargetArn"] == dead["QueueArn"]
     assert int(redrive["maxReceiveCount"]) == Settings().receive_count_max

@@ -280,3 +280,30 @@ def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
     assert harness.is_alive(untagged)
     assert harness.is_alive(foreign)
     web.process.await_line(rf"controller\.retire.*{leaked}")
+
+
+def test_a_minimum_whose_instances_shut_down_at_once_is_launched_with_pauses(
+    deployment: Deployment, harness: Ec2Harness, moto: Emulator
+) -> None:
+    """There were 34 launches in 75 s: with nothing in the queue, none counted as a failed boot."""
+    # given
+    template = Account(moto).make_template(f"#!/bin/sh\n# {secrets.token_hex(8)}\nshutdown -h now\n")
+    deployment.configure(launch_template=template, fleet_min=1)
+    started_s = time.monotonic()
+    web = deployment.start_web()
+
+    def fleet() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{web.url}/v1/fleet", timeout=30) as answer:
+            return dict(json.load(answer))
+
+    # when: three have ended
+    wait_until(lambda: len(fleet()["failed_boots"]) >= 3, lambda: (fleet(), web.process.lines[-20:]))
+    took_s = time.monotonic() - started_s
+    # then: the second comes at once, the others after 15, 30, 60 s
+    found = fleet()
+    assert found["launched_total"] <= 4
+    assert took_s >= 15.0
+    assert set(found["failed_boots_total"]) <= {"ended", "unseen"}
+    told = {one["id"] for one in found["failed_boots"]}
+    assert told <= set(harness.boots) | set(harness.failed_boots)
+    web.process.await_line(r"controller\.boot_failed")

@@ -147,6 +147,27 @@ def test_the_queue_of_a_dead_owner_is_removed_and_those_of_the_living_and_of_oth
     assert names(aws, prefix) == {janitor.name, living.name, foreign, untagged}
 
 
+def test_a_queue_whose_tags_were_read_too_early_is_looked_at_again(
+    aws: Emulator, start: Callable[[str], Any], prefix: str, clock: ManualClock
+) -> None:
+    # given: its tags are not there yet at the first look
+    janitor = start("web-0")
+    dead = die(aws, prefix)
+    sqs = aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=dead)["QueueUrl"]
+    tags = sqs.list_queue_tags(QueueUrl=url)["Tags"]
+    sqs.untag_queue(QueueUrl=url, TagKeys=list(tags))
+    janitor.janitor_tick()
+    # when
+    sqs.tag_queue(QueueUrl=url, Tags=tags)
+    for _ in range(4):
+        clock.advance(LOOK_S)
+        janitor.janitor_tick()
+        janitor.alive_tick()
+    # then
+    assert names(aws, prefix) == {janitor.name}
+
+
 def test_two_janitors_at_once_remove_a_queue_once(
     aws: Emulator, start: Callable[[str], Any], prefix: str, clock: ManualClock
 ) -> None:

@@ -121,6 +121,11 @@ class Settings:
         "exit",
         choices=("exit", "shutdown"),
     )
+    leave_on_rebalance: str = _setting(
+        "whether a worker leaves when EC2 recommends to rebalance: an interruption is likelier then, no more",
+        "off",
+        choices=("off", "on"),
+    )
     fleet_min: int = _setting("instances that are always there", 0, low=0, high=10_000)
     fleet_max: int = _setting("instances that are never exceeded", 20, low=0, high=10_000)
     fleet_warm_min: int = _setting("instances kept beyond those that the load needs", 0, low=0, high=10_000)

@@ -70,6 +70,17 @@ class Notice:
         """Say whether the instance will be taken away; if not, it is only likely to be."""
         return self.action != _REBALANCE
 
+    def makes_leave(self, *, on_rebalance: bool) -> bool:
+        """Say whether a worker leaves because of it.
+
+        A recommendation only says that the risk is elevated, and may come at once or never be followed.
+        Source: EC2 user guide, "EC2 instance rebalance recommendations", 2026-10.
+
+        Args:
+            on_rebalance: A recommendation is enough.
+        """
+        return self.is_interruption or on_rebalance
+
 
 class InstanceMetadata:
     """A client of the instance metadata service, version 2.

@@ -84,7 +84,8 @@ class ReplyJanitor:
         self._prefix = prefix
         self._clock = clock
         self._signs: dict[str, Sign] = {}
-        self._foreign: set[str] = set()
+        # By name, the one that was looked at longest ago first.
+        self._foreign: dict[str, None] = {}
 
     def tick(self, own: str) -> float:
         """Look at the queues that follow `own` by name, in a circle; returns the seconds until the next pass.
@@ -101,16 +102,21 @@ class ReplyJanitor:
             say(_log, logging.WARNING, "reply_queue.unlisted", exc.message)
             return _delay_s(own)
         self._signs = {name: sign for name, sign in self._signs.items() if name in urls}
-        self._foreign &= urls.keys()
+        self._foreign = {name: None for name in self._foreign if name in urls}
         for name in _behind(own, [name for name in urls if name not in self._foreign])[:_LOOKED_AT_MAX]:
             self._look_at(name, urls[name])
+        again = next(iter(self._foreign), None)
+        if again is not None:
+            # Tags may be read before they are there, so each is looked at again, one in a pass.
+            del self._foreign[again]
+            self._look_at(again, urls[again])
         return _delay_s(own)
 
     def _look_at(self, name: str, url: str) -> None:
         try:
             tags = self._client.call("list", "list_queue_tags", QueueUrl=url).get("Tags", {})
             if tags.get(DEPLOYMENT) != self._prefix or ALIVE_AT not in tags:
-                self._foreign.add(name)  # for good: ours are made with their tags
+                self._foreign[name] = None
                 return
             sign = self._sign(name, tags[ALIVE_AT])
             if sign.is_dead:
@@ -120,7 +126,7 @@ class ReplyJanitor:
         except QueueGone:  # its owner or another janitor was first
             self._signs.pop(name, None)
         except BackendDenied as exc:
-            self._foreign.add(name)
+            self._foreign[name] = None
             say(_log, logging.WARNING, "reply_queue.left", exc.message, queue=name)
 
     def _sign(self, name: str, text: str) -> Sign:

@@ -33,6 +33,7 @@ from beholder.errors import (
 )
 from beholder.store.keys import check_key, check_prefix
 from beholder.store.port import ObjectInfo
+from beholder.store.s3_endpoint import endpoint_of
 
 if TYPE_CHECKING:  # obstore's configuration is typed in its stubs only
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -285,8 +286,9 @@ def _config_of(
     config: S3Config = {"region": region, "disable_bulk_delete": True}
     # In the host's name where it can be: a path is AWS's old way, and a dot breaks the certificate.
     # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html (2026-11)
-    config["virtual_hosted_style_request"] = endpoint is None and "." not in bucket
-    if endpoint:
+    in_host = endpoint is None and "." not in bucket
+    config["virtual_hosted_style_request"] = in_host
+    if endpoint := endpoint or endpoint_of(region, bucket, in_host=in_host):
         config["aws_endpoint_url_s3"] = endpoint
     if encryption:
         config["server_side_encryption"] = encryption

@@ -101,7 +101,9 @@ def leaving_of(
         ticks["leaving"] = protocol.tick
     if metadata:
 
-        def on_notice(_notice: Notice) -> None:
+        def on_notice(notice: Notice) -> None:
+            if not notice.makes_leave(on_rebalance=settings.leave_on_rebalance == "on"):
+                return
             # Polls under way are not cut short: they end within 20 s of the 120 that there are, and what they
             # still bring is handed back.
             protocol.interrupted()
