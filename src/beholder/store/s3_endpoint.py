@@ -42,6 +42,6 @@ def _host_of(region: str) -> str | None:
     client = session.create_client(
         "s3", region_name=region, config=Config(ignore_configured_endpoint_urls=True)
     )
-    host = urlsplit(client.meta.endpoint_url).netloc
+    host = str(urlsplit(client.meta.endpoint_url).netloc)
     client.close()
     return host
