@@ -194,9 +194,8 @@ class S3Store:
                 found = self._files.get(key, options={"head": True})
         except ObjectNotFound:
             if not self._is_bucket_seen:
-                self.get(
-                    key
-                )  # raises: only an answer with a body tells a missing bucket from a missing object
+                # This raises: only an answer with a body tells a missing bucket from a missing object.
+                self.get(key)
             raise
         meta = found.meta
         return ObjectInfo(
