@@ -115,14 +115,20 @@ class Case:
     def _raise(self, *_: Any, **__: Any) -> None:
         raise self.error
 
+    def _is_heavy(self, data: bytes) -> bool:
+        if data == POISON and self.step == "header":
+            raise self.error
+        return False
+
     def _prepare(self, data: bytes, preprocessing: Any) -> NDArray[np.uint8]:
-        if data == POISON and self.step in {"header", "decode"}:
+        if data == POISON and self.step == "decode":
             raise self.error
         return prepare(data, preprocessing)
 
     def worker(self, batch_max: int) -> Worker:
         worker = self.rig.worker(batch_max=batch_max)
         object.__setattr__(worker._ports, "prepare", self._prepare)
+        object.__setattr__(worker._ports, "is_heavy", self._is_heavy)
         worker.tick()
         return worker
 

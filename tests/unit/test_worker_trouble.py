@@ -2,13 +2,14 @@
 
 import json
 import os
-from contextlib import suppress
+import socket
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beholder.errors import BackendDenied, BackendUnavailable
+from beholder.errors import BackendDenied, BackendUnavailable, ObjectNotFound
 from beholder.job import Options
 from beholder.queue.port import Received
 from beholder.store import FolderStore
@@ -224,7 +225,18 @@ def test_dead_letters_that_refuse_a_body_keep_no_message_from_its_outcome(rig: R
     assert rig.is_idle()
 
 
-@pytest.mark.parametrize("kind", ["a link to itself", "a link to nothing", "a folder", "a file in its way"])
+KINDS = (
+    "a link to itself",
+    "a link to nothing",
+    "a folder",
+    "a file in its way",
+    "a FIFO",
+    "a socket",
+    "a device",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_a_folder_holds_instead_of_an_image_is_that_image_s_trouble(rig: Rig, kind: str) -> None:
     # given
     rig.images = FolderStore(rig.folder / "in")  # type: ignore[assignment]
@@ -238,6 +250,13 @@ def test_what_a_folder_holds_instead_of_an_image_is_that_image_s_trouble(rig: Ri
         path.symlink_to("nothing")
     elif kind == "a folder":
         path.mkdir()
+    elif kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as one, chdir(path.parent):
+            one.bind(path.name)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
     else:
         path.parent.rmdir()
         path.parent.touch()
@@ -290,3 +309,26 @@ def test_a_store_that_does_not_answer_for_another_key_either_is_away(rig: Rig) -
     assert rig.queue.depth().in_flight == 1
     assert len(held(rig)) == 1
     assert take_all(rig.queue) == []
+
+
+@pytest.mark.parametrize("kind", ["a link to nothing", "a pipe", "deleted between"])
+def test_what_cannot_be_read_in_an_outcome_s_place_is_replaced(rig: Rig, kind: str) -> None:
+    # given
+    rig.results = FolderStore(rig.folder / "out")  # type: ignore[assignment]
+    worker = rig.begun()
+    message, good = rig.send(b"cat"), rig.send(b"dog")
+    path = rig.folder / "out" / result_key(message.job_id)
+    path.parent.mkdir()
+    if kind == "a link to nothing":
+        path.symlink_to("nothing")
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"{}")
+        fail(rig.results, "get", {result_key(message.job_id)}, ObjectNotFound("folder store", "get", "gone"))
+    # when
+    worker.tick()
+    # then
+    assert json.loads(path.read_bytes())["status"] == "succeeded"
+    assert rig.label(good) == "dog"
+    assert rig.is_idle()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from beholder.errors import BeholderError, JobExpired, ObjectExists
+from beholder.errors import BeholderError, JobExpired, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, JobStatus, Message, read_outcome
 from beholder.job.reply import Reply, bundled
 from beholder.queue.port import Queue
@@ -120,9 +120,9 @@ def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:
     try:
         results.put(result_key(job.id), document, only_if_absent=True)
     except ObjectExists:
-        earlier = results.get(result_key(job.id))
         try:
+            earlier = results.get(result_key(job.id))
             return read_outcome(earlier, job_id=job.id), earlier
-        except ValueError:  # a power cut left an empty or torn file
+        except (ObjectNotFound, ValueError):  # deleted meanwhile, a link to nothing, or torn by a power cut
             results.put(result_key(job.id), document)
     return job, document

@@ -129,7 +129,8 @@ def light_first(ports: WorkerPorts, batch: Sequence[Fetched]) -> list[list[Fetch
     light: list[Fetched] = []
     heavy: list[list[Fetched]] = []
     for one in batch:
-        if one.data is not None and ports.is_heavy(one.data):
+        # Where a header cannot be read at all, `decode` meets the same and says so.
+        if one.data is not None and attempt(ports.is_heavy, one.data) is True:
             heavy.append([one])
         else:
             light.append(one)
