@@ -69,7 +69,50 @@ def other_tables(path: Path) -> None:
         db.execute("create table message(something text)")
 
 
-DAMAGES = [no_database, truncated, page_overwritten, empty, gone, folder, other_tables]
+def names_of_tables(path: Path) -> None:
+    data = path.read_bytes()
+    assert b"CREATE TABLE" in data
+    path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE \xff\xfe\xfd\xfc\xfb"))
+
+
+def folder_beside(path: Path, suffix: str) -> None:
+    beside = path.with_name(path.name + suffix)
+    beside.unlink(missing_ok=True)
+    beside.mkdir()
+
+
+def folder_as_log(path: Path) -> None:
+    folder_beside(path, "-wal")
+
+
+def folder_as_shared_memory(path: Path) -> None:
+    folder_beside(path, "-shm")
+
+
+def folder_as_lock(path: Path) -> None:
+    folder_beside(path, ".lock")
+
+
+def pipe_as_lock(path: Path) -> None:
+    lock = path.with_name(f"{path.name}.lock")
+    lock.unlink(missing_ok=True)
+    os.mkfifo(lock)
+
+
+DAMAGES = [
+    no_database,
+    truncated,
+    page_overwritten,
+    empty,
+    gone,
+    folder,
+    other_tables,
+    names_of_tables,
+    folder_as_log,
+    folder_as_shared_memory,
+    folder_as_lock,
+    pipe_as_lock,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.__name__)

@@ -4,15 +4,19 @@ Whoever meets the damage leaves a note beside the file, and `beholder up` ends w
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["damage_note", "damage_of", "is_blank", "note_damage", "salvage"]
+__all__ = ["damage_note", "damage_of", "is_blank", "note_damage", "odd_beside", "salvage"]
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 # A check reads the whole file; a larger one would keep a start waiting.
 _CHECKED_BYTES_MAX = 64 * 1024 * 1024
+# Where the names of tables are damaged, SQLite's own sentence about it cannot be decoded.
+_UNREADABLE = (sqlite3.Error, UnicodeError)
+_BESIDE = ("-wal", "-shm", ".lock")
 _COLUMNS = "select id, queue, visible_at_s, receive_count, token, body from message limit 1"
 _TABLES = "select count(*) from sqlite_master"
 _NEXT = "select id, queue, body from message where id > ? order by id"
@@ -38,19 +42,36 @@ def damage_of(path: Path) -> str | None:
     """
     with contextlib.suppress(OSError):
         return damage_note(path).read_text(encoding="utf-8", errors="replace").strip()
+    for odd in odd_beside(path):
+        return f"{odd.name} is not a file"
     if is_blank(path):
         return None
     if not path.is_file():
         return "it is not a file"
+    return _damage_inside(path)
+
+
+def _damage_inside(path: Path) -> str | None:
     try:
         with contextlib.closing(_open(path)) as db:
             db.execute(_COLUMNS).fetchone()
             if path.stat().st_size <= _CHECKED_BYTES_MAX:
                 (found,) = db.execute("pragma quick_check(1)").fetchone()
                 return None if found == "ok" else str(found)
-    except sqlite3.Error as exc:
+    except _UNREADABLE as exc:
         return str(exc) if _is_damage(exc) else None
     return None
+
+
+def odd_beside(path: Path) -> Iterator[Path]:
+    """Yield what lies in the place of a file that belongs to the queue file at `path` and is none.
+
+    SQLite cannot open a folder there, and whoever opens a FIFO waits for ever.
+    """
+    for suffix in _BESIDE:
+        one = path.with_name(path.name + suffix)
+        if os.path.lexists(one) and not one.is_file():
+            yield one
 
 
 def is_blank(path: Path) -> bool:
@@ -65,7 +86,7 @@ def is_blank(path: Path) -> bool:
         with contextlib.closing(_open(path)) as db:
             (tables,) = db.execute(_TABLES).fetchone()
             return bool(tables == 0)
-    except sqlite3.Error:
+    except _UNREADABLE:
         return False
 
 
@@ -77,14 +98,14 @@ def salvage(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     if not path.is_file():
         return
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(path)) as db:
+    with contextlib.suppress(*_UNREADABLE), contextlib.closing(_open(path)) as db:
         last_id = -1
         try:
             for row_id, queue, body in db.execute(_NEXT, (last_id,)):
                 last_id = row_id
                 if isinstance(body, bytes):
                     yield str(queue), body
-        except sqlite3.Error:
+        except _UNREADABLE:
             for _, queue, body in db.execute(_PREVIOUS, (last_id,)):
                 if isinstance(body, bytes):
                     yield str(queue), body
@@ -94,5 +115,5 @@ def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
-def _is_damage(exc: sqlite3.Error) -> bool:
-    return ((getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF) in _DAMAGED
+def _is_damage(exc: sqlite3.Error | UnicodeError) -> bool:
+    return isinstance(exc, UnicodeError) or ((getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF) in _DAMAGED

@@ -383,18 +383,18 @@ def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
 def _translated(operation: str, path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as exc:
+    except (sqlite3.Error, OSError, UnicodeError) as exc:
         error = _error_for(exc, operation)
         if error is QueueDamaged:
             note_damage(path, str(exc))
         raise error(_BACKEND, operation, f"{path}: {exc}") from exc
 
 
-def _error_for(exc: sqlite3.Error | OSError, operation: str) -> type[BackendError]:
+def _error_for(exc: sqlite3.Error | OSError | UnicodeError, operation: str) -> type[BackendError]:
     if isinstance(exc, OSError):
         return _ERRORS_OF_SYSTEM.get(exc.errno or 0, BackendUnavailable)
     # The low byte is the error, the rest says which kind. Source: https://www.sqlite.org/rescode.html
     code = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
-    if operation == "open" and code == sqlite3.SQLITE_ERROR:  # the tables are not those of a queue
-        return QueueDamaged
+    if isinstance(exc, UnicodeError) or (operation == "open" and code == sqlite3.SQLITE_ERROR):
+        return QueueDamaged  # names that cannot be decoded, or the tables are not those of a queue
     return _ERRORS_OF_SQLITE.get(code, BackendUnavailable)
