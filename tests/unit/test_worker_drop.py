@@ -191,7 +191,7 @@ def test_an_event_of_several_objects_is_worked_on_object_by_object(rig: Rig) -> 
 
 FOREIGN = {
     "worker.test_event": b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"input-bucket"}',
-    "worker.foreign another folder": events.body("images/a.jpg", bucket=BUCKET),
+    "worker.foreign a web process's": events.body("images/a.jpg", bucket=BUCKET),
     "worker.foreign a deletion": events.body(KEY, bucket=BUCKET, name="ObjectRemoved:Delete"),
     "worker.drop_marker": events.body("drop/a b/", bucket=BUCKET, size=0),
     "worker.drop_marker of all": events.body("drop/", bucket=BUCKET, size=0),
@@ -215,6 +215,7 @@ def test_what_is_foreign_is_acked_with_a_line(
 
 DEAD = {
     "a notification of a text": b'{"Type":"Notification","Message":"hello"}',
+    "another folder": events.body("photos/a.jpg", bucket=BUCKET),
     "another bucket": events.body(KEY, bucket="theirs"),
     "another bucket by SNS": json.dumps(
         events.by_sns({"Records": [events.record(KEY, bucket="theirs")]})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from beholder.job import Message, MessageInvalid
 from beholder.job.drop import Drop, Foreign, Several, read_event
-from beholder.store.keys import check_key, drop_result_key, is_drop_key
+from beholder.store.keys import IMAGES, check_key, drop_result_key, is_drop_key
 
 __all__ = ["Work", "sort_body"]
 
@@ -49,7 +49,9 @@ def _sort_drop(drop: Drop, input_bucket: str, now_s: float) -> Work | Foreign:
         ours = f"the input bucket is {input_bucket!r}" if input_bucket else "no drop is taken here"
         raise MessageInvalid(f"an object was put into {drop.bucket!r:.80}, and {ours}")
     if not is_drop_key(drop.key):
-        return Foreign("foreign", f"an event of {drop.key!r:.200}, which was not dropped")
+        if drop.key.startswith(IMAGES):
+            return Foreign("foreign", f"an event of {drop.key!r:.200}, which a web process put")
+        raise MessageInvalid(f"an object was put at {drop.key!r:.200}, and only those under drop/ are taken")
     if drop.key.endswith("/") and not drop.size_bytes:
         return Foreign("folder marker", f"{drop.key!r:.200} marks a folder")
     try:
