@@ -52,6 +52,11 @@ def both_buckets(data_dir: Path) -> None:
     (data_dir / "buckets").rename(data_dir / "gone")
 
 
+def buckets_replaced_by_a_file(data_dir: Path) -> None:
+    both_buckets(data_dir)
+    (data_dir / "buckets").touch()
+
+
 LOSSES = [
     data_folder,
     data_folder_replaced,
@@ -61,6 +66,7 @@ LOSSES = [
     input_bucket,
     output_bucket,
     both_buckets,
+    buckets_replaced_by_a_file,
 ]
 
 

@@ -39,6 +39,12 @@ def test_nobody_waiting_is_no_error(bells: Bells) -> None:
     bells.ring(0)
 
 
+def test_a_lost_folder_is_no_error_for_those_who_ring(bells: Bells) -> None:
+    """What they sent is stored by then; an error would make them send it once more."""
+    bells._folder.touch()
+    bells.ring()
+
+
 def test_the_bell_of_a_dead_process_is_removed_and_the_next_rung(bells: Bells) -> None:
     bells._folder.mkdir()
     for number in range(20):

@@ -69,9 +69,12 @@ def test_a_key_cannot_be_the_folder_of_another(root: Path) -> None:
     assert keys_of(store) == ["a"]
 
 
-def test_a_folder_that_is_gone_is_unavailable(root: Path) -> None:
+@pytest.mark.parametrize("is_file_there", [False, True])
+def test_a_folder_that_is_gone_is_unavailable(root: Path, *, is_file_there: bool) -> None:
     store = FolderStore(root)
     root.rename(root.with_name("elsewhere"))
+    if is_file_there:
+        root.touch()
     with pytest.raises(BackendUnavailable):
         store.put("k", b"x")
     # It is no empty bucket: a worker would take every image in it for one that was deleted.

@@ -186,7 +186,7 @@ class FolderStore:
         """Tell an object that is missing from a whole folder that is."""
         try:
             yield
-        except (FileNotFoundError, NotADirectoryError):
+        except (OSError, BaseError):  # obstore has no class of its own for a part that is no folder
             self._check_root()
             raise
 
@@ -194,7 +194,7 @@ class FolderStore:
     def _locked(self, key: str) -> Iterator[None]:
         """Keep other writers of `key` away, so that an object and its metadata are of one put."""
         path = self._locks / str(zlib.crc32(key.encode()) % _LOCK_COUNT)
-        with path.open("ab") as file:
+        with self._found(), path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the owner's death
             yield
 
