@@ -137,6 +137,12 @@ def test_config_fits_80_columns_and_keeps_every_word(
         assert [word for word in one.metadata["meaning"].split() if word not in words] == [], one.name
 
 
+def test_config_drops_no_value_on_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in ("1", "24", "59"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert {"127.0.0.1", "efficientnet-lite0", "default"} <= set(run("config")[1].split())
+
+
 def test_config_s_values_can_be_given_back(run: Run) -> None:
     shown = json.loads(run("config", "--json")[1])
     environment = {f"BEHOLDER_{name.upper()}": one["value"] for name, one in shown.items()}

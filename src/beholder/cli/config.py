@@ -11,6 +11,8 @@ from beholder.config import Settings, to_text
 __all__ = ["config"]
 
 _SOURCE_CHARS = 18
+# On a terminal that is narrower the lines wrap; squeezed further, columns would vanish.
+_WIDTH_MIN = 60
 
 
 @click.command()
@@ -38,6 +40,7 @@ def config(*, as_json: bool) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False)
+    console.width = max(_WIDTH_MIN, console.width)
     # What a setting means stands below its value, so that neither is squeezed into a sixth of the width.
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)
