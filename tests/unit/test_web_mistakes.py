@@ -3,12 +3,14 @@
 import base64
 import io
 import json
+import zlib
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from beholder.job import new_job_id
 from beholder.web import WebLimits
 from beholder.web.upload import IMAGE_FIELDS
 from helpers.asgi import Answer
@@ -16,6 +18,7 @@ from helpers.images import jpeg
 from helpers.web import Ask, ask, memory_ports
 
 JPEG = jpeg(1)
+JOB_ID = new_job_id(1_700_000_000.0)
 URLENCODED = "application/x-www-form-urlencoded"
 ROUTES = ("/v1/classify", "/upload", "/")
 Part = tuple[str, bytes]
@@ -237,6 +240,7 @@ def test_an_image_of_one_colour_is_not_taken_for_a_stripped_one(kind: str, colou
         IMAGES["PNG"].replace(b"\n", b"\r\n"),
         b"image=" + quote(IMAGES["JPEG"]).encode(),
         b"image=" + quote(IMAGES["PNG"]).encode(),
+        *(quote(image, safe="").encode() for image in IMAGES.values()),
     ],
 )
 def test_an_image_that_was_taken_for_text_is_told_so(changed: bytes) -> None:
@@ -279,6 +283,7 @@ def test_an_image_encoded_is_told_so_however_it_is_wrapped(kind: str) -> None:
         json.dumps({"model": "first", "input": {"image": f"data:image/x;base64,{plain}"}}),
         json.dumps({"instances": [{"b64": plain}]}).replace("/", r"\/"),
         f"image={quote(plain)}",
+        quote(plain, safe=""),
     ]
     for body in bodies:
         answer = post("/v1/classify", body.encode(), "application/json")
@@ -311,6 +316,9 @@ def test_an_address_is_never_fetched_and_told_so(body: str) -> None:
         (b"%PDF-1.7", ["a PDF document", "convert it"]),
         (b"top_k=2", ["no JPEG, PNG"]),
         (b"hello", ["no JPEG, PNG"]),
+        (b"RIFF\x24\0\0\0WAVEfmt %41", ["WAV sound"]),
+        (b"%42%4", ["no JPEG, PNG"]),
+        (b"100% of all cars", ["no JPEG, PNG"]),
         (b"# A page\n\nof text, with photo.jpg", ["no JPEG, PNG"]),
     ],
 )
@@ -328,6 +336,24 @@ def test_a_form_whose_header_does_not_say_so_is_told_so() -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
     for content_type in ("image/jpeg", "application/json", ""):
         assert refused(post("/upload", body, content_type), 400, "multipart_malformed", "Content-Type")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "br", "zstd", "gzip, br", "x" * 5000])
+def test_a_body_with_a_content_coding_is_told_that_it_is_not_undone(coding: str) -> None:
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + JPEG + b"\r\n--b--\r\n"
+    )
+    ports = memory_ports(limits=WebLimits(wait_s_default=0.01))
+    for target in ROUTES:
+        for body, content_type in ((JPEG, "image/jpeg"), (form, "multipart/form-data; boundary=b")):
+            asked = [
+                Ask("POST", target, sent, {"content_type": content_type, "content_encoding": header})
+                for sent, header in ((zlib.compress(body), coding), (body, coding), (body, "Identity"))
+            ]
+            coded, plain, identity = ask(ports, *asked)
+            assert refused(coded, 415, "image_encoded", "Content-Encoding", coding[:10], "not undone")
+            # Headers are not trusted: an image is an image.
+            assert (plain.status, identity.status) == (202, 202)
 
 
 def test_several_files_in_one_field_are_refused() -> None:
@@ -352,6 +378,12 @@ def test_several_files_in_one_field_are_refused() -> None:
         ("/v1/classify/", "POST /v1/classify?"),
         ("/classify", "POST /v1/classify?"),
         ("/v1/model", "GET /v1/models?"),
+        ("/v1/jobs", "GET /v1/jobs/{job_id}?"),
+        ("/v1/job", "GET /v1/jobs/{job_id}?"),
+        ("/v1/jobs/", "GET /v1/jobs/{job_id}?"),
+        ("/v1/job/" + JOB_ID, "GET /v1/jobs/{job_id}?"),
+        (f"/v1/jobs/{JOB_ID}/", "GET /v1/jobs/{job_id}?"),
+        (f"/jobs/{JOB_ID}/result", "GET /v1/jobs/{job_id}?"),
         ("/health", "GET /healthz?"),
         ("/v1/classify&top_k=2", "POST /v1/classify?"),
     ],

@@ -3,11 +3,18 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
-from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound
+from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound, ParameterRepeated
 from beholder.job import Options
 from beholder.web.limits import WebLimits
-from beholder.web.parameters import read_deadline_s, read_idempotency_key, read_options, read_preference
+from beholder.web.parameters import (
+    read_deadline_s,
+    read_header,
+    read_idempotency_key,
+    read_options,
+    read_preference,
+)
 from beholder.web.ports import ServedModel
 
 LIMITS = WebLimits(wait_s_default=60.0, wait_s_max=90.0, idempotency_key_chars_max=20)
@@ -152,3 +159,11 @@ def test_an_idempotency_key_is_read(header: str | None, key: str | None) -> None
 def test_an_idempotency_key_that_cannot_be_used_is_refused(header: str) -> None:
     with pytest.raises(IdempotencyKeyInvalid, match="1 to 20 printable characters"):
         read_idempotency_key(header, LIMITS)
+
+
+def test_a_header_that_is_given_twice_is_refused() -> None:
+    headers = Headers(raw=[(b"idempotency-key", b"a"), (b"cancel-after", b"5s"), (b"cancel-after", b"5s")])
+    assert read_header(headers, "Idempotency-Key") == "a"
+    assert read_header(headers, "Prefer") is None
+    with pytest.raises(ParameterRepeated, match="Cancel-After is given more than once"):
+        read_header(headers, "Cancel-After")

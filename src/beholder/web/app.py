@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from beholder.errors import BackendError, PathNotFound
+from beholder.job import is_job_id
 from beholder.runner import Runner
 from beholder.web.admission import Admission
 from beholder.web.desk import Desk
@@ -158,20 +159,22 @@ class _NotFound:
     """Answers for every path that is no route, and names the route that was probably meant."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._methods = {
-            route.path: "/".join(sorted((route.methods or set()) - {"HEAD"}))
+        self._meant = {
+            written: f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
             for route in routes
             if route.path != "/"
+            # A path may be as its route, or lack what its last part stands for.
+            for written in (route.path, route.path.partition("/{")[0])
         }
 
     async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
         path = scope["path"]
-        meant = nearest(path, self._methods)
+        pattern = "/".join("{job_id}" if is_job_id(part) else part for part in path.split("/"))
+        meant = nearest(pattern, self._meant)
         if meant is None:
             raise PathNotFound
         raise PathNotFound(
-            f"nothing is served under {path!r}; did you mean {self._methods[meant]} {meant}? "
-            "GET / lists what is served"
+            f"nothing is served under {path!r}; did you mean {self._meant[meant]}? GET / lists what is served"
         )
 
 

@@ -17,7 +17,7 @@ from beholder.telemetry.log import get_logger, say
 from beholder.web.acceptor import Acceptor
 from beholder.web.admission import Admission
 from beholder.web.intake import Intake, Order
-from beholder.web.mistakes import check_image
+from beholder.web.mistakes import check_image, naming_coding
 from beholder.web.ports import WebPorts
 from beholder.web.upload import Upload, UploadBudget, read_body, read_upload
 from beholder.web.waiters import Outcome, Waiters
@@ -100,13 +100,14 @@ class Desk:
         limits = self.ports.limits
         with self._budget.hold(waits=waits) as hold:
             body = await read_body(request, limits, hold)
-            if len(body) > _LARGE_BYTES:
-                # A form of many megabytes takes tenths of a second, and the event loop has others to serve.
-                upload = await asyncio.to_thread(read_upload, request, limits, body)
-            else:
-                upload = read_upload(request, limits, body)
-            del body
-            header = check_image(upload, limits.image)
+            with naming_coding(request.headers.get("content-encoding", "")):
+                if len(body) > _LARGE_BYTES:
+                    # A form of many megabytes takes tenths of a second; the event loop serves others.
+                    upload = await asyncio.to_thread(read_upload, request, limits, body)
+                else:
+                    upload = read_upload(request, limits, body)
+                del body
+                header = check_image(upload, limits.image)
             order = replace(order_of(upload), priority=self._priority_of(header, upload.data, waits=waits))
             del upload
             with self.admission.admit(waits=waits):

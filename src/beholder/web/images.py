@@ -17,6 +17,7 @@ from beholder.web.parameters import (
     check_fields,
     join_parameters,
     read_deadline_s,
+    read_header,
     read_idempotency_key,
     read_options,
     read_preference,
@@ -89,8 +90,9 @@ class _OrderReader:
         self._desk = desk
         self._known = known
         self._query = read_query(request.query_params.multi_items(), known)
-        self._deadline_s = read_deadline_s(request.headers.get("cancel-after"), desk.ports.clock.now_s())
-        self._key = read_idempotency_key(request.headers.get("idempotency-key"), limits)
+        deadline = read_header(request.headers, "Cancel-After")
+        self._deadline_s = read_deadline_s(deadline, desk.ports.clock.now_s())
+        self._key = read_idempotency_key(read_header(request.headers, "Idempotency-Key"), limits)
         self._trace = request.headers.get("traceparent")
         self._options(self._query)
 

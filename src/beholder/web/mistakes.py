@@ -1,6 +1,8 @@
 """Checks an upload's header, and tells the common mistakes of clients from other bytes that are no image."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from beholder.errors import (
@@ -16,7 +18,7 @@ from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.sniff import holds_base64
 from beholder.web.upload import Upload
 
-__all__ = ["check_image"]
+__all__ = ["check_image", "naming_coding"]
 
 _SHOWN_CHARS_MAX = 80
 _NAME_BYTES_MAX = 1000
@@ -28,7 +30,8 @@ _FILE_NAME = re.compile(
     re.IGNORECASE,
 )
 _FORM = re.compile(rb"\s*--[^\r\n]{1,200}\r?\n(?i:content-)")
-_FIELD = re.compile(rb"[\w.-]{1,40}=")
+# What `curl --data-urlencode` writes: a field's name where it has one, or a text whose head needs an escape.
+_URLENCODED = re.compile(rb"[\w.-]{1,40}=|(?=[\w.~+-]{0,8}%[\w.~+%-]*\Z)")
 _PNG = b"\x89PNG\r\n\x1a\n"
 # The beginnings of images that went through something which takes them for text of UTF-8 or Latin-1.
 _RECODED = (b"\xef\xbf\xbd", b"\xc3\xbf\xc3\x98", b"\xc2\x89PNG")
@@ -46,7 +49,7 @@ def check_image(upload: Upload, limits: ImageLimits) -> ImageHeader:
         RequestError: As `read_header`.
     """
     data = upload.data
-    if _is_stripped(data):
+    if _is_stripped(data) or _url_decoded(data).startswith((*_STRIPPED, b"\x89PNG")):
         raise ImageBytesChanged
     try:
         return read_header(data, limits)
@@ -61,11 +64,39 @@ def check_image(upload: Upload, limits: ImageLimits) -> ImageHeader:
         raise
 
 
+@contextlib.contextmanager
+def naming_coding(coding: str) -> Iterator[None]:
+    """Name the content coding of a body, which is not undone, where that may be why no image is found in it.
+
+    Args:
+        coding: The Content-Encoding header; empty without one.
+
+    Raises:
+        ImageEncoded: Instead of `MultipartMalformed` and `ImageTypeUnsupported`.
+    """
+    try:
+        yield
+    except (MultipartMalformed, ImageTypeUnsupported) as exc:
+        if coding.strip().lower() in ("", "identity"):
+            raise
+        raise ImageEncoded(
+            f"no image is found in a body with the Content-Encoding {coding[:_SHOWN_CHARS_MAX]!r}, "
+            "which is not undone here; send the image's bytes as they are, without that header"
+        ) from exc
+
+
 def _is_stripped(data: bytes) -> bool:
     """Say whether an image lacks the null bytes and the line breaks that every image of its kind has."""
     if len(data) < _HEAD_BYTES or not data.startswith(_STRIPPED) or data[:_TEXT_BYTES].isascii():
         return False
     return b"\0" not in data and b"\n" not in data and b"\r" not in data
+
+
+def _url_decoded(data: bytes) -> bytes:
+    """Return what a body begins with that is encoded as a URL; empty where it is not."""
+    head = data[:_NAME_BYTES_MAX]
+    encoded = _URLENCODED.match(head)
+    return unquote_to_bytes(head[encoded.end() :]) if encoded else b""
 
 
 def _refuse_mistake(upload: Upload) -> None:
@@ -80,12 +111,9 @@ def _refuse_mistake(upload: Upload) -> None:
         )
     if upload.text_field or (len(upload.data) < _NAME_BYTES_MAX and _FILE_NAME.fullmatch(head)):
         raise ImageNameOnly(_only_named(upload))
-    if field := _FIELD.match(head):
-        value = unquote_to_bytes(head[field.end() :])
-        if value.startswith((*_STRIPPED, b"\x89PNG")):
-            raise ImageBytesChanged
-        if value[:5].lower() == b"data:" or holds_base64(value):
-            raise ImageEncoded
+    value = _url_decoded(head)
+    if value[:5].lower() == b"data:" or holds_base64(value):
+        raise ImageEncoded
 
 
 def _only_named(upload: Upload) -> str:

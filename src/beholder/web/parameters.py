@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
+
 from beholder.errors import (
     BadParameter,
     IdempotencyKeyInvalid,
@@ -27,6 +29,7 @@ __all__ = [
     "check_fields",
     "join_parameters",
     "read_deadline_s",
+    "read_header",
     "read_idempotency_key",
     "read_options",
     "read_preference",
@@ -165,6 +168,18 @@ def read_preference(headers: Sequence[str], limits: WebLimits) -> Preference:
             wait_s = min(float(value), limits.wait_s_max)
             applied = [f"wait={wait_s:g}"]
     return Preference(wait_s, ", ".join(applied))
+
+
+def read_header(headers: Headers, name: str) -> str | None:
+    """Return the value of a header that may stand there once; None without it.
+
+    Raises:
+        ParameterRepeated: It stands there more than once.
+    """
+    values = headers.getlist(name)
+    if len(values) > 1:
+        raise ParameterRepeated(f"the header {name} is given more than once; give it once")
+    return values[0] if values else None
 
 
 def read_deadline_s(header: str | None, now_s: float) -> float | None:
