@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,31 @@ def webp_bomb(size: int) -> bytes:
     return data + b"ICCP" + struct.pack("<I", size) + b"\0" * size
 
 
+def riff(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content
+
+
+@cache
+def large_webp_picture(*, is_lossless: bool) -> bytes:
+    """Return the chunk of 144 million pixels of one colour."""
+    if is_lossless:  # every code has a single symbol, so that no pixel takes a bit
+        return encoded("WEBP", Image.new("RGB", (12_000, 12_000)), lossless=True, quality=0, method=0)[12:]
+    # One macroblock's header is as good as another's: the sides are written over, and the data ends early.
+    small = encoded("WEBP", SMALL.convert("RGB"), quality=1)[12:]
+    return small[:14] + struct.pack("<HH", 12_000, 12_000) + small[18:]
+
+
+def webp_picture_bomb(*, is_lossless: bool, is_animated: bool) -> bytes:
+    """Write a WebP of 200 by 200 pixels that holds a picture of 12,000 by 12,000."""
+    sides, picture = (199).to_bytes(3, "little") * 2, large_webp_picture(is_lossless=is_lossless)
+    chunks = riff(b"VP8X", bytes([2 * is_animated, 0, 0, 0]) + sides)
+    if is_animated:
+        chunks += riff(b"ANIM", b"\0" * 6) + riff(b"ANMF", b"\0" * 6 + sides + b"\0" * 4 + picture)
+    else:
+        chunks += picture
+    return riff(b"RIFF", b"WEBP" + chunks)
+
+
 def bmp_bomb(codes: bytes, size: int) -> bytes:
     info = struct.pack("<IiiHHIIiiII", 40, 200, 200, 1, 8, 1, size, 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 1_078) + info + b"\0" * 1_024 + codes * (size // len(codes))
@@ -94,6 +120,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "tiff": lambda: tiff_bomb(600_000_000),
     "gif": lambda: gif_bomb(5_000_000),
     "webp": lambda: webp_bomb(5_000_000),
+    "webp of a larger picture": lambda: webp_picture_bomb(is_lossless=True, is_animated=False),
+    "webp of a larger frame": lambda: webp_picture_bomb(is_lossless=True, is_animated=True),
+    "webp of a larger lossy picture": lambda: webp_picture_bomb(is_lossless=False, is_animated=False),
+    "webp of a larger lossy frame": lambda: webp_picture_bomb(is_lossless=False, is_animated=True),
     "bmp that does nothing": lambda: bmp_bomb(b"\0\2\0\0", 19_000_000),
     "bmp of ends of lines": lambda: bmp_bomb(b"\0\0", 19_000_000),
     "jpeg": lambda: encoded("JPEG")[:-2] + b"\x55" * 19_000_000 + b"\xff\xd9",

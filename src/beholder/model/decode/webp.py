@@ -12,6 +12,7 @@ from beholder.errors import ImageHeaderInvalid, ImageTruncated, ImageUndecodable
 __all__ = ["Still", "find_chunk", "read_size", "read_still"]
 
 _HEADER_END = 30  # RIFF header, chunk header and the longest of the three frame headers
+_PICTURE_HEADER_BYTES = 10  # of the longer of the two kinds
 _RIFF_BYTES = 8
 _FIRST_CHUNK_AT = 12
 _CHUNKS_MAX = 1_000
@@ -30,13 +31,21 @@ def read_size(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L" and data[20] == 0x2F:  # noqa: PLR2004 - the signature of lossless data
-        bits = int.from_bytes(data[21:25], "little")
+    size = _picture_size(kind, data[20:_HEADER_END])
+    if size is None:
+        raise ImageHeaderInvalid("The WebP's header makes no sense; the file is damaged, export it again.")
+    return size
+
+
+def _picture_size(kind: bytes, content: bytes) -> tuple[int, int] | None:
+    """Return (width, height) that a chunk of pixels says itself; None when it makes no sense."""
+    if kind == b"VP8L" and content[:1] == b"\x2f":  # the signature of lossless data
+        bits = int.from_bytes(content[1:5], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack_from("<HH", data, 26)
+    if kind == b"VP8 " and content[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", content[6:_PICTURE_HEADER_BYTES].ljust(4, b"\0"))
         return width & 0x3FFF, height & 0x3FFF  # the upper two bits ask for upscaling, which nobody does
-    raise ImageHeaderInvalid("The WebP's header makes no sense; the file is damaged, export it again.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ def read_still(data: bytes) -> Still:
 
     Raises:
         ImageTruncated: The file is shorter than its RIFF header announces, or ends within the picture.
-        ImageUndecodable: There is no picture, or it exceeds its canvas.
+        ImageUndecodable: There is no picture, it has another size than announced, or it exceeds its canvas.
     """
     # The last chunk's padding is announced, but some writers leave it out.
     if len(data) + 1 < _RIFF_BYTES + int.from_bytes(data[4:8], "little"):
@@ -100,6 +109,11 @@ def _in_riff(data: bytes, start: int, end: int, width: int, height: int) -> byte
         if kind == b"ALPH" and not alpha:
             alpha = chunk
         if kind in (b"VP8 ", b"VP8L"):
+            # The decoder goes by the picture's own size, whatever the canvas or the frame says.
+            if _picture_size(kind, data[at : at + _PICTURE_HEADER_BYTES]) != (width, height):
+                raise ImageUndecodable(
+                    "The WebP's picture has another size than its header says; export it again."
+                )
             if alpha and kind == b"VP8 ":
                 sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
                 chunk = b"VP8X\x0a\0\0\0\x10\0\0\0" + sides + alpha + chunk
