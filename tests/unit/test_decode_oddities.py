@@ -146,6 +146,26 @@ def test_padding_before_restart_markers_is_harmless(
     assert np.array_equal(decoded(padded), decoded(data))
 
 
+def test_zeros_of_any_number_are_harmless_behind_data_that_ends_in_a_zero_of_its_own() -> None:
+    chance = np.random.default_rng(1)
+    noise = Image.fromarray(chance.integers(0, 255, (128, 128, 3), np.uint8)).resize((512, 512))
+    data = encoded(image=noise, restart_marker_blocks=1)
+    own = re.findall(rb"(?<!\xff)\0(?=\xff[\xd0-\xd7])", data)
+    padded = re.sub(rb"(?=\xff[\xd0-\xd7\xd9])", lambda _: b"\0" * chance.integers(60), data)
+
+    assert own
+    assert np.array_equal(decoded(padded), decoded(data))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_zeros_in_place_of_lost_data_are_no_padding(options: dict[str, object]) -> None:
+    data = encoded(**options)
+
+    for lost in (4, 8, 40):
+        with pytest.raises(JobError):
+            decoded(data[: -2 - lost] + b"\0" * 500 + b"\xff\xd9")
+
+
 def test_zeros_before_the_markers_of_a_progressive_file_are_harmless() -> None:
     data = encoded(progressive=True, restart_marker_rows=1, quality=90)
     padded = re.sub(rb"(?=\xff[\xd0-\xd7\xd9\xda])", b"\0\0\0\0", data)

@@ -130,7 +130,9 @@ def _second_try(
         complaint = str(exc)
         if _ODD_SAMPLING.search(complaint):
             return _oddly_sampled(plain, data, header)
-        if _is_padded_end(complaint) or (_PADDED.search(complaint) and _is_only_padded(plain, frame)):
+        if _is_padded_end(complaint) or (
+            _PADDED.search(complaint) and _is_only_padded(plain, frame, complaint)
+        ):
             return _strictly(plain, shorter_side_min, strict=False)
         if not jpeg.is_complete(data):
             raise ImageTruncated(_truncated(data, header)) from exc
@@ -144,7 +146,7 @@ def _is_padded_end(complaint: str) -> bool:
     return padding is not None and int(padding[1]) <= _PADDING_BYTES_MAX
 
 
-def _is_only_padded(plain: bytes, frame: jpeg.Frame) -> bool:
+def _is_only_padded(plain: bytes, frame: jpeg.Frame, complaint: str) -> bool:
     """Say whether every part of the picture is there, though bytes stand before markers.
 
     libjpeg stops reporting at the first of them, so zeros are taken away, or each restart interval is
@@ -152,13 +154,24 @@ def _is_only_padded(plain: bytes, frame: jpeg.Frame) -> bool:
     """
     if _is_sound(plain):
         return True
+    # In a file whose end alone has zeros they stand rather for data that was lost.
+    zeros_kept = 0 if _PADDED_END.search(complaint) else 1
     found = jpeg_repair.intervals(plain, frame)
-    return bool(found) and all(_is_sound(interval) for interval in found)
+    return bool(found) and all(_is_sound(interval, zeros_kept=zeros_kept) for interval in found)
 
 
-def _is_sound(plain: bytes) -> bool:
-    """Say whether libjpeg finds no fault but padding at the end, or zeros before any marker."""
-    for data in (plain, jpeg_repair.without_padding(plain)):
+def _is_sound(plain: bytes, *, zeros_kept: int = 0) -> bool:
+    """Say whether libjpeg finds no fault but padding at the end, or zeros before any marker.
+
+    Args:
+        plain: A file from `jpeg_repair.essential`, or one of its intervals.
+        zeros_kept: How many of the zeros may belong to the data before them, as in one interval of some
+            hundreds the last byte does.
+    """
+    for data in (
+        plain,
+        *(jpeg_repair.without_padding(plain, kept=kept) for kept in range(zeros_kept + 1)),
+    ):
         try:
             _strictly(data, 1)
         except ValueError as exc:

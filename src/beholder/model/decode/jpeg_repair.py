@@ -70,9 +70,18 @@ def _clean_adobe(segment: bytes, frame: Frame) -> bytes:
     return segment[:at] + bytes([transform]) + segment[at + 1 :]
 
 
-def without_padding(data: bytes) -> bytes:
-    """Return a file from `essential` without the zeros that stand before a marker within or after a scan."""
-    return _with_scans(data, lambda coded: _ZEROS_AT_END.sub(b"", coded, count=_PADDINGS_MAX))
+def without_padding(data: bytes, *, kept: int) -> bytes:
+    """Return a file from `essential` without the zeros that stand before a marker within or after a scan.
+
+    Args:
+        data: The file.
+        kept: Zeros that stay before each marker, where there are so many.
+    """
+
+    def shortened(zeros: re.Match[bytes]) -> bytes:
+        return zeros[0][:kept]
+
+    return _with_scans(data, lambda coded: _ZEROS_AT_END.sub(shortened, coded, count=_PADDINGS_MAX))
 
 
 def with_filler(data: bytes) -> bytes:
