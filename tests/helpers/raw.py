@@ -32,6 +32,7 @@ class RawServer:
 
     port: int = 0
     heads: list[dict[str, Any]] = field(default_factory=list)
+    refusals: list[int] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
@@ -67,8 +68,8 @@ class RawServer:
 class _Told(Connections):
     """Tells of a connection's end, which a client that reads nothing does not see."""
 
-    def __init__(self, count_max: int, closed: threading.Event) -> None:
-        super().__init__(count_max)
+    def __init__(self, limits: WebLimits, closed: threading.Event) -> None:
+        super().__init__(limits.connections_max, limits.transfer_s_min)
         self._closed = closed
 
     def leave(self, connection: Any) -> None:
@@ -85,7 +86,7 @@ def raw_server(limits: WebLimits) -> Iterator[RawServer]:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(BoundedProtocol, limits, _Told(limits.connections_max, app.closed)),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, limits, _Told(limits, app.closed), app.refusals.append),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -111,7 +112,30 @@ REFUSED = {
     "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501, "method_unknown"),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version_unsupported"),
     "a later version": (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "http_version_unsupported"),
-    "a version that is none": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "http_version_unsupported"),
+    "a later version without host": (b"GET / HTTP/1.2\r\n\r\n", 400, "host_invalid"),
+    "a lower-case version": (b"GET / http/1.1\r\nHost: a\r\n\r\n", 400, "http_malformed"),
+    "a target for OPTIONS": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "http_malformed"),
+    "an unknown expectation": (
+        POST + b"Expect: 200-ok\r\nContent-Length: 3\r\n\r\nabc",
+        417,
+        "expectation_unsupported",
+    ),
+    "two expectations": (
+        POST + b"Expect: 100-continue, x\r\nContent-Length: 3\r\n\r\nabc",
+        417,
+        "expectation_unsupported",
+    ),
+    "a list of nothing": (POST + b"Transfer-Encoding: ,\r\n\r\n", 400, "http_malformed"),
+    "an upgrade and no host": (
+        b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        400,
+        "host_invalid",
+    ),
+    "an upgrade and gzip, chunked": (
+        POST + b"Connection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        501,
+        "transfer_coding_unsupported",
+    ),
     "HTTP/0.9": (b"GET /\r\n\r\n", 505, "http_version_unsupported"),
     "a bad chunk": (CHUNKED + b"zz\r\n", 400, "http_malformed"),
     "a negative chunk": (CHUNKED + b"-1\r\n", 400, "http_malformed"),
@@ -133,6 +157,20 @@ def test_what_is_no_request_is_refused_as_a_problem(
     lines = [record for record in caplog.records if getattr(record, "action", "") == "web.refused"]
     assert [record.facts["code"] for record in lines] == [code]  # type: ignore[attr-defined]
     assert lines[0].facts["request_id"] == answer.headers["x-request-id"]  # type: ignore[attr-defined]
+
+
+def test_a_refusal_is_counted(server: RawServer, client: Client) -> None:
+    server.refusals.clear()
+    assert client.send(b"rubbish\r\n\r\n").answer().status == 400
+    assert server.refusals == [400]
+
+
+def test_a_refusal_to_head_has_no_body(client: Client) -> None:
+    client.send(b"HEAD / HTTP/1.1\r\n\r\n").socket.shutdown(socket.SHUT_WR)
+    whole = b"".join(iter(lambda: client.socket.recv(65_536), b""))
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert b" 400 " in head
+    assert body == b""
 
 
 def test_whoever_speaks_tls_is_told_so(client: Client) -> None:
@@ -170,6 +208,9 @@ def test_a_refusal_waits_for_a_slow_answer() -> None:
         (b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /b 0"),
         (b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / 0"),
         (b"GET //a/b HTTP/1.1\r\nHost: a\r\n\r\n", b"GET //a/b 0"),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", b"GET / 0"),
+        (POST + b"Transfer-Encoding: , chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"POST / 3"),
+        (POST + b"Expect:\r\nContent-Length: 3\r\n\r\nabc", b"POST / 3"),
         (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"OPTIONS * 0"),
         (b"\r\n\r\n" + GOOD, b"GET /good 0"),
         (POST + b"Content-Length: 0\r\n\r\n", b"POST / 0"),
@@ -217,6 +258,11 @@ def test_a_continue_is_sent_to_those_who_wait_for_it(client: Client) -> None:
     assert client.answer().status == 100
     assert client.send(b"abc").answer().body == b"POST / 3"
     assert client.send(GOOD).answer().status == 200
+
+
+def test_no_continue_is_sent_to_http_1_0(client: Client) -> None:
+    client.send(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
+    assert client.answer().status == 200
 
 
 def test_whoever_waits_for_a_continue_in_vain_may_not_go_on(client: Client) -> None:
@@ -391,6 +437,33 @@ def test_idle_connections_make_room_for_new_ones(caplog: pytest.LogCaptureFixtur
         assert [one.is_closed() for one in idle if one is not idle[1]] == [True, True]
     full = [record for record in caplog.records if getattr(record, "action", "") == "web.connections_full"]
     assert len(full) == 1
+
+
+SLOW = {
+    "a body": b"POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+    "a chunk": CHUNKED + b"9\r\nabc",
+    "an answer": b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an end": b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_connections_that_wait_for_their_clients_make_room_for_new_ones(name: str) -> None:
+    limits = replace(LIMITS, connections_max=2, transfer_s_min=0.0)
+    with raw_server(limits) as server, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(Client(server.port)).send(SLOW[name])
+        assert stack.enter_context(Client(server.port)).send(GOOD).answer().status == 200
+
+
+def test_a_transfer_that_has_just_begun_is_left_alone() -> None:
+    limits = replace(LIMITS, connections_max=1, transfer_s_min=60.0)
+    with raw_server(limits) as server, Client(server.port) as slow:
+        slow.send(b"POST /good HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert slow.answer().status == 100
+        with Client(server.port) as late:
+            assert late.send(GOOD).answer().code == "overloaded"
+        assert slow.send(b"abc").answer().body == b"POST /good 3"
 
 
 def test_where_all_connections_work_a_new_one_is_told_so() -> None:

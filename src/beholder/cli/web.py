@@ -60,12 +60,14 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
     with listener, open_web(settings, name, connections_max=connections_max(files)) as app:
         if socket_fd is None:
             say(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
-        protocol = partial(BoundedProtocol, app.limits, Connections(app.limits.connections_max))
+        limits = app.limits
+        connections = Connections(limits.connections_max, limits.transfer_s_min)
+        protocol = partial(BoundedProtocol, limits, connections, app.count_refusal)
         config = uvicorn.Config(
             app,
             loop="uvloop",
             http=protocol,  # type: ignore[arg-type]  # it is called, and nothing else
-            timeout_keep_alive=app.limits.keep_alive_s,  # type: ignore[arg-type]  # seconds for call_later
+            timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]  # seconds for call_later
             ws="none",
             lifespan="on",
             log_config=None,

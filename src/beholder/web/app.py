@@ -52,6 +52,10 @@ class WebApp:
         """What a request and its connection may take."""
         return self._desk.ports.limits
 
+    def count_refusal(self, status: int) -> None:
+        """Count what was no request and had an answer all the same."""
+        self._desk.ports.telemetry.requests.labels("unknown", "other", str(status)).inc()
+
     def release_waiters(self) -> None:
         """Answer those who wait with 202 and where to ask; for the event loop's thread."""
         self._desk.release()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -23,10 +24,6 @@ _log = get_logger(__name__)
 
 # The parser calls back for each header and chunk in it, which takes some milliseconds at most.
 _PIECE_BYTES = 65_536
-# The least that a chunk adds to its data: a digit and two line ends.
-_CHUNK_BYTES_MIN = 5
-# Chunks may add this share to a body, beside a fixed number of bytes.
-_CHUNK_OVERHEAD_SHARE = 1 / 8
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -39,12 +36,18 @@ class BoundedProtocol(HttpToolsProtocol):
     Args:
         limits: What a connection may take.
         connections: Those of the process.
+        on_refusal: Is told the status of each refusal.
         named: As uvicorn calls its protocols.
     """
 
-    def __init__(self, limits: WebLimits, connections: Connections, **named: Any) -> None:
+    def __init__(
+        self, limits: WebLimits, connections: Connections, on_refusal: Callable[[int], None], **named: Any
+    ) -> None:
         """Begin with a head."""
         super().__init__(**named)
+        self._allow_versions()
+        self._on_refusal = on_refusal
+        self.url = b""
         self._limits = limits
         self._connections = connections
         self._lingering: LingeringTransport
@@ -52,13 +55,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_head_begun = False
         self._is_ignoring_upgrade = False
         # Heads that ended so far; and of the request at hand: bytes while its head has not ended, and of its
-        # body the bytes of data, all other bytes, and chunks.
+        # body the bytes of data, and all other bytes.
         self._heads = 0
         self._head_bytes = 0
         self._has_chunks = False
         self._data_bytes = 0
         self._overhead_bytes = 0
-        self._chunks = 0
         self._unanswered = 0
         self._keeps_alive = True
         self._refusal: RequestError | None = None
@@ -98,56 +100,72 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Give the client some time to read, and then up."""
         super().pause_writing()
+        self._connections.transfer(self)
         self._send_timer = self.loop.call_later(self._limits.send_s_max, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on, as the client reads."""
         self._cancel_send_timer()
+        if self._unanswered and self._is_in_head:
+            self._connections.work(self)
         super().resume_writing()
 
     # --- bytes ----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, in pieces where a hostile client could make it take long for many bytes."""
-        while len(data) > _PIECE_BYTES and (self._is_in_head or self._has_chunks):
-            self._take(data[:_PIECE_BYTES])
-            data = data[_PIECE_BYTES:]
-        self._take(data)
+        if len(data) <= _PIECE_BYTES:
+            self._take(data)
+            return
+        rest = memoryview(data)
+        while len(rest) > _PIECE_BYTES and (self._is_in_head or self._has_chunks):
+            self._take(rest[:_PIECE_BYTES])
+            rest = rest[_PIECE_BYTES:]
+        self._take(rest)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes | memoryview) -> None:
         """Feed the parser, and count what it was fed."""
         if self._refusal or self._lingering.is_closing():
             self._lingering.drop(len(data))
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         was_in_head, heads, data_bytes = self._is_in_head, self._heads, self._data_bytes
         is_at_start = was_in_head and not self._has_head_begun
+        rest = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
-            self._go_on_without_upgrade(data[exc.args[0] :])
+            # Goes on below: an exception that is handled would be the context of what the parser raises then.
+            rest = bytes(data[exc.args[0] :])
         except httptools.HttpParserError as exc:
-            head = data if is_at_start and heads == self._heads else b""
+            head = bytes(data) if is_at_start and heads == self._heads else b""
             self._refuse(error_of(exc, self.parser.get_http_version(), head))
-        else:
-            if heads != self._heads:
-                self._head_bytes = 0
-            elif was_in_head:
-                self._count_head(len(data))
-            elif self._has_chunks and not self._is_in_head:
-                self._count_overhead(len(data) - (self._data_bytes - data_bytes))
-            # A line end between two requests stops the timer of the pause, so it counts as well.
-            is_unfinished = self._has_head_begun or (was_in_head and heads == self._heads)
-            if is_unfinished and self._is_in_head and self._head_timer is None:
-                self._head_timer = self.loop.call_later(self._limits.head_s_max, self._end_late_head)
+            return
+        if rest is not None:
+            self._go_on_without_upgrade(rest)
+        elif heads != self._heads:
+            self._head_bytes = 0
+        elif was_in_head:
+            self._count_head(len(data))
+        elif self._has_chunks and not self._is_in_head:
+            self._count_overhead(len(data) - (self._data_bytes - data_bytes))
+        # A line end between two requests stops the timer of the pause, so it counts as well.
+        is_unfinished = self._has_head_begun or (was_in_head and heads == self._heads)
+        if is_unfinished and self._is_in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits.head_s_max, self._end_late_head)
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """Parse the request again as if it offered no other protocol; the parser would drop its body."""
         self._is_ignoring_upgrade = False
         head = self._head_without_upgrade()
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._allow_versions()
         self.data_received(head + rest)
+
+    def _allow_versions(self) -> None:
+        """Have the parser pass all versions on: a later minor one is served as 1.1 (RFC 9110 section 2.5)."""
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_version=True)
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
@@ -166,14 +184,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(ChunkOverheadTooLarge())
 
     def _overhead_bytes_max(self) -> float:
-        return self._limits.chunk_overhead_bytes_max + self._data_bytes * _CHUNK_OVERHEAD_SHARE
+        limits = self._limits
+        return limits.chunk_overhead_bytes_max + self._data_bytes * limits.chunk_overhead_share
 
     # --- what the parser finds ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Count anew."""
         self._has_head_begun = True
-        self._data_bytes = self._overhead_bytes = self._chunks = 0
+        self._data_bytes = self._overhead_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -185,11 +204,14 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if len(self.headers) > self._limits.headers_max or self._is_head_too_large():
             raise self._head_too_large()
-        has_chunks = check_head(self.parser.get_http_version(), self.headers)
+        version = self.parser.get_http_version()
+        has_chunks = check_head(version, self.headers)
+        # A client of HTTP/1.0 would take an interim answer for the last one.
+        self.expect_100_continue = self.expect_100_continue and version != "1.0"
         if self._unanswered == self._limits.pipelined_max:
             raise Overloaded("the connection has as many unanswered requests as it may; wait for answers")
         if not self.url.startswith(b"/"):
-            self.url = origin_form(self.url)
+            self.url = origin_form(self.parser.get_method(), self.url)
         super().on_headers_complete()
         # Trailers go nowhere: they could pass for headers.
         self.headers = []
@@ -197,17 +219,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = self._has_head_begun = False
         self._heads += 1
         self._unanswered += 1
-        self._connections.work(self)
+        self._connections.transfer(self)
         self._cancel_head_timer()
         # Until the request has ended: an answer before that is the last on its connection.
         self._keeps_alive = self.cycle.keep_alive
         self.cycle.keep_alive = False
-
-    def on_chunk_header(self) -> None:
-        """Count a chunk: each costs time, however little data it holds."""
-        self._chunks += 1
-        if self._chunks * _CHUNK_BYTES_MIN > self._overhead_bytes_max():
-            raise ChunkOverheadTooLarge
 
     def on_body(self, body: bytes) -> None:
         """Pass data on."""
@@ -222,6 +238,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_chunks = False
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
+        self._connections.work(self)
         super().on_message_complete()
 
     # --- answers --------------------------------------------------------------------------------------------
@@ -230,12 +247,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Go on with the next request, or with the refusal that waits."""
         self._unanswered -= 1
         super().on_response_complete()
-        if self._unanswered or self.transport.is_closing():
+        if self._unanswered:
             return
         if self._refusal:
             self._answer(self._refusal)
-        else:
-            self._connections.rest(self)
+        self._connections.rest(self)
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what is no request with an error, after all requests before it, and close."""
@@ -270,8 +286,12 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + bytes(answer.body))
+        is_head = bool(self.url) and self.parser.get_method() == b"HEAD"
+        body = b"" if is_head else bytes(answer.body)
+        self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + body)
         self.transport.close()
+        self._connections.rest(self)
+        self._on_refusal(answer.status_code)
         client = self.client[0] if self.client else ""
         facts = {"status": answer.status_code, "code": error.code, "client": client, "request_id": request_id}
         say(_log, logging.INFO, "web.refused", error.message, **facts)

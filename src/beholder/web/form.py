@@ -13,7 +13,6 @@ from beholder.errors import MultipartMalformed
 
 __all__ = ["Part", "header_parameters", "split_form"]
 
-_PART_HEAD_BYTES_MAX = 8_192
 # Longer ones hold nothing that is read here, and take time that grows faster than their length.
 _PARAMETERS_BYTES_MAX = 4_096
 _PADDING_BYTES_MAX = 80
@@ -37,11 +36,17 @@ def header_parameters(value: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return parse_options_header(value[:_PARAMETERS_BYTES_MAX])
 
 
-def split_form(body: bytes, boundary: bytes, parts_max: int) -> list[Part]:
+def split_form(body: bytes, boundary: bytes, *, parts_max: int, head_bytes_max: int) -> list[Part]:
     """Return the parts of a form in their order.
 
+    Args:
+        body: The form.
+        boundary: What its Content-Type says.
+        parts_max: Parts that it may have.
+        head_bytes_max: Length of the headers that each of them may have.
+
     Raises:
-        MultipartMalformed: The body is no form, ends too early, or has more than `parts_max` parts.
+        MultipartMalformed: The body is no form, ends too early, or has more parts or headers than it may.
     """
     delimiter = b"\r\n--" + boundary
     parts: list[Part] = []
@@ -53,12 +58,12 @@ def split_form(body: bytes, boundary: bytes, parts_max: int) -> list[Part]:
         if len(parts) == parts_max:
             raise MultipartMalformed(f"the multipart body has more than {parts_max} fields; send fewer")
         head_start = body.index(b"\r\n", after)
-        head_end = body.find(b"\r\n\r\n", head_start, head_start + _PART_HEAD_BYTES_MAX)
+        head_end = body.find(b"\r\n\r\n", head_start, head_start + head_bytes_max)
         if head_end < 0:
             raise (
                 _cut_off()
-                if len(body) - head_start < _PART_HEAD_BYTES_MAX
-                else _unreadable("a part has long headers")
+                if len(body) - head_start < head_bytes_max
+                else _unreadable(f"the headers of a part exceed {head_bytes_max} bytes")
             )
         name, file_name = _disposition(body[head_start + 2 : head_end])
         end = _find(body, delimiter, head_end + 4)

@@ -17,6 +17,7 @@ class WebLimits:
         top_k_max: Labels that a request may ask for.
         multipart_overhead_bytes_max: What a multipart body may hold beside the image.
         multipart_parts_max: Fields that a multipart body may have, the image included.
+        multipart_head_bytes_max: Length of the headers of one part.
         file_name_chars_max: Characters kept of a file's name.
         idempotency_key_chars_max: Length of an Idempotency-Key.
         wait_s_default: How long a request waits when it does not say.
@@ -28,12 +29,14 @@ class WebLimits:
         uploads_bytes_max: Bytes of uploads held in memory at once.
         upload_s_max: How long one upload may take.
         connections_max: Open connections of one process.
+        transfer_s_min: How long a client may take for a body or an answer where `connections_max` is reached.
         head_bytes_max: Length of a request's line and headers.
         headers_max: Headers of a request, trailers included.
         head_s_max: How long the line and headers may take, from the connection's or their own first moment.
         keep_alive_s: How long a connection stays open between two requests.
         pipelined_max: Requests of one connection that may wait for their answers.
-        chunk_overhead_bytes_max: What a chunked body may hold beside its data and an eighth of it.
+        chunk_overhead_bytes_max: What a chunked body may hold beside its data and a share of it.
+        chunk_overhead_share: That share of its data.
         send_s_max: How long a client may leave an answer unread.
         linger_s_max: How long a client may take to end after the last answer of its connection.
         linger_bytes_max: What it may send meanwhile.
@@ -43,6 +46,7 @@ class WebLimits:
     top_k_max: int = 1000
     multipart_overhead_bytes_max: int = 65_536
     multipart_parts_max: int = 64
+    multipart_head_bytes_max: int = 8_192
     file_name_chars_max: int = 100
     idempotency_key_chars_max: int = 255
     wait_s_default: float = 60.0
@@ -54,12 +58,14 @@ class WebLimits:
     uploads_bytes_max: int = 256_000_000
     upload_s_max: float = 60.0
     connections_max: int = 10_000
+    transfer_s_min: float = 2.0
     head_bytes_max: int = 65_536
     headers_max: int = 100
     head_s_max: float = 20.0
     keep_alive_s: float = 75.0
     pipelined_max: int = 16
     chunk_overhead_bytes_max: int = 16_384
+    chunk_overhead_share: float = 0.125
     send_s_max: float = 30.0
     linger_s_max: float = 5.0
     linger_bytes_max: int = 40_000_000

@@ -4,6 +4,7 @@ from beholder.errors import RequestError
 
 __all__ = [
     "ChunkOverheadTooLarge",
+    "ExpectationUnsupported",
     "HeadTooLarge",
     "HeadTooSlow",
     "HostInvalid",
@@ -44,6 +45,13 @@ class ChunkOverheadTooLarge(ProtocolError):
     """The body's chunk sizes, extensions and trailers outweigh its data; send larger chunks."""
 
     code = "chunk_overhead_too_large"
+
+
+class ExpectationUnsupported(ProtocolError):
+    """No expectation but 100-continue can be met; send no other in Expect."""
+
+    code = "expectation_unsupported"
+    http_status = 417
 
 
 class TransferCodingUnsupported(ProtocolError):

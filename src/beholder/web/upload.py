@@ -151,7 +151,7 @@ def read_upload(request: Request, limits: WebLimits, body: bytes) -> Upload:
             raise MultipartMalformed(
                 "the Content-Type header names no boundary; send multipart/form-data; boundary=..."
             )
-        upload = _read_form(body, boundary, limits.multipart_parts_max)
+        upload = _read_form(body, boundary, limits)
     else:
         upload = Upload(body, _raw_file_name(request))
     if not upload.data:
@@ -193,7 +193,8 @@ async def read_body(request: Request, limits: WebLimits, hold: Hold) -> bytes:
 
 def _declared_length(headers: Headers) -> int:
     text = headers.get("content-length", "0")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LENGTH_DIGITS_MAX else 0
+    # The first digits of a longer one say enough.
+    return int(text.lstrip("0")[:_LENGTH_DIGITS_MAX] or "0") if text.isascii() and text.isdigit() else 0
 
 
 def _too_large(limits: WebLimits) -> ImageTooLarge:
@@ -211,8 +212,13 @@ def _raw_file_name(request: Request) -> str:
     return parameters.get(b"filename", b"").decode("utf-8", "replace") or "image"
 
 
-def _read_form(body: bytes, boundary: bytes, parts_max: int) -> Upload:
-    parts = split_form(body, boundary, parts_max)
+def _read_form(body: bytes, boundary: bytes, limits: WebLimits) -> Upload:
+    parts = split_form(
+        body,
+        boundary,
+        parts_max=limits.multipart_parts_max,
+        head_bytes_max=limits.multipart_head_bytes_max,
+    )
     image = _image_of(parts)
     name = image.file_name or "image"
     return Upload(image.data, name, _fields_of(parts), "" if _is_file(image) else image.name)
