@@ -55,6 +55,8 @@ __all__ = [
 
 _log = get_logger(__name__)
 
+_SERVER_ERROR = 500
+
 _Made = TypeVar("_Made")
 
 
@@ -358,5 +360,7 @@ def _failed(ports: WorkerPorts, one: Prepared, failure: Failure) -> Classified:
 def _failure(error: BeholderError, delivery: Delivery) -> Failure:
     """Return what the job's caller is told; the log is told everything."""
     job_id = delivery.message.job_id
-    say(_log, logging.INFO, "worker.job_failed", error.message, code=error.code, job_id=job_id)
+    # The access log has the same as the caller is told; what a library said is here alone.
+    level = logging.ERROR if error.http_status >= _SERVER_ERROR else logging.INFO
+    say(_log, level, "worker.job_failed", error.message, code=error.code, job_id=job_id)
     return Failure(code=error.code, status=error.http_status, detail=error.detail)
