@@ -207,11 +207,12 @@ def test_a_lost_reply_costs_a_look_into_the_bucket(start_service: Start) -> None
 
 @pytest.mark.slow
 def test_two_thousand_clients_wait_at_once_and_each_is_answered(start_service: Start) -> None:
-    service = start_service(workers=0)
+    # However slow the machine is, no wait ends before the workers come.
+    service = start_service(workers=0, wait_s_default=600, wait_s_max=600)
 
     async def crowd() -> list[tuple[int, str]]:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        connector, patient = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(connector=connector, timeout=patient) as session:
 
             async def one(seed: int) -> tuple[int, str]:
                 async with session.post(f"{service.url}/v1/classify", data=jpeg(seed % 10)) as response:
@@ -223,6 +224,7 @@ def test_two_thousand_clients_wait_at_once_and_each_is_answered(start_service: S
                 async with session.get(f"{service.url}/metrics") as response:
                     metrics = await response.text()
                 waiting = float(metrics.partition("\nbeholder_waiting_requests ")[2].split()[0])
+                assert not any(client.done() for client in clients)
             with extra_workers(service, 2):
                 return await asyncio.gather(*clients)
 

@@ -1,11 +1,12 @@
 """Retention: what is deleted, what never, in which order, and what a clock that jumps does."""
 
 import json
+from typing import Any
 
 import pytest
 
 from beholder.clock import ManualClock
-from beholder.errors import BackendUnavailable
+from beholder.errors import BackendDenied, BackendUnavailable
 from beholder.job import Job, JobStatus, new_job_id
 from beholder.job.ids import job_id_from_key
 from beholder.store.keys import dead_letter_key, image_key, resent_key, result_key, text_key
@@ -165,6 +166,38 @@ def test_a_pass_deletes_a_few_and_a_sweep_all(buckets: Buckets) -> None:
     assert [retention.tick(), retention.tick()] == [1.0, 1.0]
     assert len(buckets.stored()) == 20
     assert retention.tick() == 3600.0
+    assert buckets.stored() == set()
+
+
+@pytest.mark.parametrize(("place", "call"), [("images", "delete"), ("results", "delete"), ("results", "get")])
+def test_one_job_that_cannot_be_deleted_keeps_no_other(
+    buckets: Buckets, place: str, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given: the oldest is refused
+    poison = buckets.job()
+    for _ in range(30):
+        buckets.job()
+    store = getattr(buckets, place)
+    passed_on = getattr(store, call)
+
+    def refused(key: str) -> Any:
+        if poison in key:
+            raise BackendDenied("a store", call, key)
+        return passed_on(key)
+
+    monkeypatch.setattr(store, call, refused)
+    buckets.clock.advance(8 * DAY_S)
+    retention = Retention(buckets.images, buckets.results, WEEK, buckets.clock, elapsed=ManualClock())
+    # when
+    assert [retention.tick(), retention.tick()] == [1.0, 3600.0]
+    # then: it is whole or looks finished, all others are gone, and the log says so
+    assert {poison in key for key in buckets.stored()} == {True}
+    assert result_key(poison) in buckets.stored()
+    left = [one for one in caplog.records if getattr(one, "action", "") == "retention.left"]
+    assert len(left) == (call == "delete")
+    # and: it goes with a later sweep
+    monkeypatch.undo()
+    retention.tick()
     assert buckets.stored() == set()
 
 

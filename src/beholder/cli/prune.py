@@ -1,12 +1,13 @@
 """`beholder prune`: delete finished jobs that are old, or too many, now and not in small steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
 from beholder.config.lists import age_of, bytes_of
-from beholder.errors import ConfigError
+from beholder.errors import BackendError, ConfigError
 
 __all__ = ["prune"]
 
@@ -47,13 +48,24 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
 
     images, results = buckets_of(settings)
     now_s = SystemClock().now_s()
-    count = size_bytes = 0
-    for one in doomed(images, results, bounds_of(settings), now_s):
-        if not dry_run:
+    found = doomed(images, results, bounds_of(settings), now_s)
+    if dry_run:
+        _say("would delete", [one.size_bytes for one in found])
+        return
+    deleted: list[int] = []
+    refused: list[BackendError] = []
+    for one in found:
+        try:
             one.delete(images, results)
-        count += 1
-        size_bytes += one.size_bytes
-    if not dry_run:
-        for bucket in (images, results):
-            bucket.tidy(now_s - _TIDY_AGE_S)
-    click.echo(f"{'would delete' if dry_run else 'deleted'} {count} jobs, {size_bytes / 1e6:.1f} MB")
+            deleted.append(one.size_bytes)
+        except BackendError as exc:  # it keeps no other from it
+            refused.append(exc)
+    for bucket in (images, results):
+        bucket.tidy(now_s - _TIDY_AGE_S)
+    _say("deleted", deleted)
+    if refused:
+        raise refused[0]
+
+
+def _say(what: str, sizes_bytes: Sequence[int]) -> None:
+    click.echo(f"{what} {len(sizes_bytes)} jobs, {sum(sizes_bytes) / 1e6:.1f} MB")

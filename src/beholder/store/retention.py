@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from beholder.clock import Clock
+from beholder.errors import BackendError
 from beholder.job import is_job_id
 from beholder.job.ids import created_at_s
 from beholder.store.keys import (
@@ -140,10 +141,13 @@ def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
 
 
 def _all_of(info: ObjectInfo, images: Store, results: Store) -> Doomed | None:
-    """Return all that is stored of a finished job; None where it may not be finished."""
+    """Return all that is stored of a job; None where it is not finished, or nobody can tell."""
     job_id = _job_id_of(info)
     found = tuple(images.list(image_prefix(job_id)))
-    if found and not has_outcome(results, job_id):
+    try:
+        if found and not has_outcome(results, job_id):
+            return None
+    except BackendError:  # this one's trouble; where the bucket is away, listing it tells
         return None
     size_bytes = info.size_bytes + sum(one.size_bytes for one in found)
     keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
@@ -225,13 +229,14 @@ class Retention:
         self._tidy = tidy
         self._sweep: Iterator[Doomed] | None = None
         self._deleted = 0
+        self._left: list[str] = []
         self._took_s = 0.0
 
     def tick(self) -> float:
         """Delete a few; returns the seconds until the next pass."""
         began_s = self._elapsed.now_s()
         if self._sweep is None:
-            self._sweep, self._deleted, self._took_s = self._begin(), 0, 0.0
+            self._sweep, self._deleted, self._left, self._took_s = self._begin(), 0, [], 0.0
         count = _JOBS_PER_PASS if self._bounds.bytes_max is None else _JOBS_PER_PASS_WHEN_FULL
         try:
             for _ in range(count):
@@ -239,13 +244,20 @@ class Retention:
                 if found is None:
                     self._took_s += self._elapsed.now_s() - began_s
                     return self._end()
-                found.delete(self._images, self._results)
-                self._deleted += 1
+                self._delete(found)
         except BaseException:
             self._sweep = None
             raise
         self._took_s += self._elapsed.now_s() - began_s
         return _PASS_S
+
+    def _delete(self, found: Doomed) -> None:
+        """Delete one; what is refused keeps no other from it, and the next sweep finds it again."""
+        try:
+            found.delete(self._images, self._results)
+            self._deleted += 1
+        except BackendError as exc:
+            self._left.append(exc.message)
 
     def _begin(self) -> Iterator[Doomed]:
         return doomed(self._images, self._results, self._bounds, self._clock.now_s())
@@ -262,6 +274,8 @@ class Retention:
                 jobs=self._deleted,
                 leftovers=left,
             )
+        if self._left:
+            say(_log, logging.WARNING, "retention.left", self._left[0], jobs=len(self._left))
         pause_s = _SWEEP_S_MAX
         if self._bounds.age_s_max is not None:
             pause_s = min(pause_s, self._bounds.age_s_max / 10)
