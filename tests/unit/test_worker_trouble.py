@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
-from beholder.errors import BackendDenied, BackendUnavailable, ObjectNotFound
+from beholder.config import Settings
+from beholder.errors import BackendDenied, BackendUnavailable, ModelInvalid, ObjectNotFound
 from beholder.job import Options
+from beholder.model.unloaded import UnloadedClassifier
 from beholder.queue.port import Received
 from beholder.store import FolderStore
 from beholder.store.keys import PROBE_KEY, dead_letter_key, result_key
+from beholder.wiring import _warm_classifiers
 from beholder.worker.dead_letters import DeadLetterClerk
 from beholder.worker.note import HoldingNote
 from helpers.rig import BUCKET, Rig, take_all
+from tiny_models import write_folder
 
 
 @pytest.fixture
@@ -332,3 +336,37 @@ def test_what_cannot_be_read_in_an_outcome_s_place_is_replaced(rig: Rig, kind: s
     assert json.loads(path.read_bytes())["status"] == "succeeded"
     assert rig.label(good) == "dog"
     assert rig.is_idle()
+
+
+def test_a_model_that_cannot_be_loaded_costs_the_jobs_of_others_nothing(rig: Rig) -> None:
+    # given
+    rig.classifiers["second"] = UnloadedClassifier(ModelInvalid(["second: damaged"]))  # type: ignore[assignment]
+    worker = rig.begun()
+    bad = rig.send(b"owl", options=Options(model="second"))
+    good = [rig.send(b"cat") for _ in range(3)]
+    # when
+    worker.tick()
+    # then
+    assert [rig.label(one) for one in good] == ["cat"] * 3
+    assert {rig.result(one)["metrics"]["receive_count"] for one in good} == {1}
+    for _ in range(2):
+        rig.clock.advance(20)
+        worker.tick()  # alone in its batch, and no pause for it
+    letter = json.loads(rig.results.get(dead_letter_key(bad.job_id)))
+    assert letter["reason"] == "decode failed: second: damaged"
+    assert rig.is_idle()
+
+
+def test_a_worker_loads_the_other_models_where_one_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("sound", "torn"):
+        write_folder(tmp_path / "models" / name, name=name)
+    (tmp_path / "models" / "torn" / "model.onnx").write_bytes(b"rubbish")
+    found = _warm_classifiers(Settings(data_dir=tmp_path, model=("sound", "torn")))
+    assert found["sound"].spec.name == "sound"
+    with pytest.raises(ModelInvalid, match="damaged"):
+        found["torn"].classify([])
+    assert [one.action for one in caplog.records if hasattr(one, "action")] == ["worker.model_unloaded"]
+    with pytest.raises(ModelInvalid):  # the default is another matter
+        _warm_classifiers(Settings(data_dir=tmp_path, model=("torn", "sound")))

@@ -8,10 +8,11 @@ for the other's with tens of megabytes.
 from __future__ import annotations
 
 import fcntl
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from beholder.errors import BackendUnavailable, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
 from beholder.runner import persist
+from beholder.telemetry.log import get_logger, say
 from beholder.wiring.backends import Backends
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from beholder.worker.keeper import Keeper
     from beholder.worker.lanes import Lanes
     from beholder.worker.ports import WorkerPorts
+
+_log = get_logger(__name__)
 
 # Each shape of a batch is compiled and warmed up; larger batches gain nothing on a CPU.
 _SHAPE_MAX = 10
@@ -175,18 +179,37 @@ def open_worker(
 
 
 def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
-    """Return a ready classifier for every model served: as many of each as lanes can compute at once."""
-    from beholder.model.pool import ClassifierPool  # noqa: PLC0415
+    """Return a ready classifier for every model served; one beside the default may be one that only refuses.
+
+    Jobs of such a model are handed back, for a worker that has it, and are given up in the end.
+    """
+    from beholder.model.unloaded import UnloadedClassifier  # noqa: PLC0415
+    from beholder.worker.trouble import attempt  # noqa: PLC0415
 
     classifiers: dict[str, Classifier] = {}
-    for spec in served_specs(settings):
-        count = min(settings.lanes, settings.workers) or 1
-        one: Classifier = load_classifier(spec, settings)
-        if settings.lanes > 1:
-            one = ClassifierPool([one, *(load_classifier(spec, settings) for _ in range(count - 1))])
-        one.warm_up()
-        classifiers[spec.name] = one
+    for name in settings.model:
+        found = attempt(partial(_warm_classifier, settings), name)
+        if not isinstance(found, Exception):
+            classifiers[found.spec.name] = found
+            continue
+        if not classifiers:
+            raise found
+        say(_log, logging.ERROR, "worker.model_unloaded", f"{type(found).__name__}: {found}", model=name)
+        classifiers[name] = UnloadedClassifier(found)
     return classifiers
+
+
+def _warm_classifier(settings: Settings, name: str) -> Classifier:
+    """Return a ready classifier for a model: as many in one as lanes can compute at once."""
+    from beholder.model.pool import ClassifierPool  # noqa: PLC0415
+
+    (spec,) = served_specs(replace(settings, model=(name,)))
+    count = min(settings.lanes, settings.workers) or 1
+    one: Classifier = load_classifier(spec, settings)
+    if settings.lanes > 1:
+        one = ClassifierPool([one, *(load_classifier(spec, settings) for _ in range(count - 1))])
+    one.warm_up()
+    return one
 
 
 def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str, Classifier]) -> WorkerPorts:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from beholder.clock import Clock
-from beholder.errors import BackendError
+from beholder.errors import BackendError, BeholderError
 from beholder.queue.bounds import COUNT_MAX
 from beholder.queue.port import Received
 from beholder.telemetry.log import get_logger, say
@@ -338,8 +338,9 @@ class Worker:
         self._let_go([one for one in batch if one.receipt not in kept])
         if away:
             return away[0].error
-        # A model that is broken fails everything: it must not use up the backlog at full speed.
-        is_all = len(own) == len(batch) and not own[0].is_backend
+        # A model that is broken fails everything: it must not use up the backlog at full speed. An error of
+        # ours has told whose trouble it is.
+        is_all = len(own) == len(batch) and not isinstance(own[0].error, BeholderError)
         return own[0].error if is_all else None
 
     def _steps(self, batch: Sequence[Received]) -> tuple[list[Trouble], set[Step]]:
