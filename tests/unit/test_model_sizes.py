@@ -1,5 +1,6 @@
 """Models that take any size above their smallest: no answer is another image's, on both runtimes."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,6 +130,28 @@ def test_an_answer_that_is_no_number_is_that_images_failure(tmp_path: Path, runt
         classifier.classify([proper, image_of((0, 0, 0), 16, 16)])
     # then
     np.testing.assert_allclose(classifier.classify([proper]).sum(), 1.0, atol=TOLERANCE)
+
+
+@BOTH
+def test_a_model_whose_folder_is_removed_goes_on_after_an_image_that_fails(
+    tmp_path: Path, runtime: Runtime
+) -> None:
+    # given a graph that divides by the mean of each colour
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["level"]),
+        helper.make_node("Div", ["image", "level"], ["x"]),
+    ]
+    folder = write_folder(tmp_path / "mine", graph=head("x", nodes), preprocessing=AS_IS)
+    classifier = fresh(runtime, folder)
+    classifier.warm_up()
+    shutil.rmtree(folder)
+    # when
+    with pytest.raises(InferenceFailed, match="no numbers"):
+        classifier.classify([image_of((0, 0, 0), 16, 16)])
+    # then
+    np.testing.assert_allclose(
+        classifier.classify([image_of((10, 20, 30), 16, 16)]).sum(), 1.0, atol=TOLERANCE
+    )
 
 
 @BOTH

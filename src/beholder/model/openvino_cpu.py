@@ -133,10 +133,11 @@ class OpenVinoClassifier:
     def _forget_runs(self) -> None:
         """Compile anew for the next image, which would read what a failed run leaves between the layers.
 
-        Layers of a fixed size write all of their results in every run.
+        Layers of a fixed size write all of their results in every run. The graph is the one in memory: the
+        folder of a model that is served may be removed or replaced.
         """
         if self._sizes is not None:
-            self._requests = {}
+            self._requests = {1: self._compile(self._sizes, 1)}
 
     def _check_size(self, height: int, width: int) -> None:
         side = self._spec.preprocessing.size
