@@ -130,12 +130,24 @@ def test_a_missing_sha256_is_told(tmp_path: Path) -> None:
         ('kind = "centre-crop"', 'kind = "as-is"', "'size', which as-is does not take"),
         ("scale = 255", "scale = [1, 1, 0]", "scale divides"),
         ("scale = 255", "scale = [1, 1]", "scale must be a number, or three"),
+        ("mean = 0", f"mean = 1{'0' * 400}", "mean must be a number, or three"),
+        ("mean = 0", "mean = 1e300", "mean must be a number, or three"),
+        ('labels = "labels.txt"', 'labels = "a\\u0000b"', "inside the model folder"),
+        ('version = "1"', f"version = {'[' * 3000}{']' * 3000}", "is not valid TOML"),
         ("mean = 0", "mean = nan", "mean must be a number, or three"),
         ("mean = 0", 'mean = "0"', "mean must be a number, or three"),
     ],
 )
 def test_a_wrong_value_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
     assert words in refusal(replaced(write_folder(tmp_path), old, new))
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    text = (folder / "model.toml").read_bytes()
+    (folder / "model.toml").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+
+    assert read_model(folder).name == "tiny"
 
 
 def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -184,7 +196,7 @@ def test_names_that_may_be_used(name: str) -> None:
     assert is_model_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "A", ".hidden", "-x", "a/b", "a b", "a\n", "é"])
+@pytest.mark.parametrize("name", ["", "A", "a" * 101, ".hidden", "-x", "a/b", "a b", "a\n", "é"])
 def test_names_that_may_not_be_used(name: str) -> None:
     assert not is_model_name(name)
 

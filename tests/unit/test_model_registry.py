@@ -1,5 +1,6 @@
 """Models are found by name or by folder, and a broken one hides no other."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,35 @@ def test_a_folder_is_found_by_its_path(tmp_path: Path) -> None:
 def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no model is named 'nothing'; there is {BUILTIN_MODEL}"):
         ModelRegistry(tmp_path / "not-there").find("nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mushroom", " (did you mean 'mushrooms'?)"),
+        ("Mushrooms", " (did you mean 'mushrooms'?)"),
+        ("mush rooms", " (did you mean 'mushrooms'?)"),
+        ("", ""),
+        ("x" * 300, ""),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
+    registry = ModelRegistry(tmp_path)
+    write_folder(tmp_path / "mushrooms", name="mushrooms")
+
+    with pytest.raises(ConfigError, match=re.escape(f"no model is named '{name}'{meant};")):
+        registry.find(name)
+    with pytest.raises(ConfigError, match=re.escape(f"no imported model is named '{name}'{meant};")):
+        registry.remove(name)
+
+
+def test_a_folder_whose_name_can_be_no_models_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "My model")
+    monkeypatch.chdir(tmp_path)
+
+    assert ModelRegistry().find("My model").name == "tiny"
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

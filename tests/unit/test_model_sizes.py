@@ -163,6 +163,14 @@ def test_logits_that_are_declared_probabilities_are_no_answer(tmp_path: Path, ru
 
 
 @BOTH
+def test_probabilities_that_are_declared_logits_are_refused(tmp_path: Path, runtime: Runtime) -> None:
+    folder = write_folder(tmp_path, graph=tiny_graph(softmax=True), output="logits")
+
+    with pytest.raises(ModelInvalid, match='ends in a softmax; write output = "probabilities"'):
+        fresh(runtime, folder).warm_up()
+
+
+@BOTH
 def test_the_sizes_that_are_remembered_are_bounded(
     tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

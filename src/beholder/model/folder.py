@@ -19,6 +19,7 @@ __all__ = [
     "GRAPH_FILE",
     "LABELS_FILE",
     "MODEL_FILE",
+    "NAME_RULE",
     "file_sha256",
     "is_model_name",
     "read_graph",
@@ -30,11 +31,16 @@ GRAPH_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
 _OUTPUTS = ("logits", "probabilities")
 _TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# A name becomes that of a folder, which may have 255 characters.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+NAME_RULE = (
+    "begin with a lower-case letter or a digit and go on with lower-case letters, digits, '.', '_' and '-', "
+    "100 characters at most"
+)
 
 
 def is_model_name(text: str) -> bool:
-    """Say whether `text` may name a model: lower-case letters, digits, dot, underscore and hyphen."""
+    """Say whether `text` may name a model; `NAME_RULE` says how."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -107,7 +113,7 @@ def read_model(folder: Path) -> ModelSpec:
 def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
     path = folder / MODEL_FILE
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         problems.append(
             f"{folder}: {MODEL_FILE} is missing; a model folder holds {MODEL_FILE}, {GRAPH_FILE} and labels"
@@ -116,7 +122,8 @@ def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"{path}: cannot be read ({error.strerror}); make it readable")
     except UnicodeDecodeError:
         problems.append(f"{path}: is not UTF-8 text; save it as UTF-8")
-    except tomllib.TOMLDecodeError as error:
+    # Lists a thousand deep end in a RecursionError, and no folder may hide the others.
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(f"{path}: is not valid TOML: {error}")
     return None
 
@@ -140,10 +147,7 @@ def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
             problems.append(f"{MODEL_FILE}: '{key}' must be a text that is not empty, not {value!r}")
     name, output = texts.get("name"), texts.get("output")
     if name is not None and not is_model_name(name):
-        problems.append(
-            f"the name '{name}' cannot be used; begin with a lower-case letter or a digit and go on with "
-            "lower-case letters, digits, '.', '_' and '-'"
-        )
+        problems.append(f"the name '{name}' cannot be used; {NAME_RULE}")
     if output is not None and output not in _OUTPUTS:
         problems.append(f"output = '{output}' is not known; write 'logits' or 'probabilities'")
     return texts
@@ -169,7 +173,7 @@ def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:
 
 
 def _read_labels(folder: Path, file_name: str, problems: list[str]) -> tuple[str, ...]:
-    if Path(file_name).name != file_name:
+    if Path(file_name).name != file_name or "\0" in file_name:
         problems.append(f"labels = '{file_name}' must be the name of a file inside the model folder")
         return ()
     try:

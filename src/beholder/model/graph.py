@@ -321,6 +321,8 @@ def check_graph(graph: Graph, spec: ModelSpec) -> None:
         raise ModelInvalid(
             f"{where}: the graph takes uint8 and normalises by itself; write mean = 0 and scale = 1"
         )
+    if graph.last_operation == "Softmax" and not spec.outputs_probabilities:
+        raise ModelInvalid(f'{where}: the graph ends in a softmax; write output = "probabilities"')
     if preprocessing.size is None:
         graph.check_takes_any_size()
     else:

@@ -4,6 +4,7 @@ The folder is written beside its destination under a hidden name, read back and 
 renamed: a model folder is whole or not there.
 """
 
+import json
 import re
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from beholder.model.folder import (
     GRAPH_FILE,
     LABELS_FILE,
     MODEL_FILE,
+    NAME_RULE,
     file_sha256,
     is_model_name,
     read_model,
@@ -245,10 +247,7 @@ def _told(problem: str, folder: Path, destination: Path, source: _Source) -> str
 def _check_name(name: str, destination: Path) -> None:
     """Refuse a name before any path is made of it: an empty one would lead to the folder of all models."""
     if not is_model_name(name):
-        raise ConfigError(
-            f"the name '{name}' cannot be used; begin with a lower-case letter or a digit and go on with "
-            "lower-case letters, digits, '.', '_' and '-'"
-        )
+        raise ConfigError(f"the name '{name}' cannot be used; {NAME_RULE}")
     # A built-in model is found first, so another of its name could never be served.
     if any(name == entry.name for entry in ModelRegistry().list_models()):
         raise ConfigError(f"'{name}' is the name of the built-in model; give another")
@@ -264,11 +263,30 @@ def _check_name(name: str, destination: Path) -> None:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))
+        # Empty lines at the end are no names; one between names is reported by its number.
+        text = path.read_text(encoding="utf-8-sig").rstrip()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a file with one class name per line") from error
     except UnicodeDecodeError as error:
         raise ModelInvalid(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    if not text:
+        raise ModelInvalid(f"{path} is empty; write one class name per line, by class number")
+    if _is_json(text):
+        raise ModelInvalid(
+            f"{path} is JSON; write one class name per line, by class number, and nothing else"
+        )
+    return tuple(text.split("\n"))
+
+
+def _is_json(text: str) -> bool:
+    """Say whether a text is a JSON list or object: its lines could be as many as the classes."""
+    if not text.startswith(("[", "{")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _toml(description: Description, sha256: str) -> str:

@@ -22,6 +22,7 @@ TORCHVISION = Preprocessing(
 _DEFAULT = Preprocessing()
 _SIZE_MAX = 4096
 _COLOURS = 3
+_NUMBER_MAX = 1e30
 
 
 def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
@@ -102,8 +103,8 @@ def _crop_fraction(value: Any, problems: list[str]) -> float:
 
 def _colours(key: str, value: Any, problems: list[str]) -> tuple[float, float, float]:
     values = value if isinstance(value, list) else [value] * _COLOURS
-    # TOML knows inf and nan, which no pixel can be compared with.
-    if len(values) == _COLOURS and all(type(x) in (int, float) and abs(x) < float("inf") for x in values):
+    # TOML knows inf and nan, which no pixel can be compared with, and numbers that no float32 holds.
+    if len(values) == _COLOURS and all(type(x) in (int, float) and abs(x) < _NUMBER_MAX for x in values):
         red, green, blue = (float(x) for x in values)
         return red, green, blue
     problems.append(

@@ -1,9 +1,11 @@
 """Where models are found: the built-in ones, and a folder of model folders that the operator keeps."""
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from beholder.errors import ConfigError, ModelInvalid
@@ -56,7 +58,7 @@ class ModelRegistry:
             ModelInvalid: The folder cannot be used.
             ConfigError: No model has this name.
         """
-        if isinstance(name_or_path, Path) or not is_model_name(name_or_path):
+        if isinstance(name_or_path, Path) or _is_folder(name_or_path):
             return read_model(Path(name_or_path))
         names = []
         for entry in self._entries():
@@ -67,8 +69,8 @@ class ModelRegistry:
             names.append(entry.name)
         where = f" and in {self._models_folder}" if self._models_folder else ""
         raise ConfigError(
-            f"no model is named '{name_or_path}'; there is {', '.join(names)} (built in{where}); "
-            f"for a folder write its path, such as ./{name_or_path}"
+            f"no model is named '{name_or_path}'{_meant(name_or_path, names)}; there is {', '.join(names)} "
+            f"(built in{where}); for a folder write its path, such as ./{name_or_path or 'mine'}"
         )
 
     def remove(self, name: str) -> Path:
@@ -80,11 +82,15 @@ class ModelRegistry:
         Raises:
             ConfigError: It is built in, there is none of this name, or its folder cannot be removed.
         """
-        entries = [entry for entry in self._entries() if entry.name == name]
+        known = self.list_models()
+        entries = [entry for entry in known if entry.name == name]
         if any(entry.is_builtin for entry in entries):
             raise ConfigError(f"'{name}' is built in and cannot be removed; serve another by --model")
         if not entries:
-            raise ConfigError(f"no imported model is named '{name}'; `beholder models list` shows them")
+            meant = _meant(name, [entry.name for entry in known if not entry.is_builtin])
+            raise ConfigError(
+                f"no imported model is named '{name}'{meant}; `beholder models list` shows them"
+            )
         if len(entries) > 1:
             folders = " and ".join(str(entry.folder) for entry in entries)
             raise ConfigError(f"{folders} are both called '{name}'; remove the one that you mean yourself")
@@ -122,6 +128,18 @@ class ModelRegistry:
                 # Hidden: an import that has not finished, or what a tool keeps for itself.
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     yield folder, is_builtin
+
+
+def _is_folder(text: str) -> bool:
+    """Say whether a text stands for a folder; a name that is merely misspelt ('Mine') does not."""
+    # os.path says False of what is too long for a path.
+    return "/" in text or (not is_model_name(text) and os.path.isdir(text))  # noqa: PTH112
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    """Ask for the name that is most like one that there is not."""
+    found = get_close_matches(name.lower(), names, 1)
+    return f" (did you mean '{found[0]}'?)" if found else ""
 
 
 def _read_entry(folder: Path, *, is_builtin: bool) -> ModelEntry:
