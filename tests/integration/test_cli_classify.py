@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -104,6 +105,29 @@ def test_what_cannot_be_imported_says_why(tmp_path: Path) -> None:
     other = run("models", "import", tmp_path / "model.h5", "--name", "x")
     assert other.returncode == 2
     assert "neither .onnx nor .pth" in other.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "words"),
+    [
+        ("m.onnx", ("--mean", "3"), "--mean is for --preprocessing centre-crop"),
+        ("m.onnx", ("--preprocessing", "torchvision", "--scale", "3"), "--scale is for --preprocessing"),
+        ("m.onnx", ("--preprocessing", "as-is", "--size", "64"), "--size is not for --preprocessing as-is"),
+        ("m.onnx", ("--preprocessing", "centre-crop", "--scale", "0"), "scale divides, so it cannot be 0"),
+        ("m.onnx", ("--preprocessing", "centre-crop", "--mean", "nan"), "mean must be a number"),
+        ("m.onnx", ("--size", "0"), "0 is not in the range 1<=x<=4096"),
+        ("m.pth", ("--size", "64", "--source", "x", "--logits"), "--logits is for ONNX files"),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(
+    tmp_path: Path, file: str, options: tuple[str, ...], words: str
+) -> None:
+    onnx.save(_mean_colour_model(), tmp_path / file)
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    labels = ("--labels", tmp_path / "labels.txt", "--name", "x", "--data-dir", tmp_path / "data")
+    done = run("models", "import", tmp_path / file, *labels, *options)
+    assert done.returncode == 2
+    assert words in done.stderr.decode()
 
 
 def test_a_model_without_a_name_is_no_reason_to_remove_the_others(tmp_path: Path) -> None:

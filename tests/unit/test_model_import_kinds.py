@@ -326,6 +326,47 @@ def test_what_goes_wrong_is_refused_in_words(
         assert words in refusal(tmp_path, content, **options)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('["red",\n"green",\n"blue",\n"dark"]', "is JSON; write one class name per line"),
+        ('{"id2label": {"0": "red",\n"1": "green",\n"2": "blue",\n"3": "dark"}}', "is JSON"),
+        ("\n\n", "is empty"),
+        ("", "is empty"),
+        ("red\n\nblue\ndark\n", "has no name on line 2"),
+    ],
+)
+def test_label_files_of_another_form_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ModelInvalid, match=words) as caught:
+        import_labels(tmp_path, text.encode())
+    assert caught.value.message.startswith(str(tmp_path / "names.txt"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfred\r\ngreen\r\nblue\r\ndark\r\n",
+        b"red\ngreen\nblue\ndark\n\n \n",
+        b"red\rgreen\rblue\rdark",
+    ],
+)
+def test_label_files_of_other_editors_are_taken(tmp_path: Path, content: bytes) -> None:
+    assert import_labels(tmp_path, content).labels == LABELS
+
+
+def test_names_that_look_like_json_are_names(tmp_path: Path) -> None:
+    assert import_labels(tmp_path, b"[red]\ngreen\nblue\n{dark}\n").labels[0] == "[red]"
+
+
+def import_labels(folder: Path, content: bytes) -> ModelSpec:
+    (folder / "it.onnx").write_bytes(graph())
+    (folder / "names.txt").write_bytes(content)
+    description = Description("mine", "1", "CC0-1.0", "a test")
+    return import_onnx(
+        folder / "it.onnx", folder / "names.txt", folder / "mine", description, load=OpenVinoClassifier
+    )
+
+
 def test_a_graph_of_two_images_at_once_runs_one(tmp_path: Path) -> None:
     spec = imported(tmp_path, graph(shape=(2, 3, 24, 24), out_shape=(2, 4)), preprocessing=DIVIDED)
 

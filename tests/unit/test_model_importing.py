@@ -1,6 +1,7 @@
 """Importing makes a whole model folder or none."""
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beholder.errors import ConfigError, ModelInvalid
+from beholder.errors import ConfigError, ImageTypeUnsupported, ModelInvalid
 from beholder.model import importing
 from beholder.model.checking import check_model
 from beholder.model.checkpoint import read_checkpoint
@@ -104,6 +105,7 @@ def test_problems_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
     [
         ("", "the name '' cannot be used; begin with a lower-case letter"),
         (".", "the name '.' cannot be used"),
+        ("a" * 300, f"the name '{'a' * 300}' cannot be used"),
         ("../models", "the name '../models' cannot be used"),
         ("No Name", "the name 'No Name' cannot be used"),
         (BUILTIN_MODEL, f"'{BUILTIN_MODEL}' is the name of the built-in model; give another"),
@@ -178,7 +180,7 @@ def test_the_quicker_of_two_imports_wins(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(LABELS), encoding="utf-8")
     destination = tmp_path / "models" / "tiny"
 
-    with pytest.raises(ConfigError, match="the import was undone"):
+    with pytest.raises(ConfigError, match="tiny exists; remove it first"):
         import_onnx(
             tmp_path / "some.onnx", tmp_path / "names.txt", destination, DESCRIPTION, load=load_slowly
         )
@@ -330,6 +332,15 @@ def test_names_without_a_common_prefix_are_left_alone(
     ("outcome", "words"),
     [
         (RuntimeError("corrupt archive"), "is no checkpoint of plain tensors: corrupt archive"),
+        (
+            pickle.UnpicklingError("Weights only load failed. ... you can set weights_only=False ..."),
+            r"whole model or other Python objects.*; save model.state_dict\(\) alone$",
+        ),
+        (
+            RuntimeError("Cannot use ``weights_only=True`` with TorchScript archives ..."),
+            r"it is a TorchScript archive; save model.state_dict\(\) alone$",
+        ),
+        (EOFError(), "EOFError"),
         ({"model": "not a tensor"}, "is no state dict"),
         ([1, 2], "is no state dict"),
         ({}, "is no state dict"),
@@ -382,6 +393,29 @@ def test_a_trial_reports_time_and_labels(tmp_path: Path) -> None:
     assert [label.name for label in labels] == ["red", "dark"]
     red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
     assert labels[0].confidence == pytest.approx(expected_probabilities([red])[0, 0], abs=1e-5)
+
+
+def test_a_trial_names_the_images_that_fail_and_answers_the_others(tmp_path: Path) -> None:
+    photos = [tmp_path / name for name in ("red", "none", "wide", "blue")]
+    for photo, data in zip(photos, ([255, 0, 0] * 64, [], [9] * 24 * 9, [0, 0, 255] * 64), strict=True):
+        photo.write_bytes(bytes(data))
+
+    def prepare(data: bytes, _: object) -> np.ndarray:
+        if not data:
+            raise ImageTypeUnsupported
+        return np.frombuffer(data, np.uint8).reshape(-1, 8, 3)
+
+    report = check_model(
+        read_model(write_folder(tmp_path / "tiny")), photos, load=OnnxRuntimeClassifier, prepare=prepare
+    )
+
+    answers = [(name, labels[0].name) for name, labels in report.answers[1:]]
+    assert answers == [(str(photos[0]), "red"), (str(photos[3]), "blue")]
+    failures = [(name, error.code) for name, error in report.failures]
+    assert failures == [
+        (str(photos[1]), "image_type_unsupported"),
+        (str(photos[2]), "image_size_unsupported"),
+    ]
 
 
 def test_a_trial_with_a_missing_photo_says_so_before_it_loads(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`beholder models`: list, show, try, import and remove models."""
 
 import json
+import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,10 @@ def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
     for image, labels in report.answers:
         found = ", ".join(f"{label.name} {label.confidence:.1%}" for label in labels)
         click.echo(f"  {image}: {found}")
+    for image, error in report.failures:
+        click.echo(f"{image}: {error.message}", err=True)
+    if report.failures:
+        sys.exit(1)
 
 
 @models.command()
@@ -101,11 +106,11 @@ def remove(name: str, **flags: Any) -> None:
 )
 @click.option(
     "--size",
-    type=int,
+    type=click.IntRange(1, 4096),
     help="Side of the input, in pixels.  [default: the graph's own, or 224 where it has none]",
 )
-@click.option("--mean", type=float, default=0.0, show_default=True, help="For centre-crop, in 0..255.")
-@click.option("--scale", type=float, default=255.0, show_default=True, help="For centre-crop, in 0..255.")
+@click.option("--mean", type=float, help="For centre-crop, in 0..255.  [default: 0]")
+@click.option("--scale", type=float, help="For centre-crop, in 0..255.  [default: 255]")
 @click.option(
     "--probabilities/--logits",
     default=None,
@@ -123,6 +128,7 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     settings = read_settings({"data_dir": given["data_dir"]}).settings
     destination = models_folder(settings) / name
     load = partial(load_classifier, settings=settings)
+    _check_options(file, given)
     if file.suffix.lower() == ".onnx":
         if given["labels"] is None:
             raise ConfigError(
@@ -157,6 +163,27 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     click.echo(f"serve it with: beholder up --model {spec.name}{folder}")
 
 
+def _check_options(file: Path, given: dict[str, Any]) -> None:
+    """Refuse options that would be passed over."""
+    kind = given["preprocessing"]
+    unused = [key for key in ("mean", "scale") if kind != "centre-crop" and given[key] is not None]
+    problems = [f"--{key} is for --preprocessing centre-crop; add that, or leave it out" for key in unused]
+    if kind == "as-is" and given["size"] is not None:
+        problems.append("--size is not for --preprocessing as-is, which leaves an image at its size")
+    if file.suffix.lower() in (".pth", ".pt"):
+        problems += [
+            f"--{key} is for ONNX files; leave it out"
+            for key, value in (
+                ("size", given["size"]),
+                ("source", given["source"] or None),
+                ("logits" if given["probabilities"] is False else "probabilities", given["probabilities"]),
+            )
+            if value is not None
+        ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _taken_as(spec: ModelSpec) -> str:
     """Say what was found or assumed, so that a wrong guess is seen before it is served."""
     taken, values = spec.preprocessing, "probabilities" if spec.outputs_probabilities else "logits"
@@ -169,12 +196,15 @@ def _taken_as(spec: ModelSpec) -> str:
 
 def _preprocessing(kind: str | None, given: dict[str, Any]) -> Any:
     from beholder.model.importing import TORCHVISION  # noqa: PLC0415
-    from beholder.model.port import Preprocessing  # noqa: PLC0415
-    from beholder.model.preprocessing_table import AS_IS  # noqa: PLC0415
+    from beholder.model.preprocessing_table import AS_IS, read_preprocessing  # noqa: PLC0415
 
     if kind == "centre-crop":
-        mean, scale = given["mean"], given["scale"]
-        return Preprocessing(mean=(mean,) * 3, scale=(scale,) * 3)
+        numbers = {key: given[key] for key in ("mean", "scale") if given[key] is not None}
+        problems: list[str] = []
+        found = read_preprocessing({"kind": kind, **numbers}, problems)
+        if found is None:
+            raise ConfigError([problem.removeprefix("[preprocessing] ") for problem in problems])
+        return found
     return {None: None, "as-is": AS_IS, "torchvision": TORCHVISION}[kind]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.errors import ConfigError
+from beholder.errors import BeholderError, ConfigError, JobError, RequestError
 from beholder.job import Label
 from beholder.model.answers import warm_up_image
 from beholder.model.port import Classifier, ModelSpec, Preprocessing
@@ -31,6 +31,7 @@ class ModelReport:
         load_s: To compile and run it once.
         image_ms: Its run for one image, the median of ten.
         answers: The most likely labels, best first, by image; the synthetic one is called `noise`.
+        failures: What became of the images that have no answer.
     """
 
     spec: ModelSpec
@@ -39,6 +40,7 @@ class ModelReport:
     load_s: float
     image_ms: float
     answers: tuple[tuple[str, tuple[Label, ...]], ...]
+    failures: tuple[tuple[str, BeholderError], ...] = ()
 
 
 def check_model(
@@ -63,26 +65,30 @@ def check_model(
     Raises:
         ModelInvalid: The model cannot be used; it says why.
         ConfigError: An image file cannot be read.
-        RequestError: An image is refused.
-        JobError: An image cannot be decoded, or the model cannot run it.
+        JobError: The model cannot run the synthetic image.
     """
     # Read before the model is loaded, so that a wrong path is told at once.
-    inputs = [
-        ("noise", _noise(spec)),
-        *((str(path), prepare(_read(path), spec.preprocessing)) for path in images),
-    ]
+    files = [(str(path), _read(path)) for path in images]
+    noise = _noise(spec)
     classifier = load(spec)
     started_s = timer()
     classifier.warm_up()
     load_s = timer() - started_s
-    answers = tuple(
-        (name, top_labels(classifier.classify([image])[0], spec.labels, top_k=top_k, min_confidence=0.0))
-        for name, image in inputs
-    )
+
+    def answer(image: NDArray[np.uint8]) -> tuple[Label, ...]:
+        return top_labels(classifier.classify([image])[0], spec.labels, top_k=top_k, min_confidence=0.0)
+
+    answers = [("noise", answer(noise))]
+    failures = []
+    for name, data in files:
+        try:
+            answers.append((name, answer(prepare(data, spec.preprocessing))))
+        except (RequestError, JobError) as error:
+            failures.append((name, error))
     runs_s = []
     for _ in range(_RUNS):
         started_s = timer()
-        classifier.classify([inputs[0][1]])
+        classifier.classify([noise])
         runs_s.append(timer() - started_s)
     return ModelReport(
         spec=spec,
@@ -90,7 +96,8 @@ def check_model(
         precision=classifier.precision,
         load_s=load_s,
         image_ms=float(np.median(runs_s)) * 1000.0,
-        answers=answers,
+        answers=tuple(answers),
+        failures=tuple(failures),
     )
 
 

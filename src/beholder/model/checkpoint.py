@@ -42,12 +42,21 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a checkpoint") from error
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ModelInvalid(
-            f"{path} is no checkpoint of plain tensors: {error}; save model.state_dict() alone"
+            f"{path} is no checkpoint of plain tensors: {_reason(error)}; save model.state_dict() alone"
         ) from error
     tensors = _find_tensors(state, torch.is_tensor)
     if tensors is None:
         raise ModelInvalid(f"{path} is no state dict; save model.state_dict(), not the model")
     return {str(name): tensor.detach().float().numpy() for name, tensor in _without_prefix(tensors).items()}
+
+
+def _reason(error: Exception) -> str:
+    """Say it in our words where torch would advise its reader to run whatever the file holds."""
+    if "TorchScript" in str(error):
+        return "it is a TorchScript archive"
+    if "weights_only" in str(error) or "Weights only" in str(error):
+        return "it holds a whole model or other Python objects, which are not read because that runs them"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any] | None:

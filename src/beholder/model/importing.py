@@ -4,6 +4,7 @@ The folder is written beside its destination under a hidden name, read back and 
 renamed: a model folder is whole or not there.
 """
 
+import errno
 import json
 import re
 import shutil
@@ -184,6 +185,8 @@ def _make_folder(
         # Fails where another import has been quicker, because a folder with files in it is not replaced.
         folder.rename(destination)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise _is_taken(destination) from error
         what = str(error.filename or destination).replace(str(folder), str(destination))
         raise ConfigError(f"{what}: {error.strerror}; the import was undone") from error
     except ModelInvalid as error:
@@ -252,13 +255,17 @@ def _check_name(name: str, destination: Path) -> None:
     if any(name == entry.name for entry in ModelRegistry().list_models()):
         raise ConfigError(f"'{name}' is the name of the built-in model; give another")
     if destination.exists():
-        raise ConfigError(
-            f"{destination} exists; remove it first (beholder models remove {destination.name}), "
-            "or give the model another name"
-        )
+        raise _is_taken(destination)
     for entry in ModelRegistry(destination.parent).list_models():
         if entry.name == name:
             raise ConfigError(f"{entry.folder} already has the name '{name}'; give another")
+
+
+def _is_taken(destination: Path) -> ConfigError:
+    return ConfigError(
+        f"{destination} exists; remove it first (beholder models remove {destination.name}), "
+        "or give the model another name"
+    )
 
 
 def _lines(path: Path) -> tuple[str, ...]:
