@@ -10,6 +10,7 @@ from beholder import __version__
 from beholder.config import Settings
 from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_name
 from beholder.model.preprocessing_table import read_preprocessing
+from beholder.web.limits import WebLimits
 from beholder.web.openapi_errors import visible_errors
 from docs.pages import PAGES, ROOT, blocks, column, read, table
 from helpers.service import RunningService
@@ -49,6 +50,27 @@ def test_the_variables_that_pages_name_exist() -> None:
     known = {f"BEHOLDER_{name.upper()}" for name in SETTINGS} | {"BEHOLDER_CONFIG"}
     for page in PAGES:
         assert set(re.findall(r"\bBEHOLDER_\w+", page.read_text(encoding="utf-8"))) <= known, page.name
+
+
+# --- limits -------------------------------------------------------------------------------------------------
+
+
+def test_every_limit_is_in_the_tables_of_the_page() -> None:
+    assert set(column(read("docs/http-api.md"), "limit")) == WebLimits().to_dict().keys()
+
+
+def test_what_bounds_a_connection_is_a_limit_and_no_constant() -> None:
+    """The exceptions bound no client: the parser's portions, the log, and who may read that all is full."""
+    found = {
+        node.targets[0].id
+        for name in ("connection", "connections", "head", "lingering")
+        for node in ast.parse(read(f"src/beholder/web/{name}.py")).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and not isinstance(node.value.value, str | bytes)
+    }
+    assert found == {"_PIECE_BYTES", "_LOG_EVERY_S", "_REFUSED_OPEN_MAX"}
 
 
 # --- what the service shows ---------------------------------------------------------------------------------

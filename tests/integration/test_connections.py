@@ -520,6 +520,17 @@ def test_a_low_limit_on_open_files_is_told_in_a_sentence(tmp_path: Path, command
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(("count", "concurrency", "needed"), [(8, 1, 65), (20, 1, 65), (100, 50, 114)])
+def test_load_tells_a_low_limit_too(tmp_path: Path, count: int, concurrency: int, needed: int) -> None:
+    (tmp_path / "one.jpg").write_bytes(b"x")
+    arguments = ["--image_folder", str(tmp_path), "--concurrency", str(concurrency), "--num_request", "100"]
+    process = with_files(count, "load", *arguments, data_dir=tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"the limit on open files is {count}, and {needed} are needed at least; raise it" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("count", [64, 100])
 def test_new_clients_get_in_where_silent_ones_hold_all_open_files(tmp_path: Path, count: int) -> None:
     process = with_files(count, "web", data_dir=tmp_path)
@@ -534,7 +545,7 @@ def test_new_clients_get_in_where_silent_ones_hold_all_open_files(tmp_path: Path
         with contextlib.ExitStack() as stack:
             for number in range(3 * count):
                 one = stack.enter_context(Client(port))
-                one.send(GOOD[: number % 2])
+                one.send((b"", b"G", SLOW["an end"])[number % 3])
             for _ in range(10):
                 assert (
                     stack.enter_context(Client(port)).send(GOOD.replace(b"good", b"healthz")).answer().status

@@ -12,8 +12,11 @@ _FILES_MIN = 64
 _CONNECTIONS_WANTED = 10_000
 
 
-def allow_files() -> int:
+def allow_files(connections: int = 0) -> int:
     """Raise the limit on open files as far as this user may, and return it.
+
+    Args:
+        connections: Those that are opened for certain.
 
     Raises:
         ConfigError: It is too low to work with.
@@ -24,9 +27,10 @@ def allow_files() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     files = _FILES_WANTED if soft == resource.RLIM_INFINITY else soft
-    if files < _FILES_MIN:
+    files_min = _FILES_MIN + connections
+    if files < files_min:
         raise ConfigError(
-            f"the limit on open files is {files}, and {_FILES_MIN} are needed at least; "
+            f"the limit on open files is {files}, and {files_min} are needed at least; "
             "raise it, such as with ulimit -n 4096"
         )
     return files

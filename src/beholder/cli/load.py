@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beholder.cli.files import allow_files
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def load(
 
     try:
         plan = _plan(**choices)
+        allow_files(plan.concurrency)
         if expect is not None and not plan.is_v1:
             raise ConfigError("--expect needs the class numbers that only v1 tells; add --api v1")  # noqa: TRY301
         expected = read_expected(expect) if expect is not None else None
