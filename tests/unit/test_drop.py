@@ -118,6 +118,7 @@ ENVELOPES: dict[str, Any] = {
     "SQS by a Lambda function": lambda event: {
         "Records": [{"eventSource": "aws:sqs", "body": json.dumps(event)}]
     },
+    "SQS by EventBridge Pipes": lambda event: {"eventSource": "aws:sqs", "body": json.dumps(event)},
     "a Lambda function's destination": lambda event: {
         "version": "1.0",
         "requestContext": {"condition": "Success"},

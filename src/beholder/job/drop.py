@@ -109,6 +109,10 @@ def _read(document: dict[str, Any], envelopes: int) -> Drop | Foreign | Several:
         return Foreign("test event", f"S3 tests its notifications from {document.get('Bucket')!r}")
     if "Records" in document:
         return _read_records(document["Records"], envelopes)
+    if (
+        "eventSource" in document or "EventSource" in document
+    ):  # a record by itself, as EventBridge Pipes sends it
+        return _read_records([document], envelopes)
     if document.get("source") == "aws.s3" and "detail-type" in document:
         return _read_eventbridge(document)
     if "requestPayload" in document:  # the destination of a Lambda function
