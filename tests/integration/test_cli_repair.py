@@ -134,6 +134,22 @@ def test_a_damaged_queue_is_named_refused_and_repaired(
     assert {one.options.top_k for one in found} == {3}
 
 
+def test_what_cannot_be_read_of_one_job_keeps_no_other_from_a_repair(tmp_path: Path) -> None:
+    ids = fill(tmp_path, 6)
+    gone(tmp_path / "queue.sqlite")
+    (bucket,) = (tmp_path / "buckets").glob("*input-bucket")
+    (metadata,) = (bucket / ".metadata" / "images" / ids[0]).iterdir()
+    outcome = tmp_path / "buckets" / bucket.name.replace("input", "output") / "results" / f"{ids[1]}.json"
+    outcome.parent.mkdir(exist_ok=True)
+    for path in (metadata, outcome):
+        path.unlink(missing_ok=True)
+        path.symlink_to(path.name)  # opened, it is refused for ever
+    assert run("repair", "--data-dir", str(tmp_path))[0] == 0
+    found = waiting(tmp_path)
+    assert sorted(one.job_id for one in found) == sorted(ids)
+    assert sorted(one.options.top_k for one in found) == [3, 3, 3, 3, 3, 5]
+
+
 def test_a_sound_queue_is_left_with_the_same_messages(tmp_path: Path) -> None:
     ids = fill(tmp_path, 5)
     for _ in range(2):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beholder.errors import ObjectNotFound
+from beholder.errors import BackendError, ObjectNotFound
 from beholder.job import JobInput, Message, Options, is_job_id, read_outcome
 from beholder.job.ids import created_at_s
 from beholder.store.keys import IMAGES, job_id_of_image, result_key
@@ -36,14 +36,13 @@ def message_of(job_id: str, image: ObjectInfo) -> Message:
 
 
 def has_outcome(results: Store, job_id: str) -> bool:
-    """Say whether a job has an outcome that can be read.
+    """Say whether a job has an outcome that can be read; one that the store refuses is none.
 
-    Raises:
-        BackendError: The store cannot be asked.
+    Whoever takes a finished job for an unfinished one works on it again, and its first outcome stands.
     """
     try:
         read_outcome(results.get(result_key(job_id)), job_id=job_id)
-    except (ObjectNotFound, ValueError):
+    except (BackendError, ValueError):
         return False
     return True
 
@@ -52,7 +51,7 @@ def unfinished(images: Store, results: Store) -> Iterator[Message]:
     """Yield a new message for every image whose job has no outcome that can be read, by job id.
 
     Raises:
-        BackendError: A store cannot be asked.
+        BackendError: The images cannot be listed.
     """
     for info in images.list(IMAGES):
         job_id = job_id_of_image(info.key)
@@ -61,6 +60,8 @@ def unfinished(images: Store, results: Store) -> Iterator[Message]:
                 yield message_of(job_id, images.head(info.key))
             except ObjectNotFound:
                 continue  # deleted meanwhile
+            except BackendError:  # its metadata cannot be read, which costs the options and no other job
+                yield message_of(job_id, info)
 
 
 def _order_of(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Options]:

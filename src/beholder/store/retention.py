@@ -144,10 +144,7 @@ def _all_of(info: ObjectInfo, images: Store, results: Store) -> Doomed | None:
     """Return all that is stored of a job; None where it is not finished, or nobody can tell."""
     job_id = _job_id_of(info)
     found = tuple(images.list(image_prefix(job_id)))
-    try:
-        if found and not has_outcome(results, job_id):
-            return None
-    except BackendError:  # this one's trouble; where the bucket is away, listing it tells
+    if found and not has_outcome(results, job_id):
         return None
     size_bytes = info.size_bytes + sum(one.size_bytes for one in found)
     keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
