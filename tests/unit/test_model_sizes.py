@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
@@ -108,10 +109,12 @@ def test_a_layer_that_fails_as_it_runs_leaves_nothing_to_the_next_image(tmp_path
     classifier._sizes.check_size = lambda *_: None  # type: ignore[method-assign]
     proper = image_of((0, 255, 0), 64, 64)
     expected = fresh(OpenVinoClassifier, folder).classify([proper])
+    compiled = classifier._requests[1]
     # when
     with pytest.raises(InferenceFailed, match="no numbers"):
         classifier.classify([image_of((0, 0, 255), 8, 8)])
-    # then
+    # then what ran it is not used again
+    assert classifier._requests[1] is not compiled
     np.testing.assert_allclose(classifier.classify([proper]), expected, atol=TOLERANCE)
 
 
@@ -160,6 +163,16 @@ def test_logits_that_are_declared_probabilities_are_no_answer(tmp_path: Path, ru
 
     with pytest.raises(ModelInvalid, match="add up to"):
         fresh(runtime, folder).warm_up()
+
+
+def test_operators_that_the_runtime_does_not_know_are_named(tmp_path: Path) -> None:
+    model = onnx.load_from_string(tiny_graph())
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Magic", "com.acme"
+    folder = write_folder(tmp_path, graph=model.SerializeToString())
+
+    with pytest.raises(ModelInvalid, match=r"No conversion rule found for operations: com\.acme\.Magic"):
+        fresh(OpenVinoClassifier, folder).warm_up()
 
 
 @BOTH

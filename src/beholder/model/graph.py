@@ -352,6 +352,9 @@ def first_line(error: RuntimeError) -> str:
     telling = [
         line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
     ]
+    # The operators that it does not know stand further down, in a list.
+    if listed := [line.removeprefix("-- ") for line in telling if line.startswith("-- ")]:
+        return "; ".join(listed)
     first, *more = telling or lines or ["no reason given"]
     return f"{first} {more[0]}" if first.endswith(":") and more else first
 
