@@ -36,7 +36,12 @@ class ServiceRoutes:
         self._openapi = build_openapi(desk.ports)
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
-        self._docs = (pages / "docs.html").read_text(encoding="utf-8")
+        # Written once: many who ask for them at once would hold the event loop for seconds.
+        document = json.dumps(self._openapi, ensure_ascii=False)
+        self._document = document.encode()
+        # Escaped so that no text in the document can end the script element it stands in.
+        docs = (pages / "docs.html").read_text(encoding="utf-8")
+        self._docs = docs.replace("__OPENAPI__", document.replace("<", "\\u003c")).encode()
 
     async def index(self, request: Request) -> Response:
         """`GET /`: the page for a browser, the list of endpoints for a program."""
@@ -98,13 +103,11 @@ class ServiceRoutes:
 
     async def openapi(self, _: Request) -> Response:
         """`GET /openapi.json`: the interface, for programs."""
-        return JSONResponse(self._openapi)
+        return Response(self._document, media_type="application/json")
 
     async def docs(self, _: Request) -> Response:
         """`GET /docs`: the interface, for people."""
-        # Escaped so that no text in the document can end the script element it stands in.
-        document = json.dumps(self._openapi).replace("<", "\\u003c")
-        return HTMLResponse(self._docs.replace("__OPENAPI__", document))
+        return HTMLResponse(self._docs)
 
     def _problems(self) -> list[tuple[str, BackendError]]:
         found = []
