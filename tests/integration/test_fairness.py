@@ -62,6 +62,13 @@ def test_an_interactive_caller_waits_for_batches_and_not_for_the_backlog_of_a_bu
     assert max(between) <= 2 * bound, between
 
 
+def test_a_bulk_client_that_waits_for_a_second_each_time_keeps_nobody_out(service: RunningService) -> None:
+    with Flood(service, [jpeg(n) for n in range(8)], connections=100, prefer="wait=1") as bulk:
+        bulk.await_replies(200, 1)
+        replies = [service.classify(jpeg(100 + number)) for number in range(5)]
+    assert [reply.status for reply in replies] == [200] * 5
+
+
 def test_a_bulk_client_gets_its_share_while_interactive_callers_never_pause(service: RunningService) -> None:
     # given: jobs that nobody waits for
     ids = [service.classify(jpeg(n), prefer="respond-async").json["id"] for n in range(40)]

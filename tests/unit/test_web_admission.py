@@ -184,6 +184,35 @@ def test_interactive_jobs_count_for_the_bound_of_all(admission: Admission, queue
     send(admission, queue, 1)
 
 
+def test_a_caller_who_waits_too_short_for_those_before_counts_as_asynchronous(
+    admission: Admission, queue: MemoryQueue
+) -> None:
+    # given: a job is taken to need 0.1 s, so three interactive ones take 0.3 s
+    assert not admission.is_interactive(0.0)
+    assert admission.is_interactive(0.1)
+    send(admission, queue, 5, waits=False)
+    assert admission.is_interactive(0.1)  # asynchronous ones come after it
+    send(admission, queue, 3)
+    # then: between two readings, after the next one, and in a rush
+    for _ in range(2):
+        assert not admission.is_interactive(0.25)
+        assert admission.is_interactive(0.35)
+        with admission.admit(waits=True):
+            assert not admission.is_interactive(0.35)
+        admission.tick()
+
+
+def test_where_the_queue_knows_no_classes_all_who_wait_are_interactive(clock: ManualClock) -> None:
+    class Plain(MemoryQueue):
+        def depth(self) -> Depth:
+            return Depth(500, 10, 0)
+
+    admission = Admission(Plain(clock=clock), clock, backlog_max=1_000)
+    admission.tick()
+    assert admission.is_interactive(0.01)
+    assert not admission.is_interactive(0.0)
+
+
 class Served:
     """A queue that is worked on at a steady rate, in batches, as long as something waits."""
 

@@ -180,6 +180,13 @@ def test_who_does_not_wait_gets_a_place_to_look(web: Web) -> None:
     queued = web.ask("GET", location)
     assert queued.json == answer.json
     assert (queued.json["status"], queued.headers["retry-after"]) == ("queued", "1")
+    # and with others before it, it is told the same as those who come behind them
+    for seed in range(25):
+        last = web.ask("POST", "/v1/classify", jpeg(seed), **ASYNC)
+    assert (
+        last.headers["retry-after"] == web.ask("GET", last.headers["location"]).headers["retry-after"] == "3"
+    )
+    assert web.ask("GET", location).headers["retry-after"] == "1"
     web.work()
     assert web.ask("GET", location).json["status"] == "succeeded"
 
@@ -309,6 +316,24 @@ def test_who_does_not_wait_leaves_room_for_those_who_do(tmp_path: Path) -> None:
         assert web.ask("POST", "/v1/classify", jpeg(5)).status == 202
         assert (web.queue.depth().backlog, web.queue.depth().interactive) == (4, 1)
         assert is_problem(web.ask("POST", "/v1/classify", jpeg(6)), 503, "overloaded")
+
+
+def test_many_who_wait_for_a_second_do_not_keep_out_one_who_waits_for_long(tmp_path: Path) -> None:
+    with Web(tmp_path, WebLimits(backlog_max=40)) as web:
+        # given: more of them than can be answered within a second, and more than may wait at all
+        bulk = [web.begin("POST", "/v1/classify", jpeg(seed), prefer="wait=1") for seed in range(50)]
+        statuses = sorted(one.result(WAIT_S).status for one in bulk)
+        assert statuses == [202] * 30 + [503] * 20
+        # when
+        waiting = web.begin("POST", "/v1/classify", jpeg(50), prefer="wait=60")
+        # then: it is let in
+        while web.queue.depth().backlog < 31:
+            assert not waiting.done()
+        # and is answered before those that were too many
+        while web.queue.depth().interactive:
+            web.work()
+        assert waiting.result(WAIT_S).status == 200
+        assert web.queue.depth().backlog >= 10
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ class Settings:
         high=1,
     )
     heavy_pixels_min: int = _setting(
-        "pixels from which an image is heavy, those of a JPEG counting a quarter; one core is kept from such",
+        "pixels from which an image is heavy, a JPEG's counting a quarter; one core is kept free of them",
         16_000_000,
         low=1,
         high=1_000_000_000,

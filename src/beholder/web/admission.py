@@ -55,9 +55,9 @@ class Admission:
         self._startup_s = startup_s
         self._every_s = every_s
         self._lock = threading.Lock()
-        self._depth = Depth(0, 0, 0)
-        self._entering = 0
+        self._depth = Depth(0, 0, 0, interactive=0)
         # By whether somebody waits.
+        self._entering = {True: 0, False: 0}
         self._sent_since = {True: 0, False: 0}
         self._done = 0
         self._done_before = 0
@@ -75,13 +75,13 @@ class Admission:
         """Count one more job in for the time of the block, which sends it; a block that fails sent nothing.
 
         Args:
-            waits: Whether somebody waits for the outcome; asynchronous jobs are refused earlier.
+            waits: Whether the job is interactive; asynchronous jobs are refused earlier.
 
         Raises:
             Overloaded: The backlog is full; the error says after how many seconds it may have drained.
         """
         with self._lock:
-            beyond = self._backlog() + self._entering - self._backlog_max[waits]
+            beyond = self._backlog() + sum(self._entering.values()) - self._backlog_max[waits]
             if beyond >= 0:
                 which = "jobs" if waits else "jobs, as many as leave room for callers who wait,"
                 raise Overloaded(
@@ -89,15 +89,29 @@ class Admission:
                     "try again after the time in Retry-After",
                     retry_after_s=self._seconds_for(beyond + self._backlog_max[waits] / 10),
                 )
-            self._entering += 1
+            self._entering[waits] += 1
         sent = 0
         try:
             yield
             sent = 1
         finally:
             with self._lock:
-                self._entering -= 1
+                self._entering[waits] -= 1
                 self._sent_since[waits] += sent
+
+    def is_interactive(self, wait_s: float) -> bool:
+        """Say whether a job whose caller waits for so long goes before those that nobody waits for.
+
+        It does not where the interactive jobs before it take longer than that: its caller is answered 202
+        in any case, and many such jobs would keep out those who wait long enough. Where the queue knows no
+        classes, every job whose caller waits is interactive.
+
+        Args:
+            wait_s: How long the caller waits; 0 for not at all.
+        """
+        with self._lock:
+            before = 0 if self._depth.interactive is None else self._interactive() + self._entering[True]
+            return before / self._jobs_per_s() < wait_s
 
     def done(self, count: int) -> None:
         """Count jobs whose outcome is here."""
@@ -112,7 +126,7 @@ class Admission:
             # What is in flight will be done first.
             first = self._done + self._depth.in_flight
             if waits and self._depth.interactive is not None:
-                mine = self._depth.interactive + self._sent_since[True]
+                mine = self._interactive()
                 backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
             return first + backlog
 
@@ -148,9 +162,14 @@ class Admission:
     def _backlog(self) -> int:
         return self._depth.backlog + sum(self._sent_since.values())
 
+    def _interactive(self) -> int:
+        return (self._depth.interactive or 0) + self._sent_since[True]
+
+    def _jobs_per_s(self) -> float:
+        return self._rate.value or 1 / _JOB_S
+
     def _seconds_for(self, count: float) -> int:
-        rate = self._rate.value or 1 / _JOB_S
-        seconds = count / rate + (self._startup_s if self._is_asleep and count > 0 else 0.0)
+        seconds = count / self._jobs_per_s() + (self._startup_s if self._is_asleep and count > 0 else 0.0)
         return min(_RETRY_MAX_S, max(1, math.ceil(seconds)))
 
 

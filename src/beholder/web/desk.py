@@ -35,11 +35,10 @@ OrderReader = Callable[[Upload], Order]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A job that was taken in, what will hold its outcome where somebody waits, and its place in the line."""
+    """A job that was taken in, and what will hold its outcome where somebody waits."""
 
     job: Job
     future: asyncio.Future[Outcome] | None
-    place: float
 
 
 class Desk:
@@ -58,6 +57,8 @@ class Desk:
         self.admission = admission
         self.intake = Intake(ports)
         self._is_released = False
+        # In the line, by job, of as many as can wait: the oldest are forgotten.
+        self._places: dict[str, float] = {}
         self._budget = UploadBudget(
             ports.limits.uploads_bytes_max,
             ports.telemetry,
@@ -86,19 +87,19 @@ class Desk:
         self._acceptor.close()
         self._lookers.shutdown()
 
-    async def accept(self, request: Request, order_of: OrderReader, *, waits: bool) -> Ticket | Outcome:
+    async def accept(self, request: Request, order_of: OrderReader, *, wait_s: float) -> Ticket | Outcome:
         """Take one request's image in; when this returns, it is durable and no longer in memory.
 
         Args:
             request: The exchange.
             order_of: Makes an order of the upload; raises RequestError.
-            waits: Whether the caller is going to wait for the outcome.
+            wait_s: How long the caller is going to wait for the outcome; 0 for not at all.
 
         Returns:
             A ticket for a new job, or the outcome of the one that the idempotency key names.
         """
         limits = self.ports.limits
-        with self._budget.hold(waits=waits) as hold:
+        with self._budget.hold(waits=wait_s > 0) as hold:
             body = await read_body(request, limits, hold)
             with naming_coding(request.headers.get("content-encoding", "")):
                 if len(body) > _LARGE_BYTES:
@@ -108,10 +109,12 @@ class Desk:
                     upload = read_upload(request, limits, body)
                 del body
                 header = check_image(upload, limits.image)
-            order = replace(order_of(upload), priority=self._priority_of(header, upload.data, waits=waits))
+            is_interactive = self.admission.is_interactive(wait_s)
+            priority = self._priority_of(header, upload.data, is_interactive=is_interactive)
+            order = replace(order_of(upload), priority=priority)
             del upload
-            with self.admission.admit(waits=waits):
-                return await self._store(order, waits=waits)
+            with self.admission.admit(waits=is_interactive):
+                return await self._store(order, waits=wait_s > 0)
 
     async def wait(self, ticket: Ticket, wait_s: float) -> Outcome | None:
         """Return the outcome of a ticket's job, or None where it does not come within `wait_s`."""
@@ -150,17 +153,20 @@ class Desk:
         if isinstance(accepted, Outcome):
             return accepted
         self.ports.telemetry.jobs.labels("queued").inc()
-        return Ticket(accepted, future, self.admission.place(waits=waits))
+        self._places[job_id] = self.admission.place(waits=Priority.INTERACTIVE in order.priority)
+        if len(self._places) > self.ports.limits.backlog_max:
+            del self._places[next(iter(self._places))]
+        return Ticket(accepted, future)
 
-    def _priority_of(self, header: ImageHeader, data: bytes, *, waits: bool) -> Priority:
+    def _priority_of(self, header: ImageHeader, data: bytes, *, is_interactive: bool) -> Priority:
         is_heavy = decode_cost_pixels(header, len(data)) >= self.ports.limits.heavy_pixels_min
-        return (Priority.INTERACTIVE if waits else Priority.ASYNCHRONOUS) | (
+        return (Priority.INTERACTIVE if is_interactive else Priority.ASYNCHRONOUS) | (
             Priority.HEAVY if is_heavy else Priority.ASYNCHRONOUS
         )
 
-    def retry_after_s(self, ticket: Ticket) -> int:
-        """Return the seconds after which a ticket's outcome is worth a look."""
-        return self.admission.retry_after_s(ticket.place)
+    def retry_after_s(self, job_id: str) -> int:
+        """Return the seconds after which a job's outcome is worth a look; 1 for one of another process."""
+        return self.admission.retry_after_s(self._places.get(job_id, 0.0))
 
     def _expect(self, job_id: str, now_s: float) -> asyncio.Future[Outcome]:
         # A tenth of those who wait are answered by then.

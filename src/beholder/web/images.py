@@ -43,7 +43,7 @@ class ImageRoutes:
         """`POST /v1/classify`: the job object, with its result where it comes in time."""
         preference = read_preference(request.headers.getlist("prefer"), self._desk.ports.limits)
         plain = _OrderReader(request, self._desk, CLASSIFY)
-        answer = await self._desk.accept(request, plain, waits=preference.wait_s > 0)
+        answer = await self._desk.accept(request, plain, wait_s=preference.wait_s)
         headers = {"Preference-Applied": preference.applied} if preference.applied else {}
         if isinstance(answer, Ticket):
             entry_of(request.scope).job_id = answer.job.id
@@ -56,16 +56,16 @@ class ImageRoutes:
     async def upload(self, request: Request) -> Response:
         """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
         plain = _OrderReader(request, self._desk, UPLOAD)
-        limits = self._desk.ports.limits
+        wait_s = self._desk.ports.limits.wait_s_default
 
         def classic(upload: Upload) -> Order:
             order = plain(upload)
             return replace(order, wants_text=True, options=replace(order.options, top_k=1))
 
-        answer = await self._desk.accept(request, classic, waits=True)
+        answer = await self._desk.accept(request, classic, wait_s=wait_s)
         if isinstance(answer, Ticket):
             entry_of(request.scope).job_id = answer.job.id
-            outcome = await self._desk.wait(answer, limits.wait_s_default)
+            outcome = await self._desk.wait(answer, wait_s)
             if outcome is None:
                 return self._accepted(answer, {})
             answer = outcome
@@ -77,7 +77,7 @@ class ImageRoutes:
     def _accepted(self, ticket: Ticket, headers: dict[str, str]) -> Response:
         later = {
             "Location": f"/v1/jobs/{ticket.job.id}",
-            "Retry-After": str(self._desk.retry_after_s(ticket)),
+            "Retry-After": str(self._desk.retry_after_s(ticket.job.id)),
         }
         return job_response(ticket.job, 202, headers | later)
 

@@ -39,7 +39,7 @@ class JobRoutes:
             raise JobNotFound
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
-        return job_response(found, 200, {"Retry-After": "1"})
+        return job_response(found, 200, {"Retry-After": str(self._desk.retry_after_s(job_id))})
 
 
 def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:

@@ -14,7 +14,8 @@ _Doc = dict[str, Any]
 _TEXT = {"type": "string"}
 _PREFER = (
     "`respond-async` answers 202 at once; `wait=5` waits at most 5 seconds. No wait is longer than "
-    "{:g} seconds. Preference-Applied says what was heeded (RFC 7240)."
+    "{:g} seconds; one shorter than the work before it queues as `respond-async` does. "
+    "Preference-Applied says what was heeded (RFC 7240)."
 )
 _IDEMPOTENCY = (
     "Names this request across repetitions: the same key with the same image and options gets the same "
