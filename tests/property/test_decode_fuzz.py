@@ -11,10 +11,11 @@ import pytest
 from beholder.model.decode.header import ImageFormat, read_header
 from helpers import fuzzing
 
-ROUNDS = 30_000
+ROUNDS = 60_000
 SEEDS_BYTES_MAX = 300_000
 # Eight bytes for each of the million pixels that the run allows, copies of inputs, tables of codecs.
-GROWN_BYTES_MAX = 48_000_000
+GROWN_BYTES_MAX = 30_000_000
+RESERVED_BYTES_MAX = 30_000_000  # whether touched or not
 CALL_S_MAX = 5.0  # of this process's own time, where ordinary calls take a millisecond
 ACCEPTED_MIN = ROUNDS // 10  # of an input whose damage touches no pixel; fewer test the checks alone
 
@@ -40,4 +41,5 @@ def test_mutated_images_are_answered_within_bounds(seed: int, tmp_path: Path) ->
     seen = json.loads(done.stdout)
     assert seen["accepted"] > ACCEPTED_MIN
     assert seen["grown_bytes"] < GROWN_BYTES_MAX
+    assert seen["reserved_bytes"] < RESERVED_BYTES_MAX
     assert seen["slowest_s"] < CALL_S_MAX
