@@ -41,10 +41,15 @@ class World:
     def write(self, record: Record) -> None:
         self.kept.append(record)
 
+    def before(self) -> Record | None:
+        return Record.from_dict(self.kept[-1].to_dict()) if self.kept else None
+
     def controller(self) -> Controller:
         sensor = FleetSensor(self.queue, self.fleet, self.store, self.leader_clock, boot_s=LIMITS.boot_s)
         names = iter(range(10_000))
-        ports = ControllerPorts(sensor, self.fleet, SoleLeader(), self, lambda: f"launch-{next(names)}")
+        ports = ControllerPorts(
+            sensor, self.fleet, SoleLeader(), self, lambda: f"launch-{next(names)}", before=self.before
+        )
         return Controller(ports, LIMITS, name="web-0")
 
     def pass_time(self, seconds: float) -> None:
@@ -72,7 +77,7 @@ def test_no_clock_makes_the_leader_end_or_double_a_healthy_fleet(
     # when
     for tick in range(160):
         world.leader_clock.advance(steps.get(tick, 0.0))
-        if tick == 80:  # another one leads, who knows nothing
+        if tick in (6, 80):  # another one leads, who knows what the earlier one wrote
             controller = world.controller()
         controller.tick()
         world.pass_time(LIMITS.tick_s)

@@ -10,6 +10,8 @@ from beholder.fleet import FleetInstance, Launch, MemoryFleet
 from beholder.queue import MemoryQueue
 from beholder.scaling import InstanceState, Limits, Record
 from beholder.scaling.controller import Controller, ControllerPorts, DryFleet, SoleLeader
+from beholder.scaling.last import LastRecord, read_last
+from beholder.scaling.ports import RecordSink
 from beholder.scaling.sensor import FleetSensor
 from beholder.scaling.signs import give_sign, read_signs
 from beholder.store import MemoryStore
@@ -72,10 +74,23 @@ class World:
         self.records, self.tokens = Records(), Tokens()
         self.limits = limits
 
-    def controller(self, fleet: object = None, lease: object = None, *, is_dry: bool = False) -> Controller:
+    def controller(
+        self,
+        fleet: object = None,
+        lease: object = None,
+        *,
+        is_dry: bool = False,
+        records: RecordSink | None = None,
+    ) -> Controller:
         acting = fleet or self.fleet
         sensor = FleetSensor(self.queue, self.fleet, self.store, self.clock)
-        ports = ControllerPorts(sensor, acting, lease or SoleLeader(), self.records, self.tokens)
+
+        def before() -> Record | None:
+            last = read_last(self.store)
+            return None if last is None else last.record
+
+        kept = records or self.records
+        ports = ControllerPorts(sensor, acting, lease or SoleLeader(), kept, self.tokens, before)
         return Controller(ports, self.limits, name="web-0", is_dry=is_dry)
 
     def say(self, state: InstanceState) -> None:
@@ -334,3 +349,39 @@ def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
     world.fleet.launch(count=1, token=world.tokens())
     world.go(controller, 20)
     assert controller.last.decision.forecast.boot_s_p95 > 0
+
+
+def test_who_leads_next_goes_on_with_the_failed_boots_and_the_ages_that_were_written() -> None:
+    # given: a leader under whom boots hung and ended
+    world = World(replace(LIMITS, boot_s=60.0, max=9))
+    world.queue.send([b"image"] * 500)
+    first = world.controller(records=LastRecord(world.store))
+    for _ in range(40):
+        first.tick()
+        world.clock.advance(5.0)
+    before = read_last(world.store)
+    assert before is not None
+    assert before.record.failures >= world.limits.failures_max
+    launched, oldest_s = before.launched_total, max(before.record.awaited_s.values())
+    # when: another one leads, twice in a minute
+    for _ in range(2):
+        world.clock.advance(30.0)
+        record = ticked(world.controller(records=LastRecord(world.store)))
+        # then: no more than one is launched to see whether boots work again, and nothing is younger
+        assert record.failures >= before.record.failures
+        assert len(record.launched) <= 1
+        assert (
+            max(record.awaited_s.values(), default=0.0) >= oldest_s or record.retired or record.failed_boots
+        )
+    last = read_last(world.store)
+    assert last is not None
+    assert last.launched_total <= launched + 2
+    # and: what was written long ago says nothing of boots now
+    world.clock.advance(3600.0)
+    assert ticked(world.controller(records=LastRecord(world.store))).failures == 0
+
+
+def ticked(controller: Controller) -> Record:
+    controller.tick()
+    assert controller.last is not None
+    return controller.last

@@ -6,11 +6,15 @@ trouble ended.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from beholder.scaling.ages import Ages
+from beholder.scaling.controller import Controller
 from beholder.sim.cloud import WorldSettings
+from beholder.sim.law import Limits, Reading, Want
 from beholder.sim.ours import Ours
 from beholder.sim.run import Run
 from beholder.sim.traffic import Traffic, make_traffic
@@ -72,6 +76,48 @@ def test_after_an_hour_of_failing_boots_the_queue_is_served_within_a_boot_and_a_
     work_s = HOUR_S * per_s * settings.limits.service_s
     assert run.failed_boots <= launches
     assert (run.bill_s - without.bill_s - work_s) / HOUR_S <= hours
+
+
+class ChangingLeader(Ours):
+    """Another web process leads after each while, and knows of the earlier one only what it wrote."""
+
+    every_s = 60.0
+    led_from_s = 0.0
+
+    def tick(self, reading: Reading) -> Want:
+        if reading.now_s - self.led_from_s >= self.every_s:
+            self.led_from_s, last, limits = reading.now_s, self.last, self._controller._limits
+            ports = replace(self._controller._ports, before=lambda: last)
+            self._controller = Controller(ports, limits, name="another")
+            self._seat._ages = Ages(look_s_max=60.0, boot_s=limits.boot_s)
+        return super().tick(reading)
+
+
+@pytest.mark.parametrize("every_s", [300.0, 60.0])
+@pytest.mark.parametrize("fails_after_s", [1.0, 20.0, math.inf])
+@pytest.mark.parametrize("per_s", [0.02, pytest.param(5.0, marks=pytest.mark.slow)])
+def test_leaders_that_change_go_on_with_the_failures_that_the_earlier_one_counted(
+    per_s: float, fails_after_s: float, every_s: float
+) -> None:
+    """Up to 1,185 launches an hour, and never served where boots hung: nobody led long enough to see it."""
+    settings = WorldSettings(failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s)
+    law = ChangingLeader(settings.limits, queue_lag_s=settings.queue_lag_s)
+    law.every_s = every_s
+    run = simulate(law, arrivals(per_s, HOUR_S, 3 * HOUR_S), settings)
+    assert run.failed_boots <= 90
+    assert first_served_s(run, 7200.0) <= BOOT_AND_GOAL_S + 215.0
+    assert np.isfinite(run.latency_s).all()
+
+
+@pytest.mark.parametrize("boot_s", [10.0, 25.0, 60.0])
+@pytest.mark.parametrize("fails_after_s", [20.0, math.inf])
+def test_short_boots_that_work_again_serve_soon_whatever_was_set(boot_s: float, fails_after_s: float) -> None:
+    """A setting of 200 s held each trial for as long, and the queue for 230 s, with boots of 25 s."""
+    settings = WorldSettings(Limits(boot_s=boot_s), failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s)
+    law = Ours(Limits(boot_s=200.0), queue_lag_s=settings.queue_lag_s)
+    run = simulate(law, arrivals(1.0, HOUR_S, 3 * HOUR_S), settings)
+    assert first_served_s(run, 7200.0) <= 1.35 * boot_s + 30.0 + 70.0
+    assert run.failed_boots <= 90
 
 
 @pytest.mark.slow

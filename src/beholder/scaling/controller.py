@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from beholder.errors import BackendDenied, BackendError
 from beholder.fleet.port import Fleet, FleetInstance, Launch
@@ -30,6 +31,7 @@ class ControllerPorts:
         lease: Says whether this controller leads.
         records: Keeps the record of each tick.
         new_token: Returns a name for a launch, never the same twice, also across processes.
+        before: Returns the last record of whoever led before; None where that is not known.
     """
 
     sensor: Sensor
@@ -37,6 +39,7 @@ class ControllerPorts:
     lease: Lease
     records: RecordSink
     new_token: Callable[[], str]
+    before: Callable[[], Record | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Controller:
         self._name = name
         self._is_dry = is_dry
         self._memory = Memory()
+        self._is_new = True
         self._attempt: _Attempt | None = None
         self._last: Record | None = None
 
@@ -92,9 +96,9 @@ class Controller:
         """
         if not self._ports.lease.hold():
             # Whoever leads learns anew: what another one launched meanwhile is not in this memory.
-            self._memory, self._attempt = Memory(), None
+            self._is_new, self._attempt = True, None
             return self._limits.tick_s
-        seen = self._ports.sensor.observe()
+        seen = self._aged(self._ports.sensor.observe())
         refused = self._repeat(seen)
         retired, self._memory = watch(seen, self._memory, self._limits)
         rest = _without(seen, retired)
@@ -113,9 +117,28 @@ class Controller:
             record = replace(record, refused=exc.message, retired=retired)
             raise
         finally:
+            awaited_s = self._memory.awaited_s(seen.now_s)
+            record = replace(record, failures=self._memory.failures, awaited_s=awaited_s)
             self._last = record
             self._ports.records.write(record)
         return self._limits.tick_s
+
+    def _aged(self, seen: Observation) -> Observation:
+        """Return what was seen, no instance younger than an earlier leader knew it to be."""
+        if self._is_new:
+            before = self._ports.before()
+            self._memory, self._is_new = Memory(), False
+            if before is not None:
+                at_s = seen.now_s if seen.at_s is None else seen.at_s
+                self._memory = self._memory.after_takeover(before, at_s, seen.now_s, self._limits)
+        known = self._memory.inherited
+        if not known:
+            return seen
+        aged = tuple(
+            replace(one, launched_at_s=min(one.launched_at_s, known.get(one.id, inf)))
+            for one in seen.instances
+        )
+        return replace(seen, instances=aged)
 
     def _repeat(self, seen: Observation) -> tuple[str, ...]:
         """Repeat a launch whose answer was lost: with its token it is still one launch."""

@@ -138,6 +138,8 @@ class Record:
         refused: What the cloud said to launches it refused; empty where it refused none.
         retired: What the second line ended.
         failed_boots: Instances that were found not to have come up.
+        failures: Failed boots in a row.
+        awaited_s: How long ago each instance was launched that is on its way, by id.
         is_dry: Nothing was carried out.
         instances: What was seen one by one. The why log leaves them out; see `LastRecord`.
     """
@@ -153,6 +155,8 @@ class Record:
     refused: str = ""
     retired: tuple[Retirement, ...] = ()
     failed_boots: tuple[FailedBoot, ...] = ()
+    failures: int = 0
+    awaited_s: dict[str, float] = field(default_factory=dict)
     is_dry: bool = False
     version: int = field(default=RECORD_VERSION)
     instances: tuple[InstanceSeen, ...] = field(default=(), compare=False, repr=False)

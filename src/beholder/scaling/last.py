@@ -42,6 +42,8 @@ LAST_KEY = "fleet/last.json"
 _VERSION = 1
 _STALE_PERIODS = 3
 _PAST_MAX = 10
+# Written more often while instances boot: a leader who takes over learns from it how old they are.
+_AWAITED_PART = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,11 @@ class LastRecord:
 
     def write(self, record: Record) -> None:
         """Keep a record; see `RecordSink.write`. One that the store cannot take is not counted later."""
-        news = (gist_of(record), sorted((one.id, one.state.value) for one in record.instances))
+        states = sorted((one.id, one.state.value) for one in record.instances)
+        news = (gist_of(record), record.failures, states)
         # A time of day that went back is news too.
-        if news == self._news and 0 <= record.at_s - self._written_at_s < self._every_s:
+        every_s = self._every_s * (_AWAITED_PART if record.awaited_s else 1.0)
+        if news == self._news and 0 <= record.at_s - self._written_at_s < every_s:
             return
         try:
             before = read_last(self._store) or LastSeen(record, self._every_s)

@@ -73,8 +73,10 @@ def _learn_boots(seen: Observation, memory: Memory, limits: Limits) -> Memory:
         elif _never_served(one):
             failed.append(FailedBoot(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.kind))
         else:
-            ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
-            boots = boots.seen(ready_at_s - one.launched_at_s)
+            # One that came up while nobody led has been up for an unknown time.
+            if one.ready_at_s is not None or one.id not in memory.inherited:
+                ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
+                boots = boots.seen(ready_at_s - one.launched_at_s)
             good_launches_s.append(one.launched_at_s)
     good, lost, unseen = _of_the_gone(seen, memory, there)
     good_launches_s += good

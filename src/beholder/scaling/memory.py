@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from beholder.scaling.decision import FailedBoot
+from beholder.clock import age_s
+from beholder.scaling.decision import FailedBoot, Record
 from beholder.scaling.estimate import BootTimes, Rate, ServiceTime
 from beholder.scaling.limits import Limits
 
@@ -12,11 +13,14 @@ __all__ = ["Launched", "Memory", "Past"]
 _PATIENCE_S_MIN = 30.0
 # After so many circuits' worth of failures in a row, what was learnt may be of another image.
 _FORGET_CIRCUITS = 2
-# So many launches on trial hang at once at most, or the fleet is served late once boots work again.
+# So many launches on trial hang at once at most where boots take minutes: with fewer the queue is served late
+# once boots work again.
 _TRIALS = 3
 _TRIAL_S_MIN = 60.0
 # Capacity that comes back is used within a minute: a pause, two ticks, and the call.
 _REFUSED_S_MAX = 45.0
+# What an earlier leader wrote says nothing of boots now if it is older; clocks may be minutes off.
+_INHERITED_S_MAX = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Memory:
         boots: Boot times; None until the first decision.
         past: The last observation's counts.
         unseen: Launched, and not yet among the instances that were seen.
+        inherited: When an earlier leader's instances were launched, those that it awaited.
         booting: When each instance that booted at the last look was launched.
         good_launch_s: When the youngest that came up was launched.
         failures: Failed boots in a row, none launched before that.
@@ -70,6 +75,7 @@ class Memory:
     boots: BootTimes | None = None
     past: Past | None = None
     unseen: tuple[Launched, ...] = ()
+    inherited: dict[str, float] = field(default_factory=dict)
     booting: dict[str, float] = field(default_factory=dict)
     good_launch_s: float = -inf
     failures: int = 0
@@ -100,8 +106,11 @@ class Memory:
         return max(_PATIENCE_S_MIN, 2.0 * p95_s)
 
     def trial_s(self, limits: Limits) -> float:
-        """Return how long a launch that shows whether boots work again holds the next one back."""
-        return max(_TRIAL_S_MIN, self.patience_s(limits) / _TRIALS)
+        """Return how long a launch that shows whether boots work again holds the next one back.
+
+        For no longer than a good boot takes: a slower one may still come up, but the next does not wait.
+        """
+        return max(_TRIAL_S_MIN, min(self.patience_s(limits) / _TRIALS, self.boot_times(limits).p95_s))
 
     def pause_s(self, failures: int, limits: Limits) -> float:
         """Return the pause from a failed launch to the next one: it doubles, up to half of a boot."""
@@ -118,6 +127,33 @@ class Memory:
         """Return the instance seconds per message of a kind; of all kinds where this one is new."""
         known = self.services.get(kind) or self.services.get("")
         return known.mean_s if known is not None else limits.service_s
+
+    def awaited_s(self, now_s: float) -> dict[str, float]:
+        """Return how long ago each instance was launched that is on its way."""
+        launched = {one.id: one.at_s for one in self.unseen} | self.booting
+        return {one: age_s(now_s, at_s) for one, at_s in launched.items()}
+
+    def after_takeover(self, before: Record, at_s: float, now_s: float, limits: Limits) -> "Memory":
+        """Return the memory of a new leader, who goes on with the failed boots that the earlier one counted.
+
+        A pause does not begin anew: where leaders change often, nothing would be launched.
+
+        Args:
+            before: The earlier leader's last record.
+            at_s: The time of day.
+            now_s: The moment, by the clock of the ages.
+            limits: The operator's settings.
+        """
+        if age_s(at_s, before.at_s) > _INHERITED_S_MAX:
+            return self
+        launched = {one: now_s - old_s for one, old_s in before.awaited_s.items()}
+        return replace(
+            self,
+            unseen=tuple(Launched(one, launched_s) for one, launched_s in launched.items()),
+            inherited=launched,
+            failures=before.failures,
+            is_half_open=before.failures >= limits.failures_max,
+        )
 
     def after_launch(self, ids: tuple[str, ...], now_s: float) -> "Memory":
         """Return the memory after the fleet launched these: they count at once, seen or not."""

@@ -236,10 +236,10 @@ class Intake:
         """
         ports, now_s = self._ports, self._ports.clock.now_s()
         try:
-            if not is_torn and now_s - stored_at_s < _OLD_S:
+            if not is_torn and age_s(now_s, stored_at_s) < _OLD_S:
                 depth = ports.queue.depth()
                 is_empty = depth.backlog + depth.in_flight + depth.delayed == 0
-                if not is_empty or now_s - stored_at_s < _SETTLED_S + ports.depth_lag_s:
+                if not is_empty or age_s(now_s, stored_at_s) < _SETTLED_S + ports.depth_lag_s:
                     return
             if not self._claim_sending(message.job_id, now_s):
                 return
@@ -263,7 +263,7 @@ class Intake:
                 return False
             except ValueError:  # torn: it counts as the first
                 count = 1
-            if now_s - stored_at_s < _RESEND_S * 4 ** max(0, count - 1):
+            if age_s(now_s, stored_at_s) < _RESEND_S * 4 ** max(0, count - 1):
                 return False
             self._ports.results.put(key, b"%d" % (count + 1))
         return True

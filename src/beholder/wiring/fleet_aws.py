@@ -11,7 +11,8 @@ from beholder.config.lists import names_of, prices_of
 from beholder.errors import BackendError
 from beholder.job import new_job_id
 from beholder.scaling.controller import Controller, ControllerPorts
-from beholder.scaling.last import Both, LastRecord
+from beholder.scaling.decision import Record
+from beholder.scaling.last import Both, LastRecord, read_last
 from beholder.scaling.lease import StoreLease
 from beholder.scaling.limits import Limits
 from beholder.scaling.observation import ServiceSeen
@@ -70,6 +71,10 @@ def open_controller(
     def counts() -> Counts:
         return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
 
+    def before() -> Record | None:
+        last = read_last(results)
+        return None if last is None else last.record
+
     ports = ControllerPorts(
         sensor=FleetSensor(
             backends.queue,
@@ -85,6 +90,7 @@ def open_controller(
         lease=lease,
         records=Both(why, LastRecord(results)),
         new_token=lambda: new_job_id(clock.now_s()),
+        before=before,
     )
     try:
         yield Controller(ports, _limits_of(settings, template), name=name)
