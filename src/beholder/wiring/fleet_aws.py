@@ -18,6 +18,7 @@ from beholder.scaling.limits import Limits
 from beholder.scaling.observation import ServiceSeen
 from beholder.scaling.sensor import Counts, FleetSensor
 from beholder.scaling.why import StoreRecords
+from beholder.store.port import Store
 from beholder.wiring.backends import Backends
 
 if TYPE_CHECKING:
@@ -71,10 +72,6 @@ def open_controller(
     def counts() -> Counts:
         return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
 
-    def before() -> Record | None:
-        last = read_last(results)
-        return None if last is None else last.record
-
     ports = ControllerPorts(
         sensor=FleetSensor(
             backends.queue,
@@ -90,7 +87,7 @@ def open_controller(
         lease=lease,
         records=Both(why, LastRecord(results)),
         new_token=lambda: new_job_id(clock.now_s()),
-        before=before,
+        before=lambda: _before(results),
     )
     try:
         yield Controller(ports, _limits_of(settings, template), name=name)
@@ -99,6 +96,11 @@ def open_controller(
         with contextlib.suppress(BackendError):
             lease.release()
         client.close()
+
+
+def _before(results: Store) -> Record | None:
+    last = read_last(results)
+    return None if last is None else last.record
 
 
 def template_of(settings: Settings) -> "Template":
