@@ -75,10 +75,11 @@ LOSSES = [
 def test_a_folder_or_file_that_is_lost_is_seen(tmp_path: Path, lose: Callable[[Path], None]) -> None:
     with RunningService(tmp_path / "data", workers=1) as service:
         assert service.get("/readyz").status == 200
-        # Until the controller has opened all that it needs: opening makes folders that are missing.
+        # Until worker and controller have opened all that they need: opening makes folders that are missing.
+        service.await_line(r".*worker\.ready.*")
         until(lambda: b"beholder_controller_decision_age" in service.get("/metrics").body)
         lose(service.data_dir)
         until(lambda: service.get("/readyz").status == 503)
         if lose is not output_bucket:  # the image and its message are safe then, and its outcome waits
-            assert service.classify(jpeg(1), "?wait=1").status == 503
+            assert service.classify(jpeg(1), prefer="wait=1").status == 503
         assert service.get("/healthz").status == 200
