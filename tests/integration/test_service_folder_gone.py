@@ -75,7 +75,7 @@ LOSSES = [
 def test_a_folder_or_file_that_is_lost_is_seen(tmp_path: Path, lose: Callable[[Path], None]) -> None:
     with RunningService(tmp_path / "data", workers=1) as service:
         assert service.get("/readyz").status == 200
-        # Until worker and controller have opened all that they need: opening makes folders that are missing.
+        # Until all have opened what they need, the controller last: opening makes folders that are missing.
         service.await_line(r".*worker\.ready.*")
         until(lambda: b"beholder_controller_decision_age" in service.get("/metrics").body)
         lose(service.data_dir)

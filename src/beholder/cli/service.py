@@ -174,8 +174,8 @@ class Service:
 
     def run(self, stop: threading.Event) -> None:
         """Keep the processes running until `stop` is set; raises ConfigError where one cannot work."""
-        self.follow_demand()
         self._delete_the_old()
+        self.follow_demand()
 
         def tick() -> float:
             delay_s = self._supervisor.tick()
