@@ -467,3 +467,18 @@ def test_a_cancelled_upload_gives_its_bytes_back(budget: UploadBudget, telemetry
 
     asyncio.run(scenario())
     assert held_bytes(telemetry) == 0
+
+
+def test_asynchronous_uploads_leave_a_share_to_those_who_wait_and_are_told_when_to_come_back(
+    telemetry: Telemetry,
+) -> None:
+    budget = UploadBudget(1_000, telemetry, asynchronous_share=0.75)
+    with budget.hold(waits=False) as alone, budget.hold(waits=False) as bulk, budget.hold() as caller:
+        alone.grow_to(700)
+        with pytest.raises(Overloaded) as caught:
+            bulk.grow_to(51)
+        assert caught.value.retry_after_s >= 1
+        bulk.grow_to(50)
+        caller.grow_to(250)
+        with pytest.raises(Overloaded):
+            caller.check(1)
