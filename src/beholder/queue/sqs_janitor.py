@@ -86,6 +86,7 @@ class ReplyJanitor:
         self._signs: dict[str, Sign] = {}
         # By name, the one that was looked at longest ago first.
         self._foreign: dict[str, None] = {}
+        self._told: set[str] = set()
 
     def tick(self, own: str) -> float:
         """Look at the queues that follow `own` by name, in a circle; returns the seconds until the next pass.
@@ -103,9 +104,10 @@ class ReplyJanitor:
             return _delay_s(own)
         self._signs = {name: sign for name, sign in self._signs.items() if name in urls}
         self._foreign = {name: None for name in self._foreign if name in urls}
+        self._told &= urls.keys()
+        again = next(iter(self._foreign), None)
         for name in _behind(own, [name for name in urls if name not in self._foreign])[:_LOOKED_AT_MAX]:
             self._look_at(name, urls[name])
-        again = next(iter(self._foreign), None)
         if again is not None:
             # Tags may be read before they are there, so each is looked at again, one in a pass.
             del self._foreign[again]
@@ -127,7 +129,9 @@ class ReplyJanitor:
             self._signs.pop(name, None)
         except BackendDenied as exc:
             self._foreign[name] = None
-            say(_log, logging.WARNING, "reply_queue.left", exc.message, queue=name)
+            if name not in self._told:
+                say(_log, logging.WARNING, "reply_queue.left", exc.message, queue=name)
+            self._told.add(name)
 
     def _sign(self, name: str, text: str) -> Sign:
         now_s = self._clock.now_s()
