@@ -1,6 +1,7 @@
 """The glossary and the code use the same words."""
 
 import ast
+import functools
 import re
 
 import pytest
@@ -33,6 +34,7 @@ def written_as_code() -> list[str]:
     return [name for row in rows() for name in re.findall(r"`([^`]+)`", row[0])]
 
 
+@functools.cache
 def defined() -> set[str]:
     """Return every name that the code defines: classes, functions, arguments, attributes and variables."""
     found = set()
