@@ -34,7 +34,9 @@ from tiny_models import (
 
 Runtime = Callable[[ModelSpec], Classifier]
 
-BOTH = pytest.mark.parametrize("runtime", [OpenVinoClassifier, OnnxRuntimeClassifier])
+BOTH = pytest.mark.parametrize(
+    "runtime", [OpenVinoClassifier, pytest.param(OnnxRuntimeClassifier, marks=pytest.mark.slow)]
+)
 DIVIDED = Preprocessing()
 # What bf16 rounds, on a CPU that computes in it.
 TOLERANCE = 0.02

@@ -22,7 +22,9 @@ from tiny_models import expected_probabilities, head, smallest_graphs, tiny_grap
 Runtime = type[OpenVinoClassifier] | type[OnnxRuntimeClassifier]
 
 AS_IS = 'preprocessing = "as-is"'
-BOTH = pytest.mark.parametrize("runtime", [OpenVinoClassifier, OnnxRuntimeClassifier])
+BOTH = pytest.mark.parametrize(
+    "runtime", [OpenVinoClassifier, pytest.param(OnnxRuntimeClassifier, marks=pytest.mark.slow)]
+)
 GRAPHS = smallest_graphs()
 TOLERANCE = 1e-4
 
