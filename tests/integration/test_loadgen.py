@@ -356,10 +356,15 @@ def test_ctrl_c_ends_the_run_with_the_report_of_what_was_done(folder: Path) -> N
 
     # when Ctrl-C comes while they wait
     thread = threading.Thread(target=press_ctrl_c)
-    with serving(answer_five) as url:
-        plan = LoadPlan(f"{url}/upload", images_in(folder), duration_s=60.0, concurrency=2)
-        thread.start()
-        report = run_load(plan, answers.append)
+    # What a shell starts in the background ignores Ctrl-C, and so would these tests.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with serving(answer_five) as url:
+            plan = LoadPlan(f"{url}/upload", images_in(folder), duration_s=60.0, concurrency=2)
+            thread.start()
+            report = run_load(plan, answers.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join(WAIT_S)
 
     # then the report has the five, and no request that waited was taken for a failed one

@@ -68,6 +68,17 @@ def decoding(service: RunningService, worker: str, location: str) -> bool:
     return current is not None and Message.from_bytes(current.body).job_id == location.rpartition("/")[2]
 
 
+def killed_while(is_so: Callable[[], bool], pid: int) -> bool:
+    """Kill a process if something is so at that moment; it stands still while that is looked up."""
+    os.kill(pid, signal.SIGSTOP)
+    until(
+        lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it stands still"
+    )
+    found = is_so()
+    os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+    return found
+
+
 @contextmanager
 def extra_workers(service: RunningService, count: int) -> Iterator[None]:
     """Run workers of the test's own on the service's data folder."""
@@ -124,8 +135,7 @@ def test_a_poison_image_ends_as_a_failed_job_and_harms_no_other(start_service: S
     while service.get(poison).json["status"] == "queued":
         # The note of a dead worker stays until its successor has read it.
         service.await_line("worker-0 worker.ready", count=deaths + 1)
-        if decoding(service, "worker-0", poison):
-            os.kill(service.children()["worker-0"], signal.SIGKILL)
+        if killed_while(lambda: decoding(service, "worker-0", poison), service.children()["worker-0"]):
             deaths += 1
             service.await_line("supervisor.restart.* child=worker-0", count=deaths)
     job = service.get(poison).json
