@@ -10,6 +10,7 @@ import pytest
 from aws.emulators import EMULATORS, REGION, Emulator, emulator
 from aws.faulty import Fault, FaultyProxy, entries_failed, lost_reply, reset, sqs_error, stall
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
+from beholder.queue.port import Priority
 
 pytestmark = pytest.mark.aws
 
@@ -304,14 +305,16 @@ def test_groups_are_told_to_sqs(open_queue: Callable[..., Any], aws: Emulator, p
     url = aws.make_queue()
     queue = open_queue(url, group_of=lambda body: body.decode()[:1] if body else None)
     queue.send([b"alice's", b"bob's", b""])
+    queue.send([b"alice waits"], priority=Priority.INTERACTIVE)
     received: dict[str, str | None] = {}
-    while len(received) < 3:
+    while len(received) < 4:
         answer = aws.client("sqs").receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5, MessageSystemAttributeNames=["All"]
         )
         for one in answer["Messages"]:
             received[one["Body"]] = one["Attributes"].get("MessageGroupId")
-    assert received == {"alice's": "a", "bob's": "b", "=": None}
+    # Each class of a sender's messages is a group of its own.
+    assert received == {"alice's": "a-async", "bob's": "b-async", "=": None, "alice waits": "a"}
 
 
 def test_a_queue_s_own_limit_decides_how_long_a_body_may_be(

@@ -33,6 +33,6 @@ def repair(**flags: Any) -> None:
         except OSError as exc:
             raise BackendUnavailable("queue file", "repair", f"{exc}; run it again then") from exc
     if done.aside is not None:
-        click.echo(f"the old queue file is {done.aside}; delete it when you need it no more")
+        click.echo(f"the old queue file is {done.aside}; delete it once you no longer need it")
     click.echo(f"messages kept       {done.kept}")
     click.echo(f"images queued again {done.queued}")
