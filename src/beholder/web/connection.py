@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
@@ -294,7 +295,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._on_refusal(answer.status_code)
         client = self.client[0] if self.client else ""
         facts = {"status": answer.status_code, "code": error.code, "client": client, "request_id": request_id}
-        say(_log, logging.INFO, "web.refused", error.message, **facts)
+        level = logging.WARNING if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+        say(_log, level, "web.refused", error.message, **facts)
 
     def _is_head_too_large(self) -> bool:
         """Say whether the head that just ended is; only where it came in pieces can it be."""
