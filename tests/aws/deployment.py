@@ -77,6 +77,7 @@ class Process:
             with self._seen:
                 self.lines.append(line.rstrip())
                 self._seen.notify_all()
+        self._process.wait()
         with self._seen:
             self._seen.notify_all()
 

@@ -71,7 +71,7 @@ class RunningService:
             text=True,
             env=environment,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         line = self.await_line(r"beholder is up +(http\S+)")
         self.url = line[1]
@@ -152,11 +152,13 @@ class RunningService:
         body, content_type = multipart({field: (name, data)})
         return self.request("POST", path, body, {"content-type": content_type})
 
-    def _read(self, stream: Any) -> None:
-        for line in stream:
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
             with self._seen:
                 self.lines.append(line.rstrip("\n"))
                 self._seen.notify_all()
+        process.wait()  # or whoever waits for a line hears of the end only when their time is over
         with self._seen:
             self._seen.notify_all()
 

@@ -126,6 +126,7 @@ def test_a_stop_answers_those_who_wait_and_keeps_the_rest(start_service: Start) 
     assert [outcome(again, location).json["status"] for location in locations] == ["succeeded"] * 30
 
 
+@pytest.mark.slow
 def test_a_poison_image_ends_as_a_failed_job_and_harms_no_other(start_service: Start) -> None:
     service = start_service(workers=1)
     poison = service.classify(slow_png(), prefer="respond-async").headers["location"]
@@ -303,6 +304,7 @@ def test_two_processes_of_one_name_are_refused(start_service: Start) -> None:
         assert b"give another name with --name" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_was_accepted_waits_while_the_disk_is_full(start_service: Start, tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", size_mb=4) as disk:
         service = start_service(data_dir=disk, workers=0)

@@ -491,6 +491,7 @@ FLAWED = [
     pytest.param(
         Rules(limits=replace(STRICT, in_flight_s_max=0.0), workers=2, crashes=1),
         id="no patience with those in flight",
+        marks=pytest.mark.slow,
     ),
     pytest.param(
         replace(TRUST, is_trust_late=False, is_age_agreed=False),
