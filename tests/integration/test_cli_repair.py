@@ -65,7 +65,7 @@ def folder(path: Path) -> None:
 
 def other_tables(path: Path) -> None:
     path.unlink()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("create table message(something text)")
 
 
