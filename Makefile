@@ -25,7 +25,7 @@ setup: $(STAMP)  ## Make the virtual environment and install everything into it
 run: $(STAMP)  ## Start the service, send the sample photos through it, keep serving (ARGS=--exit to stop)
 	@$(BIN)/beholder demo $(ARGS)
 
-# Tests run side by side, each file in one process: twice as many processes as cores where most of them wait.
+# Tests run side by side, each file in one process: more processes than cores, since many of them wait.
 PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder --durations 10
 FAST := "not slow and not aws and not alone"
 MINISTACK := .venv-ministack/bin/ministack
@@ -73,9 +73,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 .PHONY: check
-check: lint types layers test  ## The one gate: lint, types, layers, tidy, all tests
-	$(MAKE) --no-print-directory -j 2 --output-sync=target test-waiting test-newest
-	$(MAKE) --no-print-directory test-alone
+check: lint types layers test test-waiting test-newest test-alone  ## The one gate: lint, types, layers, tidy, all tests
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure the service beside the bare loop and print ratios
