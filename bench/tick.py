@@ -31,12 +31,12 @@ from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import SqsClient
 from beholder.scaling import InstanceState, Limits
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
-from beholder.scaling.last import Both, LastRecord
+from beholder.scaling.decision_log import DecisionLog
+from beholder.scaling.heartbeats import write_heartbeat
 from beholder.scaling.lease import StoreLease
 from beholder.scaling.ports import Lease
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.signs import give_sign
-from beholder.scaling.why import StoreRecords
+from beholder.scaling.snapshot import LatestRecord, Tee
 from beholder.store import MemoryStore, Store
 from beholder.store.s3 import S3Store
 
@@ -90,9 +90,9 @@ def ready(world: World, instances: int) -> Controller:
         left -= len(world.fleet.launch(count=min(left, _LAUNCHED_AT_ONCE), token=f"t{next(numbers)}").ids)
     for one, state in zip(world.fleet.describe(), itertools.cycle(_STATES), strict=False):
         if state is not None:
-            give_sign(world.store, one.id, state)
+            write_heartbeat(world.store, one.id, state)
     world.queue.send([b"image"])
-    records = Both(StoreRecords(world.store, "bench"), LastRecord(world.store))
+    records = Tee(DecisionLog(world.store, "bench"), LatestRecord(world.store))
     sensor = FleetSensor(world.queue, world.fleet, world.store, SystemClock())
     ports = ControllerPorts(sensor, world.fleet, world.lease, records, lambda: f"t{next(numbers)}")
     controller = Controller(ports, Limits(max=instances), name="bench")

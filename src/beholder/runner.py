@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BeholderError, ConfigError
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Runner", "persist", "run"]
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def run(
-    name: str, tick: Callable[[], float], stop: threading.Event, bell: threading.Event | None = None
+    name: str, tick: Callable[[], float], stop: threading.Event, notifier: threading.Event | None = None
 ) -> None:
     """Call `tick` until `stop` is set, sleeping between passes for as long as it says.
 
@@ -37,8 +37,8 @@ def run(
     Args:
         name: Of the part, for the log.
         tick: One pass; returns the seconds until the next.
-        stop: Ends the loop; a sleep ends at once, where there is no bell.
-        bell: Ends a sleep when it is set, and is cleared then; who sets `stop` sets it too.
+        stop: Ends the loop; a sleep ends at once, where there is no notifier.
+        notifier: Ends a sleep when it is set, and is cleared then; who sets `stop` sets it too.
     """
     pause_s = _PAUSE_AFTER_ERROR_S
     while not stop.is_set():
@@ -46,15 +46,15 @@ def run(
             delay_s = tick()
             pause_s = _PAUSE_AFTER_ERROR_S
         except BeholderError as exc:
-            say(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=pause_s)
+            log_event(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=pause_s)
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
         except Exception:  # noqa: BLE001 -- the outermost place of a thread; nobody else could log it
             _log.exception("a pass failed", extra={"action": f"{name}.error", "facts": {"pause_s": pause_s}})
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
         if delay_s > 0:
-            (bell or stop).wait(delay_s)
-        if bell:
-            bell.clear()
+            (notifier or stop).wait(delay_s)
+        if notifier:
+            notifier.clear()
 
 
 def persist(
@@ -83,7 +83,9 @@ def persist(
             if left_s <= 0 or stop.is_set():
                 raise
             pause_s = min(pause_s, left_s)
-            say(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=round(pause_s, 1))
+            log_event(
+                _log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=round(pause_s, 1)
+            )
             if stop.wait(pause_s * random.uniform(0.5, 1.0)):
                 raise
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
@@ -96,20 +98,20 @@ class Runner:
         """Start with none."""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._bells: list[threading.Event] = []
+        self._notifiers: list[threading.Event] = []
 
-    def start(self, name: str, tick: Callable[[], float], bell: threading.Event | None = None) -> None:
-        """Run `tick` in a thread named `name` from now on; setting `bell` ends a sleep of it."""
-        if bell:
-            self._bells.append(bell)
-        thread = threading.Thread(target=run, args=(name, tick, self._stop, bell), name=name, daemon=True)
+    def start(self, name: str, tick: Callable[[], float], notifier: threading.Event | None = None) -> None:
+        """Run `tick` in a thread named `name` from now on; setting `notifier` ends a sleep of it."""
+        if notifier:
+            self._notifiers.append(notifier)
+        thread = threading.Thread(target=run, args=(name, tick, self._stop, notifier), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """End every loop after its current pass, and wait for each at most `timeout_s`."""
         self._stop.set()
-        for bell in self._bells:
-            bell.set()
+        for notifier in self._notifiers:
+            notifier.set()
         for thread in self._threads:
             thread.join(timeout_s)

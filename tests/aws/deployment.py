@@ -98,7 +98,12 @@ class Deployment:
         self.emulator = emulator
         self.prefix = f"zoo-{secrets.token_hex(4)}"
         self._folder = folder
-        self._settings = {"backend": "aws", "region": REGION, "prefix": self.prefix, "lanes": 1} | settings
+        self._settings = {
+            "backend": "aws",
+            "region": REGION,
+            "prefix": self.prefix,
+            "consumers": 1,
+        } | settings
         self._endpoint = endpoint or emulator.endpoint
         self.credentials = CREDENTIALS
         self._processes: list[Process] = []

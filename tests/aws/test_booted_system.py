@@ -116,7 +116,7 @@ def test_instances_of_a_fleet_serve_and_leave_and_a_spot_notice_loses_nothing(
             sending = thread.submit(lambda: asyncio.run(send_until(web.url, photos, is_seen)))
             try:
                 harness.interrupt(taken, notice_s=120.0)
-                harness.wait_for(lambda: "leaving.interrupted" in harness.console(taken), WAIT_S)
+                harness.wait_for(lambda: "drain.interrupted" in harness.console(taken), WAIT_S)
             finally:
                 is_seen.set()
             labels += sending.result(WAIT_S)
@@ -131,7 +131,7 @@ def test_instances_of_a_fleet_serve_and_leave_and_a_spot_notice_loses_nothing(
         assert {harness.ended[one] for one in instances} == {End.SHUT_DOWN}
         assert set(account.states(instances).values()) <= {"shutting-down", "terminated"}
         assert "interruption.notice" in harness.console(taken)
-        served = [one for one in instances if "leaving.left" in harness.console(one)]
+        served = [one for one in instances if "drain.done" in harness.console(one)]
         assert served == instances
         queues = deployment.emulator.client("sqs")
         for url in (deployment.input_url, deployment.dead_url):

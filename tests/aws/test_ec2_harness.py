@@ -131,7 +131,7 @@ def test_what_shuts_down_is_stopped_where_its_launch_says_so(account: Account, h
 
 def test_a_termination_through_the_api_ends_the_guest(account: Account, harness: Ec2Harness) -> None:
     (one, other) = account.create_fleet(account.make_template(unique(IDLE)), 2)
-    harness.wait_for(lambda: all("up" in harness.console(each) for each in (one, other)), WAIT_S)
+    harness.wait_for(lambda: all("up" in harness.console(map_items) for map_items in (one, other)), WAIT_S)
     namespace = harness.namespace(one)
     assert processes_in({namespace})
 
@@ -187,10 +187,10 @@ def test_nothing_from_within_ends_what_hangs_altogether(account: Account, harnes
 
 
 def test_a_failed_boot_runs_no_user_data_and_keeps_its_instance(moto: Emulator, account: Account) -> None:
-    with Ec2Harness(moto.endpoint, boot_failures=1.0) as harness:
+    with Ec2Harness(moto.endpoint, startup_failures=1.0) as harness:
         ids = account.create_fleet(account.make_template(unique(IDLE)), 2)
 
-        harness.wait_for(lambda: len(harness.failed_boots) == 2, WAIT_S)
+        harness.wait_for(lambda: len(harness.failed_startups) == 2, WAIT_S)
         harness.wait_for(lambda: all("user data ended" in harness.console(one) for one in ids), WAIT_S)
 
         assert not [one for one in ids if "up" in harness.console(one)]
@@ -219,7 +219,7 @@ def test_an_instance_that_was_there_before_is_left_alone(moto: Emulator, account
 
     with Ec2Harness(moto.endpoint) as harness:
         (later,) = account.create_fleet(template, 1)
-        harness.wait_for(lambda: later in harness.boots, WAIT_S)
+        harness.wait_for(lambda: later in harness.startups, WAIT_S)
 
-        assert earlier not in harness.boots
+        assert earlier not in harness.startups
     account.terminate([earlier])

@@ -19,10 +19,10 @@ import pytest
 
 from aws.deployment import Deployment, Web
 from aws.emulators import REGION, Emulator, emulator
+from beholder.draining.gaps import IDLE_GAPS_KEY
+from beholder.draining.idle import STAY_S_MIN
 from beholder.scaling import Record
-from beholder.scaling.idle import STAY_S_MIN
-from beholder.scaling.lulls import LULLS_KEY
-from beholder.scaling.why import read_records
+from beholder.scaling.decision_log import read_records
 from beholder.store.port import Store
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
@@ -55,7 +55,7 @@ def deployment(moto: Emulator, tmp_path: Path) -> Iterator[Deployment]:
             instance_types="t3.small,t3a.small",
             fleet_max=3,
             latency_goal_s=1,
-            boot_s=15,
+            startup_s=15,
             tick_s=0.5,
         )
         yield deployment
@@ -114,7 +114,7 @@ def await_all(web: Web, jobs: Sequence[str], harness: Ec2Harness) -> None:
     """Wait until every job succeeded."""
 
     def standing() -> object:
-        consoles = {one: harness.console(one)[-1500:] for one in harness.boots}
+        consoles = {one: harness.console(one)[-1500:] for one in harness.startups}
         return statuses(web, jobs), harness.ended, web.process.lines[-20:], consoles
 
     wait_until(lambda: set(statuses(web, jobs)) == {"succeeded"}, standing)
@@ -150,18 +150,18 @@ def images(imagenet_100: Path) -> list[bytes]:
 def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     deployment: Deployment, harness: Ec2Harness, moto: Emulator, images: list[bytes]
 ) -> None:
-    """With as many lanes as by default, and with the rule that says by itself how long to stay."""
+    """With as many consumers as by default, and with the rule that says by itself how long to stay."""
     # given: no instance of ours, and one of somebody else's
     template = Account(moto).make_template(user_data(deployment, LANES=4, IDLE_S_MAX=None, BOOT_S=15))
     deployment.configure(launch_template=template)
     (foreign,) = Account(moto).create_fleet(Account(moto).make_template(IDLE), 1)
     web = deployment.start_web()
-    harness.wait_for(lambda: foreign in harness.boots, WAIT_S)
+    harness.wait_for(lambda: foreign in harness.startups, WAIT_S)
     # when
     jobs = send(web, images)
     # then: every image is recognised by instances that the controller launched
     await_all(web, jobs, harness)
-    ours = [one for one in harness.boots if one != foreign]
+    ours = [one for one in harness.startups if one != foreign]
     assert 1 <= len(ours) <= 3
     launched = tags_of(deployment, ours)
     assert {one["beholder:deployment"] for one in launched} == {deployment.prefix}
@@ -174,13 +174,13 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     )
     assert harness.is_alive(foreign)
     # and: the last one has left a note of when it fell idle
-    note = json.loads(store_of(deployment).get(LULLS_KEY))
+    note = json.loads(store_of(deployment).get(IDLE_GAPS_KEY))
     assert note["idle_since_s"] < time.time() - STAY_S_MIN
     # and: the log tells why
     web.process.stop()
     kept = records(deployment)
     assert sorted(one for record in kept for one in record.launched) == sorted(ours)
-    assert not any(record.retired for record in kept)
+    assert not any(record.terminated for record in kept)
     assert all(record.decision.reason for record in kept)
 
 
@@ -190,8 +190,8 @@ def test_the_second_line_ends_a_worker_that_hangs_while_it_leaves(
     # given: a worker that has announced that it goes
     web = deployment.start_web()
     await_all(web, send(web, images[:1]), harness)
-    (instance,) = harness.boots
-    harness.wait_for(lambda: "leaving.draining" in harness.console(instance), WAIT_S)
+    (instance,) = harness.startups
+    harness.wait_for(lambda: "drain.begun" in harness.console(instance), WAIT_S)
     # when: it stops in the middle of that, with every thread
     for process in processes_in(harness.namespace(instance)):
         with contextlib.suppress(ProcessLookupError):
@@ -203,7 +203,7 @@ def test_the_second_line_ends_a_worker_that_hangs_while_it_leaves(
     # and: the next image finds a new one, though the long poll of the hung one may take it first: then it
     # comes back once its visibility timeout is over
     await_all(web, send(web, images[1:2]), harness)
-    assert len(harness.boots) > 1
+    assert len(harness.startups) > 1
 
 
 def processes_in(namespace: str) -> list[int]:
@@ -223,7 +223,7 @@ def test_when_the_leader_is_killed_another_web_process_leads(
     first.process.await_line(r"lease\.taken")
     second = deployment.start_web("web-1")
     jobs = send(second, images[:20])
-    harness.wait_for(lambda: harness.boots, WAIT_S)
+    harness.wait_for(lambda: harness.startups, WAIT_S)
     assert not any("lease.taken" in line for line in second.process.lines)
     # when: it dies with instances on their way
     first.process.kill()
@@ -231,7 +231,7 @@ def test_when_the_leader_is_killed_another_web_process_leads(
     # then: nothing is lost, nothing is launched twice, and what is left over goes
     jobs += send(second, images[20:])
     await_all(second, jobs, harness)
-    harness.wait_for(lambda: set(harness.ended) == set(harness.boots), WAIT_S)
+    harness.wait_for(lambda: set(harness.ended) == set(harness.startups), WAIT_S)
     assert set(harness.ended.values()) == {End.SHUT_DOWN}
     second.process.stop()
     highest = max(sum(record.states.values()) for record in records(deployment))
@@ -239,7 +239,7 @@ def test_when_the_leader_is_killed_another_web_process_leads(
 
 
 # The third boot fails, and the sixth.
-@pytest.mark.parametrize("harness", [{"boot_failures": 0.34}], indirect=True)
+@pytest.mark.parametrize("harness", [{"startup_failures": 0.34}], indirect=True)
 def test_where_a_third_of_the_boots_fail_the_queue_is_drained_all_the_same(
     deployment: Deployment, harness: Ec2Harness, images: list[bytes]
 ) -> None:
@@ -250,14 +250,14 @@ def test_where_a_third_of_the_boots_fail_the_queue_is_drained_all_the_same(
     # then: others do the work, and go
     await_all(web, jobs, harness)
     # and: what never came up is given up
-    harness.wait_for(lambda: harness.failed_boots, WAIT_S)
-    harness.wait_for(lambda: set(harness.ended) >= set(harness.boots), WAIT_S)
-    failed = set(harness.failed_boots)
+    harness.wait_for(lambda: harness.failed_startups, WAIT_S)
+    harness.wait_for(lambda: set(harness.ended) >= set(harness.startups), WAIT_S)
+    failed = set(harness.failed_startups)
     assert {harness.ended[one] for one in failed} == {End.TERMINATED}
-    assert {harness.ended[one] for one in harness.boots if one not in failed} == {End.SHUT_DOWN}
+    assert {harness.ended[one] for one in harness.startups if one not in failed} == {End.SHUT_DOWN}
     web.process.stop()
-    retired = {one.id: one.cause for record in records(deployment) for one in record.retired}
-    assert retired == dict.fromkeys(failed, "boot")
+    terminated = {one.id: one.cause for record in records(deployment) for one in record.terminated}
+    assert terminated == dict.fromkeys(failed, "startup")
 
 
 def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
@@ -271,7 +271,7 @@ def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
     tags: dict[str, Any] = {"beholder:deployment": deployment.prefix}
     (leaked,) = account.create_fleet(template, 1, tags=tags)
     (foreign,) = account.create_fleet(template, 1, tags={"beholder:deployment": "another"})
-    harness.wait_for(lambda: {untagged, leaked, foreign} <= set(harness.boots), WAIT_S)
+    harness.wait_for(lambda: {untagged, leaked, foreign} <= set(harness.startups), WAIT_S)
     # when
     web = deployment.start_web()
     # then
@@ -285,7 +285,7 @@ def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
 def test_a_minimum_whose_instances_shut_down_at_once_is_launched_with_pauses(
     deployment: Deployment, harness: Ec2Harness, moto: Emulator
 ) -> None:
-    """There were 34 launches in 75 s: with nothing in the queue, none counted as a failed boot."""
+    """There were 34 launches in 75 s: with nothing in the queue, none counted as a failed startup."""
     # given
     template = Account(moto).make_template(f"#!/bin/sh\n# {secrets.token_hex(8)}\nshutdown -h now\n")
     deployment.configure(launch_template=template, fleet_min=1)
@@ -297,13 +297,13 @@ def test_a_minimum_whose_instances_shut_down_at_once_is_launched_with_pauses(
             return dict(json.load(answer))
 
     # when: three have ended
-    wait_until(lambda: len(fleet()["failed_boots"]) >= 3, lambda: (fleet(), web.process.lines[-20:]))
+    wait_until(lambda: len(fleet()["failed_startups"]) >= 3, lambda: (fleet(), web.process.lines[-20:]))
     took_s = time.monotonic() - started_s
     # then: the second comes at once, the others after 15, 30, 60 s
     found = fleet()
     assert found["launched_total"] <= 4
     assert took_s >= 15.0
-    assert set(found["failed_boots_total"]) <= {"ended", "unseen"}
-    told = {one["id"] for one in found["failed_boots"]}
-    assert told <= set(harness.boots) | set(harness.failed_boots)
-    web.process.await_line(r"controller\.boot_failed")
+    assert set(found["failed_startups_total"]) <= {"ended", "unseen"}
+    told = {one["id"] for one in found["failed_startups"]}
+    assert told <= set(harness.startups) | set(harness.failed_startups)
+    web.process.await_line(r"controller\.startup_failed")

@@ -6,11 +6,11 @@ import pytest
 
 from aws.emulators import EMULATORS, REGION, emulator
 from beholder.clock import SystemClock
+from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.redrive import Action, Redrive
 from beholder.job import JobInput, Message, new_job_id
 from beholder.queue.memory import MemoryQueue
 from beholder.store.keys import unreadable_key
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.redrive import Action, Redrive
 
 pytestmark = pytest.mark.aws
 
@@ -28,11 +28,11 @@ def test_two_redrives_at_once_send_each_letter_once(name: str) -> None:
     for _ in range(COUNT):
         image = JobInput("images/j/a.jpg", "a.jpg", 1)
         dead.send([Message(new_job_id(clock.now_s()), clock.now_s(), image).to_bytes()])
-    DeadLetterClerk(dead, bucket, lambda _: queue, clock, wait_s=0.0).tick()
+    DeadLetterConsumer(dead, bucket, lambda _: queue, clock, wait_s=0.0).tick()
     told = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
     bucket.put(unreadable_key("ab" * 32), b"?", metadata=told)
     with ThreadPoolExecutor(8) as several, ThreadPoolExecutor(2) as pair:
-        redrives = [Redrive(queue, bucket, clock, each=several.map) for _ in range(2)]
+        redrives = [Redrive(queue, bucket, clock, map_items=several.map) for _ in range(2)]
         letters = redrives[0].letters()
         assert len(letters) == COUNT + 1
         assert letters[0].reason == "no JSON"

@@ -14,7 +14,7 @@ from beholder.errors import BackendUnavailable, QueueGone
 
 pytestmark = pytest.mark.aws
 
-# Longer than the longest pause between two passes of a janitor.
+# Longer than the longest pause between two passes of a sweeper.
 LOOK_S = 720.0
 WAIT_S = 5.0
 
@@ -131,41 +131,41 @@ def test_the_queue_of_a_dead_owner_is_removed_and_those_of_the_living_and_of_oth
     aws: Emulator, start: Callable[[str], Any], prefix: str, clock: ManualClock
 ) -> None:
     # given
-    janitor, living = start("web-0"), start("web-1")
+    sweeper, living = start("web-0"), start("web-1")
     dead = die(aws, prefix)
     foreign = die(aws, prefix, **{"beholder:deployment": "another"})
     untagged = f"{prefix}-untagged"
     aws.client("sqs").create_queue(QueueName=untagged)
     # when
     for look in range(4):
-        janitor.janitor_tick()
+        sweeper.sweeper_tick()
         assert (dead in names(aws, prefix)) == (look < 2)
         clock.advance(LOOK_S)
-        janitor.alive_tick()
+        sweeper.alive_tick()
         living.alive_tick()
     # then
-    assert names(aws, prefix) == {janitor.name, living.name, foreign, untagged}
+    assert names(aws, prefix) == {sweeper.name, living.name, foreign, untagged}
 
 
 def test_a_queue_whose_tags_were_read_too_early_is_looked_at_again(
     aws: Emulator, start: Callable[[str], Any], prefix: str, clock: ManualClock
 ) -> None:
     # given: its tags are not there yet at the first look
-    janitor = start("web-0")
+    sweeper = start("web-0")
     dead = die(aws, prefix)
     sqs = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=dead)["QueueUrl"]
     tags = sqs.list_queue_tags(QueueUrl=url)["Tags"]
     sqs.untag_queue(QueueUrl=url, TagKeys=list(tags))
-    janitor.janitor_tick()
+    sweeper.sweeper_tick()
     # when
     sqs.tag_queue(QueueUrl=url, Tags=tags)
     for _ in range(4):
         clock.advance(LOOK_S)
-        janitor.janitor_tick()
-        janitor.alive_tick()
+        sweeper.sweeper_tick()
+        sweeper.alive_tick()
     # then
-    assert names(aws, prefix) == {janitor.name}
+    assert names(aws, prefix) == {sweeper.name}
 
 
 def test_two_janitors_at_once_remove_a_queue_once(
@@ -176,11 +176,11 @@ def test_two_janitors_at_once_remove_a_queue_once(
         die(aws, prefix)
     with ThreadPoolExecutor() as threads:
         for _ in range(3):
-            list(threads.map(lambda janitor: janitor.janitor_tick(), janitors))
+            list(threads.map(lambda sweeper: sweeper.sweeper_tick(), janitors))
             clock.advance(LOOK_S)
-            for janitor in janitors:
-                janitor.alive_tick()
-    assert names(aws, prefix) == {janitor.name for janitor in janitors}
+            for sweeper in janitors:
+                sweeper.alive_tick()
+    assert names(aws, prefix) == {sweeper.name for sweeper in janitors}
 
 
 def test_an_owner_whose_queue_was_deleted_goes_on_with_another(

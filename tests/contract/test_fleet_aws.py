@@ -84,12 +84,16 @@ def test_tags_types_and_lifecycles_are_those_that_were_asked_for(
 ) -> None:
     # given
     prices = {"c7a.large": 0.10, "c7a.large/spot": 0.04}
-    fleet, _ = make_fleet(deployment, kinds=("c7a.large", "c6a.large"), on_demand_share=0.5, prices=prices)
+    fleet, _ = make_fleet(
+        deployment, instance_types=("c7a.large", "c6a.large"), on_demand_share=0.5, prices=prices
+    )
     # when
     launch = fleet.launch(count=4, token="t1")  # noqa: S106
     # then
     seen = fleet.describe()
-    assert {one.kind for one in seen} == {"c7a.large"}  # this emulator takes the first override alone
+    assert {one.instance_type for one in seen} == {
+        "c7a.large"
+    }  # this emulator takes the first override alone
     assert sorted((one.spot, one.price_per_hour) for one in seen) == [
         (False, 0.10),
         (False, 0.10),
@@ -119,7 +123,7 @@ def test_instances_of_others_are_neither_seen_nor_ended(
     assert len(ours) == 1
     assert ours[0] not in (untagged, foreign)
     # when
-    fleet.retire([untagged, foreign, *ours, "i-0123456789abcdef0"])
+    fleet.terminate([untagged, foreign, *ours, "i-0123456789abcdef0"])
     # then
     states = {
         one["InstanceId"]: one["State"]["Name"]
@@ -140,7 +144,7 @@ def test_a_stopped_instance_is_on_its_way_out_and_can_be_ended(
     aws.client("ec2").stop_instances(InstanceIds=[stopped])
     (seen,) = fleet.describe()
     assert seen.is_ending
-    fleet.retire([stopped])
+    fleet.terminate([stopped])
     assert fleet.describe() == []
 
 

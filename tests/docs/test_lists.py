@@ -11,7 +11,7 @@ from beholder.config import Settings
 from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_name
 from beholder.model.preprocessing_table import read_preprocessing
 from beholder.web.limits import WebLimits
-from beholder.web.openapi_errors import visible_errors
+from beholder.web.openapi.errors import visible_errors
 from docs.pages import PAGES, ROOT, blocks, column, read, table
 from helpers.service import RunningService
 
@@ -63,8 +63,8 @@ def test_what_bounds_a_connection_is_a_limit_and_no_constant() -> None:
     """The exceptions bound no client: the parser's portions, the log, and who may read that all is full."""
     found = {
         node.targets[0].id
-        for name in ("connection", "connections", "head", "lingering")
-        for node in ast.parse(read(f"src/beholder/web/{name}.py")).body
+        for name in ("protocol", "registry", "head", "lingering")
+        for node in ast.parse(read(f"src/beholder/web/connections/{name}.py")).body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and isinstance(node.value, ast.Constant)
@@ -103,7 +103,7 @@ def actions() -> Iterator[str]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             value: ast.expr | None = None
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_event":
                 value = node.args[2]
             elif isinstance(node, ast.Dict):
                 keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]

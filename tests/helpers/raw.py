@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import uvicorn
 
-from beholder.web.connection import BoundedProtocol
-from beholder.web.connections import Connections
+from beholder.web.connections.protocol import BoundedProtocol
+from beholder.web.connections.registry import Connections
 from beholder.web.limits import WebLimits
 
 __all__ = ["Answer", "Client", "RawServer", "raw_server"]

@@ -19,10 +19,10 @@ from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Received
 from beholder.store.keys import image_key, result_key
 from beholder.store.memory import MemoryStore
-from beholder.worker.keeper import Keeper
-from beholder.worker.note import HoldingNote
+from beholder.worker.consumer import Consumer, SharedPolls
+from beholder.worker.extender import VisibilityExtender
+from beholder.worker.journal import InFlightJournal
 from beholder.worker.ports import WorkerPorts
-from beholder.worker.worker import Polls, Worker
 
 __all__ = ["BUCKET", "LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
 
@@ -164,10 +164,10 @@ class Rig:
         *,
         batch_max: int = 4,
         wait_s: float = 0.0,
-        last_poll_s: float = 0.0,
-        polls: Polls | None = None,
+        final_poll_s: float = 0.0,
+        polls: SharedPolls | None = None,
         **more: Any,
-    ) -> Worker:
+    ) -> Consumer:
         """Return a new worker; one of the same name as before is its successor."""
         journal = self.journal
         queue = Watched(self.queue, "queue", journal)
@@ -181,22 +181,22 @@ class Rig:
             clock=self.clock,
             **({"input_bucket": BUCKET, "prepare": prepare} | more),
         )
-        self.keeper = Keeper(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
-        return Worker(
+        self.extender = VisibilityExtender(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
+        return Consumer(
             ports,
-            HoldingNote(self.note(name)),
-            self.keeper,
+            InFlightJournal(self.in_flight_path(name)),
+            self.extender,
             batch_max=batch_max,
             wait_s=wait_s,
-            last_poll_s=last_poll_s,
+            final_poll_s=final_poll_s,
             polls=polls,
         )
 
-    def note(self, name: str = "worker-0") -> Path:
+    def in_flight_path(self, name: str = "worker-0") -> Path:
         return self.folder / f"{name}.note"
 
-    def begun(self, name: str = "worker-0", **more: Any) -> Worker:
-        """Return a worker whose first pass, which looks for a predecessor's note, is over."""
+    def begun(self, name: str = "worker-0", **more: Any) -> Consumer:
+        """Return a worker whose first pass, which looks for a predecessor's journal, is over."""
         worker = self.worker(name, **more)
         worker.tick()
         self.journal.calls.clear()

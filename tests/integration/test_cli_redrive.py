@@ -141,7 +141,7 @@ def test_an_unreadable_body_goes_back_only_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_letter_that_is_left_is_an_exit_status_of_1(tmp_path: Path) -> None:
-    # given: a letter whose clerk was not done, with a name that a terminal would obey
+    # given: a letter whose dead-letter consumer was not done, with a name that a terminal would obey
     now_s = SystemClock().now_s()
     image = JobInput("images/j/a", "\x1b[31mcat.jpg", 1)
     message = Message(new_job_id(now_s), now_s, image)

@@ -85,7 +85,7 @@ def are_right(service: RunningService, answers: list[tuple[int, str | None]]) ->
 def test_a_step_of_twice_a_worker_s_rate_scales_from_none_to_two_and_back_and_the_record_says_why(
     start_service: Start,
 ) -> None:
-    # given: nobody has come for a while; for some seconds after a load the law expects more
+    # given: nobody has come for a while; for some seconds after a load the policy expects more
     service = start_service(workers=2, idle_s_max=8)
     until(lambda: not workers(service), "an empty fleet")
     # when: more clients than one worker can serve send all the time
@@ -111,7 +111,7 @@ def test_a_step_of_twice_a_worker_s_rate_scales_from_none_to_two_and_back_and_th
     assert 0 in alive[alive.index(2) :]
     assert told[-1]["decision"]["alive"] == 0
     assert "no message waits" in told[-1]["decision"]["reason"]
-    assert sum("leaving.left" in line for line in service.lines) >= 3
+    assert sum("drain.done" in line for line in service.lines) >= 3
 
 
 @pytest.mark.slow

@@ -68,21 +68,21 @@ def test_a_receiver_in_another_process_is_woken_at_once(path: Path) -> None:
     with SqliteQueue(path, "work") as queue:
         results.recv()
         for _ in range(40):
-            await_bell(path)
+            await_notifier(path)
             queue.send([struct.pack("d", time.monotonic())])
             latencies_s.append(results.recv())
         queue.send([b""])
         assert results.recv() is None
     receiver.join(30)
-    # Without bells a message would wait for the next look, half a second on average.
+    # Without notifiers a message would wait for the next look, half a second on average.
     assert statistics.median(latencies_s) < 0.1
 
 
-def await_bell(path: Path) -> None:
-    """Wait until somebody waits; its bell may hang for a moment before its owner sleeps, which is fine."""
-    folder = path.with_name(f"{path.name}.bells") / "work"
+def await_notifier(path: Path) -> None:
+    """Wait until a receive waits; its notifier may hang for a moment before its owner sleeps."""
+    folder = path.with_name(f"{path.name}.notifiers") / "work"
     deadline_s = time.monotonic() + 30
-    while not folder.is_dir() or not any(not bell.name.startswith(".") for bell in folder.iterdir()):
+    while not folder.is_dir() or not any(not notifier.name.startswith(".") for notifier in folder.iterdir()):
         assert time.monotonic() < deadline_s
         threading.Event().wait(0.001)
 

@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 
 from beholder.job import Message
-from beholder.worker.note import HoldingNote
+from beholder.worker.journal import InFlightJournal
 from helpers.images import jpeg, slow_png
 from helpers.service import Reply, RunningService
 from helpers.tiny_disk import tiny_disk
@@ -61,8 +61,8 @@ def send_async(service: RunningService, count: int, first: int = 0) -> list[str]
 
 
 def decoding(service: RunningService, worker: str, location: str) -> bool:
-    """Say whether the worker's holding note tells that this job's image is being decoded."""
-    note = HoldingNote(service.data_dir / "notes" / f"{worker}.note")
+    """Say whether the worker's in-flight journal tells that this job's image is being decoded."""
+    note = InFlightJournal(service.data_dir / "notes" / f"{worker}.note")
     current = note.left_behind().current
     note.close()
     return current is not None and Message.from_bytes(current.body).job_id == location.rpartition("/")[2]

@@ -1,18 +1,19 @@
-"""What docs/simulator.md says of our law against the field holds: on the shorter traffics, by the same code.
+"""What docs/simulator.md says of our policy against the field holds: on the shorter traffics, by the same
+code.
 
 Ray and SageMaker, and the two days, are left out: they take the most time, and by docs/simulator.md neither
-law is the best baseline on any traffic.
+policy is the best baseline on any traffic.
 """
 
 import pytest
 
-from beholder.sim.compare import Verdict, geometric_mean, verdicts
-from beholder.sim.experiment import Experiment
-from beholder.sim.traffic import make_traffic
+from beholder.simulator.compare import Verdict, geometric_mean, verdicts
+from beholder.simulator.experiment import Experiment
+from beholder.simulator.traffic import make_traffic
 
 pytestmark = pytest.mark.slow
 
-LAWS = ("beholder", "cortex", "keda", "buildkite-300s", "knative", "knative-100", "class-project")
+POLICIES = ("beholder", "cortex", "keda", "buildkite-300s", "knative", "knative-100", "class-project")
 TRAFFICS = (
     "constant",
     "step",
@@ -29,7 +30,7 @@ TRAFFICS = (
 @pytest.fixture(scope="module")
 def found() -> list[Verdict]:
     traffics = [make_traffic(name, 1) for name in TRAFFICS]
-    return verdicts((figures for _, figures in Experiment(traffics, LAWS).play()), ours="beholder")
+    return verdicts((figures for _, figures in Experiment(traffics, POLICIES).play()), ours="beholder")
 
 
 def test_ours_costs_at_least_three_tenths_less_than_the_best_as_good(found: list[Verdict]) -> None:

@@ -13,11 +13,11 @@ from beholder.fleet import MemoryFleet
 from beholder.queue import MemoryQueue
 from beholder.scaling import InstanceState, Limits, Record
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
+from beholder.scaling.heartbeats import write_heartbeat
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.signs import give_sign
 from beholder.store import MemoryStore
 
-LIMITS = Limits(boot_s=60.0, tick_s=5.0, max=8)
+LIMITS = Limits(startup_s=60.0, tick_s=5.0, max=8)
 BOOT_S = 55.0
 
 offsets = st.floats(-300.0, 300.0)
@@ -45,7 +45,9 @@ class World:
         return Record.from_dict(self.kept[-1].to_dict()) if self.kept else None
 
     def controller(self) -> Controller:
-        sensor = FleetSensor(self.queue, self.fleet, self.store, self.leader_clock, boot_s=LIMITS.boot_s)
+        sensor = FleetSensor(
+            self.queue, self.fleet, self.store, self.leader_clock, startup_s=LIMITS.startup_s
+        )
         names = iter(range(10_000))
         ports = ControllerPorts(
             sensor, self.fleet, SoleLeader(), self, lambda: f"launch-{next(names)}", before=self.before
@@ -62,7 +64,7 @@ class World:
             is_due = lived_s // 60 > before_s // 60
             if lived_s >= BOOT_S and (before_s < BOOT_S or is_due):
                 state = InstanceState.READY if before_s < BOOT_S else InstanceState.BUSY
-                give_sign(self.store, one.id, state)
+                write_heartbeat(self.store, one.id, state)
 
 
 @settings(max_examples=40, deadline=None)
@@ -82,15 +84,15 @@ def test_no_clock_makes_the_leader_end_or_double_a_healthy_fleet(
         controller.tick()
         world.pass_time(LIMITS.tick_s)
     # then
-    assert not any(record.retired or record.failed_boots for record in world.kept)
+    assert not any(record.terminated or record.failed_startups for record in world.kept)
     launched = sum(len(record.launched) for record in world.kept)
     assert launched == len(world.kept[0].launched) > 1
     for record in world.kept:
         for one in record.instances:
             assert record.at_s - one.launched_at_s >= -1e-3
-            if one.last_sign_at_s is not None:
-                assert record.at_s - one.last_sign_at_s >= -1e-3
-                assert one.last_sign_at_s >= one.launched_at_s - 1e-3
+            if one.last_heartbeat_at_s is not None:
+                assert record.at_s - one.last_heartbeat_at_s >= -1e-3
+                assert one.last_heartbeat_at_s >= one.launched_at_s - 1e-3
 
 
 @given(st.floats(-1e10, 1e10), st.floats(-1e10, 1e10), st.floats(0, 1e10))

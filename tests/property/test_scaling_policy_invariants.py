@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beholder.draining.idle import BusyShare, IdleSettings, Seniority, idle_limit_s
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, decide
-from beholder.scaling.idle import BusyShare, IdleSettings, Peers, idle_limit_s
 
 NOW_S = 10_000.0
 
@@ -22,8 +22,8 @@ limits = st.builds(
     max=st.integers(5, 40),
     latency_goal_s=st.floats(0, 600),
     warm_min=st.integers(0, 3),
-    boot_patience=st.floats(0, 1),
-    boot_s=st.floats(0.1, 900),
+    startup_patience=st.floats(0, 1),
+    startup_s=st.floats(0.1, 900),
     service_s=st.floats(0.001, 60),
 )
 observations = st.builds(
@@ -80,7 +80,7 @@ class World:
 
     limits: Limits
     rate_per_s: float
-    boot_s: float
+    startup_s: float
     service_s: float
     messages: float = 0.0
     now_s: float = 0.0
@@ -91,7 +91,7 @@ class World:
     memory: Memory = field(default_factory=Memory)
 
     def ready(self) -> list[str]:
-        return [one for one, at_s in self.alive.items() if self.now_s - at_s >= self.boot_s]
+        return [one for one, at_s in self.alive.items() if self.now_s - at_s >= self.startup_s]
 
     def tick(self) -> None:
         ready = self.ready()
@@ -109,7 +109,7 @@ class World:
             self.now_s,
             int(self.messages),
             instances=tuple(
-                InstanceSeen(one, working if one in ready else InstanceState.BOOTING, at_s)
+                InstanceSeen(one, working if one in ready else InstanceState.PENDING, at_s)
                 for one, at_s in self.alive.items()
             ),
         )
@@ -120,12 +120,12 @@ class World:
         self.memory = self.memory.after_launch(ids, self.now_s)
 
     def _leave(self, ready: list[str], share: float) -> None:
-        rule = IdleSettings(boot_s=self.boot_s, latency_goal_s=self.limits.latency_goal_s)
+        rule = IdleSettings(startup_s=self.startup_s, latency_goal_s=self.limits.latency_goal_s)
         for older, one in enumerate(list(ready)):
             before = self.busy.get(one, BusyShare(1.0, self.now_s)).share
             kept = 1.0 - self.limits.tick_s / (self.limits.tick_s + rule.tau_s)
             self.busy[one] = BusyShare(before * kept + share * (1 - kept), self.now_s)
-            peers = Peers(len(ready), older)
+            peers = Seniority(len(ready), older)
             limit = idle_limit_s(rule, self.busy[one], peers, service_s=self.service_s)
             if share < 1.0 and limit.seconds <= 0:
                 del self.alive[one]
@@ -143,26 +143,26 @@ def test_from_any_start_a_constant_load_is_served_in_time(
 ) -> None:
     """ray-project/ray#46148: fleets that never reached the size they needed."""
     # given
-    boot_s, service_s = times
-    limits = Limits(max=20, boot_s=boot_s, service_s=service_s, latency_goal_s=30.0, tick_s=5.0)
-    world = World(limits, load / service_s, boot_s, service_s)
+    startup_s, service_s = times
+    limits = Limits(max=20, startup_s=startup_s, service_s=service_s, latency_goal_s=30.0, tick_s=5.0)
+    world = World(limits, load / service_s, startup_s, service_s)
     world.alive = {f"start-{number}": -1e4 for number in range(start)}
     # when
     worst_s = 0.0
     for tick in range(1000):
         world.tick()
-        if tick > 4 * boot_s / limits.tick_s:
+        if tick > 4 * startup_s / limits.tick_s:
             # At a constant rate the oldest message came this long ago.
             worst_s = max(worst_s, world.messages / world.rate_per_s)
-    # then: nothing waits longer than a boot and the goal, and the fleet follows the load
-    assert worst_s <= boot_s + 30.0 + 2 * limits.tick_s
+    # then: nothing waits longer than a startup and the goal, and the fleet follows the load
+    assert worst_s <= startup_s + 30.0 + 2 * limits.tick_s
     assert load - 1 <= len(world.alive) <= load + 2
 
 
 @settings(max_examples=6, deadline=None)
 @given(loads)
 def test_a_constant_load_does_not_make_the_fleet_flap(load: float) -> None:
-    """ray-project/ray#18925: oscillation. A boot must be worth many times what it costs."""
+    """ray-project/ray#18925: oscillation. A startup must be worth many times what it costs."""
     limits = Limits(max=20)
     world = World(limits, load / 0.5, 200.0, 0.5)
     for _ in range(720):

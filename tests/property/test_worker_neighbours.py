@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aws.emulators import EMULATORS, REGION, emulator
+from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.errors import (
     BackendDenied,
     BackendFull,
@@ -31,8 +32,7 @@ from beholder.errors import (
 from beholder.job import Message, MessageInvalid
 from beholder.store import FolderStore, MemoryStore, Store
 from beholder.store.keys import dead_letter_key, result_key, unreadable_key
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.worker import Worker
+from beholder.worker.consumer import Consumer
 from helpers.rig import BUCKET, FakeClassifier, Rig, prepare
 
 STEPS = ("get", "header", "decode", "classify", "put", "reply", "body")
@@ -125,7 +125,7 @@ class Case:
             raise self.error
         return prepare(data, preprocessing)
 
-    def worker(self, batch_max: int) -> Worker:
+    def worker(self, batch_max: int) -> Consumer:
         worker = self.rig.worker(batch_max=batch_max)
         object.__setattr__(worker._ports, "prepare", self._prepare)
         object.__setattr__(worker._ports, "is_heavy", self._is_heavy)
@@ -186,12 +186,12 @@ def check(stores: Any, kind: tuple[str, int], count: int, place: int, batch_max:
         for _ in range(2 * count + 2):
             with suppress(Exception):
                 worker.tick()
-        # then: the others are done, and their waiters know
+        # then: the others are done, and their pending replies know
         expected = [GOOD[number % 3].decode() for number in range(count) if number != place % count]
         assert finished(rig, good) == [("succeeded", label, 1) for label in expected]
         assert {job["id"] for job in rig.replied("web-0")} == {one.job_id for one in good}
         # and: the poison ends
-        clerk = DeadLetterClerk(
+        dead_letter_consumer = DeadLetterConsumer(
             rig.dead_letters,
             rig.results,
             lambda name: rig.replies[name],
@@ -200,17 +200,17 @@ def check(stores: Any, kind: tuple[str, int], count: int, place: int, batch_max:
             input_bucket=BUCKET,
         )
         for _ in range(TICKS_MAX):
-            for part in (worker.tick, rig.keeper.tick, clerk.tick):
+            for part in (worker.tick, rig.extender.tick, dead_letter_consumer.tick):
                 with suppress(Exception):
                     part()
             if rig.is_idle():
                 break
             rig.clock.advance(STEP_S)
         with suppress(Exception):
-            clerk.tick()
+            dead_letter_consumer.tick()
         assert rig.is_idle()
         assert worker._held == ()
-        assert rig.keeper._held == {}
+        assert rig.extender._held == {}
         check_end(rig, step, error, poison)
 
 

@@ -27,14 +27,14 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     ),
     "asyncio.sleep": (
         "an event, or a tick",
-        {"web/desk.py", "loadgen/engine.py", "loadgen/sender.py"},
+        {"web/submission/service.py", "loadgen/engine.py", "loadgen/sender.py"},
     ),
     "time.time": ("the Clock that is an argument", {"clock.py", "testing/store_contract.py"}),
     "time.monotonic": (
         "the Clock that is an argument",
         {
             "clock.py",
-            "queue/bell.py",
+            "queue/notifier.py",
             "queue/memory.py",
             "queue/sqlite.py",
             "loadgen/progress.py",
@@ -55,7 +55,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "os.getenv": ("settings; they are read once and handed on", set()),
     "os.urandom": ("an argument", {"job/ids.py", *SUITES}),
     "random": ("an argument", {"loadgen/plan.py", "runner.py", "store/s3.py"}),
-    "secrets": ("an argument", {"queue/bell.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"}),
+    "secrets": ("an argument", {"queue/notifier.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"}),
     "uuid": ("beholder.job.new_job_id", {"job/ids.py", "loadgen/engine.py", "web/middleware.py"}),
     "subprocess.Popen": ("fleet.ChildSpec and the supervisor", {"fleet/process.py", "fleet/supervisor.py"}),
     "subprocess.run": ("fleet.ChildSpec and the supervisor", set()),
@@ -70,7 +70,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
 }
 
 # Outermost places: nobody further out could log what happened.
-CATCH_ALL = {"runner.py", "web/middleware.py", "web/acceptor.py", "worker/trouble.py"}
+CATCH_ALL = {"runner.py", "web/middleware.py", "web/submission/batcher.py", "results/attempts.py"}
 
 
 def uses(module: Module, name: str) -> bool:

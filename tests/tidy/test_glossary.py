@@ -16,7 +16,6 @@ NEVER = {
     "workload",
     "envelope",
     "graveyard",
-    "heartbeat",
     "watchdog",
     "prediction",
     "predictor",

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from beholder.job import Message, MessageInvalid, is_job_id
-from beholder.job.drop import Drop, Foreign, Several, read_event
+from beholder.job.events import EventBatch, UnknownMessage, UploadEvent, read_event
 from beholder.job.ids import created_at_s
 from helpers import events
 
 BUCKET = "input-bucket"
 
 
-def read(key: str = "drop/a.jpg", **more: Any) -> Drop:
+def read(key: str = "drop/a.jpg", **more: Any) -> UploadEvent:
     found = read_event(events.body(key, bucket=BUCKET, **more))
-    assert isinstance(found, Drop)
+    assert isinstance(found, UploadEvent)
     return found
 
 
@@ -62,7 +62,7 @@ def test_the_same_event_is_the_same_job_and_another_version_is_another() -> None
 def test_a_time_that_cannot_be_read_costs_nothing_but_the_time(time: object) -> None:
     record = events.record("drop/a.jpg", bucket=BUCKET) | {"eventTime": time}
     found = read_event(events.several(record))
-    assert isinstance(found, Drop)
+    assert isinstance(found, UploadEvent)
     assert found.put_at_s is None
     assert found.to_message(5.0).created_at_s == 5.0
     assert found.job_id == found.to_message(6.0).job_id
@@ -71,16 +71,20 @@ def test_a_time_that_cannot_be_read_costs_nothing_but_the_time(time: object) -> 
 def test_a_time_without_a_zone_is_utc() -> None:
     record = events.record("drop/a.jpg", bucket=BUCKET) | {"eventTime": "1970-01-01T00:00:10"}
     found = read_event(events.several(record))
-    assert isinstance(found, Drop)
+    assert isinstance(found, UploadEvent)
     assert found.put_at_s == 10.0
 
 
 def test_an_event_of_several_objects_is_one_body_for_each() -> None:
     records = [events.record(f"drop/{name}", bucket=BUCKET) for name in ("a.jpg", "ü.jpg", "c.jpg")]
     found = read_event(events.several(*records, {"eventSource": "aws:s3", "half a pair": "\ud800"}))
-    assert isinstance(found, Several)
+    assert isinstance(found, EventBatch)
     drops = [read_event(one) for one in found.bodies[:3]]
-    assert [one.key for one in drops if isinstance(one, Drop)] == ["drop/a.jpg", "drop/ü.jpg", "drop/c.jpg"]
+    assert [one.key for one in drops if isinstance(one, UploadEvent)] == [
+        "drop/a.jpg",
+        "drop/ü.jpg",
+        "drop/c.jpg",
+    ]
 
 
 DELETION = {"Records": [events.record("drop/a", bucket=BUCKET, name="ObjectRemoved:Delete")]}
@@ -98,13 +102,13 @@ FOREIGN: dict[str, Any] = {
 @pytest.mark.parametrize("document", FOREIGN.values(), ids=FOREIGN)
 def test_what_asks_nothing_of_us_is_foreign(document: Any) -> None:
     found = read_event(json.dumps(document).encode())
-    assert isinstance(found, Foreign)
+    assert isinstance(found, UnknownMessage)
     assert found.kind == "foreign"
 
 
 def test_a_test_event_is_told_from_other_foreign_bodies() -> None:
     found = read_event(b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}')
-    assert isinstance(found, Foreign)
+    assert isinstance(found, UnknownMessage)
     assert found.kind == "test event"
 
 
@@ -145,12 +149,12 @@ def test_an_envelope_may_hold_several_objects_or_a_test_event(envelope: Any) -> 
     keys = ["drop/a.jpg", "drop/b.jpg"]
     event = {"Records": [events.record(key, bucket=BUCKET) for key in keys]}
     found = read_event(json.dumps(envelope(event)).encode())
-    assert isinstance(found, Several)
+    assert isinstance(found, EventBatch)
     drops = [read_event(one) for one in found.bodies]
-    assert [one.key for one in drops if isinstance(one, Drop)] == keys
+    assert [one.key for one in drops if isinstance(one, UploadEvent)] == keys
     test = envelope({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
     found = read_event(json.dumps(test).encode())
-    assert isinstance(found, Foreign)
+    assert isinstance(found, UnknownMessage)
     assert found.kind == "test event"
 
 
@@ -158,7 +162,7 @@ def test_several_notifications_of_one_lambda_event_are_one_body_for_each() -> No
     plain = [events.record(f"drop/{number}.jpg", bucket=BUCKET) for number in range(2)]
     sns = [{"EventSource": "aws:sns", "Sns": events.by_sns({"Records": [one]})} for one in plain]
     found = read_event(json.dumps({"Records": sns}).encode())
-    assert isinstance(found, Several)
+    assert isinstance(found, EventBatch)
     assert [read_event(one) for one in found.bodies] == [read(f"drop/{number}.jpg") for number in range(2)]
 
 
@@ -166,7 +170,7 @@ def test_a_version_of_an_object_is_told_by_eventbridge_too() -> None:
     one, other = (events.eventbridge("drop/a", bucket=BUCKET, sequencer=None) | {} for _ in range(2))
     one["detail"]["object"]["version-id"], other["detail"]["object"]["version-id"] = "v1", "v2"
     drops = [read_event(json.dumps(event).encode()) for event in (one, other)]
-    assert len({drop.job_id for drop in drops if isinstance(drop, Drop)}) == 2
+    assert len({drop.job_id for drop in drops if isinstance(drop, UploadEvent)}) == 2
 
 
 def test_who_must_confirm_a_subscription_is_told() -> None:

@@ -20,7 +20,7 @@ from beholder.fleet.ec2 import Ec2Fleet, Template
 from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import sentences
 
-TEMPLATE = Template("workers", kinds=("c7a.large", "c6a.large"), subnets=("subnet-a", "subnet-b"))
+TEMPLATE = Template("workers", instance_types=("c7a.large", "c6a.large"), subnets=("subnet-a", "subnet-b"))
 
 
 @pytest.fixture
@@ -49,9 +49,11 @@ def launched(lifecycle: str, *ids: str) -> dict[str, Any]:
     return {"Lifecycle": lifecycle, "InstanceIds": list(ids), "InstanceType": "c7a.large"}
 
 
-def failed(code: str, lifecycle: str = "spot", kind: str = "c7a.large", zone: str = "a") -> dict[str, Any]:
-    override = {"InstanceType": kind, "AvailabilityZone": f"us-east-1{zone}"}
-    pool = {"LaunchTemplateAndOverrides": {"Overrides": override}} if kind else {}
+def failed(
+    code: str, lifecycle: str = "spot", instance_type: str = "c7a.large", zone: str = "a"
+) -> dict[str, Any]:
+    override = {"InstanceType": instance_type, "AvailabilityZone": f"us-east-1{zone}"}
+    pool = {"LaunchTemplateAndOverrides": {"Overrides": override}} if instance_type else {}
     return {"ErrorCode": code, "ErrorMessage": f"words on {code}", "Lifecycle": lifecycle, **pool}
 
 
@@ -105,11 +107,14 @@ def test_what_nobody_has_is_told_in_a_sentence_for_each_kind_of_error(
 ) -> None:
     # given
     stub.add_response("describe_instances", {})
-    errors = [failed("InsufficientInstanceCapacity", kind=kind) for kind in TEMPLATE.kinds]
+    errors = [
+        failed("InsufficientInstanceCapacity", instance_type=instance_type)
+        for instance_type in TEMPLATE.instance_types
+    ]
     answer_a_fleet(
         stub, {"Instances": [launched("spot", "i-1")], "Errors": [*errors, failed("Unsupported", zone="b")]}
     )
-    answer_a_fleet(stub, {"Errors": [failed("VcpuLimitExceeded", "on-demand", kind="")]})
+    answer_a_fleet(stub, {"Errors": [failed("VcpuLimitExceeded", "on-demand", instance_type="")]})
     # when
     launch = Ec2Fleet(client, "zoo", TEMPLATE).launch(count=3, token="t1")  # noqa: S106
     # then
@@ -124,7 +129,9 @@ def test_what_nobody_has_is_told_in_a_sentence_for_each_kind_of_error(
 
 
 def test_of_very_many_pools_some_are_named() -> None:
-    errors = [failed("InsufficientInstanceCapacity", kind=f"c{number}.large") for number in range(20)]
+    errors = [
+        failed("InsufficientInstanceCapacity", instance_type=f"c{number}.large") for number in range(20)
+    ]
     (only,) = sentences(errors)
     assert "c5.large in us-east-1a, 14 more: EC2 has no capacity" in only
 
@@ -153,7 +160,7 @@ def test_what_on_demand_cannot_mend_is_not_asked_for_again(
     client: Ec2Client, stub: Stubber, code: str, words: str
 ) -> None:
     stub.add_response("describe_instances", {})
-    answer_a_fleet(stub, {"Errors": [failed(code, kind="")]})
+    answer_a_fleet(stub, {"Errors": [failed(code, instance_type="")]})
     launch = Ec2Fleet(client, "zoo", TEMPLATE).launch(count=2, token="t1")  # noqa: S106
     assert launch.ids == ()
     (refusal,) = launch.refusals
@@ -253,7 +260,7 @@ def test_the_request_names_template_pools_and_shares(client: Ec2Client, stub: St
             "TagSpecifications": ANY,
         },
     )
-    template = Template("lt-01", "7", TEMPLATE.kinds, TEMPLATE.subnets, on_demand_share=0.5)
+    template = Template("lt-01", "7", TEMPLATE.instance_types, TEMPLATE.subnets, on_demand_share=0.5)
     # when
     Ec2Fleet(client, "zoo", template).launch(count=4, token="t1")  # noqa: S106
     # then
@@ -289,7 +296,7 @@ def test_where_one_is_gone_meanwhile_the_others_are_ended_all_the_same(
     stub.add_client_error("terminate_instances", "InvalidInstanceID.NotFound", "i-2", 400)
     stub.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
     stub.add_client_error("terminate_instances", "InvalidInstanceID.NotFound", "i-2", 400)
-    Ec2Fleet(client, "zoo", TEMPLATE).retire(["i-1", "i-2"])
+    Ec2Fleet(client, "zoo", TEMPLATE).terminate(["i-1", "i-2"])
 
 
 def test_many_are_ended_in_portions_of_what_a_filter_takes(client: Ec2Client, stub: Stubber) -> None:
@@ -298,7 +305,7 @@ def test_many_are_ended_in_portions_of_what_a_filter_takes(client: Ec2Client, st
         portion = ids[start : start + 200]
         stub.add_response("describe_instances", described(*portion))
         stub.add_response("terminate_instances", {}, {"InstanceIds": portion})
-    Ec2Fleet(client, "zoo", TEMPLATE).retire(ids)
+    Ec2Fleet(client, "zoo", TEMPLATE).terminate(ids)
 
 
 def test_describe_goes_through_all_pages_and_sorts_states(client: Ec2Client, stub: Stubber) -> None:

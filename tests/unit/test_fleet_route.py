@@ -12,13 +12,13 @@ from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
 from beholder.queue.memory import MemoryQueue
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision import Retirement
-from beholder.scaling.last import LAST_KEY, LastRecord, LastSeen
+from beholder.scaling.decision import Termination
+from beholder.scaling.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord
 from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebPorts, build_app
-from beholder.web.fleet import FleetView, fleet_to_dict
-from beholder.web.openapi import build_openapi
+from beholder.web.openapi.document import build_openapi
+from beholder.web.routes.fleet import FleetView, fleet_to_dict
 from helpers.asgi import Answer, call
 from helpers.openapi import faults, schema
 
@@ -49,7 +49,7 @@ class Web:
 
     def __post_init__(self) -> None:
         self.bucket = Bucket(self.clock)
-        self.sink = LastRecord(self.bucket)
+        self.sink = LatestRecord(self.bucket)
         self.ports = WebPorts(
             queue=MemoryQueue(),
             replies=MemoryQueue(),
@@ -95,8 +95,8 @@ class Web:
             "i-1", InstanceState.BUSY, now_s - 900, now_s - 700, now_s - 12, "c7a.large", True, 0.04
         )
 
-    def booting(self) -> InstanceSeen:
-        return InstanceSeen("i-2", InstanceState.BOOTING, self.clock.now_s() - 40, price_per_hour=0.1)
+    def starting(self) -> InstanceSeen:
+        return InstanceSeen("i-2", InstanceState.PENDING, self.clock.now_s() - 40, price_per_hour=0.1)
 
 
 @pytest.fixture
@@ -123,13 +123,13 @@ def test_where_no_controller_ever_led_the_answer_says_so(web: Web) -> None:
 
 def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
     # given
-    gone = Retirement("i-9", "boot", "It gave no sign of life.")
+    gone = Termination("i-9", "startup", "It gave no heartbeat.")
     record = web.decide(
         web.busy(),
-        web.booting(),
+        web.starting(),
         launched=("i-3", "i-4"),
         refused="spot, a.large in b: EC2 has no capacity (UnfulfillableCapacity: arn:secret)",
-        retired=(gone,),
+        terminated=(gone,),
     )
     web.clock.advance(7)
     # when
@@ -146,16 +146,16 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
         "is_dry": False,
     }
     assert (told["desired"], told["alive"]) == (record.decision.desired, record.decision.alive)
-    assert told["states"] == {"booting": 1, "ready": 0, "busy": 1, "idle": 0, "draining": 0}
+    assert told["states"] == {"pending": 1, "ready": 0, "busy": 1, "idle": 0, "draining": 0}
     assert told["price_per_hour"] == pytest.approx(0.14)
     assert told["queue"] == {"backlog": 1200, "in_flight": 3, "delayed": 1}
     assert told["decision"]["reason"] == record.decision.reason
-    assert told["decision"]["forecast"]["boot_s"] == record.decision.forecast.boot_s
+    assert told["decision"]["forecast"]["startup_s"] == record.decision.forecast.startup_s
     assert [one["name"] for one in told["decision"]["bounds"]] == ["max"]
     assert told["instances"][0] == {
         "id": "i-1",
         "state": "busy",
-        "kind": "c7a.large",
+        "instance_type": "c7a.large",
         "spot": True,
         "price_per_hour": 0.04,
         "launched_at": "2026-03-01T11:45:00.000Z",
@@ -164,9 +164,9 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
     }
     assert told["instances"][1]["last_sign_at"] is None
     assert told["launched_total"] == 2
-    assert told["retired_total"] == {"boot": 1}
-    retirement = {"at": "2026-03-01T12:00:00.000Z", "id": "i-9", "cause": "boot", "why": gone.why}
-    assert told["retirements"] == [retirement]
+    assert told["terminated_total"] == {"startup": 1}
+    termination = {"at": "2026-03-01T12:00:00.000Z", "id": "i-9", "cause": "startup", "why": gone.why}
+    assert told["terminations"] == [termination]
     why = "the cloud refused a launch: UnfulfillableCapacity"
     assert told["refusals"] == [{"at": "2026-03-01T12:00:00.000Z", "why": why}]
 
@@ -207,7 +207,7 @@ def test_a_store_that_fails_gives_the_documented_error_and_metrics_go_on(
 ) -> None:
     # given
     web.decide(web.busy())
-    web.bucket.failure = failure("memory store", "get", LAST_KEY)
+    web.bucket.failure = failure("memory store", "get", SNAPSHOT_KEY)
     web.clock.advance(5)
     reads = web.bucket.gets
     # when
@@ -231,7 +231,7 @@ def test_a_store_that_fails_gives_the_documented_error_and_metrics_go_on(
 
 
 def test_what_is_torn_counts_as_no_controller(web: Web) -> None:
-    web.bucket.put(LAST_KEY, b'{"version":1,"rec')
+    web.bucket.put(SNAPSHOT_KEY, b'{"version":1,"rec')
     assert web.ask().json["controller"] is None
 
 
@@ -246,14 +246,14 @@ def test_the_list_of_endpoints_names_it(web: Web) -> None:
 
 def test_the_metrics_tell_the_same(web: Web) -> None:
     # given
-    gone = Retirement("i-9", "boot", "It gave no sign of life.")
-    record = web.decide(web.busy(), web.booting(), launched=("i-3", "i-4"), retired=(gone,))
+    gone = Termination("i-9", "startup", "It gave no heartbeat.")
+    record = web.decide(web.busy(), web.starting(), launched=("i-3", "i-4"), terminated=(gone,))
     web.clock.advance(7)
     # when
     series = web.series()
     # then
     assert series == {
-        'beholder_fleet_instances{state="booting"}': 1,
+        'beholder_fleet_instances{state="pending"}': 1,
         'beholder_fleet_instances{state="ready"}': 0,
         'beholder_fleet_instances{state="busy"}': 1,
         'beholder_fleet_instances{state="idle"}': 0,
@@ -263,7 +263,7 @@ def test_the_metrics_tell_the_same(web: Web) -> None:
         "beholder_fleet_arrivals_per_second": record.decision.forecast.arrivals_per_s,
         "beholder_controller_decision_age_seconds": 7,
         "beholder_controller_launches_total": 2,
-        'beholder_controller_retirements_total{cause="boot"}': 1,
+        'beholder_controller_terminations_total{cause="startup"}': 1,
     }
 
 
@@ -279,5 +279,5 @@ def test_a_thousand_instances_come_through_whole(web: Web) -> None:
     # when
     view = FleetView(web.bucket, web.clock)
     # then
-    assert view.read() == LastSeen(record, 60.0)
+    assert view.read() == FleetSnapshot(record, 60.0)
     assert len(fleet_to_dict(view.read(), now_s)["instances"]) == 1000

@@ -77,11 +77,11 @@ def test_an_interrupted_run_is_not_clean() -> None:
 def test_says_whether_a_job_answered_twice() -> None:
     once = report_from([answer(job_id="j1"), answer("b.jpg", job_id="j2")], duration_s=1.0)
     twice = report_from([answer(job_id="j1"), answer("b.jpg", job_id="j1")], duration_s=1.0)
-    untold = report_from([answer()], duration_s=1.0)
+    unreported = report_from([answer()], duration_s=1.0)
     assert "2 different ids, none twice" in summary_text(once)
     assert (twice.unique_jobs, twice.duplicate_jobs) == (1, 1)
     assert "1 ids came more than once" in summary_text(twice)
-    assert "jobs" not in summary_text(untold)
+    assert "jobs" not in summary_text(unreported)
 
 
 def test_the_summary_names_what_went_wrong() -> None:

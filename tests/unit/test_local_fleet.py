@@ -118,12 +118,12 @@ def test_one_between_two_lives_is_counted() -> None:
     assert machine.ids() == ["worker-0"]
 
 
-def test_one_that_was_retired_is_not_started_again_and_its_name_is_the_next() -> None:
+def test_one_that_was_terminated_is_not_started_again_and_its_name_is_the_next() -> None:
     # given
     machine = Machine()
     machine.launch(3, "a")
     # when
-    machine.fleet.retire(["worker-0", "worker-2"])
+    machine.fleet.terminate(["worker-0", "worker-2"])
     machine.end("worker-1", 0)
     machine.clock.advance(60)
     machine.supervisor.tick()
@@ -167,7 +167,7 @@ def test_what_is_no_worker_is_no_instance() -> None:
     supervisor = Supervisor([ChildSpec("web-0", ("web",), {})], clock, start)  # type: ignore[arg-type]
     fleet = LocalFleet(supervisor, lambda number: ChildSpec(f"w-{number}", ("w",), {}), room=1, clock=clock)
     supervisor.tick()
-    fleet.retire(["web-0"])
+    fleet.terminate(["web-0"])
     assert fleet.describe() == []
     assert supervisor.pids() == {"web-0": 1}
     # and it is started again whatever it ended with

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beholder.telemetry.log import configure_logging, get_logger, say
+from beholder.telemetry.log import configure_logging, get_logger, log_event
 
 LOG = get_logger("beholder.somewhere")
 
@@ -39,8 +39,8 @@ def fail_and_log() -> None:
 
 def test_a_line_for_people() -> None:
     written = stream("text")
-    say(LOG, logging.INFO, "worker.ready", "ready", models="a,b", count=2)
-    say(LOG, logging.WARNING, "worker.resume", "a predecessor died")
+    log_event(LOG, logging.INFO, "worker.ready", "ready", models="a,b", count=2)
+    log_event(LOG, logging.WARNING, "worker.resume", "a predecessor died")
     first, second = written.getvalue().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d worker-0 worker\.ready: ready models=a,b count=2", first)
     assert re.fullmatch(r"\S+ worker-0 worker\.resume: warning: a predecessor died", second)
@@ -48,7 +48,7 @@ def test_a_line_for_people() -> None:
 
 def test_a_line_for_machines() -> None:
     written = stream("json")
-    say(LOG, logging.ERROR, "worker.ready", "ready ☃", models="a", error=ValueError("odd"))
+    log_event(LOG, logging.ERROR, "worker.ready", "ready ☃", models="a", error=ValueError("odd"))
     document = json.loads(written.getvalue())
     assert isinstance(document.pop("at"), float)
     assert document == {
@@ -85,13 +85,13 @@ def test_lines_of_the_web_server_are_not_named_after_errors() -> None:
 def test_less_severe_lines_are_left_out(level: str, seen: int) -> None:
     written = stream("text", level)
     for severity in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
-        say(LOG, severity, "a.b", "said")
+        log_event(LOG, severity, "a.b", "said")
     assert len(written.getvalue().splitlines()) == seen
 
 
 def test_facts_may_have_any_name() -> None:
     written = stream("json")
-    say(LOG, logging.INFO, "a.b", "said", log=1, level=2, sentence=3)
+    log_event(LOG, logging.INFO, "a.b", "said", log=1, level=2, sentence=3)
     assert json.loads(written.getvalue())["sentence"] == 3
 
 
@@ -100,7 +100,7 @@ def test_the_last_configuration_alone_counts(
 ) -> None:
     stream("text")
     configure_logging(level="info", process="web-0", form="text")
-    say(LOG, logging.INFO, "a.b", "said")
+    log_event(LOG, logging.INFO, "a.b", "said")
     assert len(root.handlers) == 1
     assert "web-0 a.b: said" in capsys.readouterr().err
     assert root.handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
@@ -110,7 +110,7 @@ def test_the_last_configuration_alone_counts(
 def test_what_callers_wrote_cannot_end_a_line_or_command_a_terminal(form: str) -> None:
     odd = "a\r\nb\u2028c\x1b[2Jd\x85e\x00f\udcffg"
     written = stream(form)
-    say(LOG, logging.INFO, "a.b", odd, file_name=odd)
+    log_event(LOG, logging.INFO, "a.b", odd, file_name=odd)
     (line,) = written.getvalue().splitlines()
     assert line.isprintable()
     if form == "json":

@@ -13,14 +13,14 @@ from beholder.errors import BackendError, ConfigError, JobError, RequestError, a
 from beholder.job import Failure, Job, JobInput, JobStatus, Label, Metrics
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
-from beholder.web.admission import Admission
 from beholder.web.app import _routes
-from beholder.web.desk import Desk
-from beholder.web.fleet import FleetView
-from beholder.web.openapi import build_openapi
+from beholder.web.openapi.document import build_openapi
 from beholder.web.ports import ServedModel, WebPorts
-from beholder.web.upload import IMAGE_FIELDS
-from beholder.web.waiters import Waiters
+from beholder.web.routes.fleet import FleetView
+from beholder.web.submission.admission import Admission
+from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.service import SubmissionService
+from beholder.web.submission.upload import IMAGE_FIELDS
 from helpers.openapi import faults, resolve, schema
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -69,15 +69,17 @@ def walk(node: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
 def test_every_route_is_described_and_every_description_is_a_route(
     document: dict[str, Any], ports: WebPorts
 ) -> None:
-    desk = Desk(ports, Waiters(1), Admission(ports.queue, ports.clock, backlog_max=1))
+    submissions = SubmissionService(
+        ports, PendingReplies(1), Admission(ports.queue, ports.clock, backlog_max=1)
+    )
     try:
         served = {
             (method.lower(), route.path)
-            for route in _routes(desk, FleetView(ports.results, ports.clock))
+            for route in _routes(submissions, FleetView(ports.results, ports.clock))
             for method in (route.methods or set()) - {"HEAD"}
         }
     finally:
-        desk.close()
+        submissions.close()
     assert {(method, path) for method, path, _ in operations(document)} == served
 
 

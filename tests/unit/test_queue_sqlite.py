@@ -172,12 +172,12 @@ def test_an_idle_poll_takes_no_lock(path: Path) -> None:
         assert time.monotonic() - began_s < 5.0
 
 
-def test_no_bell_is_left_behind(path: Path) -> None:
+def test_no_notifier_is_left_behind(path: Path) -> None:
     with SqliteQueue(path, "work") as queue:
         assert queue.receive(count_max=1, wait_s=0.01) == []
-        assert list(path.with_name("queue.db.bells").rglob("*/*")) == []
+        assert list(path.with_name("queue.db.notifiers").rglob("*/*")) == []
         queue.drop()
-        assert list(path.with_name("queue.db.bells").iterdir()) == []
+        assert list(path.with_name("queue.db.notifiers").iterdir()) == []
         queue.drop()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(queue.receive, count_max=1, wait_s=30.0)

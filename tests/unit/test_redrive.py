@@ -1,4 +1,4 @@
-"""Redrive: what the clerk put away goes back to the workers, whatever happens on the way."""
+"""Redrive: what the dead-letter consumer put away goes back to the workers, whatever happens on the way."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.redrive import Action, DeadLetter, Redrive, decide
 from beholder.errors import BackendDenied, BackendUnavailable, ConfigError
 from beholder.job import Failure, Job, JobStatus, Message
 from beholder.store.keys import (
@@ -17,8 +19,6 @@ from beholder.store.keys import (
     text_key,
     unreadable_key,
 )
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.redrive import Action, DeadLetter, Redrive, decide
 from helpers.rig import Death, Journal, Rig, Watched
 
 MINUTE_S = 61.0
@@ -36,8 +36,8 @@ def redrive(rig: Rig) -> Redrive:
     )
 
 
-def clerk(rig: Rig) -> DeadLetterClerk:
-    return DeadLetterClerk(
+def dead_letter_consumer(rig: Rig) -> DeadLetterConsumer:
+    return DeadLetterConsumer(
         rig.dead_letters, rig.results, lambda name: rig.replies[name], rig.clock, wait_s=0.0
     )
 
@@ -47,7 +47,7 @@ def die(rig: Rig, message: Message) -> None:
     for one in rig.queue.receive(count_max=10, wait_s=0):
         rig.queue.ack([one.receipt])
     rig.dead_letters.send([message.to_bytes()])
-    clerk(rig).tick()
+    dead_letter_consumer(rig).tick()
     rig.clock.advance(MINUTE_S)
 
 
@@ -388,7 +388,7 @@ def test_a_letter_that_another_redrive_sent_meanwhile_is_not_sent_twice(rig: Rig
     assert rig.queue.depth().backlog == 1
 
 
-def test_a_letter_that_the_clerk_is_not_done_with_is_left(rig: Rig) -> None:
+def test_a_letter_that_the_dead_letter_consumer_is_not_done_with_is_left(rig: Rig) -> None:
     message = dead(rig)
     rig.results.delete(result_key(message.job_id))
     rig.results.put(dead_letter_key(message.job_id), rig.results.get(dead_letter_key(message.job_id)))
@@ -396,8 +396,8 @@ def test_a_letter_that_the_clerk_is_not_done_with_is_left(rig: Rig) -> None:
     assert keys(rig, "dead/") == [dead_letter_key(message.job_id)]
 
 
-def test_a_letter_that_the_clerk_wrote_again_meanwhile_stands(rig: Rig) -> None:
-    # given: the clerk is given the same message a second time while it is sent back
+def test_a_letter_that_the_dead_letter_consumer_wrote_again_meanwhile_stands(rig: Rig) -> None:
+    # given: the dead-letter consumer is given the same message a second time while it is sent back
     message = dead(rig)
 
     class Clerk(Journal):
@@ -406,14 +406,14 @@ def test_a_letter_that_the_clerk_wrote_again_meanwhile_stands(rig: Rig) -> None:
             if name == "queue.send":
                 rig.dead_letters.send([message.to_bytes()])
                 rig.clock.advance(1)
-                clerk(rig).tick()
+                dead_letter_consumer(rig).tick()
             return result
 
     rig.journal = Clerk()
     # when
     assert send_all(rig) == [Action.SEND]
     work(rig)
-    # then: the clerk's outcome came first, and the letter can be sent once more
+    # then: the dead-letter consumer's outcome came first, and the letter can be sent once more
     assert rig.result(message)["status"] == "failed"
     rig.journal = Journal()
     assert send_all(rig) == [Action.SEND]

@@ -126,11 +126,11 @@ def test_forever_keeps_all(buckets: Buckets) -> None:
 def test_leftovers_of_the_output_bucket_go_by_their_own_age(buckets: Buckets) -> None:
     for key in ("dead/unreadable/abc.bin", "dead/claims/x", "resent/y.json"):
         buckets.results.put(key, b"1")
-    for kept in ("fleet/last.json", "results/drop/a/b.jpg", "dead/z.json"):
+    for kept in ("fleet/snapshot.json", "results/drop/a/b.jpg", "dead/z.json"):
         buckets.results.put(kept, b"1")
     buckets.clock.advance(8 * DAY_S)
     buckets.sweep()
-    assert buckets.stored() == {"fleet/last.json", "results/drop/a/b.jpg", "dead/z.json"}
+    assert buckets.stored() == {"fleet/snapshot.json", "results/drop/a/b.jpg", "dead/z.json"}
 
 
 @pytest.mark.parametrize("dies_at", range(5))

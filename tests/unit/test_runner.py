@@ -139,11 +139,11 @@ def test_a_part_that_hangs_does_not_keep_a_stop_for_ever() -> None:
     assert "hung" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_bell_ends_a_sleep_and_a_stop_ends_one_that_has_a_bell() -> None:
+def test_a_notifier_ends_a_sleep_and_a_stop_ends_one_that_has_a_notifier() -> None:
     # given: a part that sleeps for an hour between its passes
     passes: list[int] = []
     has_passed = threading.Semaphore(0)
-    bell = threading.Event()
+    notifier = threading.Event()
 
     def tick() -> float:
         passes.append(len(passes))
@@ -151,10 +151,10 @@ def test_a_bell_ends_a_sleep_and_a_stop_ends_one_that_has_a_bell() -> None:
         return 3600.0
 
     runner = Runner()
-    runner.start("part", tick, bell)
+    runner.start("part", tick, notifier)
     assert has_passed.acquire(timeout=10)
     # when
-    bell.set()
+    notifier.set()
     # then
     assert has_passed.acquire(timeout=10)
     assert passes == [0, 1]

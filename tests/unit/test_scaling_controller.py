@@ -10,13 +10,13 @@ from beholder.fleet import FleetInstance, Launch, MemoryFleet
 from beholder.queue import MemoryQueue
 from beholder.scaling import InstanceState, Limits, Record
 from beholder.scaling.controller import Controller, ControllerPorts, DryFleet, SoleLeader
-from beholder.scaling.last import LastRecord, read_last
+from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.signs import give_sign, read_signs
+from beholder.scaling.snapshot import LatestRecord, read_last
 from beholder.store import MemoryStore
 
-LIMITS = Limits(boot_s=100.0, service_s=0.5, tick_s=5.0, latency_goal_s=30.0)
+LIMITS = Limits(startup_s=100.0, service_s=0.5, tick_s=5.0, latency_goal_s=30.0)
 
 
 @dataclass
@@ -55,8 +55,8 @@ class LosesAnswers:
             raise BackendUnavailable("memory fleet", "launch")
         return launch
 
-    def retire(self, ids: list[str]) -> None:
-        self._fleet.retire(ids)
+    def terminate(self, ids: list[str]) -> None:
+        self._fleet.terminate(ids)
 
 
 class Denies(LosesAnswers):
@@ -93,15 +93,15 @@ class World:
         ports = ControllerPorts(sensor, acting, lease or SoleLeader(), kept, self.tokens, before)
         return Controller(ports, self.limits, name="web-0", is_dry=is_dry)
 
-    def say(self, state: InstanceState) -> None:
+    def log_event(self, state: InstanceState) -> None:
         for one in self.fleet.describe():
-            give_sign(self.store, one.id, state)
+            write_heartbeat(self.store, one.id, state)
 
     def go(self, controller: Controller, seconds: float, state: InstanceState | None = None) -> None:
         for _ in range(round(seconds / self.limits.tick_s)):
             self.clock.advance(self.limits.tick_s)
             if state is not None:
-                self.say(state)
+                self.log_event(state)
             controller.tick()
 
 
@@ -116,7 +116,7 @@ def test_one_message_launches_one_instance_once() -> None:
     assert len(world.fleet.describe()) == 1
     assert world.records.kept[0].launched == ("instance-1",)
     assert controller.last is world.records.kept[-1]
-    assert controller.last.states == {"booting": 1}
+    assert controller.last.states == {"pending": 1}
 
 
 def test_a_launch_whose_answer_was_lost_is_one_launch() -> None:
@@ -192,7 +192,7 @@ def test_a_dry_run_reads_the_truth_and_acts_on_nothing() -> None:
     # then
     (record,) = world.records.kept
     assert record.is_dry
-    assert record.states == {"booting": 1}
+    assert record.states == {"pending": 1}
     assert record.decision.launch > 0
     assert record.launched == ()
     assert len(world.fleet.describe()) == 1
@@ -208,8 +208,8 @@ def test_a_boot_without_a_sign_of_life_is_ended_and_replaced() -> None:
     assert [one.id for one in world.fleet.describe()] == ["instance-1"]
     world.go(controller, 30)
     assert "instance-1" not in [one.id for one in world.fleet.describe()]
-    (retired,) = [one for record in world.records.kept for one in record.retired]
-    assert (retired.id, retired.cause) == ("instance-1", "boot")
+    (terminated,) = [one for record in world.records.kept for one in record.terminated]
+    assert (terminated.id, terminated.cause) == ("instance-1", "startup")
 
 
 def test_a_busy_worker_is_never_ended_however_old() -> None:
@@ -257,25 +257,27 @@ def test_a_drain_that_does_not_end_is_ended() -> None:
 
 def test_signs_without_an_instance_are_swept_after_a_while() -> None:
     world = World()
-    give_sign(world.store, "gone", InstanceState.IDLE)
+    write_heartbeat(world.store, "gone", InstanceState.IDLE)
     controller = world.controller()
     world.go(controller, 590)
-    assert "gone" in read_signs(world.store)
+    assert "gone" in read_heartbeats(world.store)
     world.go(controller, 30)
-    assert read_signs(world.store) == {}
+    assert read_heartbeats(world.store) == {}
 
 
 def test_signs_tell_every_state_and_when() -> None:
     store = MemoryStore(clock=ManualClock(77.0))
     for state in InstanceState:
-        give_sign(store, state.value, state)
-    signs = read_signs(store)
-    assert {one: sign.state.value for one, sign in signs.items()} == {one: one for one in signs}
-    assert {sign.at_s for sign in signs.values()} == {77.0}
-    assert len(signs) == 5
+        write_heartbeat(store, state.value, state)
+    heartbeats = read_heartbeats(store)
+    assert {one: heartbeat.state.value for one, heartbeat in heartbeats.items()} == {
+        one: one for one in heartbeats
+    }
+    assert {heartbeat.at_s for heartbeat in heartbeats.values()} == {77.0}
+    assert len(heartbeats) == 5
 
 
-@pytest.mark.parametrize("seen", ["never", "booting", "ending"])
+@pytest.mark.parametrize("seen", ["never", "starting", "ending"])
 def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
     seen: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,7 +286,7 @@ def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
     world = World(replace(LIMITS, min=1))
     controller = world.controller()
     ending: list[str] = []
-    # when: each ends before it gave a sign of life
+    # when: each ends before it gave a heartbeat
     for _ in range(round(3600 / LIMITS.tick_s)):
         world.go(controller, LIMITS.tick_s)
         for one in ending:
@@ -301,10 +303,10 @@ def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
     assert 20 <= len(launches) <= 65
     assert sum(at_s - launches[0] < 75.0 for at_s in launches) <= 5
     # and: each is told of once
-    failed = [one.id for record in world.records.kept for one in record.failed_boots]
+    failed = [one.id for record in world.records.kept for one in record.failed_startups]
     assert len(failed) == len(set(failed))
     assert len(launches) - 3 <= len(failed) <= len(launches)
-    said = [one for one in caplog.records if getattr(one, "action", "") == "controller.boot_failed"]
+    said = [one for one in caplog.records if getattr(one, "action", "") == "controller.startup_failed"]
     assert len(said) == len(failed)
 
 
@@ -313,11 +315,11 @@ def test_one_that_came_up_and_left_between_two_looks_is_no_failed_boot() -> None
     controller = world.controller()
     world.queue.send([b"image"])
     world.go(controller, 50)
-    world.say(InstanceState.DRAINING)
+    world.log_event(InstanceState.DRAINING)
     (one,) = world.fleet.describe()
     world.fleet.end(one.id)
     world.go(controller, 10)
-    assert not any(record.failed_boots for record in world.records.kept)
+    assert not any(record.failed_startups for record in world.records.kept)
 
 
 def test_boots_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> None:
@@ -326,8 +328,8 @@ def test_boots_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> Non
     controller = world.controller()
     world.queue.send([b"image"])
     world.go(controller, 4 * 3600)
-    assert {one.decision.forecast.boot_s_p95 for one in world.records.kept} == {150.0}
-    failed = [one for record in world.records.kept for one in record.failed_boots]
+    assert {one.decision.forecast.startup_s_p95 for one in world.records.kept} == {150.0}
+    failed = [one for record in world.records.kept for one in record.failed_startups]
     assert {one.cause for one in failed} == {"late"}
     assert max(one.age_s for one in failed) <= 300 + 20
     # and: three at once at most are on trial
@@ -343,19 +345,19 @@ def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
         world.fleet.launch(count=1, token=world.tokens())
         world.clock.advance(5)
         controller.tick()
-        world.say(InstanceState.READY)
+        world.log_event(InstanceState.READY)
         controller.tick()
         world.fleet.end(world.fleet.describe()[-1].id)
     world.fleet.launch(count=1, token=world.tokens())
     world.go(controller, 20)
-    assert controller.last.decision.forecast.boot_s_p95 > 0
+    assert controller.last.decision.forecast.startup_s_p95 > 0
 
 
 def test_who_leads_next_goes_on_with_the_failed_boots_and_the_ages_that_were_written() -> None:
     # given: a leader under whom boots hung and ended
-    world = World(replace(LIMITS, boot_s=60.0, max=9))
+    world = World(replace(LIMITS, startup_s=60.0, max=9))
     world.queue.send([b"image"] * 500)
-    first = world.controller(records=LastRecord(world.store))
+    first = world.controller(records=LatestRecord(world.store))
     for _ in range(40):
         first.tick()
         world.clock.advance(5.0)
@@ -366,19 +368,21 @@ def test_who_leads_next_goes_on_with_the_failed_boots_and_the_ages_that_were_wri
     # when: another one leads, twice in a minute
     for _ in range(2):
         world.clock.advance(30.0)
-        record = ticked(world.controller(records=LastRecord(world.store)))
+        record = ticked(world.controller(records=LatestRecord(world.store)))
         # then: no more than one is launched to see whether boots work again, and nothing is younger
         assert record.failures >= before.record.failures
         assert len(record.launched) <= 1
         assert (
-            max(record.awaited_s.values(), default=0.0) >= oldest_s or record.retired or record.failed_boots
+            max(record.awaited_s.values(), default=0.0) >= oldest_s
+            or record.terminated
+            or record.failed_startups
         )
     last = read_last(world.store)
     assert last is not None
     assert last.launched_total <= launched + 2
     # and: what was written long ago says nothing of boots now
     world.clock.advance(3600.0)
-    assert ticked(world.controller(records=LastRecord(world.store))).failures == 0
+    assert ticked(world.controller(records=LatestRecord(world.store))).failures == 0
 
 
 def ticked(controller: Controller) -> Record:

@@ -1,4 +1,4 @@
-"""The law, case by case; the field's bugs are among them, each named by where it was reported."""
+"""The policy, case by case; the field's bugs are among them, each named by where it was reported."""
 
 from dataclasses import replace
 from random import Random
@@ -16,8 +16,8 @@ from beholder.scaling import (
     decide,
 )
 
-LIMITS = Limits(boot_s=200.0, service_s=0.5, latency_goal_s=30.0, max=20)
-BOOTING, READY, BUSY, IDLE, DRAINING = InstanceState
+LIMITS = Limits(startup_s=200.0, service_s=0.5, latency_goal_s=30.0, max=20)
+PENDING, READY, BUSY, IDLE, DRAINING = InstanceState
 
 
 def fleet(*states: InstanceState, age_s: float = 1000.0, now_s: float = 5000.0) -> tuple[InstanceSeen, ...]:
@@ -34,7 +34,7 @@ def decided(seen: Observation, limits: Limits = LIMITS, memory: Memory | None = 
 
 @pytest.mark.parametrize("where", ["backlog", "in_flight", "delayed"])
 def test_one_message_leaves_zero_at_once_wherever_it_is(where: str) -> None:
-    """aws/copilot-cli#3376: a law of backlog per instance cannot leave zero with one message."""
+    """aws/copilot-cli#3376: a policy of backlog per instance cannot leave zero with one message."""
     seen = Observation(5000.0, **({"backlog": 0} | {where: 1}))
     assert decided(seen).launch == 1
 
@@ -54,9 +54,9 @@ def test_booting_instances_count_for_what_they_will_deliver() -> None:
     # given: enough was launched a moment ago for all that waits
     first, memory = decide(at(300), Memory(), LIMITS)
     ids = tuple(f"i-{number}" for number in range(first.launch))
-    booting = tuple(InstanceSeen(one, BOOTING, 5000.0) for one in ids)
+    starting = tuple(InstanceSeen(one, PENDING, 5000.0) for one in ids)
     # when: the same messages are seen again while they boot
-    again, _ = decide(Observation(5005.0, 300, instances=booting), memory, LIMITS)
+    again, _ = decide(Observation(5005.0, 300, instances=starting), memory, LIMITS)
     # then
     assert first.launch == 10
     assert again.launch == 0
@@ -91,7 +91,7 @@ def test_the_law_plans_for_what_is_there_to_be_done_in_time() -> None:
 
 
 def test_slack_lets_few_instances_work_for_longer() -> None:
-    """With 5 ready instances 2,150 messages are done within a boot and half of the goal."""
+    """With 5 ready instances 2,150 messages are done within a startup and half of the goal."""
     assert decided(at(2150, *[BUSY] * 5)).launch == 0
     assert decided(at(2151, *[BUSY] * 5)).launch == 1
 
@@ -118,7 +118,7 @@ def test_a_budget_caps_the_price_of_the_fleet() -> None:
 def test_an_overdue_boot_counts_less_and_less_and_is_replaced() -> None:
     """philips-labs#3493: boots that failed left jobs stuck."""
     # p95 of the prior is 300 s
-    on_time, late, given_up = (decided(at(30, BOOTING, age_s=age)).launch for age in (199.0, 550.0, 600.0))
+    on_time, late, given_up = (decided(at(30, PENDING, age_s=age)).launch for age in (199.0, 550.0, 600.0))
     assert (on_time, late, given_up) == (0, 0, 1)
 
 
@@ -126,8 +126,8 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     # given: five boots that vanished, one after the other
     memory, now_s = Memory(), 5000.0
     for number in range(5):
-        booting = (InstanceSeen(f"i-{number}", BOOTING, now_s),)
-        _, memory = decide(Observation(now_s, 100, instances=booting), memory, LIMITS)
+        starting = (InstanceSeen(f"i-{number}", PENDING, now_s),)
+        _, memory = decide(Observation(now_s, 100, instances=starting), memory, LIMITS)
         now_s += 5
         decision, memory = decide(Observation(now_s, 100), memory, LIMITS)
         launches = decision.launch
@@ -149,7 +149,7 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
 
 
 def test_one_failed_boot_is_replaced_at_once() -> None:
-    _, memory = decide(at(10, BOOTING, age_s=50), Memory(), LIMITS)
+    _, memory = decide(at(10, PENDING, age_s=50), Memory(), LIMITS)
     decision, _ = decide(at(10, now_s=5005), memory, LIMITS)
     assert decision.launch == 1
 
@@ -158,16 +158,16 @@ def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
     """philips-labs#3493: with 20 % of boots failing the queue is drained all the same."""
     # given: ten launched together, of which the last six never came up and are given up at once
     ids = [f"i-{number}" for number in range(10)]
-    booting = tuple(InstanceSeen(one, BOOTING, 5000.0) for one in ids)
-    _, memory = decide(Observation(5005.0, 300, instances=booting), Memory(), LIMITS)
+    starting = tuple(InstanceSeen(one, PENDING, 5000.0) for one in ids)
+    _, memory = decide(Observation(5005.0, 300, instances=starting), Memory(), LIMITS)
     up = tuple(InstanceSeen(one, BUSY, 5000.0, 5200.0) for one in ids[:4])
-    _, memory = decide(Observation(5205.0, 300, instances=up + booting[4:]), memory, LIMITS)
+    _, memory = decide(Observation(5205.0, 300, instances=up + starting[4:]), memory, LIMITS)
     # when
     decision, memory = decide(Observation(5605.0, 50_000, instances=up), memory, LIMITS)
     # then
     assert memory.failures == 0
     assert decision.launch == 16
-    assert decision.forecast.boot_s_p95 < 300
+    assert decision.forecast.startup_s_p95 < 300
 
 
 def test_service_times_that_scatter_are_not_taken_for_short() -> None:
@@ -196,7 +196,7 @@ def test_refusals_wait_longer_each_time_up_to_a_bound() -> None:
     assert pauses[-1] == 45.0
 
 
-def test_phantom_messages_in_flight_start_one_instance_and_no_more() -> None:
+def test_stuck_in_flight_messages_in_flight_start_one_instance_and_no_more() -> None:
     """ray-project/ray#61551: pinned by in-flight counts of messages that nobody holds."""
     # given: three messages in flight, and nobody to hold them
     launched, memory, now_s = 0, Memory(), 5000.0
@@ -237,10 +237,10 @@ def test_boot_times_are_learnt_from_launch_to_ready() -> None:
     memory = Memory()
     for number in range(9):
         at_s = 1000.0 * number
-        for state, now_s in ((BOOTING, at_s), (READY, at_s + 90)):
+        for state, now_s in ((PENDING, at_s), (READY, at_s + 90)):
             one = InstanceSeen(f"i-{number}", state, at_s, at_s + 80 if state is READY else None)
             decision, memory = decide(Observation(now_s, 0, instances=(one,)), memory, LIMITS)
-    assert decision.forecast.boot_s == 80.0
+    assert decision.forecast.startup_s == 80.0
 
 
 def test_throughput_teaches_the_service_time_where_replies_do_not() -> None:
@@ -267,6 +267,6 @@ def test_patience_0_launches_before_the_queue_is_a_boot_long() -> None:
     for tick in range(60):
         seen = replace(at(10, *[BUSY] * 4, now_s=now_s + tick * 5), arrived_total=tick * 50)
         patient, _ = decide(seen, memory, LIMITS)
-        hasty, memory = decide(seen, memory, replace(LIMITS, boot_patience=0.0))
+        hasty, memory = decide(seen, memory, replace(LIMITS, startup_patience=0.0))
     assert patient.launch == 0
     assert hasty.launch >= 1

@@ -1,4 +1,4 @@
-"""Our law where boots fail, capacity is refused and clocks are wrong: how soon it recovers, at what cost.
+"""Our policy where boots fail, capacity is refused and clocks are wrong: how soon it recovers, at what cost.
 
 Boots take 200 s on average, a third more at most; the goal is 30 s. The latency bounds are seconds after the
 trouble ended.
@@ -13,12 +13,12 @@ import pytest
 
 from beholder.scaling.ages import Ages
 from beholder.scaling.controller import Controller
-from beholder.sim.cloud import WorldSettings
-from beholder.sim.law import Limits, Reading, Want
-from beholder.sim.ours import Ours
-from beholder.sim.run import Run
-from beholder.sim.traffic import Traffic, make_traffic
-from beholder.sim.world import simulate
+from beholder.simulator.cloud import WorldSettings
+from beholder.simulator.ours import Ours
+from beholder.simulator.policy import DesiredCapacity, Limits, Snapshot
+from beholder.simulator.run import Run
+from beholder.simulator.traffic import Traffic, make_traffic
+from beholder.simulator.world import simulate
 
 HOUR_S = 3600.0
 # The longest boot of the seeds used here, the goal, and the ticks.
@@ -31,8 +31,8 @@ def exact(now_s: float) -> float:
 
 
 def played(traffic: Traffic, settings: WorldSettings, clock: Callable[[float], float] = exact) -> Run:
-    law = Ours(settings.limits, queue_lag_s=settings.queue_lag_s, clock=clock)
-    return simulate(law, traffic, settings)
+    policy = Ours(settings.limits, queue_lag_s=settings.queue_lag_s, clock=clock)
+    return simulate(policy, traffic, settings)
 
 
 def arrivals(per_s: float, from_s: float, until_s: float, seed: int = 1) -> Traffic:
@@ -63,7 +63,7 @@ def highest(run: Run) -> int:
 def test_after_an_hour_of_failing_boots_the_queue_is_served_within_a_boot_and_a_pause(
     per_s: float, fails_after_s: float, pause_s: float, launches: int, hours: float
 ) -> None:
-    """It took 2 h 15 min: failed boots counted as boots of that length, and stretched all patience."""
+    """It took 2 h 15 min: failed startups counted as boots of that length, and stretched all patience."""
     # given
     settings = WorldSettings(failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s)
     # when
@@ -74,7 +74,7 @@ def test_after_an_hour_of_failing_boots_the_queue_is_served_within_a_boot_and_a_
     # and: the outage costs little besides the work that is done after it, boots for that included
     without = played(arrivals(per_s, 2 * HOUR_S, 3 * HOUR_S), WorldSettings())
     work_s = HOUR_S * per_s * settings.limits.service_s
-    assert run.failed_boots <= launches
+    assert run.failed_startups <= launches
     assert (run.bill_s - without.bill_s - work_s) / HOUR_S <= hours
 
 
@@ -84,13 +84,13 @@ class ChangingLeader(Ours):
     every_s = 60.0
     led_from_s = 0.0
 
-    def tick(self, reading: Reading) -> Want:
-        if reading.now_s - self.led_from_s >= self.every_s:
-            self.led_from_s, last, limits = reading.now_s, self.last, self._controller._limits
+    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
+        if snapshot.now_s - self.led_from_s >= self.every_s:
+            self.led_from_s, last, limits = snapshot.now_s, self.last, self._controller._limits
             ports = replace(self._controller._ports, before=lambda: last)
             self._controller = Controller(ports, limits, name="another")
-            self._seat._ages = Ages(look_s_max=60.0, boot_s=limits.boot_s)
-        return super().tick(reading)
+            self._seat._ages = Ages(look_s_max=60.0, startup_s=limits.startup_s)
+        return super().tick(snapshot)
 
 
 @pytest.mark.parametrize("every_s", [300.0, 60.0])
@@ -101,23 +101,27 @@ def test_leaders_that_change_go_on_with_the_failures_that_the_earlier_one_counte
 ) -> None:
     """Up to 1,185 launches an hour, and never served where boots hung: nobody led long enough to see it."""
     settings = WorldSettings(failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s)
-    law = ChangingLeader(settings.limits, queue_lag_s=settings.queue_lag_s)
-    law.every_s = every_s
-    run = simulate(law, arrivals(per_s, HOUR_S, 3 * HOUR_S), settings)
-    assert run.failed_boots <= 90
+    policy = ChangingLeader(settings.limits, queue_lag_s=settings.queue_lag_s)
+    policy.every_s = every_s
+    run = simulate(policy, arrivals(per_s, HOUR_S, 3 * HOUR_S), settings)
+    assert run.failed_startups <= 90
     assert first_served_s(run, 7200.0) <= BOOT_AND_GOAL_S + 215.0
     assert np.isfinite(run.latency_s).all()
 
 
-@pytest.mark.parametrize("boot_s", [10.0, 25.0, 60.0])
+@pytest.mark.parametrize("startup_s", [10.0, 25.0, 60.0])
 @pytest.mark.parametrize("fails_after_s", [20.0, math.inf])
-def test_short_boots_that_work_again_serve_soon_whatever_was_set(boot_s: float, fails_after_s: float) -> None:
+def test_short_boots_that_work_again_serve_soon_whatever_was_set(
+    startup_s: float, fails_after_s: float
+) -> None:
     """A setting of 200 s held each trial for as long, and the queue for 230 s, with boots of 25 s."""
-    settings = WorldSettings(Limits(boot_s=boot_s), failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s)
-    law = Ours(Limits(boot_s=200.0), queue_lag_s=settings.queue_lag_s)
-    run = simulate(law, arrivals(1.0, HOUR_S, 3 * HOUR_S), settings)
-    assert first_served_s(run, 7200.0) <= 1.35 * boot_s + 30.0 + 70.0
-    assert run.failed_boots <= 90
+    settings = WorldSettings(
+        Limits(startup_s=startup_s), failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s
+    )
+    policy = Ours(Limits(startup_s=200.0), queue_lag_s=settings.queue_lag_s)
+    run = simulate(policy, arrivals(1.0, HOUR_S, 3 * HOUR_S), settings)
+    assert first_served_s(run, 7200.0) <= 1.35 * startup_s + 30.0 + 70.0
+    assert run.failed_startups <= 90
 
 
 @pytest.mark.slow
@@ -126,8 +130,8 @@ def test_where_three_boots_in_five_fail_for_a_day_all_is_served_for_little_more(
     fails_after_s: float, late_max: float
 ) -> None:
     traffic = arrivals(0.01, 2000.0, 24 * HOUR_S)
-    run = played(traffic, WorldSettings(boot_failures=0.6, fails_after_s=fails_after_s))
-    assert run.failed_boots > 20
+    run = played(traffic, WorldSettings(startup_failures=0.6, fails_after_s=fails_after_s))
+    assert run.failed_startups > 20
     assert (run.latency_s > 260.0).mean() <= late_max
     assert run.latency_s.max() <= HOUR_S
     assert run.bill_s <= 1.3 * played(traffic, WorldSettings()).bill_s

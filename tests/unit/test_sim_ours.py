@@ -1,14 +1,14 @@
-"""Our own law in the simulated world: the production controller, driven to the end of a traffic."""
+"""Our own policy in the simulated world: the production controller, driven to the end of a traffic."""
 
 import numpy as np
 import pytest
 
-from beholder.sim.cloud import WorldSettings
-from beholder.sim.law import Limits
-from beholder.sim.ours import Ours
-from beholder.sim.run import Run, figures_of
-from beholder.sim.traffic import Traffic, make_traffic
-from beholder.sim.world import simulate
+from beholder.simulator.cloud import WorldSettings
+from beholder.simulator.ours import Ours
+from beholder.simulator.policy import Limits
+from beholder.simulator.run import Run, figures_of
+from beholder.simulator.traffic import Traffic, make_traffic
+from beholder.simulator.world import simulate
 
 
 def played(traffic: Traffic, settings: WorldSettings) -> Run:
@@ -16,32 +16,32 @@ def played(traffic: Traffic, settings: WorldSettings) -> Run:
 
 
 def test_one_message_boots_one_instance_that_leaves_again() -> None:
-    settings = WorldSettings(boot_spread=0.0)
+    settings = WorldSettings(startup_spread=0.0)
     run = played(Traffic("one", "", np.asarray([60.0]), 60.0), settings)
-    assert run.boots == 1
-    # the controller wakes at once: the boot, the job, and nothing else
+    assert run.startups == 1
+    # the controller wakes at once: the startup, the job, and nothing else
     assert run.latency_s[0] == pytest.approx(200.0 + 0.5)
     assert run.end_s < 3600.0
 
 
 def test_where_messages_come_hours_apart_the_last_worker_learns_to_go_at_once() -> None:
     arrivals_s = np.arange(1.0, 10 * 3600.0, 3600.0)
-    run = played(Traffic("hourly", "", arrivals_s, 10 * 3600.0), WorldSettings(boot_spread=0.0))
-    assert run.boots == 10
-    # the first three stays are by the prior; then a boot, the least stay, and the way out
+    run = played(Traffic("hourly", "", arrivals_s, 10 * 3600.0), WorldSettings(startup_spread=0.0))
+    assert run.startups == 10
+    # the first three stays are by the prior; then a startup, the least stay, and the way out
     assert run.bill_s < 3 * 330 + 7 * 230
 
 
 def test_where_they_come_within_a_boot_it_learns_to_stay() -> None:
     arrivals_s = np.arange(1.0, 5 * 3600.0, 150.0)
-    run = played(Traffic("close", "", arrivals_s, 5 * 3600.0), WorldSettings(boot_spread=0.0))
-    assert run.boots <= 5
+    run = played(Traffic("close", "", arrivals_s, 5 * 3600.0), WorldSettings(startup_spread=0.0))
+    assert run.startups <= 5
     assert len(arrivals_s) == 120
 
 
 def test_with_a_fifth_of_boots_failing_all_is_served() -> None:
-    run = played(make_traffic("on-off", 1), WorldSettings(boot_failures=0.2))
-    assert run.failed_boots > 0
+    run = played(make_traffic("on-off", 1), WorldSettings(startup_failures=0.2))
+    assert run.failed_startups > 0
     assert np.isfinite(run.latency_s).all()
 
 
@@ -74,7 +74,7 @@ def test_a_warm_minimum_stays_and_is_paid_for() -> None:
 
 
 def test_the_same_seed_gives_the_same_run_to_the_byte() -> None:
-    settings = WorldSettings(boot_failures=0.1, service_spread=0.5, interruptions_per_hour=0.5)
+    settings = WorldSettings(startup_failures=0.1, service_spread=0.5, interruptions_per_hour=0.5)
     one, other = (played(make_traffic("heavy-bursts", 5), settings) for _ in range(2))
     assert one.latency_s.tobytes() == other.latency_s.tobytes()
     assert one.history == other.history

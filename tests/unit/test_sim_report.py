@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from beholder.cli.main import beholder
 from beholder.errors import ConfigError
-from beholder.sim.arrivals import read_arrivals
-from beholder.sim.compare import Verdict, geometric_mean, verdicts
-from beholder.sim.experiment import LAWS
-from beholder.sim.run import Figures
-from beholder.sim.tables import percent, seconds, text_table, verdict_lines
-from beholder.sim.traffic import TRAFFICS
+from beholder.simulator.arrivals import read_arrivals
+from beholder.simulator.compare import Verdict, geometric_mean, verdicts
+from beholder.simulator.experiment import POLICIES
+from beholder.simulator.run import Figures
+from beholder.simulator.tables import percent, seconds, text_table, verdict_lines
+from beholder.simulator.traffic import TRAFFICS
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +32,9 @@ def _logging() -> Iterator[None]:
 
 
 def figures(
-    law: str, hours: float, *, over: float = 0.0, p99_s: float = 100.0, traffic: str = "t"
+    policy: str, hours: float, *, over: float = 0.0, p99_s: float = 100.0, traffic: str = "t"
 ) -> Figures:
-    return Figures(traffic, law, 100, 0, hours, hours / 10, 1.0, 50.0, p99_s, over, 0.5, 3, 0, 0, 0)
+    return Figures(traffic, policy, 100, 0, hours, hours / 10, 1.0, 50.0, p99_s, over, 0.5, 3, 0, 0, 0)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -102,7 +102,7 @@ def test_the_best_baseline_is_the_cheapest_that_serves_as_many_inside_the_goal()
     ]
     (found,) = verdicts(played, ours="us")
     assert found.best is not None
-    assert found.best.law == "good"
+    assert found.best.policy == "good"
     assert found.ratio == pytest.approx(0.6)
 
 
@@ -154,13 +154,13 @@ def test_what_was_not_served_is_never_and_in_json_null() -> None:
 
 def test_the_command_plays_a_file_and_prints_the_same_json_twice(tmp_path: Path) -> None:
     path = written(tmp_path, "".join(f"{index * 0.2:g}\n" for index in range(500)))
-    given = ("--arrivals", str(path), "--law", "beholder", "--law", "keda", "--boot", "1m", "--json")
+    given = ("--arrivals", str(path), "--policy", "beholder", "--policy", "keda", "--startup", "1m", "--json")
     one, other = run(*given), run(*given)
     assert one.exit_code == 0, one.output
     assert one.stdout == other.stdout
     document = json.loads(one.stdout)
     assert document["goal_s"] == 90.0
-    assert [row["law"] for row in document["runs"]] == ["beholder", "keda"]
+    assert [row["policy"] for row in document["runs"]] == ["beholder", "keda"]
     assert all(row["unserved"] == 0 and row["requests"] == 500 for row in document["runs"])
     assert document["verdicts"][0]["traffic"] == "arrivals.csv"
     assert "500" not in one.stderr.partition(" requests")[2]
@@ -168,14 +168,14 @@ def test_the_command_plays_a_file_and_prints_the_same_json_twice(tmp_path: Path)
 
 def test_csv_has_a_line_per_run(tmp_path: Path) -> None:
     path = written(tmp_path, "1\n2\n3\n")
-    result = run("--arrivals", str(path), "--law", "all", "--csv")
+    result = run("--arrivals", str(path), "--policy", "all", "--csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert [row["law"] for row in rows] == list(LAWS)
+    assert [row["policy"] for row in rows] == list(POLICIES)
 
 
 def test_the_page_stands_alone_and_has_charts(tmp_path: Path) -> None:
     path, page = written(tmp_path, "1\n2\n3\n"), tmp_path / "out.html"
-    result = run("--arrivals", str(path), "--law", "beholder", "--law", "cortex", "--html", str(page))
+    result = run("--arrivals", str(path), "--policy", "beholder", "--policy", "cortex", "--html", str(page))
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == 2 + 2
@@ -185,7 +185,7 @@ def test_the_page_stands_alone_and_has_charts(tmp_path: Path) -> None:
 
 def test_spot_costs_less_an_hour(tmp_path: Path) -> None:
     path = written(tmp_path, "1\n2\n3\n")
-    given = ("--arrivals", str(path), "--law", "keda", "--price", "1", "--interruptions", "0", "--json")
+    given = ("--arrivals", str(path), "--policy", "keda", "--price", "1", "--interruptions", "0", "--json")
     (usual,), (spot,) = (json.loads(run(*given, *more).stdout)["runs"] for more in ((), ("--spot",)))
     assert spot["cost"] == pytest.approx(0.4 * usual["cost"], rel=1e-3)
 
@@ -193,7 +193,7 @@ def test_spot_costs_less_an_hour(tmp_path: Path) -> None:
 def test_tables_go_between_the_marks_of_a_page(tmp_path: Path) -> None:
     path, page = written(tmp_path, "1\n2\n3\n"), tmp_path / "page.md"
     page.write_text("before\n<!-- simulated -->\nlast time\n<!-- /simulated -->\nafter\n", encoding="utf-8")
-    given = ("--arrivals", str(path), "--law", "beholder", "--law", "keda", "--compare")
+    given = ("--arrivals", str(path), "--policy", "beholder", "--policy", "keda", "--compare")
     assert run(*given, "--into", str(page)).exit_code == 0
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")
@@ -205,14 +205,14 @@ def test_tables_go_between_the_marks_of_a_page(tmp_path: Path) -> None:
 
 def test_the_list_names_every_traffic_and_law() -> None:
     text = run("--list").stdout
-    assert all(name in text for name in (*TRAFFICS, *LAWS))
+    assert all(name in text for name in (*TRAFFICS, *POLICIES))
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("--workload", "none"), "no workload 'none'"),
-        (("--law", "none"), "no law 'none'"),
+        (("--policy", "none"), "no policy 'none'"),
         (("--min", "5", "--max", "2"), "--min is above --max"),
         (("--service", "0"), "--service must be above 0"),
         (("--arrivals", "/none/there.csv"), "cannot be read"),
@@ -227,9 +227,11 @@ def test_what_cannot_be_played_is_a_sentence(arguments: tuple[str, ...], says: s
 @pytest.mark.parametrize("text", ["200", "200s", "200000ms", "3.3333333333333335m"])
 def test_a_time_may_have_a_unit(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, "1\n")
-    document = json.loads(run("--arrivals", str(path), "--law", "keda", "--boot", text, "--json").stdout)
+    document = json.loads(
+        run("--arrivals", str(path), "--policy", "keda", "--startup", text, "--json").stdout
+    )
     assert document["goal_s"] == pytest.approx(230.0)
 
 
 def test_what_is_no_time_is_refused() -> None:
-    assert "is no time" in run("--boot", "soon").output
+    assert "is no time" in run("--startup", "soon").output

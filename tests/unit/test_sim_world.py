@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from beholder.sim.baselines import BASELINES, make_baseline
-from beholder.sim.cloud import WorldSettings
-from beholder.sim.law import Habits, IdleFor, KillRule, Limits, Reading, Want
-from beholder.sim.run import Run, figures_of
-from beholder.sim.traffic import TRAFFICS, Traffic, make_traffic
-from beholder.sim.world import simulate
+from beholder.simulator.baselines import BASELINES, make_baseline
+from beholder.simulator.cloud import WorldSettings
+from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.run import Run, figures_of
+from beholder.simulator.traffic import TRAFFICS, Traffic, make_traffic
+from beholder.simulator.world import simulate
 
-PLAIN = WorldSettings(boot_spread=0.0, queue_lag_s=0.0, limits=Limits(boot_s=100.0, service_s=2.0))
+PLAIN = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=Limits(startup_s=100.0, service_s=2.0))
 
 
 class Script:
@@ -20,14 +20,14 @@ class Script:
 
     name = "script"
 
-    def __init__(self, wants: dict[float, int], habits: Habits = Habits(KillRule.BLIND)) -> None:  # noqa: B008
+    def __init__(self, wants: dict[float, int], traits: ScalerTraits = ScalerTraits(KillRule.BLIND)) -> None:  # noqa: B008
         self.wants = wants
-        self.habits = habits
-        self.readings: list[Reading] = []
+        self.traits = traits
+        self.readings: list[Snapshot] = []
 
-    def tick(self, reading: Reading) -> Want:
-        self.readings.append(reading)
-        return Want(self.wants.get(reading.now_s), 1.0)
+    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
+        self.readings.append(snapshot)
+        return DesiredCapacity(self.wants.get(snapshot.now_s), 1.0)
 
 
 def traffic(*arrivals_s: float, duration_s: float | None = None) -> Traffic:
@@ -44,16 +44,16 @@ def latencies(run: Run) -> list[float]:
 
 def test_three_requests_on_one_instance_take_what_one_counts_by_hand() -> None:
     # given three requests, and an instance launched at 10 that is up at 110
-    law = Script({10.0: 1, 200.0: 0})
+    policy = Script({10.0: 1, 200.0: 0})
 
-    run = simulate(law, traffic(10.0, 11.0, 150.0), PLAIN)
+    run = simulate(policy, traffic(10.0, 11.0, 150.0), PLAIN)
 
-    # then the first waits for the boot, the second for the first, the third for nobody
+    # then the first waits for the startup, the second for the first, the third for nobody
     assert latencies(run) == [102.0, 103.0, 2.0]
     # and the instance is paid from 10 to 200, of which it worked three times two seconds
     assert run.bill_s == 190.0
     assert run.idle_s == pytest.approx(90.0 - 6.0)
-    assert run.boots == 1
+    assert run.startups == 1
 
 
 def test_two_instances_share_what_waits() -> None:
@@ -62,14 +62,14 @@ def test_two_instances_share_what_waits() -> None:
 
 
 def test_each_launch_is_billed_for_a_minute_at_least_and_by_the_begun_second() -> None:
-    settings = WorldSettings(boot_spread=0.0, queue_lag_s=0.0, limits=Limits(boot_s=0.5, service_s=2.0))
+    settings = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=Limits(startup_s=0.5, service_s=2.0))
     # when one lives for 5 s, and then another for 70 s
     run = simulate(Script({0.0: 1, 5.0: 0, 10.0: 1, 80.0: 0}), traffic(1.0, 20.0, duration_s=80.0), settings)
     assert run.bill_s == 60.0 + 70.0
 
 
 def test_warm_instances_are_there_from_the_start_and_paid_to_the_end() -> None:
-    settings = WorldSettings(queue_lag_s=0.0, limits=Limits(capacity_min=2, boot_s=100.0, service_s=2.0))
+    settings = WorldSettings(queue_lag_s=0.0, limits=Limits(capacity_min=2, startup_s=100.0, service_s=2.0))
     run = simulate(Script({}), traffic(1.0, 1.0, duration_s=1000.0), settings)
     assert latencies(run) == [2.0, 2.0]
     assert run.bill_s == 2000.0
@@ -80,9 +80,9 @@ def test_warm_instances_are_there_from_the_start_and_paid_to_the_end() -> None:
 
 def test_a_killed_worker_s_message_comes_back_after_its_visibility_timeout() -> None:
     # given a job that began at 100 and would last to 102
-    law = Script({0.0: 1, 101.0: 0, 110.0: 1, 400.0: 0})
+    policy = Script({0.0: 1, 101.0: 0, 110.0: 1, 400.0: 0})
 
-    run = simulate(law, traffic(0.0), PLAIN)
+    run = simulate(policy, traffic(0.0), PLAIN)
 
     # then another worker, up at 210, does it: it was visible again at 130
     assert run.busy_kills == 1
@@ -90,44 +90,44 @@ def test_a_killed_worker_s_message_comes_back_after_its_visibility_timeout() -> 
 
 
 def test_a_message_that_comes_back_late_is_taken_when_it_is_visible() -> None:
-    law = Script({0.0: 2, 101.0: 1, 400.0: 0})
-    run = simulate(law, traffic(0.0, 0.0), PLAIN)
+    policy = Script({0.0: 2, 101.0: 1, 400.0: 0})
+    run = simulate(policy, traffic(0.0, 0.0), PLAIN)
     # one of both was killed at 101; the other worker is idle from 102, the message visible from 130
     assert sorted(latencies(run)) == [102.0, 132.0]
 
 
 def test_a_graceful_stop_lets_a_job_end() -> None:
-    run = simulate(Script({0.0: 1, 101.0: 0}, Habits(KillRule.GRACEFUL)), traffic(0.0), PLAIN)
+    run = simulate(Script({0.0: 1, 101.0: 0}, ScalerTraits(KillRule.GRACEFUL)), traffic(0.0), PLAIN)
     assert run.busy_kills == 0
     assert latencies(run) == [102.0]
     assert run.bill_s == 102.0
 
 
 def test_a_graceful_stop_has_an_end() -> None:
-    habits = Habits(KillRule.GRACEFUL, grace_s=0.5)
-    run = simulate(Script({0.0: 1, 101.0: 0, 102.0: 1, 400.0: 0}, habits), traffic(0.0), PLAIN)
+    traits = ScalerTraits(KillRule.GRACEFUL, grace_s=0.5)
+    run = simulate(Script({0.0: 1, 101.0: 0, 102.0: 1, 400.0: 0}, traits), traffic(0.0), PLAIN)
     assert run.busy_kills == 1
     assert latencies(run) == [204.0]
 
 
 def test_the_idle_rule_s_victims_are_never_busy() -> None:
-    run = simulate(Script({0.0: 2, 101.0: 0, 110.0: 0}, Habits(KillRule.IDLE)), traffic(0.0), PLAIN)
+    run = simulate(Script({0.0: 2, 101.0: 0, 110.0: 0}, ScalerTraits(KillRule.IDLE)), traffic(0.0), PLAIN)
     assert run.busy_kills == 0
     assert latencies(run) == [102.0]
 
 
 def test_a_worker_leaves_by_itself_when_it_was_idle_for_long_enough() -> None:
-    habits = Habits(KillRule.SELF, worker_rule=IdleFor(50.0), leave_s=5.0)
+    traits = ScalerTraits(KillRule.SELF, worker_rule=IdleFor(50.0), leave_s=5.0)
     # when jobs end at 102 and 142, then nothing comes
-    run = simulate(Script({0.0: 1, 120.0: 0}, habits), traffic(0.0, 140.0), PLAIN)
+    run = simulate(Script({0.0: 1, 120.0: 0}, traits), traffic(0.0, 140.0), PLAIN)
     # then it goes 50 s after the second one and is paid for 5 s more; nobody else could end it
     assert run.bill_s == 142.0 + 50.0 + 5.0
 
 
 def test_a_worker_that_naps_between_polls_takes_a_message_when_it_wakes() -> None:
-    habits = Habits(KillRule.BLIND, poll_s=10.0, nap_s=10.0)
+    traits = ScalerTraits(KillRule.BLIND, poll_s=10.0, nap_s=10.0)
     # given an instance up at 100: it polls until 110, naps until 120, polls until 130
-    run = simulate(Script({0.0: 1, 300.0: 0}, habits), traffic(109.0, 125.0), PLAIN)
+    run = simulate(Script({0.0: 1, 300.0: 0}, traits), traffic(109.0, 125.0), PLAIN)
     # then the first is taken at once; idle again from 111, it naps from 121 to 131
     assert latencies(run) == [2.0, 8.0]
 
@@ -137,25 +137,25 @@ def test_a_worker_that_naps_between_polls_takes_a_message_when_it_wakes() -> Non
 
 def test_a_boot_that_fails_is_paid_until_it_is_given_up_and_then_replaced() -> None:
     settings = WorldSettings(
-        boot_spread=0.0, boot_failures=1.0, queue_lag_s=0.0, tail_s_max=1000.0, limits=PLAIN.limits
+        startup_spread=0.0, startup_failures=1.0, queue_lag_s=0.0, tail_s_max=1000.0, limits=PLAIN.limits
     )
     run = simulate(Script({0.0: 1}), traffic(0.0), settings)
-    assert run.failed_boots == run.boots == 4
+    assert run.failed_startups == run.startups == 4
     assert math.isinf(run.latency_s[0])
     assert run.bill_s == 1000.0
 
 
 def test_some_boots_fail_and_all_is_served() -> None:
-    settings = WorldSettings(boot_failures=0.2)
+    settings = WorldSettings(startup_failures=0.2)
     run = simulate(make_baseline("keda", settings.limits), make_traffic("poisson-bursts", 1), settings)
-    assert run.failed_boots > 0
+    assert run.failed_startups > 0
     assert np.isfinite(run.latency_s).all()
 
 
 def test_a_cloud_that_refuses_launches_nothing() -> None:
     settings = WorldSettings(refusals=1.0, queue_lag_s=0.0, tail_s_max=10.0, limits=PLAIN.limits)
     run = simulate(Script({0.0: 3}), traffic(0.0), settings)
-    assert run.boots == 0
+    assert run.startups == 0
     assert run.refused == 3 * 11
     assert run.bill_s == 0.0
 
@@ -171,18 +171,18 @@ def test_spot_takes_instances_away_and_nothing_is_lost() -> None:
 
 
 def test_the_queue_s_counts_are_as_old_as_the_sensor_s_lag() -> None:
-    law = Script({0.0: 1, 200.0: 0})
-    settings = WorldSettings(boot_spread=0.0, queue_lag_s=3.0, limits=PLAIN.limits)
-    simulate(law, traffic(0.5, 10.5), settings)
-    seen = {reading.now_s: reading for reading in law.readings}
+    policy = Script({0.0: 1, 200.0: 0})
+    settings = WorldSettings(startup_spread=0.0, queue_lag_s=3.0, limits=PLAIN.limits)
+    simulate(policy, traffic(0.5, 10.5), settings)
+    seen = {snapshot.now_s: snapshot for snapshot in policy.readings}
     assert [seen[at].visible for at in (3.0, 4.0, 13.0, 14.0)] == [0, 1, 1, 2]
     assert seen[14.0].seen_at_s == 11.0
 
 
 def test_a_law_that_counts_by_itself_sees_no_lag() -> None:
-    law = Script({0.0: 1, 200.0: 0}, Habits(KillRule.BLIND, has_own_counts=True))
-    simulate(law, traffic(0.5), WorldSettings(queue_lag_s=60.0, limits=PLAIN.limits))
-    assert law.readings[1].visible == 1
+    policy = Script({0.0: 1, 200.0: 0}, ScalerTraits(KillRule.BLIND, has_own_counts=True))
+    simulate(policy, traffic(0.5), WorldSettings(queue_lag_s=60.0, limits=PLAIN.limits))
+    assert policy.readings[1].visible == 1
 
 
 # --- what must hold -----------------------------------------------------------------------------------------
@@ -190,7 +190,9 @@ def test_a_law_that_counts_by_itself_sees_no_lag() -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_request_is_served_once_or_still_there(name: str) -> None:
-    settings = WorldSettings(boot_failures=0.1, refusals=0.1, service_spread=0.5, interruptions_per_hour=1.0)
+    settings = WorldSettings(
+        startup_failures=0.1, refusals=0.1, service_spread=0.5, interruptions_per_hour=1.0
+    )
     for one in ("flash", "trickle"):
         run = simulate(make_baseline(name, settings.limits), make_traffic(one, 3), settings)
         served = np.isfinite(run.latency_s)
@@ -204,7 +206,7 @@ def test_every_request_is_served_once_or_still_there(name: str) -> None:
 @pytest.mark.parametrize("name", ["keda", "buildkite", "cortex"])
 def test_the_same_seed_gives_the_same_run_to_the_byte(name: str) -> None:
     settings = WorldSettings(
-        boot_failures=0.1, service_spread=0.5, queue_noise=0.1, interruptions_per_hour=0.5
+        startup_failures=0.1, service_spread=0.5, queue_noise=0.1, interruptions_per_hour=0.5
     )
 
     def played(seed: int) -> tuple[bytes, object, str]:
@@ -237,14 +239,16 @@ def test_a_rank_is_a_latency_that_occurred() -> None:
 def test_at_every_tick_what_was_sent_is_done_in_flight_or_visible() -> None:
     # given a fleet that is cut down and built up blindly while jobs run
     wants = {float(at): (at * 7) % 5 for at in range(0, 2000, 13)}
-    law = Script({**wants, 2000.0: 4, 5000.0: 0})
+    policy = Script({**wants, 2000.0: 4, 5000.0: 0})
 
     steady = traffic(*(float(at) for at in range(0, 2400, 1)))
-    settings = WorldSettings(queue_lag_s=0.0, boot_spread=0.1, limits=Limits(boot_s=20.0, service_s=2.0))
+    settings = WorldSettings(
+        queue_lag_s=0.0, startup_spread=0.1, limits=Limits(startup_s=20.0, service_s=2.0)
+    )
 
-    run = simulate(law, steady, settings)
+    run = simulate(policy, steady, settings)
 
     assert run.busy_kills > 0
-    assert all(one.sent == one.done + one.in_flight + one.visible for one in law.readings)
-    assert all(one.busy <= one.in_service for one in law.readings)
-    assert law.readings[-1].done == np.isfinite(run.latency_s).sum()
+    assert all(one.sent == one.done + one.in_flight + one.visible for one in policy.readings)
+    assert all(one.busy <= one.in_service for one in policy.readings)
+    assert policy.readings[-1].done == np.isfinite(run.latency_s).sum()

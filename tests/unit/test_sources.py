@@ -217,7 +217,7 @@ def test_a_queue_on_aws_may_be_named_by_its_url() -> None:
     url = "https://sqs.us-east-1.amazonaws.com/123456789012/zoo"
     settings = load_settings({"BEHOLDER_BACKEND": "aws", "BEHOLDER_INPUT_QUEUE": url}, {}).settings
     assert (settings.input_queue, settings.dead_letter_queue) == (url, "zoo-dead")
-    assert (settings.batch_max, settings.lanes) == (20, 2 * settings.workers)
+    assert (settings.batch_max, settings.consumers) == (20, 2 * settings.workers)
 
 
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reply queues and their janitor, on a service that is told what it has and what it refuses."""
+"""Reply queues and their sweeper, on a service that is told what it has and what it refuses."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, QueueGone
-from beholder.queue.sqs_janitor import ALIVE_AT, DEPLOYMENT, ReplyJanitor, Sign
+from beholder.queue.sqs_sweeper import ALIVE_AT, DEPLOYMENT, IdleQueueSweeper, QueueHeartbeat
 
 pytest.importorskip("boto3")
 
@@ -97,30 +97,30 @@ def own(service: Service, clock: ManualClock) -> Iterator[OwnReplyQueue]:
 
 
 @pytest.fixture
-def janitor(service: Service, clock: ManualClock) -> ReplyJanitor:
-    return ReplyJanitor(service, prefix="replies", clock=clock)
+def sweeper(service: Service, clock: ManualClock) -> IdleQueueSweeper:
+    return IdleQueueSweeper(service, prefix="replies", clock=clock)
 
 
-# --- what a sign of life tells ------------------------------------------------------------------------------
+# --- what a heartbeat tells ------------------------------------------------------------------------------
 
 
 def test_a_sign_that_does_not_change_over_three_looks_is_a_dead_owner_s() -> None:
-    first = Sign("a", 0)
+    first = QueueHeartbeat("a", 0)
     second = first.after("a", 450)
     assert not second.is_dead
     assert second.after("a", 900).is_dead
 
 
 def test_a_sign_that_changes_begins_anew() -> None:
-    assert Sign("a", 0, looks=2).after("b", 600) == Sign("b", 600)
+    assert QueueHeartbeat("a", 0, looks=2).after("b", 600) == QueueHeartbeat("b", 600)
 
 
 def test_looks_in_quick_succession_are_one() -> None:
-    assert Sign("a", 0, looks=2).after("a", 449) == Sign("a", 0, looks=2)
+    assert QueueHeartbeat("a", 0, looks=2).after("a", 449) == QueueHeartbeat("a", 0, looks=2)
 
 
 def test_a_clock_that_was_set_back_counts_no_look_and_stops_none() -> None:
-    back = Sign("a", 10_000, looks=2).after("a", 0)
+    back = QueueHeartbeat("a", 10_000, looks=2).after("a", 0)
     assert not back.is_dead
     assert back.after("a", 450).is_dead
 
@@ -258,59 +258,61 @@ def orphan(service: Service, name: str, **tags: str) -> None:
     service.tags[name] = {DEPLOYMENT: "replies", ALIVE_AT: "long ago"} | tags
 
 
-def passes(janitor: ReplyJanitor, clock: ManualClock, count: int = 3, own: str = "replies-a") -> None:
+def passes(sweeper: IdleQueueSweeper, clock: ManualClock, count: int = 3, own: str = "replies-a") -> None:
     for _ in range(count):
-        janitor.tick(own)
+        sweeper.tick(own)
         clock.advance(LOOK_S)
 
 
-def test_passes_are_ten_minutes_apart_or_so_and_not_the_same_for_all(janitor: ReplyJanitor) -> None:
-    delays = [janitor.tick(f"replies-{number}") for number in range(50)]
+def test_passes_are_ten_minutes_apart_or_so_and_not_the_same_for_all(sweeper: IdleQueueSweeper) -> None:
+    delays = [sweeper.tick(f"replies-{number}") for number in range(50)]
     assert 480 <= min(delays) < 540
     assert 660 < max(delays) <= 720
 
 
 def test_only_queues_with_our_tags_are_removed(
-    service: Service, clock: ManualClock, janitor: ReplyJanitor
+    service: Service, clock: ManualClock, sweeper: IdleQueueSweeper
 ) -> None:
     orphan(service, "replies-a")
     orphan(service, "replies-b")
     service.tags["replies-untagged"] = {}
     orphan(service, "replies-of-another", **{DEPLOYMENT: "replies-of"})
     orphan(service, "else-where")
-    passes(janitor, clock)
+    passes(sweeper, clock)
     assert set(service.tags) == {"replies-a", "replies-untagged", "replies-of-another", "else-where"}
     # The owner's is asked in each pass, those of others once, and then one of them in each later pass.
     assert service.asked.count("list_queue_tags") == 3 + 2 + 2
 
 
-def test_all_are_removed_a_few_at_a_time(service: Service, clock: ManualClock, janitor: ReplyJanitor) -> None:
+def test_all_are_removed_a_few_at_a_time(
+    service: Service, clock: ManualClock, sweeper: IdleQueueSweeper
+) -> None:
     for number in range(20):
         orphan(service, f"replies-{number:02}")
-    passes(janitor, clock, 3, own="replies-10")
+    passes(sweeper, clock, 3, own="replies-10")
     assert set(service.tags) == {f"replies-{number:02}" for number in [*range(11), 19]}
-    passes(janitor, clock, 6, own="replies-10")
+    passes(sweeper, clock, 6, own="replies-10")
     assert set(service.tags) == {"replies-10"}
 
 
 def test_a_pass_that_failed_and_is_repeated_is_no_second_look(
-    service: Service, clock: ManualClock, janitor: ReplyJanitor
+    service: Service, clock: ManualClock, sweeper: IdleQueueSweeper
 ) -> None:
     orphan(service, "replies-b")
     orphan(service, "replies-c")
     service.errors["list_queue_tags replies-c"] = BackendUnavailable("sqs queue", "list")
     for _ in range(5):
         with pytest.raises(BackendUnavailable):
-            janitor.tick("replies-a")
+            sweeper.tick("replies-a")
         clock.advance(10)
     assert "replies-b" in service.tags
 
 
-def test_a_janitor_that_may_not_list_says_so_and_comes_back_in_its_time(
-    service: Service, janitor: ReplyJanitor, caplog: pytest.LogCaptureFixture
+def test_a_sweeper_that_may_not_list_says_so_and_comes_back_in_its_time(
+    service: Service, sweeper: IdleQueueSweeper, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.errors["list_queues"] = BackendDenied("sqs queue", "list")
-    assert janitor.tick("replies-a") >= 480
+    assert sweeper.tick("replies-a") >= 480
     assert [one.action for one in caplog.records] == ["reply_queue.unlisted"]
 
 
@@ -318,26 +320,26 @@ def test_a_janitor_that_may_not_list_says_so_and_comes_back_in_its_time(
 def test_a_queue_that_it_may_not_touch_is_told_once_and_hides_no_other(
     service: Service,
     clock: ManualClock,
-    janitor: ReplyJanitor,
+    sweeper: IdleQueueSweeper,
     caplog: pytest.LogCaptureFixture,
     action: str,
 ) -> None:
     orphan(service, "replies-b")
     orphan(service, "replies-c")
     service.errors[f"{action} replies-b"] = BackendDenied("sqs queue", "list")
-    passes(janitor, clock, 6)
+    passes(sweeper, clock, 6)
     assert set(service.tags) == {"replies-b"}
     assert [one.action for one in caplog.records].count("reply_queue.left") == 1
 
 
-def test_a_queue_that_another_janitor_removed_is_no_error(
-    service: Service, clock: ManualClock, janitor: ReplyJanitor
+def test_a_queue_that_another_sweeper_removed_is_no_error(
+    service: Service, clock: ManualClock, sweeper: IdleQueueSweeper
 ) -> None:
     for number in range(2):
         orphan(service, f"replies-b{number}")
     service.errors["list_queue_tags replies-b0"] = QueueGone("sqs queue", "list")
     service.errors["delete_queue replies-b1"] = QueueGone("sqs queue", "delete")
-    passes(janitor, clock)
+    passes(sweeper, clock)
     assert service.asked.count("delete_queue") == 1
 
 

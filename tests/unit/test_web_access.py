@@ -17,7 +17,7 @@ from beholder.store.keys import result_key
 from beholder.telemetry.log import configure_logging
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import WebLimits
-from beholder.web.middleware import Exchange
+from beholder.web.middleware import RequestMiddleware
 from helpers.asgi import Gone, call
 from helpers.images import jpeg
 from helpers.web import Ask, Breaking, ask, memory_ports
@@ -225,7 +225,7 @@ def test_a_path_cannot_write_lines_of_its_own(path: str, form: str, log: io.Stri
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
     for raw in ({}, {"raw_path": path.encode("utf-8", "surrogatepass")}):
-        asyncio.run(Exchange(app, Telemetry())({**scope, **raw}, _nothing, _ignore))
+        asyncio.run(RequestMiddleware(app, Telemetry())({**scope, **raw}, _nothing, _ignore))
     written = log.getvalue()
     assert len(written.splitlines()) == 2
     assert all(line.isprintable() and len(line) < 700 for line in written.splitlines())
@@ -254,7 +254,7 @@ def test_a_client_that_leaves_within_its_upload_is_499(log: io.StringIO) -> None
             await Request(scope, receive, send).body()
 
         with pytest.raises(Gone):
-            await call(Exchange(app, Telemetry()), "POST", "/upload", [b"abc"], leaves=True)
+            await call(RequestMiddleware(app, Telemetry()), "POST", "/upload", [b"abc"], leaves=True)
 
     asyncio.run(leave())
     (line,) = lines(log)
@@ -269,7 +269,7 @@ def test_an_error_within_an_answer_that_has_begun_is_told(error: Exception, log:
 
     for is_all_logged in (True, False):
         with pytest.raises(type(error)):
-            asyncio.run(call(Exchange(app, Telemetry(), is_all_logged=is_all_logged), "GET", "/"))
+            asyncio.run(call(RequestMiddleware(app, Telemetry(), is_all_logged=is_all_logged), "GET", "/"))
     for line in lines(log):
         assert (line["status"], line["is_cut"], line["level"]) == (200, True, "error")
         assert "inside" in line["cause"]
@@ -284,7 +284,7 @@ def test_what_is_cancelled_is_told(log: io.StringIO) -> None:
             begun.set()
             await asyncio.Event().wait()
 
-        task = asyncio.create_task(call(Exchange(app, Telemetry()), "GET", "/"))
+        task = asyncio.create_task(call(RequestMiddleware(app, Telemetry()), "GET", "/"))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

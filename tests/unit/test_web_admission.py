@@ -12,7 +12,7 @@ from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable, Overloaded
 from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Depth, Priority, Received
-from beholder.web.admission import Admission
+from beholder.web.submission.admission import Admission
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_was_received_makes_room_at_the_next_reading(admission: Admission, 
 def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts(
     admission: Admission, queue: MemoryQueue
 ) -> None:
-    # given: ten uploads that wait for an intake thread
+    # given: ten uploads that wait for an submitter thread
     with ExitStack() as rush:
         for _ in range(10):
             rush.enter_context(admission.admit(waits=True))

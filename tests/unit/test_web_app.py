@@ -21,7 +21,7 @@ from beholder.queue.port import Priority, Received
 from beholder.store.keys import result_key
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebLimits, WebPorts, build_app
-from beholder.web.middleware import Exchange
+from beholder.web.middleware import RequestMiddleware
 from helpers.asgi import Answer, Gone, call, running
 from helpers.images import jpeg, png
 from helpers.rig import Rig, Watched
@@ -381,7 +381,7 @@ def test_a_second_waiter_where_one_may_wait_is_refused_and_nothing_stored(tmp_pa
         refused = web.ask("POST", "/v1/classify", jpeg(2))
         assert is_problem(refused, 503, "overloaded")
         assert len(list(web.images.list(""))) == 1
-        # who does not wait is no waiter
+        # who does not wait is no pending reply
         assert web.ask("POST", "/v1/classify", jpeg(3), **ASYNC).status == 202
         web.queue.nack([received.receipt])
         web.work()
@@ -466,7 +466,7 @@ def test_an_error_within_an_answer_that_has_begun_is_the_server_s_to_end() -> No
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(call(Exchange(app, Telemetry()), "GET", "/"))
+        asyncio.run(call(RequestMiddleware(app, Telemetry()), "GET", "/"))
 
 
 # --- every exchange -----------------------------------------------------------------------------------------

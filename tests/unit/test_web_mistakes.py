@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from beholder.web import WebLimits
-from beholder.web.upload import IMAGE_FIELDS
+from beholder.web.submission.upload import IMAGE_FIELDS
 from helpers.asgi import Answer
 from helpers.images import jpeg
 from helpers.web import Ask, ask, memory_ports

@@ -8,14 +8,14 @@ from starlette.datastructures import Headers
 from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound, ParameterRepeated
 from beholder.job import Options
 from beholder.web.limits import WebLimits
-from beholder.web.parameters import (
+from beholder.web.ports import ServedModel
+from beholder.web.routes.parameters import (
     read_deadline_s,
     read_header,
     read_idempotency_key,
     read_options,
     read_preference,
 )
-from beholder.web.ports import ServedModel
 
 LIMITS = WebLimits(wait_s_default=60.0, wait_s_max=90.0, idempotency_key_chars_max=20)
 MODELS = tuple(ServedModel(name, "1", "MIT", "", 4, "as-is", None) for name in ("first", "second"))

@@ -12,8 +12,8 @@ from beholder.job import Job, JobStatus, Metrics, read_outcome
 from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.replies import ReplyListener
-from beholder.web.waiters import Outcome, Waiters
+from beholder.web.submission.pending import Outcome, PendingReplies
+from beholder.web.submission.replies import ReplyListener
 
 METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
 
@@ -47,9 +47,9 @@ def settled(
     queue, telemetry = MemoryQueue(clock=ManualClock()), Telemetry()
 
     async def scenario() -> dict[str, Outcome]:
-        waiters = Waiters(10)
-        futures = {job_id: waiters.expect(job_id, 0.0) for job_id in waiting}
-        listener = ReplyListener(queue, waiters, asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        pending_replies = PendingReplies(10)
+        futures = {job_id: pending_replies.expect(job_id, 0.0) for job_id in waiting}
+        listener = ReplyListener(queue, pending_replies, asyncio.get_running_loop(), telemetry, wait_s=0.0)
         queue.send(bodies)
         while queue.depth().backlog:
             assert await asyncio.to_thread(listener.tick) == 0.0
@@ -103,7 +103,7 @@ def test_a_reply_is_acked_before_it_comes_back_also_where_they_never_cease() -> 
     queue, telemetry = MemoryQueue(visibility_timeout_s=30.0, clock=clock), Telemetry()
 
     async def scenario() -> None:
-        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        listener = ReplyListener(queue, PendingReplies(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
         for number in range(100):
             queue.send([reply(document(f"job-{number}"))])
             await asyncio.to_thread(listener.tick)
@@ -117,7 +117,9 @@ def test_under_load_many_replies_share_one_ack() -> None:
     queue = AckCounter(clock=ManualClock())
 
     async def scenario() -> None:
-        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), Telemetry(), wait_s=0.0)
+        listener = ReplyListener(
+            queue, PendingReplies(1), asyncio.get_running_loop(), Telemetry(), wait_s=0.0
+        )
         queue.send([reply(document(f"job-{number}")) for number in range(100)])
         for _ in range(10):
             await asyncio.to_thread(listener.tick)
@@ -130,7 +132,7 @@ def test_an_ack_that_fails_is_made_up_for() -> None:
     queue, telemetry = AckCounter(clock=ManualClock()), Telemetry()
 
     async def scenario() -> None:
-        listener = ReplyListener(queue, Waiters(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        listener = ReplyListener(queue, PendingReplies(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
         queue.send([reply(document("a"))])
         await asyncio.to_thread(listener.tick)
         queue.is_failing = True

@@ -23,9 +23,9 @@ from beholder.errors import (
 )
 from beholder.model.decode.limits import ImageLimits
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.form import header_parameters, split_form
 from beholder.web.limits import WebLimits
-from beholder.web.upload import IMAGE_FIELDS, Upload, UploadBudget, read_body, read_upload
+from beholder.web.submission.form import header_parameters, split_form
+from beholder.web.submission.upload import IMAGE_FIELDS, Upload, UploadBudget, read_body, read_upload
 
 LIMITS = WebLimits(
     image=ImageLimits(image_bytes_max=1000), multipart_overhead_bytes_max=500, multipart_parts_max=5

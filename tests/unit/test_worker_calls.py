@@ -8,7 +8,7 @@ import pytest
 
 from beholder.errors import BackendUnavailable
 from beholder.job.reply import Reply
-from beholder.worker.calls import UntoldCalls
+from beholder.results.counters import UnreportedCounters
 from helpers.rig import Rig, take_all
 
 
@@ -23,25 +23,25 @@ def told(rig: Rig, name: str = "web-0") -> list[Mapping[str, int]]:
 
 def test_each_call_is_told_once() -> None:
     calls = {"s3:GetObject": 2}
-    untold = UntoldCalls(lambda: calls)
-    assert untold.take() == {"s3:GetObject": 2}
-    assert untold.take() == {}
+    unreported = UnreportedCounters(lambda: calls)
+    assert unreported.take() == {"s3:GetObject": 2}
+    assert unreported.take() == {}
     calls |= {"s3:GetObject": 3, "s3:PutObject": 1}
-    assert untold.take() == {"s3:GetObject": 1, "s3:PutObject": 1}
+    assert unreported.take() == {"s3:GetObject": 1, "s3:PutObject": 1}
 
 
 def test_what_could_not_be_told_is_told_later() -> None:
     calls = {"s3:GetObject": 2}
-    untold = UntoldCalls(lambda: calls)
-    untold.put_back(untold.take())
+    unreported = UnreportedCounters(lambda: calls)
+    unreported.put_back(unreported.take())
     calls["s3:GetObject"] = 5
-    assert untold.take() == {"s3:GetObject": 5}
+    assert unreported.take() == {"s3:GetObject": 5}
 
 
-def test_lanes_that_tell_at_once_tell_each_call_once() -> None:
-    untold = UntoldCalls(lambda: {"s3:GetObject": 1000})
+def test_consumers_that_tell_at_once_tell_each_call_once() -> None:
+    unreported = UnreportedCounters(lambda: {"s3:GetObject": 1000})
     taken: list[Mapping[str, int]] = []
-    threads = [threading.Thread(target=lambda: taken.append(untold.take())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: taken.append(unreported.take())) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:

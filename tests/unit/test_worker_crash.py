@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from beholder.job import Failure, Job, JobStatus, Message, new_job_id
+from beholder.results.outcomes import failed_job
 from beholder.store.keys import result_key
-from beholder.worker.outcomes import failed_job
 from helpers.rig import TIMEOUT_S, Death, FakeClassifier, Journal, Rig
 
 IMAGES = (b"cat", b"!", b"dog")
@@ -25,16 +25,16 @@ def rig(tmp_path: Path) -> Rig:
 def dies(rig: Rig, number: int, *, after: bool) -> dict[str, bytes]:
     """Let a worker die at its `number`-th call; return the results that stood then."""
     worker = rig.begun()
-    note = b""
+    journal = b""
 
     def remember() -> None:
-        nonlocal note
-        note = rig.note().read_bytes()
+        nonlocal journal
+        journal = rig.in_flight_path().read_bytes()
 
     rig.journal.dies_at, rig.journal.dies_after, rig.journal.on_death = number, after, remember
     with pytest.raises(Death):
         worker.tick()
-    rig.note().write_bytes(note)  # what the process did while it fell did not happen
+    rig.in_flight_path().write_bytes(journal)  # what the process did while it fell did not happen
     rig.journal = Journal()
     return standing(rig)
 
@@ -79,7 +79,7 @@ def test_a_lost_machine_costs_a_redelivery_and_no_outcome_changes(
     # given: the note is lost with the machine, and only the visibility timeout is left
     messages = [rig.send(image) for image in IMAGES]
     before = dies(rig, number, after=after)
-    rig.note().unlink()
+    rig.in_flight_path().unlink()
     rig.clock.advance(TIMEOUT_S + 1)
     # when
     settle(rig)
@@ -94,7 +94,7 @@ def test_a_reply_to_a_redelivery_repeats_the_outcome_that_stands(rig: Rig) -> No
     # given: it died after the result and before the reply
     message = rig.send(b"cat")
     before = dies(rig, 2, after=True)
-    rig.note().unlink()
+    rig.in_flight_path().unlink()
     rig.clock.advance(TIMEOUT_S + 1)
     # when
     settle(rig)

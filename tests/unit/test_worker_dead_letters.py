@@ -1,4 +1,4 @@
-"""The clerk: a message that nobody could finish still ends as an answered job."""
+"""The dead-letter consumer: a message that nobody could finish still ends as an answered job."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.errors import BackendUnavailable, JobAbandoned
 from beholder.job import Failure, Job, JobInput, Message, new_job_id
+from beholder.results.messages import ParsedMessage, sort_body
+from beholder.results.outcomes import drop_document, failed_job
 from beholder.store.keys import dead_letter_key, drop_result_key, result_key, unreadable_key
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.outcomes import drop_document, failed_job
-from beholder.worker.sorting import Work, sort_body
 from helpers import events
 from helpers.rig import BUCKET, Rig, Watched
 
@@ -24,8 +24,8 @@ def rig(tmp_path: Path) -> Rig:
 
 
 @pytest.fixture
-def clerk(rig: Rig) -> DeadLetterClerk:
-    return DeadLetterClerk(
+def dead_letter_consumer(rig: Rig) -> DeadLetterConsumer:
+    return DeadLetterConsumer(
         Watched(rig.dead_letters, "dead_letters", rig.journal),
         Watched(rig.results, "results", rig.journal),
         lambda name: Watched(rig.replies[name], "replies", rig.journal),
@@ -47,12 +47,14 @@ def kept(rig: Rig) -> list[str]:
     return [info.key for info in rig.results.list("dead/")]
 
 
-def test_a_job_that_was_given_up_fails_and_its_waiter_hears_of_it(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_a_job_that_was_given_up_fails_and_its_waiter_hears_of_it(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
     # given
     message = rig.send(b"cat")
     give_up(rig, message)
     # when
-    assert clerk.tick() == 0.0
+    assert dead_letter_consumer.tick() == 0.0
     # then
     job = rig.result(message)
     assert (job["status"], job["error"]["code"], job["error"]["status"]) == ("failed", "job_abandoned", 500)
@@ -62,20 +64,22 @@ def test_a_job_that_was_given_up_fails_and_its_waiter_hears_of_it(rig: Rig, cler
     assert rig.dead_letters.depth().in_flight == 0
 
 
-def test_the_message_is_kept_so_that_it_can_be_sent_again(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_the_message_is_kept_so_that_it_can_be_sent_again(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
     message = rig.send(b"cat")
     give_up(rig, message)
-    clerk.tick()
+    dead_letter_consumer.tick()
     record: dict[str, Any] = json.loads(rig.results.get(dead_letter_key(message.job_id)))
     assert (record["job_id"], record["code"]) == (message.job_id, "job_abandoned")
     assert Message.from_bytes(record["message"].encode()) == message
 
 
-def test_a_listing_needs_nothing_but_the_record(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_a_listing_needs_nothing_but_the_record(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
     rig.clock.advance(7)
-    clerk.tick()
+    dead_letter_consumer.tick()
     record: dict[str, Any] = json.loads(rig.results.get(dead_letter_key(message.job_id)))
     assert record["reason"] == JobAbandoned().message
     assert datetime.fromisoformat(record["at"]).timestamp() == rig.clock.now_s()
@@ -83,10 +87,10 @@ def test_a_listing_needs_nothing_but_the_record(rig: Rig, clerk: DeadLetterClerk
 
 
 def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_the_ack_is_last(
-    rig: Rig, clerk: DeadLetterClerk
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     give_up(rig, rig.send(b"cat"))
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.journal.calls == [
         "dead_letters.receive",
         "results.get",
@@ -97,7 +101,9 @@ def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_t
     ]
 
 
-def test_an_earlier_outcome_stands_and_is_what_the_waiter_hears(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_an_earlier_outcome_stands_and_is_what_the_waiter_hears(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
     # given: a worker that stored its result and died each time before the ack
     message = rig.send(b"cat")
     rig.begun().tick()
@@ -105,21 +111,21 @@ def test_an_earlier_outcome_stands_and_is_what_the_waiter_hears(rig: Rig, clerk:
     rig.replied()
     rig.dead_letters.send([message.to_bytes()])
     # when
-    clerk.tick()
+    dead_letter_consumer.tick()
     # then
     assert rig.result(message) == stored
     assert stored["status"] == "succeeded"
     assert rig.replied() == [stored]
 
 
-def test_the_same_letter_twice_is_one_outcome(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_the_same_letter_twice_is_one_outcome(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
-    clerk.tick()
+    dead_letter_consumer.tick()
     first = rig.results.get(result_key(message.job_id))
     rig.clock.advance(60)
     rig.dead_letters.send([message.to_bytes()])
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.results.get(result_key(message.job_id)) == first
     assert kept(rig) == [dead_letter_key(message.job_id)]
 
@@ -140,14 +146,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 def test_a_body_that_cannot_be_read_is_kept_under_its_digest(
-    rig: Rig, clerk: DeadLetterClerk, body: bytes
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer, body: bytes
 ) -> None:
     # given: a good letter beside it
     rig.dead_letters.send([body])
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
     # when
-    clerk.tick()
+    dead_letter_consumer.tick()
     # then
     key = unreadable_key(hashlib.sha256(body).hexdigest())
     assert rig.results.get(key) == body
@@ -160,30 +166,34 @@ def test_a_body_that_cannot_be_read_is_kept_under_its_digest(
 
 
 @pytest.mark.parametrize("call", ["results.put", "dead_letters.ack"])
-def test_a_letter_is_settled_later_where_a_backend_fails(rig: Rig, clerk: DeadLetterClerk, call: str) -> None:
+def test_a_letter_is_settled_later_where_a_backend_fails(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer, call: str
+) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
     rig.journal.failures[call] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
-        clerk.tick()
+        dead_letter_consumer.tick()
     rig.journal.failures.clear()
     rig.clock.advance(31)
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.result(message)["status"] == "failed"
     assert rig.dead_letters.depth().in_flight == 0
 
 
-def test_a_reply_that_cannot_be_sent_costs_nothing_else(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_a_reply_that_cannot_be_sent_costs_nothing_else(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
     rig.journal.failures["replies.send"] = BackendUnavailable("sqlite queue", "send")
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.result(message)["status"] == "failed"
     assert rig.dead_letters.depth().in_flight == 0
 
 
-def test_no_letters_are_no_effect(rig: Rig, clerk: DeadLetterClerk) -> None:
-    assert clerk.tick() == 0.0
+def test_no_letters_are_no_effect(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
+    assert dead_letter_consumer.tick() == 0.0
     assert rig.journal.calls == ["dead_letters.receive"]
 
 
@@ -194,24 +204,24 @@ KEY = "drop/cats/tom.jpg"
 
 def job_of(body: bytes, now_s: float = 0.0) -> Job:
     work = sort_body(body, input_bucket=BUCKET, now_s=now_s)
-    assert isinstance(work, Work)
+    assert isinstance(work, ParsedMessage)
     return failed_job(work.message, Failure("image_truncated", 422, "cut off"), 2e9)
 
 
-def given_up(rig: Rig, clerk: DeadLetterClerk, *bodies: bytes) -> dict[str, Any]:
+def given_up(rig: Rig, dead_letter_consumer: DeadLetterConsumer, *bodies: bytes) -> dict[str, Any]:
     rig.dead_letters.send(bodies)
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.dead_letters.depth().in_flight == 0
     document: dict[str, Any] = json.loads(rig.results.get(drop_result_key(KEY)))
     return document
 
 
 def test_a_drop_that_was_given_up_fails_at_its_own_key_and_keeps_its_image(
-    rig: Rig, clerk: DeadLetterClerk
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     rig.images.put(KEY, b"cat")
     body = events.body(KEY, bucket=BUCKET)
-    job = given_up(rig, clerk, body)
+    job = given_up(rig, dead_letter_consumer, body)
     assert (job["status"], job["error"]["code"], job["urls"]) == ("failed", "job_abandoned", {})
     assert kept(rig) == [dead_letter_key(job["id"])]
     record = json.loads(rig.results.get(dead_letter_key(job["id"])))
@@ -239,22 +249,26 @@ def at(time: str, sequencer: str) -> bytes:
     ids=["of the same object", "of a newer object", "of an older object"],
 )
 def test_a_result_stands_unless_it_is_of_an_older_object(
-    rig: Rig, clerk: DeadLetterClerk, there: bytes, letter: bytes, *, stands: bool
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer, there: bytes, letter: bytes, *, stands: bool
 ) -> None:
     rig.results.put(drop_result_key(KEY), drop_document(job_of(there)))
-    job = given_up(rig, clerk, letter)
+    job = given_up(rig, dead_letter_consumer, letter)
     assert (job["error"]["code"] == "image_truncated") == stands
 
 
 @pytest.mark.parametrize("torn", [b"", b"{}", b"[" * 100_000])
-def test_a_torn_result_does_not_stand(rig: Rig, clerk: DeadLetterClerk, torn: bytes) -> None:
+def test_a_torn_result_does_not_stand(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer, torn: bytes
+) -> None:
     rig.results.put(drop_result_key(KEY), torn)
-    job = given_up(rig, clerk, events.body(KEY, bucket=BUCKET))
+    job = given_up(rig, dead_letter_consumer, events.body(KEY, bucket=BUCKET))
     assert job["error"]["code"] == "job_abandoned"
 
 
-def test_an_event_of_several_objects_is_a_dead_letter_for_each(rig: Rig, clerk: DeadLetterClerk) -> None:
+def test_an_event_of_several_objects_is_a_dead_letter_for_each(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
     other = events.record("drop/b.jpg", bucket=BUCKET)
-    given_up(rig, clerk, events.several(events.record(KEY, bucket=BUCKET), other))
+    given_up(rig, dead_letter_consumer, events.several(events.record(KEY, bucket=BUCKET), other))
     assert len(kept(rig)) == 2
     assert json.loads(rig.results.get("results/drop/b.jpg"))["status"] == "failed"

@@ -10,7 +10,7 @@ import pytest
 from beholder.errors import BackendUnavailable
 from beholder.job import JobInput, Message, is_job_id, new_job_id
 from beholder.store.keys import drop_result_key, result_key
-from beholder.worker.worker import Worker
+from beholder.worker.consumer import Consumer
 from helpers import events
 from helpers.rig import BUCKET, Rig, take_all
 
@@ -104,7 +104,7 @@ def test_a_slow_worker_does_not_leave_the_result_of_an_older_object(rig: Rig) ->
     assert rig.is_idle()
 
 
-def overtake(rig: Rig, fast: Worker, data: bytes) -> None:
+def overtake(rig: Rig, fast: Consumer, data: bytes) -> None:
     """Let another worker do all its work on a newer object while the first classifies."""
     classify = rig.classifiers["first"].classify
 
@@ -124,7 +124,7 @@ def test_whatever_becomes_of_an_object_meanwhile_its_result_follows(
     rig: Rig, earlier: bytes | None, later: bytes | None
 ) -> None:
     # given: an object that changes, once, after the first look
-    worker = rig.begun(each=changing_after(rig, later))
+    worker = rig.begun(map_items=changing_after(rig, later))
     drop(rig, earlier or b"cat")
     if earlier is None:
         rig.images.delete(KEY)
@@ -144,7 +144,7 @@ def changing_after(rig: Rig, later: bytes | None) -> Any:
     """Return an `each` after whose first use the object becomes another."""
     uses = 0
 
-    def each(function: Any, items: Any) -> list[Any]:
+    def map_items(function: Any, items: Any) -> list[Any]:
         nonlocal uses
         made = [function(one) for one in items]
         if items and uses == 0:
@@ -155,7 +155,7 @@ def changing_after(rig: Rig, later: bytes | None) -> Any:
         uses += bool(items)
         return made
 
-    return each
+    return map_items
 
 
 def test_an_object_too_long_is_not_read(rig: Rig) -> None:
@@ -191,8 +191,8 @@ def test_an_event_of_several_objects_is_worked_on_object_by_object(rig: Rig) -> 
 
 FOREIGN = {
     "worker.test_event": b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"input-bucket"}',
-    "worker.foreign a web process's": events.body("images/a.jpg", bucket=BUCKET),
-    "worker.foreign a deletion": events.body(KEY, bucket=BUCKET, name="ObjectRemoved:Delete"),
+    "worker.unknown_message a web process's": events.body("images/a.jpg", bucket=BUCKET),
+    "worker.unknown_message a deletion": events.body(KEY, bucket=BUCKET, name="ObjectRemoved:Delete"),
     "worker.drop_marker": events.body("drop/a b/", bucket=BUCKET, size=0),
     "worker.drop_marker of all": events.body("drop/", bucket=BUCKET, size=0),
 }

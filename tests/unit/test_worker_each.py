@@ -29,7 +29,7 @@ def threads() -> Iterable[ThreadPoolExecutor]:
 
 def test_images_are_read_and_results_written_at_the_same_time(rig: Rig, threads: ThreadPoolExecutor) -> None:
     # given: a store whose every call waits for three others
-    worker = rig.begun(each=threads.map)
+    worker = rig.begun(map_items=threads.map)
     messages = [rig.send(image) for image in (b"cat", b"dog", b"hen", b"owl")]
     together = threading.Barrier(4)
     for store, method in ((rig.images, "get"), (rig.results, "put")):
@@ -57,12 +57,12 @@ def test_where_one_fails_the_others_end_before_the_batch_is_tried_again(rig: Rig
     # given
     ended: list[int] = []
 
-    def each(function: Any, items: Sequence[Any]) -> list[Any]:
+    def map_items(function: Any, items: Sequence[Any]) -> list[Any]:
         made = [function(one) for one in items]
         ended.append(len(made))
         return made
 
-    worker = rig.begun(each=each)
+    worker = rig.begun(map_items=map_items)
     messages = [rig.send(b"cat"), rig.send(b"dog")]
     rig.journal.failures[place] = BackendThrottled("s3 store", place)
     # when
@@ -78,7 +78,7 @@ def test_where_one_fails_the_others_end_before_the_batch_is_tried_again(rig: Rig
 
 
 def test_of_several_errors_the_first_is_told(rig: Rig) -> None:
-    worker = rig.begun(each=lambda function, items: list(map(function, items)))
+    worker = rig.begun(map_items=lambda function, items: list(map(function, items)))
     rig.send(b"cat")
     rig.send(b"dog")
     errors = iter([BackendThrottled("s3 store", "get"), BackendUnavailable("s3 store", "get")])

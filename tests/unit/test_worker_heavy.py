@@ -47,8 +47,8 @@ def test_the_light_images_of_a_batch_are_answered_before_a_heavy_one_is_decoded(
     assert rig.is_idle()
 
 
-def test_lanes_decode_only_so_many_heavy_images_at_once_and_light_ones_beside(rig: Rig) -> None:
-    # given: two lanes with a heavy image each, and a light one behind
+def test_consumers_decode_only_so_many_heavy_images_at_once_and_light_ones_beside(rig: Rig) -> None:
+    # given: two consumers with a heavy image each, and a light one behind
     slots = threading.Semaphore(1)
     begun, go_on = threading.Event(), threading.Event()
     at_once: list[int] = []
@@ -65,15 +65,15 @@ def test_lanes_decode_only_so_many_heavy_images_at_once_and_light_ones_beside(ri
         return prepare(data, preprocessing)
 
     more = {"is_heavy": is_hen, "heavy_decodes": slots, "prepare": slow}
-    lanes = [rig.begun(name, **more) for name in ("a", "b")]
+    consumers = [rig.begun(name, **more) for name in ("a", "b")]
     with ThreadPoolExecutor(2) as pool:
         heavy = [rig.send(b"hen 1")]
-        first = pool.submit(lanes[0].tick)
+        first = pool.submit(consumers[0].tick)
         assert begun.wait(WAIT_S)
         heavy.append(rig.send(b"hen 2"))
         light = rig.send(b"cat")
         # when
-        second = pool.submit(lanes[1].tick)
+        second = pool.submit(consumers[1].tick)
         while not list(rig.results.list("results/")):
             assert not second.done()
         # then

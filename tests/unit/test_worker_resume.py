@@ -6,7 +6,7 @@ import pytest
 
 from beholder.errors import BackendUnavailable
 from beholder.queue.port import Received
-from beholder.worker.note import HoldingNote
+from beholder.worker.journal import InFlightJournal
 from helpers.rig import TIMEOUT_S, Rig
 
 
@@ -18,10 +18,10 @@ def rig(tmp_path: Path) -> Rig:
 def left(rig: Rig, *, current: int | None = None, resumed: bool = False) -> list[Received]:
     """Receive everything, and write the note of a worker that died with it in hand."""
     held = rig.queue.receive(count_max=10, wait_s=0)
-    note = HoldingNote(rig.note())
-    note.hold(held, resumed=resumed)
-    note.decoding(current)
-    note.close()
+    journal = InFlightJournal(rig.in_flight_path())
+    journal.hold(held, resumed=resumed)
+    journal.decoding(current)
+    journal.close()
     return held
 
 
@@ -36,7 +36,7 @@ def test_a_batch_is_taken_over_under_the_same_receipts(rig: Rig) -> None:
     assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
     assert [rig.result(message)["metrics"]["receive_count"] for message in messages] == [1, 1, 1]
     assert rig.is_idle()
-    assert rig.note().read_bytes() == b""
+    assert rig.in_flight_path().read_bytes() == b""
 
 
 def test_only_what_was_being_decoded_goes_back_to_the_queue(rig: Rig) -> None:
@@ -58,7 +58,7 @@ def test_the_suspect_is_handed_back_before_the_rest_is_worked_on(rig: Rig) -> No
     assert effects == ["queue.extend", "queue.nack", "results.put", "replies.send", "queue.ack"]
 
 
-def test_what_is_taken_over_stays_hidden_until_the_keeper_comes(rig: Rig) -> None:
+def test_what_is_taken_over_stays_hidden_until_the_extender_comes(rig: Rig) -> None:
     # given: a successor that takes long, on deliveries whose time is nearly over
     rig.send(b"cat")
     left(rig)
@@ -67,7 +67,7 @@ def test_what_is_taken_over_stays_hidden_until_the_keeper_comes(rig: Rig) -> Non
 
     def slow(images: object) -> object:
         for _ in range(4):
-            rig.clock.advance(rig.keeper.tick())
+            rig.clock.advance(rig.extender.tick())
             seen.append(rig.queue.depth().in_flight)
         return classify(images)  # type: ignore[arg-type]
 
@@ -98,18 +98,18 @@ def test_a_batch_that_was_taken_over_says_so_to_the_next_successor(rig: Rig) -> 
     classify = rig.classifiers["first"].classify
 
     def watching(images: object) -> object:
-        note = HoldingNote(rig.note())
-        notes.append(note.left_behind())
-        note.close()
+        journal = InFlightJournal(rig.in_flight_path())
+        notes.append(journal.left_behind())
+        journal.close()
         return classify(images)  # type: ignore[arg-type]
 
     rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
     # when
     rig.worker().tick()
     # then
-    (note,) = notes
-    assert note.resumed
-    assert note.current is None
+    (journal,) = notes
+    assert journal.resumed
+    assert journal.current is None
 
 
 def test_receipts_whose_time_ran_out_are_dropped(rig: Rig) -> None:
@@ -146,7 +146,7 @@ def test_without_a_note_nothing_is_touched(rig: Rig) -> None:
 def test_a_torn_note_is_ignored(rig: Rig, torn: bytes) -> None:
     # given
     message = rig.send(b"cat")
-    rig.note().write_bytes(torn)
+    rig.in_flight_path().write_bytes(torn)
     worker = rig.worker()
     # when
     worker.tick()
@@ -180,7 +180,7 @@ def test_a_backend_that_fails_under_a_batch_taken_over_costs_it_no_receive(rig: 
     for _ in range(10):
         with pytest.raises(BackendUnavailable):
             worker.tick()
-        rig.clock.advance(rig.keeper.tick())
+        rig.clock.advance(rig.extender.tick())
     # when
     rig.journal.failures.clear()
     worker.tick()
@@ -192,7 +192,7 @@ def test_a_backend_that_fails_under_a_batch_taken_over_costs_it_no_receive(rig: 
 def test_workers_of_other_names_leave_the_note_alone(rig: Rig) -> None:
     rig.send(b"cat")
     left(rig)
-    before = rig.note().read_bytes()
+    before = rig.in_flight_path().read_bytes()
     rig.worker("worker-1").tick()
-    assert rig.note().read_bytes() == before
+    assert rig.in_flight_path().read_bytes() == before
     assert rig.queue.depth().in_flight == 1

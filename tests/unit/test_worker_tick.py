@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from beholder.errors import BackendUnavailable, ImageSizeUnsupported, ModelNotFound
 from beholder.job import Message, Options
 from beholder.store.keys import dead_letter_key, text_key
-from beholder.worker.note import HoldingNote
+from beholder.worker.journal import InFlightJournal
 from helpers.rig import TIMEOUT_S, Rig, take_all
 
 
@@ -114,7 +114,7 @@ def test_an_image_that_cannot_be_decoded_harms_no_other_of_its_batch(rig: Rig) -
         "image_truncated",
         422,
     )
-    # and each waiter hears of its own job
+    # and each pending reply hears of its own job
     assert {job["id"]: job["status"] for job in rig.replied()} == {
         good.job_id: "succeeded",
         other.job_id: "succeeded",
@@ -224,7 +224,7 @@ def test_a_backend_that_is_away_for_long_costs_no_receive_and_no_job(rig: Rig, c
     for _ in range(OUTAGE_PASSES):
         with pytest.raises(BackendUnavailable):
             worker.tick()
-        rig.clock.advance(rig.keeper.tick())
+        rig.clock.advance(rig.extender.tick())
         assert rig.queue.depth().in_flight == 2
     rig.journal.failures.clear()
     worker.tick()
@@ -233,8 +233,8 @@ def test_a_backend_that_is_away_for_long_costs_no_receive_and_no_job(rig: Rig, c
     assert [rig.result(one)["status"] for one in messages] == ["succeeded", "failed"]
     assert rig.result(messages[0])["metrics"]["receive_count"] == 1
     assert rig.is_idle()
-    assert rig.keeper._held == {}
-    assert rig.note().read_bytes() == b""
+    assert rig.extender._held == {}
+    assert rig.in_flight_path().read_bytes() == b""
 
 
 def test_while_a_backend_is_away_the_note_tells_what_is_held(rig: Rig) -> None:
@@ -243,9 +243,9 @@ def test_while_a_backend_is_away_the_note_tells_what_is_held(rig: Rig) -> None:
     rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
         worker.tick()
-    note = HoldingNote(rig.note())
-    left = note.left_behind()
-    note.close()
+    journal = InFlightJournal(rig.in_flight_path())
+    left = journal.left_behind()
+    journal.close()
     assert [one.body for one in left.held] == [message.to_bytes()]
     assert left.current is None  # it was not the image's fault
 
@@ -268,7 +268,7 @@ def test_what_was_done_before_a_backend_failed_is_not_done_again(rig: Rig) -> No
 
 
 def test_what_others_have_taken_meanwhile_is_left_to_them(rig: Rig) -> None:
-    # given: an outage in which the keeper could not extend, until another worker took the message
+    # given: an outage in which the extender could not extend, until another worker took the message
     worker = rig.begun()
     rig.send(b"cat")
     rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
@@ -276,7 +276,7 @@ def test_what_others_have_taken_meanwhile_is_left_to_them(rig: Rig) -> None:
         worker.tick()
     rig.clock.advance(TIMEOUT_S + 1)
     (theirs,) = rig.queue.receive(count_max=1, wait_s=0)
-    rig.keeper.tick()
+    rig.extender.tick()
     rig.journal.failures.clear()
     # when
     worker.tick()
@@ -298,7 +298,7 @@ def test_work_that_hangs_beyond_the_cap_is_let_go(rig: Rig) -> None:
             worker.tick()
         if rig.journal.calls.count("queue.receive") > 1:
             break
-        rig.clock.advance(rig.keeper.tick())
+        rig.clock.advance(rig.extender.tick())
     else:
         pytest.fail("held for ever")
 
@@ -312,7 +312,7 @@ def test_a_stop_hands_back_what_a_failing_backend_left_in_hand(rig: Rig) -> None
     worker.drain()
     worker.hand_back()
     assert rig.queue.depth().backlog == 1
-    assert rig.note().read_bytes() == b""
+    assert rig.in_flight_path().read_bytes() == b""
     # and with nothing in hand it does nothing
     rig.journal.calls.clear()
     worker.hand_back()
@@ -347,8 +347,8 @@ def test_a_model_that_is_broken_hands_the_messages_back_and_gives_the_jobs_up_in
     rig.classifiers["first"].failure = RuntimeError("the model broke")
     with pytest.raises(RuntimeError, match="broke"):
         worker.tick()
-    assert rig.keeper._held == {}
-    assert rig.note().read_bytes() == b""
+    assert rig.extender._held == {}
+    assert rig.in_flight_path().read_bytes() == b""
     # and after as many attempts as there may be the jobs are given up, not tried for ever
     for _ in range(6):
         rig.clock.advance(20)
@@ -390,7 +390,7 @@ def test_a_draining_worker_hands_back_what_it_has_not_begun(rig: Rig) -> None:
     assert worker.is_draining
     assert rig.journal.calls == ["queue.receive", "queue.nack"]
     assert rig.queue.depth().backlog == 2
-    assert rig.note().read_bytes() == b""
+    assert rig.in_flight_path().read_bytes() == b""
     # and: it receives no more
     worker.tick()
     assert rig.journal.calls == ["queue.receive", "queue.nack"]
@@ -426,13 +426,13 @@ def test_what_is_worked_on_is_kept_hidden_and_let_go_at_the_end(rig: Rig) -> Non
     classify = rig.classifiers["first"].classify
 
     def watching(images: object) -> object:
-        held.append(dict(rig.keeper._held))
+        held.append(dict(rig.extender._held))
         return classify(images)  # type: ignore[arg-type]
 
     rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
     worker.tick()
     assert [len(one) for one in held] == [1]
-    assert rig.keeper._held == {}
+    assert rig.extender._held == {}
 
 
 def test_nothing_to_do_is_no_effect(rig: Rig) -> None:

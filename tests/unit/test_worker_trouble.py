@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from beholder.config import Settings
+from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.errors import BackendDenied, BackendUnavailable, ModelInvalid, ObjectNotFound
 from beholder.job import Options
 from beholder.model.unloaded import UnloadedClassifier
@@ -17,8 +18,7 @@ from beholder.queue.port import Received
 from beholder.store import FolderStore
 from beholder.store.keys import PROBE_KEY, dead_letter_key, result_key
 from beholder.wiring import _warm_classifiers
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.note import HoldingNote
+from beholder.worker.journal import InFlightJournal
 from helpers.rig import BUCKET, Rig, take_all
 from tiny_models import write_folder
 
@@ -49,9 +49,9 @@ def denied() -> BackendDenied:
 
 
 def held(rig: Rig) -> tuple[Received, ...]:
-    note = HoldingNote(rig.note())
-    left = note.left_behind()
-    note.close()
+    journal = InFlightJournal(rig.in_flight_path())
+    left = journal.left_behind()
+    journal.close()
     return left.held
 
 
@@ -70,12 +70,12 @@ def test_what_may_succeed_later_stays_in_hand_while_others_are_received(rig: Rig
     assert rig.queue.depth().in_flight == 1
     # when: it succeeds after a while
     del rig.images.get  # type: ignore[misc]
-    rig.clock.advance(rig.keeper.tick())
+    rig.clock.advance(rig.extender.tick())
     worker.tick()
     # then
     assert rig.result(poison)["metrics"]["receive_count"] == 1
     assert rig.is_idle()
-    assert rig.note().read_bytes() == b""
+    assert rig.in_flight_path().read_bytes() == b""
 
 
 def test_it_is_tried_again_after_growing_pauses_and_not_all_the_time(rig: Rig) -> None:
@@ -85,7 +85,7 @@ def test_it_is_tried_again_after_growing_pauses_and_not_all_the_time(rig: Rig) -
     rig.journal.calls.clear()
     for _ in range(60):  # seconds
         worker.tick()
-        rig.keeper.tick()
+        rig.extender.tick()
         rig.clock.advance(1)
     # at 0, 1, 3, 7, 15, 31 s, each with the question whether the store answers
     assert rig.journal.calls.count("images.get") == 2 * 6
@@ -117,7 +117,7 @@ def test_a_drain_hands_back_what_is_tried_again(rig: Rig) -> None:
     worker.drain()
     worker.tick()
     assert rig.queue.depth().backlog == 1
-    assert rig.note().read_bytes() == b""
+    assert rig.in_flight_path().read_bytes() == b""
     assert worker.idle_since_s is not None
 
 
@@ -175,7 +175,7 @@ def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Ri
     worker = rig.begun()
     poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
     fail(rig.results, "put", {result_key(poison.job_id)}, denied())
-    clerk = DeadLetterClerk(
+    dead_letter_consumer = DeadLetterConsumer(
         rig.dead_letters,
         rig.results,
         lambda name: rig.replies[name],
@@ -187,16 +187,16 @@ def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Ri
     for _ in range(6):
         worker.tick()
         with suppress(BackendDenied):
-            clerk.tick()
+            dead_letter_consumer.tick()
         rig.clock.advance(150)
     # then
     assert rig.label(neighbour) == "dog"
     letter = json.loads(rig.results.get(dead_letter_key(poison.job_id)))
     assert letter["reason"] == "put failed: a store: call: AccessDenied"
-    # and once it can, the clerk writes it
+    # and once it can, the dead-letter consumer writes it
     del rig.results.put  # type: ignore[misc]
     rig.clock.advance(60)
-    clerk.tick()
+    dead_letter_consumer.tick()
     assert rig.result(poison)["error"]["code"] == "job_abandoned"
     assert json.loads(rig.results.get(dead_letter_key(poison.job_id)))["reason"] == letter["reason"]
     assert rig.dead_letters.depth().in_flight == 0
@@ -204,13 +204,13 @@ def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Ri
 
 def test_a_letter_that_cannot_be_settled_keeps_no_other_from_it(rig: Rig) -> None:
     poison, other = rig.send(b"cat"), rig.send(b"dog")
-    clerk = DeadLetterClerk(
+    dead_letter_consumer = DeadLetterConsumer(
         rig.dead_letters, rig.results, lambda name: rig.replies[name], rig.clock, wait_s=0
     )
     fail(rig.results, "put", {result_key(poison.job_id)}, denied())
     rig.dead_letters.send([poison.to_bytes(), other.to_bytes()])
     with pytest.raises(BackendDenied):
-        clerk.tick()
+        dead_letter_consumer.tick()
     assert rig.result(other)["error"]["code"] == "job_abandoned"
 
 

@@ -10,7 +10,7 @@ import click
 from beholder.cli.options import read_settings, setting_options
 
 if TYPE_CHECKING:  # what it brings is not needed for `beholder --help`
-    from beholder.worker.redrive import DeadLetter, Decision
+    from beholder.dead_letters.redrive import DeadLetter, Decision
 
 __all__ = ["redrive"]
 
@@ -40,13 +40,13 @@ def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool,
         raise click.UsageError("give either IDs or --all")
     if dry_run and not (is_all or ids):
         raise click.UsageError("--dry-run says what would be sent back; give IDs or --all with it")
+    from beholder.dead_letters.redrive import Action, Redrive  # noqa: PLC0415
     from beholder.wiring import open_backends  # noqa: PLC0415 -- only where it runs
-    from beholder.worker.redrive import Action, Redrive  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     with open_backends(settings) as backends:
-        each = backends.per_image.each
-        work = Redrive(backends.queue, backends.results, backends.clock, each=each)
+        map_items = backends.per_image.map_items
+        work = Redrive(backends.queue, backends.results, backends.clock, map_items=map_items)
         if not (is_all or ids):
             _show(work.letters(), as_json=as_json)
             return
@@ -55,7 +55,7 @@ def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool,
             click.echo("no dead letters to send back", err=as_json)
         left = 0
         for letter, decision in zip(
-            letters, each(work.look if dry_run else work.send_back, letters), strict=True
+            letters, map_items(work.look if dry_run else work.send_back, letters), strict=True
         ):
             click.echo(_told(letter, decision, _WOULD if dry_run else _DONE, as_json=as_json))
             left += decision.action is Action.LEAVE

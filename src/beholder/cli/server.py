@@ -35,4 +35,6 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._loop is not None:
             patience_s = (self.config.timeout_graceful_shutdown or 0) * 0.8
-            self._loop.call_soon_threadsafe(self._loop.call_later, patience_s, self._app.release_waiters)
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, patience_s, self._app.release_pending_replies
+            )

@@ -21,9 +21,9 @@ from beholder.clock import MonotonicClock
 from beholder.config import Settings, to_environment
 from beholder.config.models import served_specs
 from beholder.errors import BackendFull, ConfigError
-from beholder.fleet import ChildSpec, Lifeline, LocalFleet, Supervisor
+from beholder.fleet import ChildSpec, LocalFleet, ParentDeathPipe, Supervisor
 from beholder.runner import Runner, run
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Service", "lock_data_dir", "where_to_look"]
 
@@ -61,11 +61,11 @@ class Service:
             listener = self._claim(stack)
             listener.set_inheritable(True)
             self.url = url_of(listener)
-            lifeline = stack.enter_context(Lifeline())
+            parent_death_pipe = stack.enter_context(ParentDeathPipe())
             self._ready_fd, ready_fd = os.pipe()
             stack.callback(os.close, self._ready_fd)
             stack.callback(os.close, ready_fd)
-            web, worker_of = _children(settings, listener.fileno(), lifeline.read_fd, ready_fd)
+            web, worker_of = _children(settings, listener.fileno(), parent_death_pipe.read_fd, ready_fd)
             self._supervisor = Supervisor([web], MonotonicClock())
             self._fleet = LocalFleet(self._supervisor, worker_of, room=settings.workers)
             stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
@@ -79,7 +79,7 @@ class Service:
                 self._fleet.launch(count=count, token=_FIRST)
             self._stack = stack.pop_all()
         if not settings.workers:
-            say(
+            log_event(
                 _log,
                 logging.WARNING,
                 "up.no_workers",
@@ -97,7 +97,7 @@ class Service:
     def follow_demand(self) -> None:
         """Let the number of workers follow the demand from now on; a second call does nothing.
 
-        Call it once the service is ready: it takes CPU time that a boot needs more. Where queue or buckets
+        Call it once the service is ready: it takes CPU time that a startup needs more. Where queue or buckets
         cannot be opened, as on a full disk, that is tried again and again, and the workers stay as they are.
         """
         if self._is_following or self._settings.workers == 0 or not _scales(self._settings):
@@ -304,19 +304,19 @@ def _scales(settings: Settings) -> bool:
 
 
 def _children(
-    settings: Settings, socket_fd: int, lifeline_fd: int, ready_fd: int
+    settings: Settings, socket_fd: int, parent_death_pipe_fd: int, ready_fd: int
 ) -> tuple[ChildSpec, Callable[[int], ChildSpec]]:
     """Return what to start as the web tier, and as the worker of a number."""
     base = {name: value for name, value in os.environ.items() if not name.startswith("BEHOLDER_")}
     environment = base | _thread_limits() | to_environment(settings)
     command = (sys.executable, "-m", "beholder")
-    lifeline = ("--lifeline", str(lifeline_fd))
+    parent_death_pipe = ("--parent-death-pipe", str(parent_death_pipe_fd))
     scales = _scales(settings)
     web = ChildSpec(
         "web-0",
-        (*command, "web", "--name", "web-0", "--socket-fd", str(socket_fd), *lifeline),
+        (*command, "web", "--name", "web-0", "--socket-fd", str(socket_fd), *parent_death_pipe),
         environment,
-        (socket_fd, lifeline_fd),
+        (socket_fd, parent_death_pipe_fd),
         stage=_WEB_STAGE,
     )
 
@@ -327,14 +327,14 @@ def _children(
             name,
             "--ready-fd",
             str(ready_fd),
-            *lifeline,
+            *parent_death_pipe,
             *(("--in-fleet",) if scales else ()),
         )
         return ChildSpec(
             name,
             (*command, "worker", *options),
             environment,
-            (lifeline_fd, ready_fd),
+            (parent_death_pipe_fd, ready_fd),
             stage=_WORKER_STAGE,
             may_leave=scales,
         )

@@ -1,4 +1,4 @@
-"""`beholder simulate`: what a scaling law would have cost on some traffic, and how long requests had waited.
+"""`beholder simulate`: what a scaling policy would have cost on some traffic, and how long requests waited.
 
 What needs numpy is imported when the command runs, so that `beholder --help` stays fast.
 """
@@ -16,11 +16,11 @@ from beholder.errors import ConfigError
 from beholder.telemetry.log import configure_logging
 
 if TYPE_CHECKING:
-    from beholder.sim.cloud import WorldSettings
-    from beholder.sim.compare import Verdict
-    from beholder.sim.experiment import Experiment
-    from beholder.sim.run import Figures, Run
-    from beholder.sim.traffic import Traffic
+    from beholder.simulator.cloud import WorldSettings
+    from beholder.simulator.compare import Verdict
+    from beholder.simulator.experiment import Experiment
+    from beholder.simulator.run import Figures, Run
+    from beholder.simulator.traffic import Traffic
 
 __all__ = ["simulate"]
 
@@ -60,16 +60,20 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     help="CSV of arrival times, in seconds or ISO form, or JSON lines with created_at; may be repeated.",
 )
 @click.option(
-    "--law", "laws", multiple=True, metavar="NAME", help="beholder, a baseline, or all; may be repeated."
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME",
+    help="beholder, a baseline, or all; may be repeated.",
 )
 @click.option(
-    "--boot",
-    "boot_s",
+    "--startup",
+    "startup_s",
     type=_duration,
     metavar="TIME",
     default="200s",
     show_default=True,
-    help="Mean boot time.",
+    help="Mean startup time.",
 )
 @click.option(
     "--service",
@@ -103,7 +107,7 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     metavar="TIME",
     default="30s",
     show_default=True,
-    help="Goal beyond a boot.",
+    help="Goal beyond a startup.",
 )
 @click.option(
     "--price",
@@ -126,10 +130,14 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     help="How often spot takes an instance away, per instance-hour.",
 )
 @click.option(
-    "--boot-spread", type=_NOT_NEGATIVE, default=0.15, show_default=True, help="0 for boots all alike."
+    "--startup-spread", type=_NOT_NEGATIVE, default=0.15, show_default=True, help="0 for boots all alike."
 )
 @click.option(
-    "--boot-failures", type=_SHARE, default=0.0, show_default=True, help="Share of boots that never come up."
+    "--startup-failures",
+    type=_SHARE,
+    default=0.0,
+    show_default=True,
+    help="Share of boots that never come up.",
 )
 @click.option(
     "--refusals",
@@ -158,11 +166,11 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     "--queue-noise", type=_SHARE, default=0.0, show_default=True, help="Relative error of the counts."
 )
 @click.option(
-    "--boot-patience",
+    "--startup-patience",
     type=_SHARE,
     default=1.0,
     show_default=True,
-    help="Ours only: share of a boot that a request may wait besides the goal.",
+    help="Ours only: share of a startup that a request may wait besides the goal.",
 )
 @click.option(
     "--stay-min",
@@ -187,7 +195,7 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     type=click.Path(path_type=Path),
     help="With --compare: put the tables into this page, between its marks.",
 )
-@click.option("--list", "is_listed", is_flag=True, help="List the traffics and the laws.")
+@click.option("--list", "is_listed", is_flag=True, help="List the traffics and the policies.")
 def simulate(
     *,
     page: Path | None,
@@ -198,17 +206,17 @@ def simulate(
     is_listed: bool,
     **choices: Any,
 ) -> None:
-    """Play scaling laws against traffic on a virtual clock and say what each cost.
+    """Play scaling policies against traffic on a virtual clock and say what each cost.
 
     \b
-    beholder simulate                                     the step, every law
-    beholder simulate --workload all --law beholder       our law on every traffic that ships
+    beholder simulate                                     the step, every policy
+    beholder simulate --workload all --policy beholder       our policy on every traffic that ships
     beholder simulate --arrivals week.csv --spot --min 2  what a week had cost on spot, two warm
     """  # noqa: D301 - click needs the character \b itself, not its escape
-    from beholder.sim.compare import verdicts  # noqa: PLC0415
-    from beholder.sim.html import html_report  # noqa: PLC0415
-    from beholder.sim.ours import Ours  # noqa: PLC0415
-    from beholder.sim.tables import csv_table, markdown_tables, text_table, verdict_lines  # noqa: PLC0415
+    from beholder.simulator.compare import verdicts  # noqa: PLC0415
+    from beholder.simulator.html import html_report  # noqa: PLC0415
+    from beholder.simulator.ours import Ours  # noqa: PLC0415
+    from beholder.simulator.tables import csv_table, markdown_tables, text_table, verdict_lines  # noqa: PLC0415
 
     # The production code tells of each launch that is refused; here the figures count them.
     configure_logging(level="error", process="simulate", form="text")
@@ -249,13 +257,13 @@ def _experiment(
     *,
     names: Sequence[str],
     files: Sequence[Path],
-    laws: Sequence[str],
+    policies: Sequence[str],
     is_spot: bool,
-    boot_patience: float,
+    startup_patience: float,
     stay_s_min: float,
     **numbers: Any,
 ) -> tuple["Experiment", list[tuple[str, str]]]:
-    from beholder.sim.experiment import LAWS, Experiment  # noqa: PLC0415
+    from beholder.simulator.experiment import POLICIES, Experiment  # noqa: PLC0415
 
     if is_spot:
         numbers["price_per_hour"] *= _SPOT_PRICE_SHARE
@@ -268,18 +276,22 @@ def _experiment(
         raise ConfigError("--service must be above 0")
     experiment = Experiment(
         _traffics(names, files, numbers["seed"]),
-        _chosen(laws, LAWS, "law") or LAWS,
+        _chosen(policies, POLICIES, "policy") or POLICIES,
         _settings(numbers),
-        boot_patience,
+        startup_patience,
         stay_s_min,
     )
     world = [(name, f"{value:g}") for name, value in numbers.items()]
-    return experiment, [*world, ("boot_patience", f"{boot_patience:g}"), ("stay_s_min", f"{stay_s_min:g}")]
+    return experiment, [
+        *world,
+        ("startup_patience", f"{startup_patience:g}"),
+        ("stay_s_min", f"{stay_s_min:g}"),
+    ]
 
 
 def _settings(numbers: dict[str, Any]) -> "WorldSettings":
-    from beholder.sim.cloud import WorldSettings  # noqa: PLC0415
-    from beholder.sim.law import Limits  # noqa: PLC0415
+    from beholder.simulator.cloud import WorldSettings  # noqa: PLC0415
+    from beholder.simulator.policy import Limits  # noqa: PLC0415
 
     bounds = {name: numbers[name] for name in Limits.__dataclass_fields__}
     rest = {name: value for name, value in numbers.items() if name not in bounds}
@@ -287,8 +299,8 @@ def _settings(numbers: dict[str, Any]) -> "WorldSettings":
 
 
 def _traffics(names: Sequence[str], files: Sequence[Path], seed: int) -> list["Traffic"]:
-    from beholder.sim.arrivals import read_arrivals  # noqa: PLC0415
-    from beholder.sim.traffic import TRAFFICS, make_traffic  # noqa: PLC0415
+    from beholder.simulator.arrivals import read_arrivals  # noqa: PLC0415
+    from beholder.simulator.traffic import TRAFFICS, make_traffic  # noqa: PLC0415
 
     chosen = _chosen(names, tuple(TRAFFICS), "workload")
     if not chosen and not files:
@@ -306,12 +318,12 @@ def _chosen(given: Sequence[str], known: Sequence[str], what: str) -> tuple[str,
 
 
 def _listing() -> str:
-    from beholder.sim.experiment import LAWS  # noqa: PLC0415
-    from beholder.sim.traffic import TRAFFICS  # noqa: PLC0415
+    from beholder.simulator.experiment import POLICIES  # noqa: PLC0415
+    from beholder.simulator.traffic import TRAFFICS  # noqa: PLC0415
 
     width = max(map(len, TRAFFICS))
     traffics = [f"  {name.ljust(width)}  {about}" for name, (about, _) in TRAFFICS.items()]
-    return "\n".join(("workloads", *traffics, "laws", f"  {', '.join(LAWS)}"))
+    return "\n".join(("workloads", *traffics, "policies", f"  {', '.join(POLICIES)}"))
 
 
 def _document(
@@ -327,7 +339,7 @@ def _document(
         "verdicts": [
             {
                 "traffic": one.ours.traffic,
-                "best": one.best.law if one.best is not None else None,
+                "best": one.best.policy if one.best is not None else None,
                 "ratio": None if one.ratio is None else round(one.ratio, 6),
                 "better_in_both": list(one.better_in_both),
             }

@@ -9,7 +9,7 @@ import click
 from beholder.cli.files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
-from beholder.telemetry.log import configure_logging, get_logger, say
+from beholder.telemetry.log import configure_logging, get_logger, log_event
 
 __all__ = ["up"]
 
@@ -43,4 +43,4 @@ def up(**flags: Any) -> None:
         if service.await_ready(stop):
             click.echo(where_to_look(service.url, loaded.settings))
         service.run(stop)
-        say(_log, logging.INFO, "up.stopping", "finishing the work in hand; nothing accepted is lost")
+        log_event(_log, logging.INFO, "up.stopping", "finishing the work in hand; nothing accepted is lost")

@@ -14,11 +14,11 @@ from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import Server
 from beholder.cli.sockets import bind, url_of
 from beholder.cli.worker import end_on_signals
-from beholder.fleet import follow_lifeline
+from beholder.fleet import follow_parent
 from beholder.runner import persist
-from beholder.telemetry.log import configure_logging, get_logger, say
-from beholder.web.connection import BoundedProtocol
-from beholder.web.connections import Connections
+from beholder.telemetry.log import configure_logging, get_logger, log_event
+from beholder.web.connections.protocol import BoundedProtocol
+from beholder.web.connections.registry import Connections
 
 __all__ = ["web"]
 
@@ -36,9 +36,9 @@ _BACKLOG = 65_536
     help="Unique among the web processes on this data folder.",
 )
 @click.option("--socket-fd", type=int, hidden=True, help="A bound socket to serve on.")
-@click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
+@click.option("--parent-death-pipe", type=int, hidden=True, help="File descriptor that ends with the parent.")
 @setting_options("stack", "backend", "region", "prefix", "host", "port", "data_dir", "model", "log_level")
-def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) -> None:
+def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags: Any) -> None:
     """Run one web process: take images in over HTTP and answer.
 
     `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it takes no
@@ -51,15 +51,15 @@ def web(name: str, socket_fd: int | None, lifeline: int | None, **flags: Any) ->
     # would have no room for.
     if settings.backend == "aws":
         end_on_signals(_end)
-    if lifeline is not None:
-        follow_lifeline(lifeline)
+    if parent_death_pipe is not None:
+        follow_parent(parent_death_pipe)
     files = allow_files()
     from beholder.wiring import open_web  # noqa: PLC0415 -- bind errors come first
 
     listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
     with listener, open_web(settings, name, connections_max=connections_max(files)) as app:
         if socket_fd is None:
-            say(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
+            log_event(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
         limits = app.limits
         connections = Connections(limits.connections_max, limits.transfer_s_min)
         protocol = partial(BoundedProtocol, limits, connections, app.count_refusal)

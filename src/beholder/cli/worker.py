@@ -14,9 +14,9 @@ import click
 from beholder.cli.files import allow_files
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
-from beholder.fleet import follow_lifeline
+from beholder.fleet import follow_parent
 from beholder.runner import Runner, persist
-from beholder.telemetry.log import configure_logging, get_logger, say
+from beholder.telemetry.log import configure_logging, get_logger, log_event
 
 __all__ = ["worker"]
 
@@ -32,7 +32,7 @@ _log = get_logger(__name__)
     help="Unique among the workers on this data folder.",
 )
 @click.option("--ready-fd", type=int, hidden=True, help="Gets a byte once the models are warm.")
-@click.option("--lifeline", type=int, hidden=True, help="File descriptor that ends with the parent.")
+@click.option("--parent-death-pipe", type=int, hidden=True, help="File descriptor that ends with the parent.")
 @click.option("--in-fleet", is_flag=True, hidden=True, help="The parent starts another when one is needed.")
 @setting_options(
     "stack",
@@ -42,48 +42,50 @@ _log = get_logger(__name__)
     "data_dir",
     "model",
     "precision",
-    "lanes",
+    "consumers",
     "idle_s_max",
     "leave_by",
     "log_level",
 )
-def worker(name: str, ready_fd: int | None, lifeline: int | None, *, in_fleet: bool, **flags: Any) -> None:
+def worker(
+    name: str, ready_fd: int | None, parent_death_pipe: int | None, *, in_fleet: bool, **flags: Any
+) -> None:
     """Run one worker: take messages, recognise images, store results, reply.
 
-    `beholder up` starts as many as there are cores; on AWS an instance runs one, with two lanes a core. On
-    SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
+    `beholder up` starts as many as there are cores; on AWS an instance runs one, with two consumers a core.
+    On SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
     """
     stop = threading.Event()
     settings = persist("settings", lambda: read_settings(flags), stop).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
     end_on_signals(stop.set)
-    if lifeline is not None:
-        follow_lifeline(lifeline)
+    if parent_death_pipe is not None:
+        follow_parent(parent_death_pipe)
     allow_files()
     from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
 
     with open_worker(settings, name, on_hung=_end_at_once, stop=stop, in_fleet=in_fleet) as parts:
-        beside, lanes = Runner(), Runner()
-        beside.start("keeper", parts.keeper.tick)
+        beside, consumers = Runner(), Runner()
+        beside.start("keeper", parts.extender.tick)
         for part, tick in parts.ticks.items():
             beside.start(part, tick)
         if ready_fd is not None:
             os.write(ready_fd, b"1")
-        say(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
-        for lane in parts.lanes:
-            lanes.start("worker", lane.tick)
+        log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
+        for consumer in parts.consumers:
+            consumers.start("worker", consumer.tick)
         stop.wait()
-        parts.lanes.drain()
+        parts.consumers.drain()
         parts.backends.interrupt()
-        lanes.stop(timeout_s=settings.drain_s)
+        consumers.stop(timeout_s=settings.drain_s)
         with suppress(BackendError):  # it becomes visible by itself later
-            parts.lanes.hand_back()
+            parts.consumers.hand_back()
         beside.stop()
-    say(_log, logging.INFO, "worker.done", "ended in good order")
+    log_event(_log, logging.INFO, "worker.done", "ended in good order")
 
 
 def _end_at_once() -> None:
-    """Die as a crash would: the successor reads the holding note, and hands the image that hangs back."""
+    """Die as a crash would: the successor reads the journal, and hands the image that hangs back."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

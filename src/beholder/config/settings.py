@@ -88,7 +88,7 @@ class Settings:
         choices=("", "AES256", "aws:kms"),
     )
     kms_key: str = _setting("ARN of the key for encryption aws:kms; empty for the account's own", "")
-    lanes: int = _setting(
+    consumers: int = _setting(
         "batches that a worker has in hand at once; 0 for 1 on one machine, two per core on AWS",
         0,
         low=0,
@@ -105,7 +105,7 @@ class Settings:
     )
     idle_s_max: float | None = _setting(
         "how long a worker without work stays, in seconds; 0 for ever; auto for as long as that is cheaper "
-        "than a boot, where somebody starts another",
+        "than a startup, where somebody starts another",
         None,
         low=0,
         high=86_400,
@@ -130,7 +130,7 @@ class Settings:
     fleet_max: int = _setting("instances that are never exceeded", 20, low=0, high=10_000)
     fleet_warm_min: int = _setting("instances kept beyond those that the load needs", 0, low=0, high=10_000)
     latency_goal_s: float = _setting(
-        "how long a request may take beyond a boot, in seconds; 0 for 0.25 on one machine, 30 on AWS",
+        "how long a request may take beyond a startup, in seconds; 0 for 0.25 on one machine, 30 on AWS",
         0.0,
         low=0,
         high=86_400,
@@ -141,15 +141,18 @@ class Settings:
         low=0,
         high=1_000_000,
     )
-    boot_s: float = _setting(
-        "taken for the boot time of an instance until boots were seen, in seconds", 200.0, low=0.1, high=3600
+    startup_s: float = _setting(
+        "taken for the startup time of an instance until boots were seen, in seconds",
+        200.0,
+        low=0.1,
+        high=3600,
     )
     tick_s: float = _setting("seconds between two looks at the fleet", 5.0, low=0.1, high=300)
-    sign_every_s: float = _setting(
-        "a worker of a fleet gives a sign of life this often, in seconds", 60.0, low=1, high=3600
+    heartbeat_s: float = _setting(
+        "a worker of a fleet gives a heartbeat this often, in seconds", 60.0, low=1, high=3600
     )
     silence_s_max: float = _setting(
-        "an instance that gave no sign of life for this long is ended, in seconds", 180.0, low=1, high=86_400
+        "an instance that gave no heartbeat for this long is ended, in seconds", 180.0, low=1, high=86_400
     )
     launch_template: str = _setting(
         "EC2 launch template of the workers, by name or id; web processes then scale the fleet", ""
@@ -246,7 +249,7 @@ class Settings:
             "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
             "output_queue": f"{self.prefix}-output-queue",
             "batch_max": 20 if is_aws else 4,
-            "lanes": 2 * _default_workers() if is_aws else 1,
+            "consumers": 2 * _default_workers() if is_aws else 1,
             "latency_goal_s": 30.0 if is_aws else 0.25,
         }
         for name, value in follows.items():

@@ -3,7 +3,7 @@
 from beholder.fleet.local import LocalFleet
 from beholder.fleet.memory import MemoryFleet
 from beholder.fleet.port import Fleet, FleetInstance, Launch
-from beholder.fleet.process import ChildSpec, Lifeline, follow_lifeline
+from beholder.fleet.process import ChildSpec, ParentDeathPipe, follow_parent
 from beholder.fleet.supervisor import Supervisor
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "Fleet",
     "FleetInstance",
     "Launch",
-    "Lifeline",
     "LocalFleet",
     "MemoryFleet",
+    "ParentDeathPipe",
     "Supervisor",
-    "follow_lifeline",
+    "follow_parent",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import FALLS_BACK, REFUSALS, sentences
 from beholder.fleet.port import FleetInstance, Launch
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["DEPLOYMENT_TAG", "LAUNCH_TAG", "Ec2Fleet", "Template"]
 
@@ -41,7 +41,7 @@ class Template:
     Args:
         name: Of the launch template, or its id, which begins with 'lt-'.
         version: Of it; '$Default' is what its owner made the default.
-        kinds: Instance types, the first the most wanted; none for the template's own.
+        instance_types: Instance types, the first the most wanted; none for the template's own.
         subnets: One in each zone that may be used; none for the template's own.
         on_demand_share: Share of instances that are not spot, 0 to 1.
         prices: Dollars per hour by type, and by 'type/spot' for what spot costs.
@@ -49,15 +49,15 @@ class Template:
 
     name: str
     version: str = "$Default"
-    kinds: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     on_demand_share: float = 0.0
     prices: Mapping[str, float] = field(default_factory=dict)
 
-    def price_per_hour(self, kind: str, *, spot: bool) -> float:
+    def price_per_hour(self, instance_type: str, *, spot: bool) -> float:
         """Return what an instance costs; 0 where nobody said."""
-        full = self.prices.get(kind, 0.0)
-        return self.prices.get(f"{kind}/spot", full) if spot else full
+        full = self.prices.get(instance_type, 0.0)
+        return self.prices.get(f"{instance_type}/spot", full) if spot else full
 
 
 class Ec2Fleet:
@@ -107,25 +107,25 @@ class Ec2Fleet:
                 self._remember(token, Launch(known) if known else self._create(count, token))
             return self._launches[token]
 
-    def retire(self, ids: Sequence[str]) -> None:
-        """End instances; see `Fleet.retire`."""
+    def terminate(self, ids: Sequence[str]) -> None:
+        """End instances; see `Fleet.terminate`."""
         for start in range(0, len(ids), _IDS_ASKED):
             asked = {"instance-id": ids[start : start + _IDS_ASKED], "instance-state-name": _THERE}
-            found = self._client.instances("retire", self._ours() | asked)
+            found = self._client.instances("terminate", self._ours() | asked)
             self._terminate([str(one["InstanceId"]) for one in found])
 
     def _ours(self) -> dict[str, Sequence[str]]:
         return {f"tag:{DEPLOYMENT_TAG}": [self._deployment]}
 
     def _seen(self, one: Mapping[str, Any]) -> FleetInstance:
-        kind = str(one.get("InstanceType", ""))
+        instance_type = str(one.get("InstanceType", ""))
         spot = one.get("InstanceLifecycle") == "spot"
         return FleetInstance(
             id=str(one["InstanceId"]),
             launched_at_s=one["LaunchTime"].timestamp(),
-            kind=kind,
+            instance_type=instance_type,
             spot=spot,
-            price_per_hour=self._template.price_per_hour(kind, spot=spot),
+            price_per_hour=self._template.price_per_hour(instance_type, spot=spot),
             is_ending=one["State"]["Name"] not in _AT_WORK,
         )
 
@@ -140,7 +140,7 @@ class Ec2Fleet:
         ids, errors = _ids_of(answer), list(answer.get("Errors", []))
         spot_missing = count - firm - len(_ids_of(answer, "spot"))
         if spot_missing > 0 and any(one.get("ErrorCode") in FALLS_BACK for one in errors):
-            say(
+            log_event(
                 _log,
                 logging.WARNING,
                 "fleet.fallback",
@@ -173,17 +173,22 @@ class Ec2Fleet:
             SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
             OnDemandOptions={"AllocationStrategy": "lowest-price"},
             TagSpecifications=[
-                {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-                for kind in ("instance", "fleet", "volume")
+                {
+                    "ResourceType": instance_type,
+                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                }
+                for instance_type in ("instance", "fleet", "volume")
             ],
         )
 
     def _config(self) -> dict[str, Any]:
         template = self._template
         by = "LaunchTemplateId" if template.name.startswith("lt-") else "LaunchTemplateName"
-        kinds: Iterable[dict[str, str]] = [{"InstanceType": one} for one in template.kinds] or [{}]
+        instance_types: Iterable[dict[str, str]] = [
+            {"InstanceType": one} for one in template.instance_types
+        ] or [{}]
         zones: Iterable[dict[str, str]] = [{"SubnetId": one} for one in template.subnets] or [{}]
-        overrides = [kind | zone for kind in kinds for zone in zones]
+        overrides = [instance_type | zone for instance_type in instance_types for zone in zones]
         config: dict[str, Any] = {
             "LaunchTemplateSpecification": {by: template.name, "Version": template.version}
         }
@@ -193,7 +198,7 @@ class Ec2Fleet:
         """End instances that are there; where one is gone meanwhile EC2 ends none, so each goes alone."""
         if not ids:
             return
-        answer = self._client.call("retire", "terminate_instances", expected=_GONE, InstanceIds=ids)
+        answer = self._client.call("terminate", "terminate_instances", expected=_GONE, InstanceIds=ids)
         if answer.get("Errors") and len(ids) > 1:
             for one in ids:
                 self._terminate([one])

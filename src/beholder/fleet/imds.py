@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, ConfigError
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Identity", "InstanceMetadata", "InterruptionWatch", "Notice"]
 
@@ -231,12 +231,12 @@ class InterruptionWatch:
             notice = self._interruption()
         except BackendError as exc:
             if not self._is_blind:
-                say(_log, logging.WARNING, "interruption.blind", exc.message, code=exc.code)
+                log_event(_log, logging.WARNING, "interruption.blind", exc.message, code=exc.code)
             self._is_blind = True
             return _POLL_S
         self._is_blind = False
         if notice is not None and notice.is_interruption not in self._told:
-            say(
+            log_event(
                 _log,
                 logging.WARNING,
                 "interruption.notice",

@@ -1,8 +1,8 @@
 """The fleet of one machine: worker processes as instances, kept running by the supervisor.
 
-An instance is a name, such as 'worker-0', and names are used again: a worker finds the holding note of the
-one that had its name before, and goes on with what that one held. One that ends with status 0 has left. One
-that crashes is started again in its place, with the supervisor's pauses, and counts as booting meanwhile.
+An instance is a name, such as 'worker-0', and names are used again: a worker finds the in-flight journal of
+the one that had its name before, and goes on with what that one held. One that ends with status 0 has left.
+One that crashes is started again in its place, with the supervisor's pauses, and counts as booting meanwhile.
 """
 
 import threading
@@ -61,8 +61,8 @@ class LocalFleet:
                 self._launches[token] = self._launch(count)
             return self._launches[token]
 
-    def retire(self, ids: Sequence[str]) -> None:
-        """Kill processes; see `Fleet.retire`."""
+    def terminate(self, ids: Sequence[str]) -> None:
+        """Kill processes; see `Fleet.terminate`."""
         with self._lock:
             for one in self._names.intersection(ids):
                 self._supervisor.end(one)

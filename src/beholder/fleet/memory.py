@@ -19,7 +19,7 @@ class MemoryFleet:
     Args:
         clock: Tells when an instance was launched.
         room: Instances that the backend has; launches beyond them are refused.
-        kind: Type of what it launches.
+        instance_type: Type of what it launches.
         price_per_hour: Price of what it launches.
         launched: Called with the id of each new instance.
     """
@@ -29,13 +29,13 @@ class MemoryFleet:
         *,
         clock: Clock = _SYSTEM_CLOCK,
         room: int = 1000,
-        kind: str = "",
+        instance_type: str = "",
         price_per_hour: float = 0.0,
         launched: Callable[[str], None] = lambda _id: None,
     ) -> None:
         """Start empty."""
         self.room = room
-        self.kind = kind
+        self.instance_type = instance_type
         self._clock = clock
         self._price_per_hour = price_per_hour
         self._launched = launched
@@ -64,8 +64,8 @@ class MemoryFleet:
             self._launched(one.id)
         return launch
 
-    def retire(self, ids: Sequence[str]) -> None:
-        """End instances; see `Fleet.retire`."""
+    def terminate(self, ids: Sequence[str]) -> None:
+        """End instances; see `Fleet.terminate`."""
         for one in ids:
             self.end(one)
 
@@ -83,6 +83,6 @@ class MemoryFleet:
         return FleetInstance(
             id=f"instance-{next(self._numbers)}",
             launched_at_s=self._clock.now_s(),
-            kind=self.kind,
+            instance_type=self.instance_type,
             price_per_hour=self._price_per_hour,
         )

@@ -1,6 +1,6 @@
 """The fleet port: what the controller may ask of whoever runs instances.
 
-An instance leaves by its own exit; `retire` is the second line, for one that hangs.
+An instance leaves by its own exit; `terminate` is the reaper, for one that hangs.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class FleetInstance:
     Args:
         id: The backend's name for it.
         launched_at_s: When it was asked for, seconds since the Unix epoch.
-        kind: Its type, such as 'c7a.large'.
+        instance_type: Its type, such as 'c7a.large'.
         spot: Whether the backend may take it back.
         price_per_hour: What it costs; 0 where that is unknown.
         is_ending: It was told to end, or ends by itself; it does no more work.
@@ -25,7 +25,7 @@ class FleetInstance:
 
     id: str
     launched_at_s: float
-    kind: str = ""
+    instance_type: str = ""
     spot: bool = False
     price_per_hour: float = 0.0
     is_ending: bool = False
@@ -68,6 +68,6 @@ class Fleet(Protocol):
         """
         ...
 
-    def retire(self, ids: Sequence[str]) -> None:
+    def terminate(self, ids: Sequence[str]) -> None:
         """End instances whatever they do; one that is gone, or is not ours, is left alone."""
         ...

@@ -1,4 +1,4 @@
-"""A child process and its lifeline: a pipe whose end tells the child that its parent is gone."""
+"""A child process and its parent-death pipe: a pipe whose end tells the child that its parent is gone."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-__all__ = ["ChildSpec", "Lifeline", "follow_lifeline", "start_child"]
+__all__ = ["ChildSpec", "ParentDeathPipe", "follow_parent", "start_child"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ChildSpec:
     may_leave: bool = False
 
 
-class Lifeline:
+class ParentDeathPipe:
     """The parent's side: as long as this process lives, the pipe stays open."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Lifeline:
         os.close(self._write_fd)
 
 
-def follow_lifeline(fd: int) -> None:
+def follow_parent(fd: int) -> None:
     """Ask this process to end, as SIGTERM does, once the parent is gone; for the child's start."""
 
     def watch() -> None:
@@ -57,7 +57,7 @@ def follow_lifeline(fd: int) -> None:
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    threading.Thread(target=watch, name="parent-death-pipe", daemon=True).start()
 
 
 def start_child(spec: ChildSpec) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from beholder.clock import Clock
 from beholder.fleet.process import ChildSpec, start_child
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Life", "Supervisor", "restart_pause_s"]
 
@@ -173,7 +173,7 @@ class Supervisor:
             try:
                 process.wait(max(0.0, deadline_s - self._clock.now_s()))
             except subprocess.TimeoutExpired:
-                say(_log, logging.WARNING, "supervisor.kill", "did not finish in time", pid=process.pid)
+                log_event(_log, logging.WARNING, "supervisor.kill", "did not finish in time", pid=process.pid)
                 process.kill()
                 process.wait()
 
@@ -186,7 +186,7 @@ class Supervisor:
         self._children = [child for child in self._children if child not in left]
         for child in left:
             lived_s = round(self._clock.now_s() - child.started_at_s, 1)
-            say(_log, logging.INFO, "supervisor.left", "left", child=child.spec.name, lived_s=lived_s)
+            log_event(_log, logging.INFO, "supervisor.left", "left", child=child.spec.name, lived_s=lived_s)
 
     def _reap(self, child: _Child) -> None:
         if child.process is None or child.process.poll() is None:
@@ -196,7 +196,7 @@ class Supervisor:
         child.pause_s = restart_pause_s(child.pause_s, lived_s)
         child.start_at_s = self._clock.now_s() + child.pause_s
         child.restarts += 1
-        say(
+        log_event(
             _log,
             logging.ERROR,
             "supervisor.restart",

@@ -82,18 +82,18 @@ class GroupCommit:
             sqlite3.Error: Nothing of this piece of work was stored.
             OSError: The file lock cannot be taken.
         """
-        ticket = _Ticket(work)
+        pending_job = _Ticket(work)
         with self._mutex:
-            self._pending.append(ticket)
+            self._pending.append(pending_job)
             is_leader = not self._is_led
             self._is_led = True
         if not is_leader:
-            self._follow(ticket)
-        if not ticket.is_done:
+            self._follow(pending_job)
+        if not pending_job.is_done:
             self._lead()
-        if ticket.error is not None:
-            raise ticket.error
-        result: _T = ticket.result
+        if pending_job.error is not None:
+            raise pending_job.error
+        result: _T = pending_job.result
         return result
 
     def close(self) -> None:
@@ -102,15 +102,15 @@ class GroupCommit:
             self._is_closed = True
             self._connection.close()
 
-    def _follow(self, ticket: _Ticket) -> None:
+    def _follow(self, pending_job: _Ticket) -> None:
         try:
             # Released by a leader: the work is done, or it is this thread's turn to lead.
-            ticket.wake.acquire()
+            pending_job.wake.acquire()
         except BaseException:  # Ctrl-C: the round must not wait for a thread that has left
             with self._mutex:
-                if ticket in self._pending:
-                    self._pending.remove(ticket)
-            if not ticket.wake.locked() and not ticket.is_done:
+                if pending_job in self._pending:
+                    self._pending.remove(pending_job)
+            if not pending_job.wake.locked() and not pending_job.is_done:
                 self._hand_over()
             raise
 
@@ -121,9 +121,9 @@ class GroupCommit:
             self._do(batch)
         finally:
             self._hand_over()
-            for ticket in batch:
-                ticket.is_done = True
-                ticket.wake.release()
+            for pending_job in batch:
+                pending_job.is_done = True
+                pending_job.wake.release()
 
     def _hand_over(self) -> None:
         with self._mutex:
@@ -140,15 +140,15 @@ class GroupCommit:
             if is_full:
                 self._make_room()
             if len(batch) > 1:
-                for ticket in batch:  # each alone: one that is too large must not fail the others
-                    self._do([ticket])
+                for pending_job in batch:  # each alone: one that is too large must not fail the others
+                    self._do([pending_job])
             elif is_full and not is_last_try:
                 self._do(batch, is_last_try=True)
             else:
                 batch[0].error = exc
         except BaseException:
-            for ticket in batch:
-                ticket.error = sqlite3.OperationalError("the transaction was interrupted")
+            for pending_job in batch:
+                pending_job.error = sqlite3.OperationalError("the transaction was interrupted")
             raise
 
     def _make_room(self) -> None:
@@ -163,8 +163,8 @@ class GroupCommit:
             with self._lock:
                 self._connection.execute("begin immediate")
                 try:
-                    for ticket in batch:
-                        ticket.result = ticket.work(self._connection)
+                    for pending_job in batch:
+                        pending_job.result = pending_job.work(self._connection)
                     self._connection.execute("commit")
                 finally:
                     if self._connection.in_transaction:

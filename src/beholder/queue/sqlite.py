@@ -1,7 +1,7 @@
 """The queue of one machine: a SQLite file that any number of processes and threads share.
 
-The web tier's processes send, the worker's receive; whoever waits is woken through a bell. Many named queues
-live in one file, so that a message moves to its dead-letter queue inside one transaction.
+The web tier's processes send, the worker's receive; whoever waits is woken through a notifier. Many named
+queues live in one file, so that a message moves to its dead-letter queue inside one transaction.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from typing import Self, TypeVar
 from beholder.clock import Clock, SystemClock
 from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
 from beholder.queue import statements as sql
-from beholder.queue.bell import Bells
 from beholder.queue.bounds import check_heavy, check_name, check_receive, check_redrive, check_seconds
 from beholder.queue.commit import FileLock, GroupCommit
 from beholder.queue.damage import damage_note, note_damage
+from beholder.queue.notifier import Notifiers
 from beholder.queue.port import Depth, Priority, Received
 from beholder.queue.turns import HEAVY, LIGHT, PRIORITIES, Turns
 
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _SYSTEM_CLOCK = SystemClock()
 _BACKEND = "sqlite queue"
 
-# A waiting receive looks again after this long though no bell rang: who was to ring may have been killed.
+# A waiting receive looks again after this long though no notifier rang: who was to ring may have been killed.
 _RECHECK_S = 1.0
 # Only tools from outside hold SQLite's own lock for long; ours take turns by the file lock.
 _BUSY_TIMEOUT_S = 10.0
@@ -115,9 +115,9 @@ class SqliteQueue:
         self._receive_count_max = receive_count_max
         self._dead_letters = dead_letters
         self._clock = clock
-        folder = path.with_name(f"{path.name}.bells")
-        self._bells = Bells(folder / name)
-        self._dead_bells = Bells(folder / (dead_letters or name))
+        folder = path.with_name(f"{path.name}.notifiers")
+        self._notifiers = Notifiers(folder / name)
+        self._dead_notifiers = Notifiers(folder / (dead_letters or name))
         self._reading = threading.Lock()
         with _translated("open", path), contextlib.ExitStack() as undo:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ class SqliteQueue:
 
         self._write("send", insert)
         # A delayed message wakes one receiver too: it sleeps on until the delay is over.
-        self._bells.ring(1 if delay_s > 0 else len(bodies))
+        self._notifiers.ring(1 if delay_s > 0 else len(bodies))
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -179,13 +179,13 @@ class SqliteQueue:
         wait_until_s = time.monotonic() + wait_s
         taken = self._take(count_max, timeout_s)
         while not taken and (left_s := wait_until_s - time.monotonic()) > 0:
-            with _translated("receive", self._path), self._bells.hang() as bell:
+            with _translated("receive", self._path), self._notifiers.hang() as notifier:
                 sleep_s = min(left_s, self._due_in_s(), _RECHECK_S)
                 if sleep_s > 0:
-                    bell.wait(sleep_s)
+                    notifier.wait(sleep_s)
             taken = self._take(count_max, timeout_s)
             if taken and self._due_in_s() <= 0:  # what woke this receiver may stand for several messages
-                self._bells.ring()
+                self._notifiers.ring()
         return taken
 
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
@@ -223,7 +223,7 @@ class SqliteQueue:
             now_s = self._clock.now_s()
             return db.executemany(sql.NACK, [(now_s, *key, now_s) for key in keys]).rowcount
 
-        self._bells.ring(self._write("nack", show))
+        self._notifiers.ring(self._write("nack", show))
 
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
@@ -258,14 +258,14 @@ class SqliteQueue:
         """
         self.purge()
         with _translated("drop", self._path):
-            self._bells.remove()
+            self._notifiers.remove()
 
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         if self._due_in_s() > 0:  # read-only: an idle poll takes no lock
             return []
         messages, dead_count = self._write("receive", lambda db: self._take_in(db, count_max, timeout_s))
         if dead_count:
-            self._dead_bells.ring(dead_count)
+            self._dead_notifiers.ring(dead_count)
         if messages:
             self._ring_for_timeout(timeout_s)
         return messages
@@ -328,7 +328,7 @@ class SqliteQueue:
     def _ring_for_timeout(self, timeout_s: float) -> None:
         """Let one waiting receiver know of a hidden time that ends before it would look again."""
         if timeout_s < _RECHECK_S:
-            self._bells.ring()
+            self._notifiers.ring()
 
     def _key(self, receipt: str) -> tuple[int, int, str] | None:
         """Return what finds the message of `receipt`, or None where no receipt of ours looks like that."""

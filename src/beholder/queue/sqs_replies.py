@@ -17,8 +17,8 @@ from beholder.queue.bounds import check_name
 from beholder.queue.port import Depth, Priority, Queue, Received
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
-from beholder.queue.sqs_janitor import ALIVE_AT, ALIVE_EVERY_S, DEPLOYMENT, OWNER, ReplyJanitor
-from beholder.telemetry.log import get_logger, say
+from beholder.queue.sqs_sweeper import ALIVE_AT, ALIVE_EVERY_S, DEPLOYMENT, OWNER, IdleQueueSweeper
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["OwnReplyQueue", "ReplyQueues"]
 
@@ -62,7 +62,7 @@ class OwnReplyQueue:
 
     It is a `Queue` to receive from; see the port for its methods. Where it was deleted under us, `receive`
     makes another, whose `name` is new: SQS keeps the name of a deleted queue for a minute. Replies to the old
-    name are lost, and their waiters look into the output bucket.
+    name are lost, and their pending replies look into the output bucket.
 
     Permissions, on `<prefix>-*`: sqs:CreateQueue, sqs:TagQueue, sqs:DeleteQueue, sqs:ListQueueTags,
     sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility; on every queue sqs:ListQueues. The
@@ -89,7 +89,7 @@ class OwnReplyQueue:
         self._prefix = prefix
         self._owner = re.sub("[^A-Za-z0-9_-]", "-", owner)[:room] or "web"
         self._clock = clock
-        self._janitor = ReplyJanitor(client, prefix=prefix, clock=clock)
+        self._sweeper = IdleQueueSweeper(client, prefix=prefix, clock=clock)
         self._changing = threading.Lock()
         self._made: _Made | None = None
         self._renewed_at_s = 0.0
@@ -117,7 +117,7 @@ class OwnReplyQueue:
         except QueueGone:
             pass
         except BackendError as exc:
-            say(_log, logging.WARNING, "reply_queue.left", exc.message, queue=own.name)
+            log_event(_log, logging.WARNING, "reply_queue.left", exc.message, queue=own.name)
 
     @property
     def name(self) -> str:
@@ -184,7 +184,7 @@ class OwnReplyQueue:
     # --- what runs beside -----------------------------------------------------------------------------------
 
     def alive_tick(self) -> float:
-        """Write a new sign of life on the queue; returns the seconds until the next pass.
+        """Write a new heartbeat on the queue; returns the seconds until the next pass.
 
         Raises:
             BackendError: It could not be written; others take the owner for dead after a quarter of an hour.
@@ -202,9 +202,9 @@ class OwnReplyQueue:
                 raise
         return ALIVE_EVERY_S
 
-    def janitor_tick(self) -> float:
-        """Look at others' reply queues, and remove those whose owner is gone; see `ReplyJanitor.tick`."""
-        return self._janitor.tick(self.name)
+    def sweeper_tick(self) -> float:
+        """Look at others' reply queues, and remove those whose owner is gone; see `IdleQueueSweeper.tick`."""
+        return self._sweeper.tick(self.name)
 
     # --- the queue itself -----------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class OwnReplyQueue:
             if self._is_interrupted:
                 made.queue.interrupt()
         facts = {"queue": made.name, "gone": gone.name}
-        say(_log, logging.WARNING, "reply_queue.replaced", "it was deleted; there is another", **facts)
+        log_event(_log, logging.WARNING, "reply_queue.replaced", "it was deleted; there is another", **facts)
         return True
 
     def _make(self) -> _Made:

@@ -1,6 +1,6 @@
 """Times of other machines, told by the controller's own clock.
 
-The cloud stamps launches, the store stamps signs of life, and the controller reads its own clock: three
+The cloud stamps launches, the store stamps heartbeats, and the controller reads its own clock: three
 clocks, any of which may be minutes off or be set while the fleet runs. An age that compares two of them would
 end healthy instances or launch a second fleet. So an age counts from when the controller saw the thing first,
 and what another clock says is believed only between two looks, within which it must have happened.
@@ -11,8 +11,8 @@ from dataclasses import replace
 from math import inf
 
 from beholder.clock import age_s
+from beholder.scaling.heartbeats import SKEW_S, Heartbeat
 from beholder.scaling.observation import InstanceSeen
-from beholder.scaling.signs import SKEW_S, Sign
 
 __all__ = ["Ages"]
 
@@ -23,21 +23,21 @@ class Ages:
     Args:
         look_s_max: Two looks count as no further apart: a clock that was set, or a process that
             slept, makes nothing older.
-        boot_s: Expected boot time; one that boots at the first look is taken for no older, whatever its
+        startup_s: Expected startup time; one that boots at the first look is taken for no older, whatever its
             launch time says.
     """
 
-    def __init__(self, *, look_s_max: float, boot_s: float) -> None:
+    def __init__(self, *, look_s_max: float, startup_s: float) -> None:
         """Have seen nothing."""
         self._look_s_max = look_s_max
-        self._boot_s = boot_s
+        self._startup_s = startup_s
         self._at_s: float | None = None
         self._now_s = self._gap_s = 0.0
         self._is_first = True
         self._launched: dict[tuple[str, float], float] = {}
-        self._signs: dict[str, tuple[Sign, float]] = {}
+        self._heartbeats: dict[str, tuple[Heartbeat, float]] = {}
         self._fresh: set[str] = set()
-        self._others: dict[str, Sign] = {}
+        self._others: dict[str, Heartbeat] = {}
 
     def look(self, at_s: float) -> float:
         """Begin a look; returns its time, which begins as the time of day and is moved by no step.
@@ -51,32 +51,37 @@ class Ages:
         self._at_s = at_s
         return self._now_s
 
-    def signs(self, signs: Mapping[str, Sign]) -> dict[str, Sign]:
+    def heartbeats(self, heartbeats: Mapping[str, Heartbeat]) -> dict[str, Heartbeat]:
         """Return the signs with the time of this clock: when each was first seen as it is, or just before."""
         at_s = self._at_s or 0.0
-        known = self._signs
-        self._signs, self._fresh = {}, set()
-        for one, sign in signs.items():
+        known = self._heartbeats
+        self._heartbeats, self._fresh = {}, set()
+        for one, heartbeat in heartbeats.items():
             before = known.get(one)
-            if before is not None and before[0] == sign:
-                self._signs[one] = before
+            if before is not None and before[0] == heartbeat:
+                self._heartbeats[one] = before
             else:
                 self._fresh.add(one)
-                self._signs[one] = sign, self._now_s - age_s(at_s, sign.at_s, most_s=self._gap_s)
-        self._others = {one: sign for one, sign in self._others.items() if signs.get(one) == sign}
-        return {one: replace(sign, at_s=seen_s) for one, (sign, seen_s) in self._signs.items()}
+                self._heartbeats[one] = (
+                    heartbeat,
+                    self._now_s - age_s(at_s, heartbeat.at_s, most_s=self._gap_s),
+                )
+        self._others = {
+            one: heartbeat for one, heartbeat in self._others.items() if heartbeats.get(one) == heartbeat
+        }
+        return {one: replace(heartbeat, at_s=seen_s) for one, (heartbeat, seen_s) in self._heartbeats.items()}
 
     def instances(
-        self, instances: Iterable[InstanceSeen], signs: dict[str, Sign]
-    ) -> tuple[list[InstanceSeen], dict[str, Sign]]:
+        self, instances: Iterable[InstanceSeen], heartbeats: dict[str, Heartbeat]
+    ) -> tuple[list[InstanceSeen], dict[str, Heartbeat]]:
         """Return instances with launch times of this clock, and the signs that are theirs.
 
         Args:
             instances: As the fleet describes them.
-            signs: What `signs` returned. One that was there before its instance is a predecessor's, where a
-                fleet uses names again.
+            heartbeats: What `signs` returned. One that was there before its instance is a predecessor's,
+                where a fleet uses names again.
         """
-        found, launched, own = [], {}, dict(signs)
+        found, launched, own = [], {}, dict(heartbeats)
         for one in instances:
             key = one.id, one.launched_at_s
             launched_s = self._launched.get(key)
@@ -93,15 +98,15 @@ class Ages:
 
     def _first_seen_s(self, one: InstanceSeen) -> float:
         """Return the launch of an instance that is seen for the first time; note whose its sign is."""
-        sign = self._signs[one.id][0] if one.id in self._signs else None
+        heartbeat = self._heartbeats[one.id][0] if one.id in self._heartbeats else None
         most_s = self._gap_s
         if self._is_first:
-            is_own = sign is not None and sign.at_s >= one.launched_at_s - SKEW_S
-            most_s = inf if is_own else self._boot_s
+            is_own = heartbeat is not None and heartbeat.at_s >= one.launched_at_s - SKEW_S
+            most_s = inf if is_own else self._startup_s
         else:
             is_own = one.id in self._fresh
-        if sign is not None and not is_own:
-            self._others[one.id] = sign
+        if heartbeat is not None and not is_own:
+            self._others[one.id] = heartbeat
         at_s = self._at_s or 0.0
         if not self._is_first and one.launched_at_s > at_s:
             return self._now_s - most_s  # that clock is ahead; what we launch, we launch right after a look

@@ -7,14 +7,14 @@ from math import inf
 
 from beholder.errors import BackendDenied, BackendError
 from beholder.fleet.port import Fleet, FleetInstance, Launch
-from beholder.scaling.decision import Decision, FailedBoot, Record, Retirement
+from beholder.scaling.decision import Decision, FailedStartup, Record, Termination
 from beholder.scaling.limits import Limits
 from beholder.scaling.memory import Memory
 from beholder.scaling.observation import Observation
 from beholder.scaling.policy import decide
 from beholder.scaling.ports import Lease, RecordSink, Sensor
-from beholder.scaling.watch import watch
-from beholder.telemetry.log import get_logger, say
+from beholder.scaling.reaper import watch
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Controller", "ControllerPorts", "DryFleet", "SoleLeader"]
 
@@ -27,7 +27,7 @@ class ControllerPorts:
 
     Args:
         sensor: Sees queue and fleet.
-        fleet: Launches and retires.
+        fleet: Launches and terminates.
         lease: Says whether this controller leads.
         records: Keeps the record of each tick.
         new_token: Returns a name for a launch, never the same twice, also across processes.
@@ -100,21 +100,21 @@ class Controller:
             return self._limits.tick_s
         seen = self._aged(self._ports.sensor.observe())
         refused = self._repeat(seen)
-        retired, self._memory = watch(seen, self._memory, self._limits)
-        rest = _without(seen, retired)
+        terminated, self._memory = watch(seen, self._memory, self._limits)
+        rest = _without(seen, terminated)
         decision, self._memory = decide(rest, self._memory, self._limits)
-        failed = self._told_failed_boots()
+        failed = self._reported_failed_startups()
         record = Record.of(seen, decision, leader=self._name, is_dry=self._is_dry)
-        record = replace(record, failed_boots=failed)
+        record = replace(record, failed_startups=failed)
         if not self._ports.lease.is_held():
             return self._limits.tick_s
         try:
-            self._retire(retired)
+            self._terminate(terminated)
             launch = self._launch(decision, seen.now_s)
             refused = (*refused, *launch.refusals)
-            record = replace(record, launched=launch.ids, refused="; ".join(refused), retired=retired)
+            record = replace(record, launched=launch.ids, refused="; ".join(refused), terminated=terminated)
         except BackendError as exc:
-            record = replace(record, refused=exc.message, retired=retired)
+            record = replace(record, refused=exc.message, terminated=terminated)
             raise
         finally:
             awaited_s = self._memory.awaited_s(seen.now_s)
@@ -165,33 +165,37 @@ class Controller:
         if launch.refusals:
             reason = "; ".join(dict.fromkeys(launch.refusals))
             self._memory = self._memory.after_refusal(reason, now_s, self._limits)
-            say(_log, logging.WARNING, "controller.refused", reason, asked=attempt.count, got=len(launch.ids))
+            log_event(
+                _log, logging.WARNING, "controller.refused", reason, asked=attempt.count, got=len(launch.ids)
+            )
         if launch.ids:
-            say(_log, logging.INFO, "controller.launch", "launched instances", count=len(launch.ids))
+            log_event(_log, logging.INFO, "controller.launch", "launched instances", count=len(launch.ids))
         return launch
 
-    def _told_failed_boots(self) -> tuple[FailedBoot, ...]:
+    def _reported_failed_startups(self) -> tuple[FailedStartup, ...]:
         """Log the boots that were found to have failed, and return them for the record."""
-        failed, self._memory = self._memory.failed_boots, replace(self._memory, failed_boots=())
+        failed, self._memory = self._memory.failed_startups, replace(self._memory, failed_startups=())
         for one in failed:
             facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._memory.failures}
-            say(_log, logging.WARNING, "controller.boot_failed", one.why, **facts)
+            log_event(_log, logging.WARNING, "controller.startup_failed", one.why, **facts)
         return failed
 
-    def _retire(self, retired: tuple[Retirement, ...]) -> None:
-        if not retired:
+    def _terminate(self, terminated: tuple[Termination, ...]) -> None:
+        if not terminated:
             return
         if not self._ports.lease.is_held():
             return
-        for one in retired:
-            say(_log, logging.WARNING, "controller.retire", one.why, instance=one.id, cause=one.cause)
-        self._ports.fleet.retire([one.id for one in retired])
+        for one in terminated:
+            log_event(
+                _log, logging.WARNING, "controller.terminate", one.why, instance=one.id, cause=one.cause
+            )
+        self._ports.fleet.terminate([one.id for one in terminated])
 
 
-def _without(seen: Observation, retired: tuple[Retirement, ...]) -> Observation:
-    if not retired:
+def _without(seen: Observation, terminated: tuple[Termination, ...]) -> Observation:
+    if not terminated:
         return seen
-    gone = {one.id for one in retired}
+    gone = {one.id for one in terminated}
     return replace(seen, instances=tuple(one for one in seen.instances if one.id not in gone))
 
 
@@ -212,12 +216,12 @@ class DryFleet:
 
     def launch(self, *, count: int, token: str) -> Launch:
         """Say what would be launched; see `Fleet.launch`."""
-        say(_log, logging.INFO, "controller.dry", "would launch instances", count=count, token=token)
+        log_event(_log, logging.INFO, "controller.dry", "would launch instances", count=count, token=token)
         return Launch(())
 
-    def retire(self, ids: list[str] | tuple[str, ...]) -> None:
-        """Say what would be ended; see `Fleet.retire`."""
-        say(_log, logging.INFO, "controller.dry", "would retire instances", instances=",".join(ids))
+    def terminate(self, ids: list[str] | tuple[str, ...]) -> None:
+        """Say what would be ended; see `Fleet.terminate`."""
+        log_event(_log, logging.INFO, "controller.dry", "would terminate instances", instances=",".join(ids))
 
 
 class SoleLeader:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from beholder.scaling.observation import InstanceSeen, Observation
 
-__all__ = ["Bound", "Decision", "FailedBoot", "Forecast", "Record", "Retirement"]
+__all__ = ["Bound", "Decision", "FailedStartup", "Forecast", "Record", "Termination"]
 
 RECORD_VERSION = 1
 
@@ -30,14 +30,14 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the law expects.
+    """What the policy expects.
 
     Args:
         arrivals_per_s: The learnt arrival rate.
         service_s: Instance seconds per message on what would be launched.
-        boot_s: Median boot time; half take longer.
-        boot_s_p95: Nineteen boots in twenty take no longer.
-        horizon_s: How far the law looks ahead: a boot and the goal.
+        startup_s: Median startup time; half take longer.
+        startup_s_p95: Nineteen boots in twenty take no longer.
+        horizon_s: How far the policy looks ahead: a startup and the goal.
         messages: Work that it counts: queued, in flight, delayed and, in part, forecast.
         delivered: Messages that the instances there are will have done by then.
         drained_s: When the queue will be empty at the present rates, from now; None where it grows.
@@ -45,8 +45,8 @@ class Forecast:
 
     arrivals_per_s: float
     service_s: float
-    boot_s: float
-    boot_s_p95: float
+    startup_s: float
+    startup_s_p95: float
     horizon_s: float
     messages: float
     delivered: float
@@ -54,8 +54,8 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Retirement:
-    """An instance that the second line ends.
+class Termination:
+    """An instance that the reaper ends.
 
     Args:
         id: Which.
@@ -69,31 +69,31 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedBoot:
+class FailedStartup:
     """An instance that was launched and never served.
 
     Args:
         id: Which.
-        cause: 'late' where no sign of life came in time, 'ended' where it ended before its first one,
+        cause: 'late' where no heartbeat came in time, 'ended' where it ended before its first one,
             'unseen' where the fleet never showed it.
         age_s: How long ago it was launched when it was given up.
-        kind: Its type; empty where that is unknown.
+        instance_type: Its type; empty where that is unknown.
     """
 
     id: str
     cause: str
     age_s: float
-    kind: str = ""
+    instance_type: str = ""
 
     @property
     def why(self) -> str:
         """In words."""
-        kind = f", of type {self.kind}," if self.kind else ""
-        return f"{self.id}{kind} {_FAILED_WORDS[self.cause]}, {self.age_s:.0f} s after its launch"
+        instance_type = f", of type {self.instance_type}," if self.instance_type else ""
+        return f"{self.id}{instance_type} {_FAILED_WORDS[self.cause]}, {self.age_s:.0f} s after its launch"
 
 
 _FAILED_WORDS = {
-    "late": "gave no sign of life and is given up",
+    "late": "gave no heartbeat and is given up",
     "ended": "ended before it served",
     "unseen": "was launched and never seen",
 }
@@ -105,12 +105,12 @@ class Decision:
 
     Args:
         alive: Instances that count: booting, ready, busy, idle, and those launched but not yet seen.
-        raw: What the law alone wants.
+        raw: What the policy alone wants.
         desired: After every bound.
         launch: How many to launch now; `desired - alive`, never below 0.
         bounds: Each bound that changed the number, in order.
         reason: In words, one or two sentences.
-        forecast: What the law expects.
+        forecast: What the policy expects.
     """
 
     alive: int
@@ -136,12 +136,12 @@ class Record:
         decision: What was concluded.
         launched: Ids that the fleet said it launched.
         refused: What the cloud said to launches it refused; empty where it refused none.
-        retired: What the second line ended.
-        failed_boots: Instances that were found not to have come up.
-        failures: Failed boots in a row.
+        terminated: What the reaper ended.
+        failed_startups: Instances that were found not to have come up.
+        failures: failed startups in a row.
         awaited_s: How long ago each instance was launched that is on its way, by id.
         is_dry: Nothing was carried out.
-        instances: What was seen one by one. The why log leaves them out; see `LastRecord`.
+        instances: What was seen one by one. The decision log leaves them out; see `LatestRecord`.
     """
 
     at_s: float
@@ -153,8 +153,8 @@ class Record:
     decision: Decision
     launched: tuple[str, ...] = ()
     refused: str = ""
-    retired: tuple[Retirement, ...] = ()
-    failed_boots: tuple[FailedBoot, ...] = ()
+    terminated: tuple[Termination, ...] = ()
+    failed_startups: tuple[FailedStartup, ...] = ()
     failures: int = 0
     awaited_s: dict[str, float] = field(default_factory=dict)
     is_dry: bool = False
@@ -203,8 +203,10 @@ class Record:
             fields = dict(document)
             fields["decision"] = Decision(**inner)
             fields["launched"] = tuple(fields["launched"])
-            fields["retired"] = tuple(Retirement(**one) for one in fields["retired"])
-            fields["failed_boots"] = tuple(FailedBoot(**one) for one in fields.get("failed_boots", ()))
+            fields["terminated"] = tuple(Termination(**one) for one in fields["terminated"])
+            fields["failed_startups"] = tuple(
+                FailedStartup(**one) for one in fields.get("failed_startups", ())
+            )
             return cls(**fields)
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no record: {exc}") from exc

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import exp
 
-__all__ = ["BootTimes", "Rate", "ServiceTime"]
+__all__ = ["Rate", "ServiceTime", "StartupTimes"]
 
 _CLIP = 4.0  # one sample counts for at most four times the estimate
 _ODD = 5.0  # a sample so many times greater or smaller is odd
@@ -11,7 +11,7 @@ _ODD_MAX = 8  # so many odd samples in a row, all on one side, are no accident: 
 _BOOTS_KEPT = 31
 _PRIOR_BOOTS = 2
 _BOOT_P95 = 0.95
-_BOOT_P95_PRIOR = 1.5  # of the prior's boot time, until boots were seen
+_STARTUP_P95_PRIOR = 1.5  # of the prior's startup time, until boots were seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class BootTimes:
+class StartupTimes:
     """The last boots, from launch to the first receive; the prior counts as a few boots among them.
 
     Args:
-        prior_s: Taken for the boot time until boots were seen.
+        prior_s: Taken for the startup time until boots were seen.
         samples_s: The last boots, newest last.
         median_s: Half of the boots took no longer.
         p95_s: Nineteen in twenty took no longer.
@@ -88,11 +88,11 @@ class BootTimes:
     p95_s: float = 0.0
 
     @classmethod
-    def of(cls, prior_s: float, samples_s: tuple[float, ...] = ()) -> "BootTimes":
+    def of(cls, prior_s: float, samples_s: tuple[float, ...] = ()) -> "StartupTimes":
         """Return the estimate from a prior and samples."""
         kept = samples_s[-_BOOTS_KEPT:]
         if not kept:
-            return cls(prior_s, (), prior_s, prior_s * _BOOT_P95_PRIOR)
+            return cls(prior_s, (), prior_s, prior_s * _STARTUP_P95_PRIOR)
         prior = max(0, _PRIOR_BOOTS + 1 - len(kept))
         ordered = sorted((*kept, *(prior_s,) * prior))
         high = ordered[min(len(ordered) - 1, int(_BOOT_P95 * len(ordered)))]
@@ -100,18 +100,18 @@ class BootTimes:
         # Few samples know little of the tail.
         return cls(prior_s, kept, median_s, max(high, median_s * (1 + 1 / len(ordered))))
 
-    def seen(self, sample_s: float) -> "BootTimes":
+    def seen(self, sample_s: float) -> "StartupTimes":
         """Return the estimate after one more good boot; one that seems to take no time tells nothing."""
-        return BootTimes.of(self.prior_s, (*self.samples_s, sample_s)) if sample_s > 0 else self
+        return StartupTimes.of(self.prior_s, (*self.samples_s, sample_s)) if sample_s > 0 else self
 
     def left_s(self, age_s: float) -> float:
-        """Return how much longer a boot is expected to take that has taken `age_s` so far."""
+        """Return how much longer a startup is expected to take that has taken `age_s` so far."""
         if age_s < self.median_s:
             return self.median_s - age_s
         return max(self.p95_s - age_s, 0.1 * self.p95_s) / 2
 
     def trust(self, age_s: float) -> float:
-        """Return how far a boot of this age is still believed in: 1 up to the p95, 0 from twice that on."""
+        """Return how far a startup of this age is still trusted: 1 up to the p95, 0 from twice that on."""
         if age_s <= self.p95_s:
             return 1.0
         return max(0.0, 2.0 - age_s / self.p95_s) if self.p95_s > 0 else 0.0

@@ -48,7 +48,7 @@ def line_of(record: Record, zone: tzinfo = UTC) -> str:
         parts.append(f"launched {len(record.launched)}")
     elif decision.launch:
         parts.append(f"{'would launch' if record.is_dry else 'asked for'} {decision.launch}")
-    parts += [f"ended {one.id} ({one.why})" for one in record.retired]
+    parts += [f"ended {one.id} ({one.why})" for one in record.terminated]
     if record.refused:
         parts.append(f"refused: {record.refused}")
     what = ", ".join(parts) or "changed nothing"
@@ -60,7 +60,7 @@ def _facts(record: Record) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in sorted(record.states.items())) or "none"
     learnt = (
         f"{forecast.arrivals_per_s:.3g} messages a second arrive, one takes {forecast.service_s:.3g} s, "
-        f"a boot {forecast.boot_s:.0f} s (95 in 100 within {forecast.boot_s_p95:.0f} s)"
+        f"a startup {forecast.startup_s:.0f} s (95 in 100 within {forecast.startup_s_p95:.0f} s)"
     )
     lines = [
         f"  queue      {record.backlog} visible, {record.in_flight} in flight, {record.delayed} delayed",
@@ -76,12 +76,12 @@ def _facts(record: Record) -> list[str]:
         lines.append(f"  launched   {', '.join(record.launched)}")
     if record.refused:
         lines.append(f"  refused    {record.refused}")
-    lines += [f"  ended      {one.id}: {one.why}" for one in record.retired]
+    lines += [f"  ended      {one.id}: {one.why}" for one in record.terminated]
     return lines
 
 
 def _has_change(record: Record) -> bool:
-    return bool(record.launched or record.retired or record.refused or record.decision.launch)
+    return bool(record.launched or record.terminated or record.refused or record.decision.launch)
 
 
 def _time(at_s: float, zone: tzinfo) -> str:

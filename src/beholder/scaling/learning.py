@@ -1,11 +1,11 @@
-"""What an observation teaches: boots, service times, the arrival rate, phantom messages."""
+"""What an observation teaches: boots, service times, the arrival rate, messages stuck in flight."""
 
 from collections import Counter
 from dataclasses import replace
 from math import inf
 
 from beholder.clock import age_s
-from beholder.scaling.decision import FailedBoot
+from beholder.scaling.decision import FailedStartup
 from beholder.scaling.estimate import ServiceTime
 from beholder.scaling.limits import Limits
 from beholder.scaling.memory import Launched, Memory, Past
@@ -21,26 +21,26 @@ _SATURATED_MIN = 2  # visible messages per ready instance at both ends of a satu
 
 def learn(seen: Observation, memory: Memory, limits: Limits) -> Memory:
     """Return the memory after an observation; pure, and the only place that learns."""
-    memory = _learn_boots(seen, memory, limits)
+    memory = _learn_startups(seen, memory, limits)
     memory = _learn_services(seen, memory)
-    memory = _notice_phantoms(seen, memory, limits)
+    memory = _notice_stuck_in_flight(seen, memory, limits)
     return _learn_arrivals(seen, memory, limits)
 
 
 def messages_of(seen: Observation, memory: Memory) -> int:
-    """Return the messages that are work, phantom ones left out."""
-    in_flight = max(0, seen.in_flight - memory.phantoms)
+    """Return the messages that are work, message stuck in flight ones left out."""
+    in_flight = max(0, seen.in_flight - memory.stuck_in_flight)
     return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
 
 
-def _notice_phantoms(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+def _notice_stuck_in_flight(seen: Observation, memory: Memory, limits: Limits) -> Memory:
     """Learn how many of the messages in flight nobody can hold.
 
     More are in flight than the busy instances can hold: a worker died and its messages come back, or the
     count is wrong. They count for a visibility timeout, and then no more for as long as the count stays up,
     so that a wrong count starts instances once and not for ever.
     """
-    phantoms = min(memory.phantoms, seen.in_flight)
+    stuck_in_flight = min(memory.stuck_in_flight, seen.in_flight)
     holders = sum(one.state in _HOLDING for one in seen.instances)
     excess = seen.in_flight - holders * limits.hold_max
     since_s, low = memory.excess_since_s, memory.excess_low
@@ -51,92 +51,94 @@ def _notice_phantoms(seen: Observation, memory: Memory, limits: Limits) -> Memor
     else:
         low = min(low, excess)
         if seen.now_s - since_s > limits.visibility_timeout_s + limits.lag_s + limits.tick_s:
-            phantoms = max(phantoms, low)
-    if (phantoms, since_s, low) == (memory.phantoms, memory.excess_since_s, memory.excess_low):
+            stuck_in_flight = max(stuck_in_flight, low)
+    if (stuck_in_flight, since_s, low) == (memory.stuck_in_flight, memory.excess_since_s, memory.excess_low):
         return memory
-    return replace(memory, phantoms=phantoms, excess_since_s=since_s, excess_low=low)
+    return replace(memory, stuck_in_flight=stuck_in_flight, excess_since_s=since_s, excess_low=low)
 
 
-def _learn_boots(seen: Observation, memory: Memory, limits: Limits) -> Memory:
-    boots = memory.boot_times(limits)
-    awaited = {one.id for one in memory.unseen} | memory.booting.keys() | memory.given_up
-    booting: dict[str, float] = {}
+def _learn_startups(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+    startups = memory.startup_times(limits)
+    awaited = {one.id for one in memory.unseen} | memory.starting.keys() | memory.given_up
+    starting: dict[str, float] = {}
     there: set[str] = set()
     good_launches_s: list[float] = []
-    failed: list[FailedBoot] = []
+    failed: list[FailedStartup] = []
     for one in seen.instances:
         there.add(one.id)
-        if one.state is InstanceState.BOOTING:
-            booting[one.id] = one.launched_at_s
+        if one.state is InstanceState.PENDING:
+            starting[one.id] = one.launched_at_s
         elif one.id not in awaited:
             continue
         elif _never_served(one):
-            failed.append(FailedBoot(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.kind))
+            failed.append(
+                FailedStartup(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.instance_type)
+            )
         else:
             # One that came up while nobody led has been up for an unknown time.
             if one.ready_at_s is not None or one.id not in memory.inherited:
                 ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
-                boots = boots.seen(ready_at_s - one.launched_at_s)
+                startups = startups.seen(ready_at_s - one.launched_at_s)
             good_launches_s.append(one.launched_at_s)
     good, lost, unseen = _of_the_gone(seen, memory, there)
     good_launches_s += good
     memory = replace(
         memory,
-        boots=boots,
-        booting={one: at_s for one, at_s in booting.items() if one not in memory.given_up},
+        startups=startups,
+        starting={one: at_s for one, at_s in starting.items() if one not in memory.given_up},
         unseen=unseen,
         good_launch_s=max((memory.good_launch_s, *good_launches_s)),
         given_up=memory.given_up & _not_up(seen),
     )
-    memory = memory.after_failed_boots((*failed, *lost), seen.now_s, limits)
+    memory = memory.after_failed_startups((*failed, *lost), seen.now_s, limits)
     if good_launches_s:
         memory = replace(memory, failures=0, held_until_s=0.0, is_half_open=False)
     return memory
 
 
 def _not_up(seen: Observation) -> set[str]:
-    return {one.id for one in seen.instances if one.state is InstanceState.BOOTING or _never_served(one)}
+    return {one.id for one in seen.instances if one.state is InstanceState.PENDING or _never_served(one)}
 
 
 def _never_served(one: InstanceSeen) -> bool:
-    """Say whether an instance ends, or was ended, without a sign of life."""
-    return one.state is InstanceState.DRAINING and one.last_sign_at_s is None
+    """Say whether an instance ends, or was ended, without a heartbeat."""
+    return one.state is InstanceState.DRAINING and one.last_heartbeat_at_s is None
 
 
 def _of_the_gone(
     seen: Observation, memory: Memory, there: set[str]
-) -> tuple[list[float], list[FailedBoot], tuple[Launched, ...]]:
+) -> tuple[list[float], list[FailedStartup], tuple[Launched, ...]]:
     """Return launches that came up and left, the failed ones, and those that may still be seen."""
     good: list[float] = []
-    lost: list[FailedBoot] = []
+    lost: list[FailedStartup] = []
     unseen: list[Launched] = []
     never_seen = {one.id: one.at_s for one in memory.unseen}
-    for one_id, at_s in (never_seen | memory.booting).items():
+    for one_id, at_s in (never_seen | memory.starting).items():
         if one_id in there:
             continue
         age = age_s(seen.now_s, at_s)
         if seen.last_signs.get(one_id, -inf) >= at_s:
             good.append(at_s)
-        elif one_id in memory.booting:
-            lost.append(FailedBoot(one_id, "ended", age))
+        elif one_id in memory.starting:
+            lost.append(FailedStartup(one_id, "ended", age))
         elif age < _UNSEEN_S_MAX:
             unseen.append(Launched(one_id, at_s))
         else:
-            lost.append(FailedBoot(one_id, "unseen", age))
+            lost.append(FailedStartup(one_id, "unseen", age))
     return good, lost, tuple(unseen)
 
 
 def _learn_services(seen: Observation, memory: Memory) -> Memory:
-    samples = [(one.kind, one.service_s) for one in seen.services]
+    samples = [(one.instance_type, one.service_s) for one in seen.services]
     if not samples:
         sample = _throughput(seen, memory)
         samples = [sample] if sample is not None else []
     if not samples:
         return memory
     services = dict(memory.services)
-    for kind, service_s in samples:
+    for instance_type, service_s in samples:
         # All kinds together are kept under "", for a kind that was never seen.
-        for name in {kind, ""}:
+        for name in {instance_type, ""}:
             services[name] = services.get(name, ServiceTime(service_s)).seen(service_s)
     return replace(memory, services=services)
 
@@ -151,8 +153,8 @@ def _throughput(seen: Observation, memory: Memory) -> tuple[str, float] | None:
     is_saturated = min(past.backlog, seen.backlog) >= _SATURATED_MIN * ready
     if done <= 0 or over_s <= 0 or ready == 0 or ready != past.ready or not is_saturated:
         return None
-    kinds = Counter(one.kind for one in seen.instances if one.state in _WORKING)
-    return (next(iter(kinds)) if len(kinds) == 1 else ""), ready * over_s / done
+    instance_types = Counter(one.instance_type for one in seen.instances if one.state in _WORKING)
+    return (next(iter(instance_types)) if len(instance_types) == 1 else ""), ready * over_s / done
 
 
 def _learn_arrivals(seen: Observation, memory: Memory, limits: Limits) -> Memory:
@@ -177,11 +179,11 @@ def _arrived(seen: Observation, past: Past, memory: Memory, limits: Limits, mess
     if seen.done_total is not None and past.done_total is not None:
         done = float(max(0, seen.done_total - past.done_total))
     else:
-        # Little's law: what is in flight keeps so many instances busy, and no more than there are.
+        # Little's policy: what is in flight keeps so many instances busy, and no more than there are.
         busy = min(
             float(past.ready),
             (past.messages - past.backlog + seen.in_flight) / 2,
             float(messages + past.messages),
         )
-        done = busy * over_s / memory.service_s(limits.kind, limits)
+        done = busy * over_s / memory.service_s(limits.instance_type, limits)
     return max(0.0, messages - past.messages + done)

@@ -21,7 +21,7 @@ import logging
 from beholder.clock import Clock
 from beholder.errors import ObjectExists, ObjectNotFound
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["LEASE_PREFIX", "StoreLease"]
 
@@ -124,7 +124,7 @@ class StoreLease:
         if self._newest != term:
             return
         self._held_since_s = began_s
-        say(_log, logging.INFO, "lease.taken", "leads the fleet from now on", term=term)
+        log_event(_log, logging.INFO, "lease.taken", "leads the fleet from now on", term=term)
         for info in list(self._store.list(LEASE_PREFIX)):
             if info.key < _key(max(0, term - _TERMS_KEPT)):
                 self._store.delete(info.key)
@@ -166,7 +166,7 @@ class StoreLease:
         return self._newest or 0
 
     def _step_down(self, why: str) -> None:
-        say(_log, logging.WARNING, "lease.lost", why, term=self._newest)
+        log_event(_log, logging.WARNING, "lease.lost", why, term=self._newest)
         self._held_since_s = None
         self._newest = None
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from beholder.clock import age_s
-from beholder.scaling.decision import FailedBoot, Record
-from beholder.scaling.estimate import BootTimes, Rate, ServiceTime
+from beholder.scaling.decision import FailedStartup, Record
+from beholder.scaling.estimate import Rate, ServiceTime, StartupTimes
 from beholder.scaling.limits import Limits
 
 __all__ = ["Launched", "Memory", "Past"]
@@ -56,8 +56,8 @@ class Memory:
         inherited: When an earlier leader's instances were launched, those that it awaited.
         booting: When each instance that booted at the last look was launched.
         good_launch_s: When the youngest that came up was launched.
-        failures: Failed boots in a row, none launched before that.
-        failed_boots: Those that were found since the last record.
+        failures: failed startups in a row, none launched before that.
+        failed_startups: Those that were found since the last record.
         given_up: Ids of those that count as failed already, for as long as the fleet shows them.
         held_until_s: No launch before this because boots failed.
         is_half_open: One launch is let through to see whether boots work again.
@@ -66,20 +66,20 @@ class Memory:
         refusal: What it said.
         excess_since_s: Since when more messages are in flight than the busy instances can hold.
         excess_low: How many more, at least, since then.
-        phantoms: Messages in flight that are not believed in.
+        stuck_in_flight: Messages in flight that are not believed in.
         suspects: When an instance was first suspected, by id; the reaper looks twice.
     """
 
     arrivals: Rate = field(default_factory=Rate)
     services: dict[str, ServiceTime] = field(default_factory=dict)
-    boots: BootTimes | None = None
+    startups: StartupTimes | None = None
     past: Past | None = None
     unseen: tuple[Launched, ...] = ()
     inherited: dict[str, float] = field(default_factory=dict)
-    booting: dict[str, float] = field(default_factory=dict)
+    starting: dict[str, float] = field(default_factory=dict)
     good_launch_s: float = -inf
     failures: int = 0
-    failed_boots: tuple[FailedBoot, ...] = ()
+    failed_startups: tuple[FailedStartup, ...] = ()
     given_up: frozenset[str] = frozenset()
     held_until_s: float = 0.0
     is_half_open: bool = False
@@ -88,21 +88,21 @@ class Memory:
     refusal: str = ""
     excess_since_s: float | None = None
     excess_low: int = 0
-    phantoms: int = 0
+    stuck_in_flight: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
 
-    def boot_times(self, limits: Limits) -> BootTimes:
+    def startup_times(self, limits: Limits) -> StartupTimes:
         """Return what is known of boots."""
-        return self.boots if self.boots is not None else BootTimes.of(limits.boot_s)
+        return self.startups if self.startups is not None else StartupTimes.of(limits.startup_s)
 
     def patience_s(self, limits: Limits) -> float:
-        """Return after how long without a sign of life a boot is given up: twice the p95 of good boots.
+        """Return after how long without a heartbeat a startup is given up: twice the p95 of good boots.
 
         Where boots fail on and on, the prior counts again: they may have become slower.
         """
-        p95_s = self.boot_times(limits).p95_s
+        p95_s = self.startup_times(limits).p95_s
         if self.failures >= _FORGET_CIRCUITS * limits.failures_max:
-            p95_s = max(p95_s, BootTimes.of(limits.boot_s).p95_s)
+            p95_s = max(p95_s, StartupTimes.of(limits.startup_s).p95_s)
         return max(_PATIENCE_S_MIN, 2.0 * p95_s)
 
     def trial_s(self, limits: Limits) -> float:
@@ -110,31 +110,31 @@ class Memory:
 
         For no longer than a good boot takes: a slower one may still come up, but the next does not wait.
         """
-        return max(_TRIAL_S_MIN, min(self.patience_s(limits) / _TRIALS, self.boot_times(limits).p95_s))
+        return max(_TRIAL_S_MIN, min(self.patience_s(limits) / _TRIALS, self.startup_times(limits).p95_s))
 
     def pause_s(self, failures: int, limits: Limits) -> float:
-        """Return the pause from a failed launch to the next one: it doubles, up to half of a boot."""
-        longest_s = min(limits.backoff_s_max, max(_TRIAL_S_MIN, self.boot_times(limits).median_s / 2))
+        """Return the pause from a failed launch to the next one: it doubles, up to half of a startup."""
+        longest_s = min(limits.backoff_s_max, max(_TRIAL_S_MIN, self.startup_times(limits).median_s / 2))
         return min(longest_s, limits.backoff_s * 2.0 ** min(failures - 2, 20))
 
     def is_overdue(self, age_s: float, limits: Limits) -> bool:
-        """Say whether a boot of this age counts for nothing, since the ones before it failed."""
+        """Say whether a startup of this age counts for nothing, since the ones before it failed."""
         if self.is_half_open:
             return age_s >= self.trial_s(limits)
-        return self.failures > 0 and age_s > self.boot_times(limits).p95_s
+        return self.failures > 0 and age_s > self.startup_times(limits).p95_s
 
-    def service_s(self, kind: str, limits: Limits) -> float:
+    def service_s(self, instance_type: str, limits: Limits) -> float:
         """Return the instance seconds per message of a kind; of all kinds where this one is new."""
-        known = self.services.get(kind) or self.services.get("")
+        known = self.services.get(instance_type) or self.services.get("")
         return known.mean_s if known is not None else limits.service_s
 
     def awaited_s(self, now_s: float) -> dict[str, float]:
         """Return how long ago each instance was launched that is on its way."""
-        launched = {one.id: one.at_s for one in self.unseen} | self.booting
+        launched = {one.id: one.at_s for one in self.unseen} | self.starting
         return {one: age_s(now_s, at_s) for one, at_s in launched.items()}
 
     def after_takeover(self, before: Record, at_s: float, now_s: float, limits: Limits) -> "Memory":
-        """Return the memory of a new leader, who goes on with the failed boots that the earlier one counted.
+        """Return the memory of a new leader, which goes on with the earlier one's count of failures.
 
         A pause does not begin anew: where leaders change often, nothing would be launched.
 
@@ -168,10 +168,12 @@ class Memory:
         pause_s = min(longest_s, limits.backoff_s * 2.0 ** min(self.refusals, 20))
         return replace(self, refusals=self.refusals + 1, refused_until_s=now_s + pause_s, refusal=reason)
 
-    def after_failed_boots(self, failed: tuple[FailedBoot, ...], now_s: float, limits: Limits) -> "Memory":
+    def after_failed_startups(
+        self, failed: tuple[FailedStartup, ...], now_s: float, limits: Limits
+    ) -> "Memory":
         """Return the memory after boots failed: first replace, then wait, then open the circuit.
 
-        Pauses count from launch to launch: a boot that hung for long was a pause itself.
+        Pauses count from launch to launch: a startup that hung for long was a pause itself.
 
         Args:
             failed: Those that were found now; one that was found before counts once.
@@ -181,7 +183,7 @@ class Memory:
         failed = tuple(one for one in failed if one.id not in self.given_up)
         memory = replace(
             self,
-            failed_boots=self.failed_boots + failed,
+            failed_startups=self.failed_startups + failed,
             given_up=self.given_up | {one.id for one in failed},
         )
         # One that was launched before another that came up says nothing of boots now.

@@ -1,7 +1,7 @@
 """What the controller can know at one moment; all that a decision is made of besides its memory and limits.
 
 Source: GetQueueAttributes gives approximate depths that lag by up to a minute (SQS developer guide, 2024);
-DescribeInstances gives launch time, type and lifecycle of what carries our tag; one LIST of the signs of life
+DescribeInstances gives launch time, type and lifecycle of what carries our tag; one LIST of the heartbeats
 gives each instance's state.
 """
 
@@ -14,9 +14,9 @@ __all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
 
 
 class InstanceState(Enum):
-    """Where an instance stands in its life, as its last sign of life says."""
+    """Where an instance stands in its life, as its last heartbeat says."""
 
-    BOOTING = "booting"
+    PENDING = "pending"
     READY = "ready"
     BUSY = "busy"
     IDLE = "idle"
@@ -29,11 +29,11 @@ class InstanceSeen:
 
     Args:
         id: The fleet's name for it.
-        state: Booting until its first sign of life.
+        state: Booting until its first heartbeat.
         launched_at_s: When it was asked for, seconds since the Unix epoch.
         ready_at_s: When it was first ready to receive; None where nobody saw that.
-        last_sign_at_s: Its last sign of life; None before the first.
-        kind: The instance type, such as 'c7a.large'.
+        last_heartbeat_at_s: Its last heartbeat; None before the first.
+        instance_type: The instance type, such as 'c7a.large'.
         spot: Whether the cloud may take it back.
         price_per_hour: What it costs; 0 where that is unknown.
     """
@@ -42,8 +42,8 @@ class InstanceSeen:
     state: InstanceState
     launched_at_s: float
     ready_at_s: float | None = None
-    last_sign_at_s: float | None = None
-    kind: str = ""
+    last_heartbeat_at_s: float | None = None
+    instance_type: str = ""
     spot: bool = False
     price_per_hour: float = 0.0
 
@@ -55,7 +55,7 @@ class InstanceSeen:
             self,
             launched_at_s=self.launched_at_s + by_s,
             ready_at_s=None if self.ready_at_s is None else self.ready_at_s + by_s,
-            last_sign_at_s=None if self.last_sign_at_s is None else self.last_sign_at_s + by_s,
+            last_heartbeat_at_s=None if self.last_heartbeat_at_s is None else self.last_heartbeat_at_s + by_s,
         )
 
 
@@ -64,11 +64,11 @@ class ServiceSeen:
     """How long one message kept an instance of some kind busy, from a reply.
 
     Args:
-        kind: The instance type.
+        instance_type: The instance type.
         service_s: Time of the instance per message: a batch's time divided by its size.
     """
 
-    kind: str
+    instance_type: str
     service_s: float
 
 
@@ -87,7 +87,7 @@ class Observation:
         done_total: Messages acknowledged since some start, where that is known; else None.
         instances: Every instance of ours that is not terminated.
         services: A sample of service times since the last observation; a few dozen are enough.
-        last_signs: The last sign of life of instances that are gone, by id.
+        last_signs: The last heartbeat of instances that are gone, by id.
         at_s: The time of day, seconds since the Unix epoch; None where it is `now_s`.
     """
 

@@ -1,12 +1,13 @@
-"""The law: how many instances to launch now, as a pure function of what was seen, remembered and allowed.
+"""The policy: how many instances to launch now, as a pure function of what was seen, remembered and allowed.
 
-The goal is a deadline. A request that arrives now may take a boot and the goal, so an instance that is
-launched now can still serve it in time; one that arrives later has later instances. So the law launches only
-what the messages that are there now need to be done within boot + goal, after everything that the instances
-there are will deliver by then, a booting one for exactly what is left of the horizon after its boot.
+The goal is a deadline. A request that arrives now may take a startup and the goal, so an instance that is
+launched now can still serve it in time; one that arrives later has later instances. So the policy launches
+only what the messages that are there now need to be done within boot + goal, after everything that the
+instances there are will deliver by then, a booting one for exactly what is left of the horizon after its
+boot.
 
 Nothing here ends an instance: an idle worker leaves by its own rule (`scaling.idle`), and the controller's
-second line (`scaling.watch`) ends what hangs.
+reaper (`scaling.watch`) ends what hangs.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _MESSAGES_MIN = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class _Fleet:
-    """The instances as the law counts them."""
+    """The instances as the policy counts them."""
 
     alive: int
     draining: int
@@ -45,14 +46,14 @@ def decide(seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision,
         limits: The operator's settings.
     """
     memory = learn(seen, memory, limits)
-    boots = memory.boot_times(limits)
+    startups = memory.startup_times(limits)
     slack_s = _slack_s(limits)
-    horizon_s = boots.median_s + slack_s
-    service_s = memory.service_s(limits.kind, limits)
+    horizon_s = startups.median_s + slack_s
+    service_s = memory.service_s(limits.instance_type, limits)
     fleet = _count(seen, memory, limits, horizon_s)
     messages = messages_of(seen, memory)
     # With patience below 1 a later arrival has an earlier deadline, so that some of them count already.
-    expected = memory.arrivals.per_s * (1.0 - limits.boot_patience) * boots.median_s
+    expected = memory.arrivals.per_s * (1.0 - limits.startup_patience) * startups.median_s
     left = messages + expected - fleet.delivered
     raw = fleet.alive
     if left > _MESSAGES_MIN and messages + expected >= 1.0:
@@ -62,8 +63,8 @@ def decide(seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision,
     forecast = Forecast(
         arrivals_per_s=memory.arrivals.per_s,
         service_s=service_s,
-        boot_s=boots.median_s,
-        boot_s_p95=boots.p95_s,
+        startup_s=startups.median_s,
+        startup_s_p95=startups.p95_s,
         horizon_s=horizon_s,
         messages=messages + expected,
         delivered=fleet.delivered,
@@ -92,7 +93,7 @@ def _slack_s(limits: Limits) -> float:
 
 def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) -> _Fleet:
     """Return what the instances that are there, or on their way, will deliver within the horizon."""
-    boots = memory.boot_times(limits)
+    startups = memory.startup_times(limits)
     speeds: dict[str, float] = {}
     alive = draining = 0
     per_s = delivered = price = 0.0
@@ -102,21 +103,21 @@ def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) 
             draining += 1
             continue
         alive += 1
-        speed = speeds.get(one.kind)
+        speed = speeds.get(one.instance_type)
         if speed is None:
-            speed = speeds[one.kind] = 1.0 / memory.service_s(one.kind, limits)
-        if one.state is InstanceState.BOOTING:
+            speed = speeds[one.instance_type] = 1.0 / memory.service_s(one.instance_type, limits)
+        if one.state is InstanceState.PENDING:
             old_s = age_s(seen.now_s, one.launched_at_s)
             if not memory.is_overdue(old_s, limits):
-                delivered += speed * max(0.0, horizon_s - boots.left_s(old_s)) * boots.trust(old_s)
+                delivered += speed * max(0.0, horizon_s - startups.left_s(old_s)) * startups.trust(old_s)
         else:
             per_s += speed
             delivered += speed * horizon_s
-    new_speed = 1.0 / memory.service_s(limits.kind, limits)
+    new_speed = 1.0 / memory.service_s(limits.instance_type, limits)
     for launched in memory.unseen:
         alive += 1
         price += limits.price_per_hour
-        delivered += new_speed * max(0.0, horizon_s - boots.left_s(age_s(seen.now_s, launched.at_s)))
+        delivered += new_speed * max(0.0, horizon_s - startups.left_s(age_s(seen.now_s, launched.at_s)))
     return _Fleet(alive, draining, per_s, delivered, price)
 
 
@@ -133,7 +134,7 @@ def _bounded(
 
     desired = raw
     if limits.warm_min:
-        load = ceil(memory.arrivals.per_s * memory.service_s(limits.kind, limits) - 0.1)
+        load = ceil(memory.arrivals.per_s * memory.service_s(limits.instance_type, limits) - 0.1)
         floor = max(0, load) + limits.warm_min
         why = f"{limits.warm_min} warm beyond the {max(0, load)} that the load needs"
         desired = bound("warm", desired, max(desired, floor), why)
@@ -164,7 +165,7 @@ def _affordable(desired: int, fleet: _Fleet, limits: Limits) -> tuple[int, str]:
 def _circuit(
     desired: int, fleet: _Fleet, seen: Observation, memory: Memory, limits: Limits
 ) -> tuple[int, str]:
-    """Hold launches after failed boots; once the circuit has been open for its time, let one through.
+    """Hold launches after failed startups; once the circuit has been open for its time, let one through.
 
     One that takes long keeps the next one waiting for no longer than a pause does.
     """
@@ -175,7 +176,7 @@ def _circuit(
         state = "the circuit is open" if memory.is_half_open else "waiting"
         return fleet.alive, f"{memory.failures} boots in a row failed; {state} for {wait_s:.0f} s more"
     if memory.is_half_open:
-        launches_s = (*memory.booting.values(), *(one.at_s for one in memory.unseen))
+        launches_s = (*memory.starting.values(), *(one.at_s for one in memory.unseen))
         on_trial = any(not memory.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
         why = f"{memory.failures} boots in a row failed; one launch shows whether they work again"
         return (fleet.alive if on_trial else min(desired, fleet.alive + 1)), why

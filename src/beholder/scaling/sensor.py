@@ -1,4 +1,4 @@
-"""The sensor of a real deployment: the queue's depth, the fleet's description and the signs of life."""
+"""The sensor of a real deployment: the queue's depth, the fleet's description and the heartbeats."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from beholder.clock import Clock, age_s
 from beholder.fleet.port import Fleet, FleetInstance
 from beholder.queue.port import Queue
 from beholder.scaling.ages import Ages
+from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats, seen_of
 from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
-from beholder.scaling.signs import erase_sign, read_signs, seen_of
 from beholder.store.port import Store
 
 __all__ = ["Counts", "FleetSensor"]
@@ -36,10 +36,10 @@ class FleetSensor:
     Args:
         queue: The input queue.
         fleet: The instances.
-        results: The output bucket, where the signs of life are.
+        results: The output bucket, where the heartbeats are.
         clock: The time.
         counts: What this process counted itself.
-        boot_s: Expected boot time.
+        startup_s: Expected startup time.
         look_s_max: Two looks are no further apart; see `scaling.ages`.
         sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
             yet. They count where there is no instance: one that drains may have served them.
@@ -53,7 +53,7 @@ class FleetSensor:
         clock: Clock,
         counts: Callable[[], Counts] = _no_counts,
         *,
-        boot_s: float = 200.0,
+        startup_s: float = 200.0,
         look_s_max: float = 60.0,
         sent_lately: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -65,8 +65,8 @@ class FleetSensor:
         self._counts = counts
         self._sent_lately = sent_lately
         self._ready_at_s: dict[str, float] = {}
-        self._booting: set[str] = set()
-        self._ages = Ages(look_s_max=look_s_max, boot_s=boot_s)
+        self._starting: set[str] = set()
+        self._ages = Ages(look_s_max=look_s_max, startup_s=startup_s)
 
     def observe(self) -> Observation:
         """Return what there is now; see `Sensor.observe`.
@@ -75,18 +75,20 @@ class FleetSensor:
         is then seen to drain.
         """
         depth = self._queue.depth()
-        read = read_signs(self._results)
+        read = read_heartbeats(self._results)
         described = self._fleet.describe()
         at_s = self._clock.now_s()
         now_s = self._ages.look(at_s)
-        found, signs = self._ages.instances((_seen(one) for one in described), self._ages.signs(read))
-        instances = seen_of(found, signs, self._ready_at_s)
+        found, heartbeats = self._ages.instances(
+            (_seen(one) for one in described), self._ages.heartbeats(read)
+        )
+        instances = seen_of(found, heartbeats, self._ready_at_s)
         self._remember(instances, now_s)
         there = {one.id for one in described}
-        last_signs = {one: sign.at_s for one, sign in signs.items() if one not in there}
+        last_signs = {one: heartbeat.at_s for one, heartbeat in heartbeats.items() if one not in there}
         for instance_id, last_s in last_signs.items():
             if age_s(now_s, last_s) > _ORPHAN_S:
-                erase_sign(self._results, instance_id)
+                delete_heartbeat(self._results, instance_id)
         counts = self._counts()
         return Observation(
             now_s=now_s,
@@ -103,22 +105,22 @@ class FleetSensor:
 
     def _remember(self, instances: tuple[InstanceSeen, ...], now_s: float) -> None:
         """Note when an instance that booted was first seen ready; of one that was ready before, nothing."""
-        booting = {one.id for one in instances if one.state is InstanceState.BOOTING}
-        fresh = {one.id: one for one in instances if one.id in self._booting and one.id not in booting}
+        starting = {one.id for one in instances if one.state is InstanceState.PENDING}
+        fresh = {one.id: one for one in instances if one.id in self._starting and one.id not in starting}
         there = {one.id for one in instances}
         kept = {one: at_s for one, at_s in self._ready_at_s.items() if one in there}
         self._ready_at_s = kept | {
-            one: min(now_s, seen.last_sign_at_s or now_s) for one, seen in fresh.items()
+            one: min(now_s, seen.last_heartbeat_at_s or now_s) for one, seen in fresh.items()
         }
-        self._booting = booting
+        self._starting = starting
 
 
 def _seen(one: FleetInstance) -> InstanceSeen:
     return InstanceSeen(
         id=one.id,
-        state=InstanceState.DRAINING if one.is_ending else InstanceState.BOOTING,
+        state=InstanceState.DRAINING if one.is_ending else InstanceState.PENDING,
         launched_at_s=one.launched_at_s,
-        kind=one.kind,
+        instance_type=one.instance_type,
         spot=one.spot,
         price_per_hour=one.price_per_hour,
     )

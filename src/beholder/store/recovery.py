@@ -23,7 +23,7 @@ def message_of(job_id: str, image: ObjectInfo) -> Message:
         job_id: The job.
         image: The image's object, with its metadata.
     """
-    order, options = _order_of(image.metadata)
+    order, options = _submission_of(image.metadata)
     return Message(
         job_id=job_id,
         created_at_s=created_at_s(job_id) or image.stored_at_s,
@@ -64,7 +64,7 @@ def unfinished(images: Store, results: Store) -> Iterator[Message]:
                 yield message_of(job_id, info)
 
 
-def _order_of(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Options]:
+def _submission_of(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Options]:
     try:
         order = json.loads(metadata.get("order", "{}"))
         return order, Options(**order.get("options", {}))

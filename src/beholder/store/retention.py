@@ -24,7 +24,7 @@ from beholder.store.keys import (
 )
 from beholder.store.port import ObjectInfo, Store
 from beholder.store.recovery import has_outcome
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Bounds", "Doomed", "Retention", "SteadyClock", "doomed"]
 
@@ -263,7 +263,7 @@ class Retention:
         self._sweep = None
         left = self._tidy(self._clock.now_s() - _SWEEP_S_MAX)
         if self._deleted or left:
-            say(
+            log_event(
                 _log,
                 logging.INFO,
                 "retention.deleted",
@@ -272,7 +272,7 @@ class Retention:
                 leftovers=left,
             )
         if self._left:
-            say(_log, logging.WARNING, "retention.left", self._left[0], jobs=len(self._left))
+            log_event(_log, logging.WARNING, "retention.left", self._left[0], jobs=len(self._left))
         pause_s = _SWEEP_S_MAX
         if self._bounds.age_s_max is not None:
             pause_s = min(pause_s, self._bounds.age_s_max / 10)

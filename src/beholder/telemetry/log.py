@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-__all__ = ["configure_logging", "get_logger", "say"]
+__all__ = ["configure_logging", "get_logger", "log_event"]
 
 _ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)
 
@@ -19,7 +19,7 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
-def say(log: logging.Logger, level: int, action: str, sentence: str, /, **facts: Any) -> None:
+def log_event(log: logging.Logger, level: int, action: str, sentence: str, /, **facts: Any) -> None:
     """Write one line.
 
     Args:

@@ -121,7 +121,7 @@ class Telemetry:
             self._services.append(job.metrics.service_ms / 1000 / max(1, job.metrics.batch_size))
 
     def take_services(self) -> tuple[float, ...]:
-        """Return how long a message kept its lane busy, in seconds, for the last jobs not yet asked for."""
+        """Return for how many seconds each message kept its consumer busy, of the jobs not yet asked for."""
         taken = []
         while self._services:
             taken.append(self._services.popleft())

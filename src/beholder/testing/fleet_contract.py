@@ -79,21 +79,21 @@ class FleetContract:
         assert first.launched_at_s > 0
         assert again.launched_at_s == first.launched_at_s
 
-    def test_retired_instances_end_and_the_others_stay(self, fleet: Fleet) -> None:
+    def test_terminated_instances_end_and_the_others_stay(self, fleet: Fleet) -> None:
         """Only what is named is ended."""
         launch = fleet.launch(count=3, token="one")  # noqa: S106
-        fleet.retire(launch.ids[:2])
+        fleet.terminate(launch.ids[:2])
         assert self.alive(fleet) == {launch.ids[2]}
 
-    def test_what_is_gone_or_unknown_can_be_retired(self, fleet: Fleet) -> None:
-        """A second retirement does nothing, and no name makes it fail."""
+    def test_what_is_gone_or_unknown_can_be_terminated(self, fleet: Fleet) -> None:
+        """A second termination does nothing, and no name makes it fail."""
         launch = fleet.launch(count=1, token="one")  # noqa: S106
-        fleet.retire(launch.ids)
-        fleet.retire([*launch.ids, "nobody"])
+        fleet.terminate(launch.ids)
+        fleet.terminate([*launch.ids, "nobody"])
         assert self.alive(fleet) == set()
 
     def test_retiring_nothing_does_nothing(self, fleet: Fleet) -> None:
         """An empty list is allowed."""
         launch = fleet.launch(count=1, token="one")  # noqa: S106
-        fleet.retire([])
+        fleet.terminate([])
         assert self.alive(fleet) == set(launch.ids)

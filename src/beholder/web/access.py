@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from beholder.errors import BeholderError
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["AccessEntry", "cause_of", "entry_of", "log_access"]
 
@@ -98,7 +98,7 @@ def log_access(scope: MutableMapping[str, Any], entry: AccessEntry, seconds: flo
         facts["is_cut"] = True
     if entry.cause:
         facts["cause"] = entry.cause
-    say(_log, _level_of(entry, route), "web.access", "answered", **facts)
+    log_event(_log, _level_of(entry, route), "web.access", "answered", **facts)
 
 
 def _level_of(entry: AccessEntry, route: str) -> int:

@@ -14,18 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
-from beholder.web.admission import Admission
-from beholder.web.desk import Desk
-from beholder.web.fleet import FleetRoutes, FleetView, watch_fleet
-from beholder.web.images import ImageRoutes
-from beholder.web.jobs import JobRoutes
 from beholder.web.limits import WebLimits
-from beholder.web.middleware import Exchange
+from beholder.web.middleware import RequestMiddleware
 from beholder.web.nearest import nearest
 from beholder.web.ports import WebPorts
-from beholder.web.replies import ReplyListener
-from beholder.web.service import ServiceRoutes
-from beholder.web.waiters import Waiters
+from beholder.web.routes.fleet import FleetRoutes, FleetView, watch_fleet
+from beholder.web.routes.images import ImageRoutes
+from beholder.web.routes.jobs import JobRoutes
+from beholder.web.routes.service import ServiceRoutes
+from beholder.web.submission.admission import Admission
+from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.replies import ReplyListener
+from beholder.web.submission.service import SubmissionService
 
 __all__ = ["WebApp", "build_app"]
 
@@ -35,13 +35,13 @@ class WebApp:
 
     Args:
         app: The application.
-        desk: Where requests wait.
+        submissions: Where requests wait.
     """
 
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+    def __init__(self, app: ASGIApp, submissions: SubmissionService) -> None:
         """Take the parts."""
         self._app = app
-        self._desk = desk
+        self._submissions = submissions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
@@ -50,22 +50,22 @@ class WebApp:
     @property
     def limits(self) -> WebLimits:
         """What a request and its connection may take."""
-        return self._desk.ports.limits
+        return self._submissions.ports.limits
 
     def count_refusal(self, status: int) -> None:
         """Count what was no request and had an answer all the same."""
-        self._desk.ports.telemetry.requests.labels("unknown", "other", str(status)).inc()
+        self._submissions.ports.telemetry.requests.labels("unknown", "other", str(status)).inc()
 
-    def release_waiters(self) -> None:
+    def release_pending_replies(self) -> None:
         """Answer those who wait with 202 and where to ask; for the event loop's thread."""
-        self._desk.release()
+        self._submissions.release()
 
 
 def build_app(
     ports: WebPorts,
     *,
     ticks: dict[str, Callable[[], float]] | None = None,
-    bells: Mapping[str, threading.Event] = MappingProxyType({}),
+    notifiers: Mapping[str, threading.Event] = MappingProxyType({}),
     interrupt: Callable[[], None] = lambda: None,
 ) -> WebApp:
     """Return the web tier.
@@ -73,12 +73,12 @@ def build_app(
     Args:
         ports: What it works with.
         ticks: Further parts to run beside it, each a `tick()` by its name.
-        bells: End the sleep of the part of that name when they are set.
+        notifiers: End the sleep of the part of that name when they are set.
         interrupt: Ends their waiting, at the end.
     """
-    waiters = Waiters(ports.limits.waiters_max)
+    pending_replies = PendingReplies(ports.limits.waiters_max)
     admission = _admission_of(ports)
-    desk = Desk(ports, waiters, admission)
+    submissions = SubmissionService(ports, pending_replies, admission)
     ports.telemetry.watch(
         "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
     )
@@ -90,7 +90,7 @@ def build_app(
     async def lifespan(_: Any) -> AsyncIterator[None]:
         listener = ReplyListener(
             ports.replies,
-            waiters,
+            pending_replies,
             asyncio.get_running_loop(),
             ports.telemetry,
             wait_s=ports.receive_wait_s,
@@ -100,20 +100,20 @@ def build_app(
         runner.start("replies", listener.tick)
         runner.start("admission", admission.tick)
         for name, tick in (ticks or {}).items():
-            runner.start(name, tick, bells.get(name))
-        desk.start()
-        sweep = asyncio.create_task(desk.sweep())
+            runner.start(name, tick, notifiers.get(name))
+        submissions.start()
+        sweep = asyncio.create_task(submissions.sweep())
         try:
             yield
         finally:
             sweep.cancel()
             interrupt()
             await asyncio.to_thread(runner.stop)
-            desk.close()
+            submissions.close()
 
-    routes = _routes(desk, fleet)
+    routes = _routes(submissions, fleet)
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return WebApp(Exchange(router, ports.telemetry, is_all_logged=ports.access_log), desk)
+    return WebApp(RequestMiddleware(router, ports.telemetry, is_all_logged=ports.access_log), submissions)
 
 
 def _admission_of(ports: WebPorts) -> Admission:
@@ -127,8 +127,8 @@ def _admission_of(ports: WebPorts) -> Admission:
     )
 
 
-def _routes(desk: Desk, fleet: FleetView) -> list[Route]:
-    images, jobs, service = ImageRoutes(desk), JobRoutes(desk), ServiceRoutes(desk)
+def _routes(submissions: SubmissionService, fleet: FleetView) -> list[Route]:
+    images, jobs, service = ImageRoutes(submissions), JobRoutes(submissions), ServiceRoutes(submissions)
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),

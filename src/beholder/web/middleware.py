@@ -21,7 +21,7 @@ from beholder.telemetry.metrics import Telemetry
 from beholder.web.access import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
 
-__all__ = ["Exchange", "new_request_id"]
+__all__ = ["RequestMiddleware", "new_request_id"]
 
 _log = get_logger(__name__)
 
@@ -30,7 +30,7 @@ _CLIENT_CLOSED = 499
 _SERVER_ERROR = 500
 
 
-class Exchange:
+class RequestMiddleware:
     """The outermost layer of the web tier.
 
     Args:

@@ -44,7 +44,7 @@ class WebPorts:
         accept_threads: Batches of images stored at once; more than one pays where a put waits for a network.
         accept_batch_max: Images in one batch, which share one send.
         accept_gather_s: How long a batch waits for more, while images come one after another.
-        each: Runs a function for each image of a batch, and returns what it returned, in their order.
+        map_items: Runs a function for each image of a batch, and returns what it returned, in their order.
         inline_bytes_max: Length of an image that also rides inside its message, to save a worker a get.
         depth_every_s: How often the input queue's depth is asked for.
         depth_lag_s: How far the depth may lag behind.
@@ -69,7 +69,7 @@ class WebPorts:
     accept_threads: int = 1
     accept_batch_max: int = 16
     accept_gather_s: float = 0.0
-    each: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map
+    map_items: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map
     inline_bytes_max: int = 0
     depth_every_s: float = 0.25
     depth_lag_s: float = 0.0

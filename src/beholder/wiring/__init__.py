@@ -24,7 +24,7 @@ from beholder.errors import BackendUnavailable, ConfigError
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.port import Classifier, ModelSpec
 from beholder.runner import persist
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.backends import Backends
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from beholder.web.app import WebApp
     from beholder.web.limits import WebLimits
     from beholder.web.ports import ServedModel
-    from beholder.worker.keeper import Keeper
-    from beholder.worker.lanes import Lanes
+    from beholder.worker.consumer import Consumer
+    from beholder.worker.extender import VisibilityExtender
     from beholder.worker.ports import WorkerPorts
+    from beholder.worker.worker import Worker
 
 _log = get_logger(__name__)
 
@@ -104,14 +105,14 @@ class WorkerParts:
     """A worker and what runs beside it.
 
     Args:
-        lanes: Each a tick of its own.
-        keeper: Keeps what they hold hidden.
+        consumers: Each a tick of its own.
+        extender: Keeps what they hold hidden.
         backends: What they work with.
         ticks: What runs beside them so that the worker leaves in time.
     """
 
-    lanes: Lanes
-    keeper: Keeper
+    consumers: Worker
+    extender: VisibilityExtender
     backends: Backends
     ticks: Mapping[str, Callable[[], float]]
 
@@ -134,11 +135,9 @@ def open_worker(
         stop: Ends a start that is tried again; set when the worker shall leave by ending its process.
         in_fleet: A controller on this machine counts it by its name and starts another when one is needed.
     """
-    from beholder.wiring.leaving import leaving_of  # noqa: PLC0415
-    from beholder.worker.keeper import Keeper  # noqa: PLC0415
-    from beholder.worker.lanes import Lanes  # noqa: PLC0415
-    from beholder.worker.note import HoldingNote  # noqa: PLC0415
-    from beholder.worker.worker import Polls, Worker  # noqa: PLC0415
+    from beholder.wiring.leaving import draining_of  # noqa: PLC0415
+    from beholder.worker.extender import VisibilityExtender  # noqa: PLC0415
+    from beholder.worker.worker import Worker  # noqa: PLC0415
 
     classifiers = _warm_classifiers(settings)
     with ExitStack() as stack:
@@ -146,36 +145,50 @@ def open_worker(
         ports = _worker_ports(settings, backends, classifiers)
         stack.enter_context(_only_one(settings, name))
         elapsed = MonotonicClock()
-        keeper = Keeper(
+        extender = VisibilityExtender(
             ports.queue,
             elapsed,
             timeout_s=settings.visibility_timeout_s,
             hold_max_s=settings.hold_max_s,
             on_hung=on_hung,
         )
-        lanes = []
-        polls = Polls()
-        for number in range(settings.lanes):
-            note = HoldingNote(settings.data_dir / "notes" / f"{name}{f'.{number}' if number else ''}.note")
-            stack.callback(note.close)
-            lanes.append(
-                Worker(
-                    ports,
-                    note,
-                    keeper,
-                    batch_max=settings.batch_max,
-                    wait_s=backends.receive_wait_s,
-                    last_poll_s=backends.last_poll_s,
-                    polls=polls,
-                    elapsed=elapsed,
-                )
-            )
-        worker = Lanes(lanes)
+        consumers = list(_consumers(settings, name, ports, backends, extender, stack=stack))
+        worker = Worker(consumers)
         fleet_name = name if in_fleet else ""
-        leave = partial(leaving_of, settings, backends, worker, elapsed, stop.set, fleet_name=fleet_name)
+        leave = partial(draining_of, settings, backends, worker, elapsed, stop.set, fleet_name=fleet_name)
         leaving = persist("start", leave, stop)
         stack.callback(leaving.end)
-        yield WorkerParts(worker, keeper, backends, leaving.ticks)
+        yield WorkerParts(worker, extender, backends, leaving.ticks)
+
+
+def _consumers(
+    settings: Settings,
+    name: str,
+    ports: WorkerPorts,
+    backends: Backends,
+    extender: VisibilityExtender,
+    *,
+    stack: ExitStack,
+) -> Iterator[Consumer]:
+    """Yield the consumers of a worker, each with a journal that the stack closes."""
+    from beholder.worker.consumer import Consumer, SharedPolls  # noqa: PLC0415
+    from beholder.worker.journal import InFlightJournal  # noqa: PLC0415
+
+    polls = SharedPolls()
+    for number in range(settings.consumers):
+        suffix = f".{number}" if number else ""
+        journal = InFlightJournal(settings.data_dir / "notes" / f"{name}{suffix}.note")
+        stack.callback(journal.close)
+        yield Consumer(
+            ports,
+            journal,
+            extender,
+            batch_max=settings.batch_max,
+            wait_s=backends.receive_wait_s,
+            final_poll_s=backends.final_poll_s,
+            polls=polls,
+            elapsed=MonotonicClock(),
+        )
 
 
 def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
@@ -184,7 +197,7 @@ def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
     Jobs of such a model are handed back, for a worker that has it, and are given up in the end.
     """
     from beholder.model.unloaded import UnloadedClassifier  # noqa: PLC0415
-    from beholder.worker.trouble import attempt  # noqa: PLC0415
+    from beholder.results.attempts import attempt  # noqa: PLC0415
 
     classifiers: dict[str, Classifier] = {}
     for name in settings.model:
@@ -194,19 +207,21 @@ def _warm_classifiers(settings: Settings) -> dict[str, Classifier]:
             continue
         if not classifiers:
             raise found
-        say(_log, logging.ERROR, "worker.model_unloaded", f"{type(found).__name__}: {found}", model=name)
+        log_event(
+            _log, logging.ERROR, "worker.model_unloaded", f"{type(found).__name__}: {found}", model=name
+        )
         classifiers[name] = UnloadedClassifier(found)
     return classifiers
 
 
 def _warm_classifier(settings: Settings, name: str) -> Classifier:
-    """Return a ready classifier for a model: as many in one as lanes can compute at once."""
+    """Return a ready classifier for a model: as many in one as consumers can compute at once."""
     from beholder.model.pool import ClassifierPool  # noqa: PLC0415
 
     (spec,) = served_specs(replace(settings, model=(name,)))
-    count = min(settings.lanes, settings.workers) or 1
+    count = min(settings.consumers, settings.workers) or 1
     one: Classifier = load_classifier(spec, settings)
-    if settings.lanes > 1:
+    if settings.consumers > 1:
         one = ClassifierPool([one, *(load_classifier(spec, settings) for _ in range(count - 1))])
     one.warm_up()
     return one
@@ -231,7 +246,7 @@ def _worker_ports(settings: Settings, backends: Backends, classifiers: dict[str,
         input_bucket=_drop_bucket(settings),
         image_bytes_max=settings.image_bytes_max,
         receive_count_max=settings.receive_count_max,
-        each=backends.per_image.each,
+        map_items=backends.per_image.map_items,
         calls=backends.calls,
     )
 
@@ -250,10 +265,10 @@ def open_web(settings: Settings, name: str, *, connections_max: int) -> Iterator
         name: Unique among the web processes; its reply queue is named after it.
         connections_max: Connections that it takes at once.
     """
+    from beholder.dead_letters.consumer import DeadLetterConsumer  # noqa: PLC0415
     from beholder.telemetry.metrics import Telemetry  # noqa: PLC0415
     from beholder.web.app import build_app  # noqa: PLC0415
     from beholder.web.ports import WebPorts  # noqa: PLC0415
-    from beholder.worker.dead_letters import DeadLetterClerk  # noqa: PLC0415
 
     telemetry = Telemetry()
     never = threading.Event()
@@ -277,18 +292,18 @@ def open_web(settings: Settings, name: str, *, connections_max: int) -> Iterator
             accept_threads=per_image.accept_threads,
             accept_batch_max=per_image.accept_batch_max,
             accept_gather_s=per_image.accept_gather_s,
-            each=per_image.each,
+            map_items=per_image.map_items,
             inline_bytes_max=per_image.inline_bytes_max,
             depth_every_s=backends.depth_every_s,
             depth_lag_s=settings.depth_lag_s if settings.backend == "aws" else 0.0,
             ready_every_s=backends.ready_every_s,
-            **({"startup_s": settings.boot_s} if settings.launch_template else {}),
+            **({"startup_s": settings.startup_s} if settings.launch_template else {}),
             receive_wait_s=backends.receive_wait_s,
             calls=backends.calls,
             on_sent=scaling.on_sent,
             access_log=settings.access_log == "all",
         )
-        clerk = DeadLetterClerk(
+        dead_letter_consumer = DeadLetterConsumer(
             backends.dead_letters,
             backends.results,
             backends.replies,
@@ -296,8 +311,8 @@ def open_web(settings: Settings, name: str, *, connections_max: int) -> Iterator
             wait_s=backends.receive_wait_s,
             input_bucket=_drop_bucket(settings),
         )
-        ticks = {"dead_letters": clerk.tick, **replies.ticks, **scaling.ticks}
-        yield build_app(ports, ticks=ticks, bells=scaling.bells, interrupt=backends.interrupt)
+        ticks = {"dead_letters": dead_letter_consumer.tick, **replies.ticks, **scaling.ticks}
+        yield build_app(ports, ticks=ticks, notifiers=scaling.notifiers, interrupt=backends.interrupt)
 
 
 @dataclass(frozen=True)
@@ -305,7 +320,7 @@ class _Scaling:
     """What scales the fleet beside a web process; nothing where others do, or nobody."""
 
     ticks: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    bells: Mapping[str, threading.Event] = field(default_factory=dict)
+    notifiers: Mapping[str, threading.Event] = field(default_factory=dict)
     on_sent: Callable[[int], None] = lambda _count: None
 
 
@@ -316,10 +331,10 @@ def _scaling_of(
     if settings.backend != "aws" or not settings.launch_template:
         yield _Scaling()
         return
-    from beholder.scaling.first import FirstMessage  # noqa: PLC0415
+    from beholder.scaling.activator import Activator  # noqa: PLC0415
     from beholder.wiring.fleet_aws import open_controller  # noqa: PLC0415 -- imports what only AWS needs
 
-    first = FirstMessage(MonotonicClock(), threading.Event())
+    first = Activator(MonotonicClock(), threading.Event())
     with open_controller(settings, backends, name, telemetry.take_services, first.lately) as controller:
 
         def tick() -> float:
@@ -327,7 +342,7 @@ def _scaling_of(
             first.listen(is_at_zero=controller.is_at_zero)
             return delay_s
 
-        yield _Scaling({"controller": tick}, {"controller": first.bell}, first.sent)
+        yield _Scaling({"controller": tick}, {"controller": first.notifier}, first.sent)
 
 
 @contextmanager

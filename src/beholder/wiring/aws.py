@@ -13,7 +13,7 @@ from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.s3 import S3Store
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.backends import Backends, OwnReplies, PerImage
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
             own_replies=account.own_replies,
             clock=account.clock,
             per_image=PerImage(
-                each=account.pool.map,
+                map_items=account.pool.map,
                 accept_threads=_ACCEPT_THREADS,
                 accept_batch_max=10,
                 accept_gather_s=_GATHER_S,
@@ -81,7 +81,7 @@ def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
             depth_every_s=_DEPTH_EVERY_S,
             ready_every_s=_READY_EVERY_S,
             receive_wait_s=_POLL_S,
-            last_poll_s=_LAST_POLL_S,
+            final_poll_s=_LAST_POLL_S,
         )
 
 
@@ -118,7 +118,7 @@ class _Account:
         if self.queue.open_polls:
             # What they still receive is handed back; without us it would stay hidden.
             wait_s = min(self._settings.drain_s, POLL_S_MAX + 1)
-            say(_log, logging.INFO, "worker.polls", "waiting for open polls", at_most_s=wait_s)
+            log_event(_log, logging.INFO, "worker.polls", "waiting for open polls", at_most_s=wait_s)
             self.queue.close(wait_s=wait_s)
         self.pool.shutdown()
         self.client.close()
@@ -130,7 +130,7 @@ class _Account:
         prefix = self._settings.output_queue
         with OwnReplyQueue(self.client, prefix=prefix, owner=owner, clock=self.clock) as own:
             self._own = own
-            ticks = {"reply_alive": own.alive_tick, "reply_janitor": own.janitor_tick}
+            ticks = {"reply_alive": own.alive_tick, "reply_janitor": own.sweeper_tick}
             yield OwnReplies(own, lambda: own.name, ticks)
 
     def check(self) -> None:
@@ -158,7 +158,7 @@ class _Account:
         settings = self._settings
         expected = (settings.dead_letter_queue.rpartition("/")[2], settings.receive_count_max)
         if found != expected:
-            say(
+            log_event(
                 _log,
                 logging.WARNING,
                 "queue.redrive",

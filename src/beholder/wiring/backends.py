@@ -32,14 +32,14 @@ class PerImage:
     """How the steps of many images run: one after the other where a call costs nothing but work.
 
     Args:
-        each: Runs a function for each of several images, and returns what it returned, in their order.
+        map_items: Runs a function for each of several images, and returns what it returned, in their order.
         accept_threads: Batches of images that a web process stores at once.
         accept_batch_max: Images in one such batch.
         accept_gather_s: How long such a batch waits for more images, while they come one after another.
         inline_bytes_max: Length of an image that rides inside its message.
     """
 
-    each: Callable[[Callable[[Any], Any], Any], Iterator[Any]] = map
+    map_items: Callable[[Callable[[Any], Any], Any], Iterator[Any]] = map
     accept_threads: int = 1
     accept_batch_max: int = 16
     accept_gather_s: float = 0.0
@@ -64,7 +64,7 @@ class Backends:
         depth_every_s: How often a web process may ask for the input queue's depth.
         ready_every_s: How long an answer of `/readyz` is good.
         receive_wait_s: How long one receive waits for a message.
-        last_poll_s: How long the last poll of a worker waits that wants to leave; 0 for none.
+        final_poll_s: How long the final poll of a worker waits that wants to leave; 0 for none.
     """
 
     queue: Queue
@@ -80,4 +80,4 @@ class Backends:
     depth_every_s: float = 0.25
     ready_every_s: float = 0.0
     receive_wait_s: float = 1.0
-    last_poll_s: float = 0.0
+    final_poll_s: float = 0.0

@@ -12,12 +12,12 @@ from beholder.errors import BackendError
 from beholder.job import new_job_id
 from beholder.scaling.controller import Controller, ControllerPorts
 from beholder.scaling.decision import Record
-from beholder.scaling.last import Both, LastRecord, read_last
+from beholder.scaling.decision_log import DecisionLog
 from beholder.scaling.lease import StoreLease
 from beholder.scaling.limits import Limits
 from beholder.scaling.observation import ServiceSeen
 from beholder.scaling.sensor import Counts, FleetSensor
-from beholder.scaling.why import StoreRecords
+from beholder.scaling.snapshot import LatestRecord, Tee, read_last
 from beholder.store.port import Store
 from beholder.wiring.backends import Backends
 
@@ -28,7 +28,7 @@ __all__ = ["open_controller", "template_of"]
 
 # The lease wants to be held four times in a period.
 _TICKS_IN_PERIOD = 4
-# Less than a second line's patience with a silent worker, so that no step of the clock uses it up.
+# Less than a reaper's patience with a silent worker, so that no step of the clock uses it up.
 _LOOK_S_MAX = 60.0
 
 
@@ -48,8 +48,8 @@ def open_controller(
         settings: Of the deployment; `launch_template` names what it launches.
         backends: Input queue and output bucket.
         name: Of this web process.
-        services: Gives how long messages kept a lane busy, in seconds, as replies told since it was last
-            asked. An instance has several lanes, so this says rather too much than too little.
+        services: Gives how long messages kept a consumer busy, in seconds, as replies told since it was last
+            asked. An instance has several consumers, so this says rather too much than too little.
         sent_lately: Gives how many messages this process sent in the last seconds.
 
     Raises:
@@ -65,12 +65,12 @@ def open_controller(
     # Never the same after a restart: what an earlier process of this name held is not ours.
     holder = f"{name}-{new_job_id(clock.now_s())}"
     lease = StoreLease(results, holder, MonotonicClock(), period_s=_TICKS_IN_PERIOD * settings.tick_s)
-    why = StoreRecords(results, name)
+    why = DecisionLog(results, name)
     # Replies do not say on what type of instance; where there is one type, it is that.
-    kind = template.kinds[0] if len(template.kinds) == 1 else ""
+    instance_type = template.instance_types[0] if len(template.instance_types) == 1 else ""
 
     def counts() -> Counts:
-        return Counts(services=tuple(ServiceSeen(kind, one) for one in services()))
+        return Counts(services=tuple(ServiceSeen(instance_type, one) for one in services()))
 
     ports = ControllerPorts(
         sensor=FleetSensor(
@@ -79,13 +79,13 @@ def open_controller(
             results,
             clock,
             counts,
-            boot_s=settings.boot_s,
+            startup_s=settings.startup_s,
             look_s_max=max(_LOOK_S_MAX, 2.0 * settings.tick_s),
             sent_lately=sent_lately,
         ),
         fleet=fleet,
         lease=lease,
-        records=Both(why, LastRecord(results)),
+        records=Tee(why, LatestRecord(results)),
         new_token=lambda: new_job_id(clock.now_s()),
         before=lambda: _before(results),
     )
@@ -110,7 +110,7 @@ def template_of(settings: Settings) -> "Template":
     return Template(
         name=settings.launch_template,
         version=settings.launch_template_version,
-        kinds=names_of(settings.instance_types),
+        instance_types=names_of(settings.instance_types),
         subnets=names_of(settings.subnets),
         on_demand_share=settings.on_demand_share,
         prices=prices_of(settings.prices),
@@ -120,7 +120,7 @@ def template_of(settings: Settings) -> "Template":
 def _limits_of(settings: Settings, template: "Template") -> Limits:
     # A budget has to hold for the dearest of what may be launched.
     spot = template.on_demand_share == 0.0 and not settings.budget_per_hour  # spot may fall back
-    prices = [template.price_per_hour(kind, spot=spot) for kind in template.kinds]
+    prices = [template.price_per_hour(instance_type, spot=spot) for instance_type in template.instance_types]
     return Limits(
         min=settings.fleet_min,
         max=settings.fleet_max,
@@ -128,11 +128,11 @@ def _limits_of(settings: Settings, template: "Template") -> Limits:
         budget_per_hour=settings.budget_per_hour or None,
         warm_min=settings.fleet_warm_min,
         price_per_hour=max(prices, default=0.0),
-        kind=template.kinds[0] if template.kinds else "",
-        boot_s=settings.boot_s,
+        instance_type=template.instance_types[0] if template.instance_types else "",
+        startup_s=settings.startup_s,
         tick_s=settings.tick_s,
         lag_s=settings.depth_lag_s,
         visibility_timeout_s=settings.visibility_timeout_s,
-        hold_max=settings.lanes * settings.batch_max,
+        hold_max=settings.consumers * settings.batch_max,
         silence_s_max=settings.silence_s_max,
     )

@@ -1,7 +1,7 @@
 """The controller of the worker processes on one machine, beside `beholder up`.
 
-The law is that of the fleet on AWS. What differs are the numbers: a boot takes a second and costs CPU time,
-not money, and the goal is a fraction of a second.
+The policy is that of the fleet on AWS. What differs are the numbers: a startup takes a second and costs CPU
+time, not money, and the goal is a fraction of a second.
 """
 
 import itertools
@@ -12,15 +12,15 @@ from beholder.config import Settings
 from beholder.fleet.port import Fleet
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.decision import Record
-from beholder.scaling.last import Both, LastRecord
+from beholder.scaling.decision_log import DecisionLog
+from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats
 from beholder.scaling.limits import Limits
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.signs import erase_sign, read_signs
-from beholder.scaling.why import StoreRecords
+from beholder.scaling.snapshot import LatestRecord, Tee
 from beholder.wiring.backends import Backends
 
-__all__ = ["idle_boot_s", "local_limits", "open_local_controller"]
+__all__ = ["idle_startup_s", "local_limits", "open_local_controller"]
 
 _TICK_S = 0.25
 # Looks that are further apart, as on a machine that slept, count as no more.
@@ -36,10 +36,10 @@ _IDLE_PER_BOOT_S = 300.0
 _QUIET_S = 60.0
 
 
-def idle_boot_s() -> float:
-    """Return for how long a worker may idle at the price of a boot, in seconds.
+def idle_startup_s() -> float:
+    """Return for how long a worker may idle at the price of a startup, in seconds.
 
-    Measured: a boot takes 1.1 s of CPU time, an idle worker 0.1 % of a core, so that by CPU time alone it
+    Measured: a startup takes 1.1 s of CPU time, an idle worker 0.1 % of a core, so that by CPU time alone it
     would be 1,100 s. An idle worker also keeps 200 MiB of memory from others, so it is a quarter of that.
     """
     return _IDLE_PER_BOOT_S
@@ -52,15 +52,15 @@ def local_limits(settings: Settings) -> Limits:
         max=settings.workers,
         latency_goal_s=settings.latency_goal_s,
         warm_min=settings.workers_warm_min,
-        # What arrives while another boots counts too: nobody who sends a stream shall wait for a boot.
-        boot_patience=0.0,
+        # What arrives while another boots counts too: nobody who sends a stream shall wait for a startup.
+        startup_patience=0.0,
         slack_s_min=_SLACK_S_MIN,
         arrivals_tau_s=_ARRIVALS_TAU_S,
-        boot_s=_BOOT_S,
+        startup_s=_BOOT_S,
         service_s=_SERVICE_S,
         tick_s=_TICK_S,
         visibility_timeout_s=settings.visibility_timeout_s,
-        hold_max=settings.batch_max * settings.lanes,
+        hold_max=settings.batch_max * settings.consumers,
         backoff_s=_BACKOFF_S,
         backoff_s_max=_BACKOFF_S_MAX,
         lifetime_s_max=None,
@@ -82,12 +82,12 @@ def open_local_controller(
         fleet: The worker processes.
     """
     results = backends.results
-    why = StoreRecords(results, "up")
-    news = _News(Both(why, LastRecord(results)), why.flush)
+    why = DecisionLog(results, "up")
+    news = _News(Tee(why, LatestRecord(results)), why.flush)
     numbers = itertools.count(1)
     ports = ControllerPorts(
         sensor=FleetSensor(
-            backends.queue, fleet, results, backends.clock, boot_s=_BOOT_S, look_s_max=_LOOK_S_MAX
+            backends.queue, fleet, results, backends.clock, startup_s=_BOOT_S, look_s_max=_LOOK_S_MAX
         ),
         fleet=fleet,
         lease=SoleLeader(),
@@ -97,8 +97,8 @@ def open_local_controller(
     controller = Controller(ports, local_limits(settings), name="up")
     # Signs of the workers of an earlier start, which nobody took away.
     there = {one.id for one in fleet.describe()}
-    for name in set(read_signs(results)) - there:
-        erase_sign(results, name)
+    for name in set(read_heartbeats(results)) - there:
+        delete_heartbeat(results, name)
     try:
         yield controller.tick
     finally:
@@ -122,9 +122,9 @@ class _News:
         """Keep a record; see `RecordSink.write`."""
         self._last = record
         draining = record.states.get("draining", 0)
-        booting = record.states.get("booting", 0)
-        says = (record.decision.alive, record.decision.desired, draining, booting)
-        happened = record.launched or record.refused or record.retired or record.failed_boots
+        starting = record.states.get("starting", 0)
+        says = (record.decision.alive, record.decision.desired, draining, starting)
+        happened = record.launched or record.refused or record.terminated or record.failed_startups
         is_news = bool(happened) or says != self._said
         if is_news or not 0 <= record.at_s - self._said_at_s < _QUIET_S:
             self._said, self._said_at_s, self._last = says, record.at_s, None

@@ -8,20 +8,20 @@ from functools import partial
 
 from beholder.clock import Clock
 from beholder.config import Settings
+from beholder.draining.exit import InstanceExit
+from beholder.draining.gaps import read_idle_gaps, write_idle_gaps
+from beholder.draining.heartbeat import HeartbeatWriter, IdleGapNotes, IdleMonitor, seniority_of
+from beholder.draining.idle import STAY_S_MIN, IdleSettings, Seniority
+from beholder.draining.protocol import DrainLimits, DrainProtocol, idle_for
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
-from beholder.fleet.leave import InstanceExit
-from beholder.scaling.idle import STAY_S_MIN, IdleSettings, Peers
+from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.limits import Limits
-from beholder.scaling.lulls import read_lulls, write_lulls
-from beholder.scaling.signs import give_sign, read_signs
-from beholder.telemetry.log import get_logger, say
+from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.backends import Backends
-from beholder.wiring.fleet_local import idle_boot_s
-from beholder.worker.lanes import Lanes
-from beholder.worker.leaving import LeavingLimits, LeavingProtocol, idle_for
-from beholder.worker.life import IdleWatch, LullNotes, SignOfLife, peers_of
+from beholder.wiring.fleet_local import idle_startup_s
+from beholder.worker.worker import Worker
 
-__all__ = ["Leaving", "leaving_of"]
+__all__ = ["Draining", "draining_of"]
 
 _log = get_logger(__name__)
 
@@ -29,14 +29,14 @@ _log = get_logger(__name__)
 _FLIP_S, _PEERS_S = 30.0, 30.0
 _LOCAL_FLIP_S, _LOCAL_PEERS_S = 1.0, 2.0
 # Here counts are exact and a look costs nothing.
-_LOCAL_LIMITS = LeavingLimits(lag_s=0.0, look_again_s=1.0, retry_s=2.0)
+_LOCAL_LIMITS = DrainLimits(lag_s=0.0, look_again_s=1.0, retry_s=2.0)
 _METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
-# Two of three signs may be lost before the second line takes the instance for dead.
-_SIGNS_IN_SILENCE = 3
+# Two of three signs may be lost before the reaper takes the instance for dead.
+_HEARTBEATS_IN_SILENCE = 3
 
 
 @dataclass(frozen=True)
-class Leaving:
+class Draining:
     """What runs beside a worker so that it leaves in time.
 
     Args:
@@ -48,21 +48,21 @@ class Leaving:
     end: Callable[[], None]
 
 
-def leaving_of(
+def draining_of(
     settings: Settings,
     backends: Backends,
-    lanes: Lanes,
+    consumers: Worker,
     elapsed: Clock,
     end_process: Callable[[], None],
     *,
     fleet_name: str,
-) -> Leaving:
+) -> Draining:
     """Return what makes a worker leave in time, and what tells the controller of it.
 
     Args:
         settings: Of the deployment.
         backends: What the worker works with.
-        lanes: The worker.
+        consumers: The worker.
         elapsed: The clock by which it is idle.
         end_process: Ends this process in good order.
         fleet_name: What the fleet of this machine calls the worker; empty where it is of none. One that ends
@@ -76,10 +76,10 @@ def leaving_of(
     instance_exit = InstanceExit(elapsed, os.environ)
     metadata = InstanceMetadata(os.environ.get(_METADATA_VARIABLE)) if is_instance else None
     name = _told_identity(metadata) if metadata else fleet_name
-    life = _life(settings, backends, lanes, elapsed, name) if name else None
+    life = _life(settings, backends, consumers, elapsed, name) if name else None
     if life:
         ticks["life"] = life.tick
-    watch = _rule(settings, backends, lanes, elapsed, name) if name else None
+    watch = _rule(settings, backends, consumers, elapsed, name) if name else None
     go = instance_exit.leave if is_instance else end_process
 
     def leave() -> None:
@@ -87,15 +87,15 @@ def leaving_of(
             watch.leaves()
         go()
 
-    protocol = LeavingProtocol(
-        lanes,
+    protocol = DrainProtocol(
+        consumers,
         watch or idle_for(settings.idle_s_max),
         depth=backends.queue.depth,
         announce=life.announce if life else lambda _state: None,
         leave=leave,
         clock=elapsed,
         is_last_look_needed=watch.is_last_look_needed if watch else lambda: True,
-        limits=LeavingLimits(lag_s=settings.depth_lag_s) if settings.backend == "aws" else _LOCAL_LIMITS,
+        limits=DrainLimits(lag_s=settings.depth_lag_s) if settings.backend == "aws" else _LOCAL_LIMITS,
     )
     if settings.idle_s_max or name:
         ticks["leaving"] = protocol.tick
@@ -110,12 +110,12 @@ def leaving_of(
 
         ticks["instance_exit"] = instance_exit.tick
         ticks["interruption"] = InterruptionWatch(metadata.interruption, on_notice).tick
-    return Leaving(ticks, life.end if life else lambda: None)
+    return Draining(ticks, life.end if life else lambda: None)
 
 
 def _told_identity(metadata: InstanceMetadata) -> str:
     identity = metadata.identity()
-    say(
+    log_event(
         _log,
         logging.INFO,
         "instance.identity",
@@ -128,43 +128,47 @@ def _told_identity(metadata: InstanceMetadata) -> str:
     return identity.instance_id
 
 
-def _life(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, name: str) -> SignOfLife:
-    return SignOfLife(
-        partial(give_sign, backends.results, name),
-        lambda: lanes.idle_since_s,
+def _life(
+    settings: Settings, backends: Backends, consumers: Worker, elapsed: Clock, name: str
+) -> HeartbeatWriter:
+    return HeartbeatWriter(
+        partial(write_heartbeat, backends.results, name),
+        lambda: consumers.idle_since_s,
         elapsed,
-        every_s=min(settings.sign_every_s, settings.silence_s_max / _SIGNS_IN_SILENCE),
-        flip_s=min(settings.sign_every_s, _FLIP_S if settings.backend == "aws" else _LOCAL_FLIP_S),
+        every_s=min(settings.heartbeat_s, settings.silence_s_max / _HEARTBEATS_IN_SILENCE),
+        flip_s=min(settings.heartbeat_s, _FLIP_S if settings.backend == "aws" else _LOCAL_FLIP_S),
     )
 
 
-def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, name: str) -> IdleWatch:
+def _rule(
+    settings: Settings, backends: Backends, consumers: Worker, elapsed: Clock, name: str
+) -> IdleMonitor:
     """Return the rule of a worker in a fleet: somebody starts another when there is work again."""
     if settings.leave_by == "shutdown":
         idle = IdleSettings(
-            boot_s=settings.boot_s,
+            startup_s=settings.startup_s,
             latency_goal_s=settings.latency_goal_s,
             stay_min=settings.fleet_min + settings.fleet_warm_min,
             stay_s_min=STAY_S_MIN,
         )
     else:
         idle = IdleSettings(
-            boot_s=idle_boot_s(),
+            startup_s=idle_startup_s(),
             latency_goal_s=settings.latency_goal_s,
-            boot_patience=0.0,
+            startup_patience=0.0,
             stay_min=settings.workers_min + settings.workers_warm_min,
             stay_s_min=STAY_S_MIN,
         )
 
-    def peers() -> Peers:
-        signs = read_signs(backends.results)
+    def peers() -> Seniority:
+        heartbeats = read_heartbeats(backends.results)
         # Our own sign is among them and not a minute old, so the newest one tells the store's time.
-        return peers_of(signs, name, max((one.at_s for one in signs.values()), default=0.0))
+        return seniority_of(heartbeats, name, max((one.at_s for one in heartbeats.values()), default=0.0))
 
     is_local = settings.leave_by != "shutdown"
-    return IdleWatch(
+    return IdleMonitor(
         idle,
-        work=lambda: lanes.work,
+        work=lambda: consumers.work,
         peers=peers,
         clock=elapsed,
         service_s=Limits().service_s,
@@ -172,9 +176,9 @@ def _rule(settings: Settings, backends: Backends, lanes: Lanes, elapsed: Clock, 
         share=1.0 if is_local else 0.0,
         fixed_s=settings.idle_s_max,
         peers_every_s=_PEERS_S if settings.backend == "aws" else _LOCAL_PEERS_S,
-        notes=LullNotes(
-            partial(read_lulls, backends.results),
-            partial(write_lulls, backends.results),
+        notes=IdleGapNotes(
+            partial(read_idle_gaps, backends.results),
+            partial(write_idle_gaps, backends.results),
             backends.clock.now_s,
         ),
     )

@@ -138,7 +138,7 @@ def _wanted(aside: Path, name: str, results: FolderStore) -> Iterator[tuple[str,
             continue
         try:
             job_id = Message.from_bytes(body).job_id
-        except MessageInvalid:  # a worker or the clerk says what it is
+        except MessageInvalid:  # a worker or the dead-letter consumer says what it is
             yield f"unreadable {number}", body
             continue
         if job_id not in seen and not has_outcome(results, job_id):
@@ -191,7 +191,7 @@ def _remove(new: Path) -> None:
     """Remove a new file that was not finished, and what lies beside it."""
     for suffix in (*_LOGS, "", ".lock", ".damaged"):
         new.with_name(new.name + suffix).unlink(missing_ok=True)
-    shutil.rmtree(new.with_name(f"{new.name}.bells"), ignore_errors=True)
+    shutil.rmtree(new.with_name(f"{new.name}.notifiers"), ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
 """The app tier: takes messages, recognises images, stores results, replies, and only then acknowledges.
 
-Nothing is imported here: the web tier runs the dead-letter clerk, and needs no numpy for it.
+Nothing is imported here: the web tier runs the dead-letter consumer, and needs no numpy for it.
 """

@@ -1,9 +1,8 @@
 """What a worker works with: its two queues, its two buckets, its classifiers and its clock."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +10,11 @@ from numpy.typing import NDArray
 from beholder.clock import Clock
 from beholder.model.port import Classifier, Preprocessing
 from beholder.queue.port import Queue
+from beholder.results.counters import UnreportedCounters
+from beholder.results.fan_out import MapItems, map_in_turn
 from beholder.store.port import Store
-from beholder.worker.calls import UntoldCalls
 
-__all__ = ["Each", "WorkerPorts", "one_by_one"]
-
-_Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
-
-
-class Each(Protocol):
-    """Calls a function with every item and gives what it returned, in the order of the items.
-
-    The calls may run at the same time. The functions given here return errors and do not raise them, so that
-    none is left running where another failed.
-    """
-
-    def __call__(self, function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
-        """Call `function` with every item."""
-        ...
-
-
-def one_by_one(function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
-    """Call `function` with one item after the other; see `Each`."""
-    return [function(one) for one in items]
+__all__ = ["WorkerPorts"]
 
 
 def _no_calls() -> Mapping[str, int]:
@@ -43,7 +23,7 @@ def _no_calls() -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class WorkerPorts:
-    """Everything a worker touches; lanes of one worker share it.
+    """Everything a worker touches; consumers of one worker share it.
 
     Args:
         queue: The input queue.
@@ -59,7 +39,7 @@ class WorkerPorts:
         receive_count_max: A message that fails at this receive is given up.
         is_heavy: Whether an image file takes long to decode.
         heavy_decodes: So many such files are decoded at once in this process.
-        each: Reads and writes the objects of a batch.
+        map_items: Reads and writes the objects of a batch.
         calls: Gives the AWS calls since the process began, by `service:Operation`.
     """
 
@@ -76,13 +56,13 @@ class WorkerPorts:
     receive_count_max: int = 3
     is_heavy: Callable[[bytes], bool] = lambda _data: False
     heavy_decodes: threading.Semaphore = field(default_factory=threading.Semaphore)
-    each: Each = one_by_one
+    map_items: MapItems = map_in_turn
     calls: Callable[[], Mapping[str, int]] = _no_calls
 
     default_model: str = field(init=False)
-    untold_calls: UntoldCalls = field(init=False)
+    unreported_calls: UnreportedCounters = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the default model, and have told of no call yet."""
         object.__setattr__(self, "default_model", next(iter(self.classifiers), ""))
-        object.__setattr__(self, "untold_calls", UntoldCalls(self.calls))
+        object.__setattr__(self, "unreported_calls", UnreportedCounters(self.calls))

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beholder.clock import Clock
+from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.queue.port import Received
-from beholder.telemetry.log import get_logger, say
-from beholder.worker.dead_letters import DeadLetterClerk
-from beholder.worker.keeper import Keeper
+from beholder.results.attempts import Step, Trouble, attempt, is_answering
+from beholder.telemetry.log import get_logger, log_event
+from beholder.worker.extender import VisibilityExtender
 from beholder.worker.ports import WorkerPorts
-from beholder.worker.trouble import Step, Trouble, attempt, is_answering
 
 __all__ = ["Retries", "Todo"]
 
@@ -52,16 +52,16 @@ class Retries:
 
     Args:
         ports: What the worker works with.
-        keeper: Keeps what the worker holds hidden.
+        extender: Keeps what the worker holds hidden.
         clock: The worker's; only durations count.
     """
 
-    def __init__(self, ports: WorkerPorts, keeper: Keeper, clock: Clock) -> None:
+    def __init__(self, ports: WorkerPorts, extender: VisibilityExtender, clock: Clock) -> None:
         """Decide on nothing yet."""
         self._ports = ports
-        self._keeper = keeper
+        self._extender = extender
         self._clock = clock
-        self._clerk = DeadLetterClerk(
+        self._dead_letter_consumer = DeadLetterConsumer(
             ports.dead_letters, ports.results, ports.replies, ports.clock, input_bucket=ports.input_bucket
         )
 
@@ -83,8 +83,8 @@ class Retries:
     def again(self, trouble: Trouble, todo: Todo) -> Todo | None:
         """Return when to try a message of `todo` again; None where it was handed back or given up."""
         received, now_s = trouble.received, self._clock.now_s()
-        keeps = trouble.is_retryable and now_s - todo.since_s < self._keeper.hold_max_s / 2
-        say(
+        keeps = trouble.is_retryable and now_s - todo.since_s < self._extender.hold_max_s / 2
+        log_event(
             _log,
             logging.WARNING,
             "worker.trouble",
@@ -95,7 +95,7 @@ class Retries:
         if keeps:
             pause_s = min(_AGAIN_MAX_S, _AGAIN_FIRST_S * 2**todo.tries)
             return Todo([received], now_s + pause_s, todo.since_s, todo.tries + 1)
-        self._keeper.release([received.receipt])
+        self._extender.release([received.receipt])
         if received.receive_count >= self._ports.receive_count_max and self._gives_up(trouble):
             return None
         back_s = min(_BACK_MAX_S, _BACK_FIRST_S * _BACK_GROWTH ** (received.receive_count - 1))
@@ -112,10 +112,10 @@ class Retries:
         """Write the failed outcome and the dead letter of a message, and say whether that went well."""
 
         def give_up(one: Trouble) -> None:
-            self._clerk.settle(one.received.body, one.reason)
+            self._dead_letter_consumer.settle(one.received.body, one.reason)
             self._ports.queue.ack([one.received.receipt])
 
         error = attempt(give_up, trouble)
         if error is not None:  # it goes to the dead-letter queue, as what kills workers does
-            say(_log, logging.WARNING, "worker.not_given_up", f"{type(error).__name__}: {error}")
+            log_event(_log, logging.WARNING, "worker.not_given_up", f"{type(error).__name__}: {error}")
         return error is None

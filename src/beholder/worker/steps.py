@@ -33,11 +33,11 @@ from beholder.errors import (
 )
 from beholder.job import Failure, Job, JobStatus, Metrics
 from beholder.model.top import top_labels
-from beholder.telemetry.log import get_logger, say
-from beholder.worker import outcomes
+from beholder.results import outcomes
+from beholder.results.attempts import Step, Trouble, attempt
+from beholder.telemetry.log import get_logger, log_event
+from beholder.worker.deliveries import Delivery, read, send_each
 from beholder.worker.ports import WorkerPorts
-from beholder.worker.reading import Delivery, read, send_each
-from beholder.worker.trouble import Step, Trouble, attempt
 
 __all__ = [
     "Classified",
@@ -122,7 +122,7 @@ def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Troub
             return Fetched(delivery, model, failure=_failure(exc, delivery), seen=seen)
         return Fetched(delivery, model, data, seen=_digest(data) if delivery.is_drop else "")
 
-    results = ports.each(partial(attempt, one), batch)
+    results = ports.map_items(partial(attempt, one), batch)
     return [_or_trouble(delivery, "get", found) for delivery, found in zip(batch, results, strict=True)]
 
 
@@ -221,7 +221,7 @@ def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified |
             for one in batch
             if one.delivery.is_drop
         },
-        each=ports.each,
+        map_items=ports.map_items,
     )
     troubles: list[Trouble] = []
     stored = []
@@ -235,7 +235,7 @@ def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified |
         ports.replies,
         [one.delivery.message for one, _ in stored],
         [document for _, document in stored],
-        ports.untold_calls,
+        ports.unreported_calls,
     )
     troubles += unseen
     troubled = {one.received.receipt for one in unseen}
@@ -293,7 +293,7 @@ def _look_again(ports: WorkerPorts, drops: Sequence[Prepared]) -> list[Trouble]:
             changed.append(now.delivery)
     if changed:
         keys = [one.message.input.image_key for one in changed]
-        say(_log, logging.INFO, "worker.drop_changed", "an object was replaced meanwhile", keys=keys)
+        log_event(_log, logging.INFO, "worker.drop_changed", "an object was replaced meanwhile", keys=keys)
         sent = send_each(ports.queue.send, [(one.received, [one.received.body]) for one in changed])
         troubles += [one for one in sent if isinstance(one, Trouble)]
     return troubles
@@ -362,5 +362,5 @@ def _failure(error: BeholderError, delivery: Delivery) -> Failure:
     job_id = delivery.message.job_id
     # The access log has the same as the caller is told; what a library said is here alone.
     level = logging.ERROR if error.http_status >= _SERVER_ERROR else logging.INFO
-    say(_log, level, "worker.job_failed", error.message, code=error.code, job_id=job_id)
+    log_event(_log, level, "worker.job_failed", error.message, code=error.code, job_id=job_id)
     return Failure(code=error.code, status=error.http_status, detail=error.detail)

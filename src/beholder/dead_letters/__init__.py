@@ -1,0 +1,1 @@
+"""What becomes of messages that were received too often, and the way back for them."""

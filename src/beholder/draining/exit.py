@@ -1,0 +1,106 @@
+"""How an instance leaves: it shuts itself down, and EC2 terminates what shuts down.
+
+The launch template says that a shutdown from within terminates, so a worker needs no permission for it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from beholder.clock import Clock
+from beholder.fleet.process import ChildSpec, start_child
+from beholder.telemetry.log import get_logger, log_event
+
+__all__ = ["InstanceExit", "StartedCommand"]
+
+_log = get_logger(__name__)
+
+# The orderly way first. The other one asks no service manager; it is tried again for as long as we live.
+_STEPS = (("shutdown", "-h", "now"), ("poweroff", "-f"))
+# Where these programs are; a service's PATH may lack them.
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+_TICK_S = 1.0
+
+
+class StartedCommand(Protocol):
+    """A command that was started and is not waited for."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, None while it runs."""
+        ...
+
+
+class InstanceExit:
+    """Ends the machine that this process runs on.
+
+    Nothing here waits: a command that hangs is passed over when its time is up.
+
+    Args:
+        clock: The time; only durations count.
+        environment: For the commands.
+        patience_s: How long after a command this process may still live before the next one is tried.
+        start: Starts one command; raises `OSError` where there is no such program.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        environment: Mapping[str, str],
+        *,
+        patience_s: float = 30.0,
+        start: Callable[[ChildSpec], StartedCommand] = start_child,
+    ) -> None:
+        """Run nothing yet."""
+        self._clock = clock
+        path = f"{environment['PATH']}:{_SYSTEM_PATH}" if environment.get("PATH") else _SYSTEM_PATH
+        self._environment = {**environment, "PATH": path}
+        self._patience_s = patience_s
+        self._start = start
+        self._step: int | None = None
+        self._next_at_s = 0.0
+        # The later ones are kept too: a process that is forgotten while it runs is a ResourceWarning.
+        self._started: list[StartedCommand] = []
+        self._is_watched = False
+
+    def leave(self) -> None:
+        """Begin to leave; a second call does nothing. `tick` does the rest."""
+        if self._step is None:
+            self._run(0)
+
+    def tick(self) -> float:
+        """Try the next command if it is due; returns the seconds until the next pass."""
+        if self._step is None:
+            return _TICK_S
+        if self._clock.now_s() >= self._next_at_s:
+            self._run(min(self._step + 1, len(_STEPS) - 1))
+        elif self._is_watched and (status := self._started[-1].poll()):
+            self._is_watched = False
+            self._fail(self._step, f"exit status {status}")
+        return _TICK_S
+
+    def _run(self, step: int) -> None:
+        self._step = step
+        self._next_at_s = self._clock.now_s() + self._patience_s
+        command = _STEPS[step]
+        log_event(
+            _log, logging.WARNING, "instance.exit", "the instance ends itself", command=" ".join(command)
+        )
+        try:
+            self._started.append(self._start(ChildSpec(command[0], command, self._environment)))
+        except OSError as exc:
+            self._fail(step, str(exc.strerror or exc))
+        else:
+            self._is_watched = True
+
+    def _fail(self, step: int, reason: str) -> None:
+        """Go on to the next command now, where there is one; else try the last again in its time."""
+        log_event(
+            _log,
+            logging.ERROR,
+            "instance.exit_failed",
+            "the instance could not end itself",
+            command=" ".join(_STEPS[step]),
+            reason=reason,
+        )
+        if step + 1 < len(_STEPS):
+            self._run(step + 1)

@@ -1,0 +1,144 @@
+"""What the last worker learns of the times without a message: how long to wait for the next one.
+
+A fixed stay is a guess. Where messages come an hour apart every second of it is wasted, where they come a
+minute apart leaving costs a startup each time. Both are seen: by the worker itself while it stays, and
+after it left by its successor, which knows from a note when the last one fell idle and from its first
+message when that time was over.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from beholder.clock import age_s
+from beholder.errors import ObjectNotFound
+from beholder.store.port import Store
+
+__all__ = ["IDLE_GAPS_KEY", "IdleGaps", "read_idle_gaps", "write_idle_gaps"]
+
+IDLE_GAPS_KEY = "fleet/idle_gaps.json"
+_VERSION = 1
+_KEPT = 24
+_LEARNT_MIN = 3
+# What is shorter tells nothing: nobody leaves so soon.
+_LULL_S_MIN = 5.0
+# A idle gap of so many idle gaps ago counts half.
+_HALF_LIFE = 8.0
+# Before anything is known, idle gaps of all lengths are as likely, in boots; they count as two that were
+# seen.
+_GUESSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+_GUESS_WEIGHT = 2.0
+# Nobody waits longer than so many boots for one message.
+_STAY_BOOTS_MAX = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class IdleGaps:
+    """The last times without a message, and when the fleet last fell idle.
+
+    Args:
+        samples_s: Their lengths, newest last.
+        idle_since_s: When the last worker that left had its last message, seconds since the Unix epoch; None
+            where nobody left, or a successor has had its first message since.
+    """
+
+    samples_s: tuple[float, ...] = ()
+    idle_since_s: float | None = None
+
+    def after_rest(self, rest_s: float, workers: int) -> Self:
+        """Return what a worker knows that has a message again.
+
+        Args:
+            rest_s: How long it had none.
+            workers: How many served, this one included; of several none knows whether others had work.
+        """
+        return self._seen(rest_s) if workers == 1 and rest_s >= _LULL_S_MIN else self
+
+    def after_first(self, sent_at_s: float) -> Self:
+        """Return what a worker knows that has its first message; the note is used up by it.
+
+        Args:
+            sent_at_s: When it was sent, seconds since the Unix epoch.
+        """
+        if self.idle_since_s is None:
+            return self
+        known = self._seen(age_s(sent_at_s, self.idle_since_s))
+        return type(self)(known.samples_s, None)
+
+    def left(self, idle_since_s: float) -> Self:
+        """Return what a worker that leaves writes down."""
+        return type(self)(self.samples_s, idle_since_s)
+
+    def stay_s(self, startup_cost_s: float) -> float | None:
+        """Return how long to stay idle so that idling and boots cost least; None before a few gaps are known.
+
+        Args:
+            startup_cost_s: What a startup costs, in seconds of an instance.
+        """
+        if len(self.samples_s) < _LEARNT_MIN:
+            return None
+        count = len(self.samples_s)
+        weights = [0.5 ** ((count - 1 - place) / _HALF_LIFE) for place in range(count)]
+        weights += [_GUESS_WEIGHT / len(_GUESSES)] * len(_GUESSES)
+        idle_gaps_s = [*self.samples_s, *(startup_cost_s * guess for guess in _GUESSES)]
+        # The least lies right after an idle gap that was seen, or at no stay at all.
+        stays_s = [0.0, *(one for one in idle_gaps_s if one < _STAY_BOOTS_MAX * startup_cost_s)]
+        return min(stays_s, key=lambda stay_s: (_cost(idle_gaps_s, weights, stay_s, startup_cost_s), stay_s))
+
+    def _seen(self, idle_gap_s: float) -> Self:
+        return type(self)((*self.samples_s, idle_gap_s)[-_KEPT:], self.idle_since_s)
+
+    def to_bytes(self) -> bytes:
+        """Return it as it is stored."""
+        samples = [round(one, 1) for one in self.samples_s]
+        document = {"version": _VERSION, "samples_s": samples, "idle_since_s": self.idle_since_s}
+        return json.dumps(document).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return what `to_bytes` wrote.
+
+        Raises:
+            ValueError: It is torn, or of another version.
+        """
+        try:
+            document = json.loads(data)
+            if document["version"] != _VERSION:
+                raise ValueError(f"lulls of version {document['version']} cannot be read here")
+            since_s = document["idle_since_s"]
+            samples = tuple(float(one) for one in document["samples_s"])
+            return cls(samples[-_KEPT:], None if since_s is None else float(since_s))
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"these are no idle gaps: {exc}") from exc
+
+
+def _cost(
+    idle_gaps_s: Sequence[float], weights: Sequence[float], stay_s: float, startup_cost_s: float
+) -> float:
+    """Return what gaps of these lengths cost a worker that stays so long: the gap, or stay and startup."""
+    return sum(
+        weight * (idle_gap_s if idle_gap_s <= stay_s else stay_s + startup_cost_s)
+        for idle_gap_s, weight in zip(idle_gaps_s, weights, strict=True)
+    )
+
+
+def read_idle_gaps(store: Store) -> IdleGaps:
+    """Return what the last worker that left wrote down; nothing where there is none, or none to be read.
+
+    Raises:
+        BackendError: The store cannot be asked.
+    """
+    try:
+        return IdleGaps.from_bytes(store.get(IDLE_GAPS_KEY))
+    except (ObjectNotFound, ValueError):
+        return IdleGaps()
+
+
+def write_idle_gaps(store: Store, idle_gaps: IdleGaps) -> None:
+    """Keep it for whoever comes next; who writes last is believed.
+
+    Raises:
+        BackendError: The store cannot take it.
+    """
+    store.put(IDLE_GAPS_KEY, idle_gaps.to_bytes())

@@ -1,0 +1,20 @@
+"""What a worker has done, by which its idle time is judged."""
+
+from dataclasses import dataclass
+
+__all__ = ["WorkDone"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDone:
+    """What a worker has done since its start.
+
+    Args:
+        busy_s: For how long it had messages in hand.
+        messages: How many it let go.
+        first_sent_at_s: When the first of them was sent, seconds since the Unix epoch; None before it.
+    """
+
+    busy_s: float = 0.0
+    messages: int = 0
+    first_sent_at_s: float | None = None

@@ -1,0 +1,81 @@
+"""The reaper: which instances have to be ended from outside, since they do not leave by themselves.
+
+Pure. A suspicion is remembered, and only one that still stands at a later look ends an instance. A worker
+that says that it is busy is never among them, however old it is: its signs come from a thread of their own,
+so that only a process that is gone or hangs as a whole falls silent.
+"""
+
+from dataclasses import replace
+
+from beholder.clock import age_s
+from beholder.scaling.decision import FailedStartup, Termination
+from beholder.scaling.limits import Limits
+from beholder.scaling.memory import Memory
+from beholder.scaling.observation import InstanceSeen, InstanceState, Observation
+
+__all__ = ["watch"]
+
+_DRAIN_S_MAX = 300.0  # a drain finishes one batch and looks at the queue for as long as its counts lag
+_LOOKS_APART_TICKS = 2.0
+_BUSY_SILENCE = 3.0  # times as long as others: its messages come back anyway, and killing it gains little
+
+
+def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Termination, ...], Memory]:
+    """Return the instances to end now, and the memory with the suspicions and the failed startups.
+
+    Args:
+        seen: What there is.
+        memory: The policy's memory.
+        limits: The operator's settings.
+    """
+    found: list[Termination] = []
+    suspects: dict[str, float] = {}
+    failed: list[FailedStartup] = []
+    for one in seen.instances:
+        suspicion = _suspicion(one, seen.now_s, memory, limits)
+        if suspicion is None:
+            continue
+        since_s = memory.suspects.get(one.id, seen.now_s)
+        suspects[one.id] = since_s
+        cause, why, wait_s = suspicion
+        if seen.now_s - since_s < wait_s:
+            continue
+        found.append(Termination(one.id, cause, why))
+        if cause == "startup":
+            failed.append(
+                FailedStartup(one.id, "late", age_s(seen.now_s, one.launched_at_s), one.instance_type)
+            )
+    if failed:
+        gone = {one.id for one in found}
+        kept = {one: at_s for one, at_s in memory.starting.items() if one not in gone}
+        memory = replace(memory, starting=kept).after_failed_startups(tuple(failed), seen.now_s, limits)
+    if suspects != memory.suspects:
+        memory = replace(memory, suspects=suspects)
+    return tuple(found), memory
+
+
+def _suspicion(
+    one: InstanceSeen, now_s: float, memory: Memory, limits: Limits
+) -> tuple[str, str, float] | None:
+    """Return cause, words and how long the suspicion must stand; None for an instance in good order."""
+    old_s = age_s(now_s, one.launched_at_s)
+    twice_s = _LOOKS_APART_TICKS * limits.tick_s
+    if one.state is InstanceState.PENDING:
+        most_s = memory.patience_s(limits)
+        if old_s <= most_s:
+            return None
+        return "startup", f"no heartbeat {old_s:.0f} s after its launch, {most_s:.0f} s at most", twice_s
+    if one.last_heartbeat_at_s is not None:
+        is_busy = one.state is InstanceState.BUSY
+        silence_s = age_s(now_s, one.last_heartbeat_at_s)
+        most_s = limits.silence_s_max * (_BUSY_SILENCE if is_busy else 1.0)
+        if silence_s > most_s:
+            return "silent", f"its last heartbeat was {silence_s:.0f} s ago", twice_s
+    if one.state is InstanceState.DRAINING:
+        return "hung", f"it drains for more than {_DRAIN_S_MAX:.0f} s and does not end", _DRAIN_S_MAX
+    if limits.lifetime_s_max is not None and old_s > limits.lifetime_s_max and one.state in _AT_REST:
+        return "lifetime", f"it is {old_s / 3600:.1f} hours old and has nothing to do", twice_s
+    return None
+
+
+_AT_REST = (InstanceState.READY, InstanceState.IDLE)

@@ -1,1 +1,0 @@
-"""The simulator: the scaling laws of the field and ours, in a world on a virtual clock."""

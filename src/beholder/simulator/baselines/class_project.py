@@ -1,0 +1,40 @@
+"""The class project's rule: an instance per waiting request, nineteen at most.
+
+Source: Palash-Mehta/Auto-Scaling-Image-Recognition-as-a-Service, its controller's loop.
+"""
+
+from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+
+__all__ = ["ClassProject"]
+
+_LOOP_S = 4.0
+_SURPLUS_S = 5.0
+_CAPACITY_MAX = 19
+
+
+class ClassProject:
+    """Starts what is missing for one instance per waiting request; stops the surplus after five seconds."""
+
+    name = "class-project"
+    traits = ScalerTraits(KillRule.IDLE)
+
+    def __init__(self, limits: Limits) -> None:
+        """Take the bounds."""
+        self._limits = limits
+        self._surplus_since_s: float | None = None
+
+    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
+        """Return what is wanted, and when to ask again."""
+        alive = snapshot.pending + snapshot.in_service
+        available = alive - snapshot.busy
+        if snapshot.visible >= available:
+            self._surplus_since_s = None
+            return DesiredCapacity(min(alive + snapshot.visible - available, _CAPACITY_MAX), _LOOP_S)
+        if self._surplus_since_s is None:
+            self._surplus_since_s = snapshot.now_s
+        if snapshot.now_s - self._surplus_since_s < _SURPLUS_S:
+            return DesiredCapacity(None, _LOOP_S)
+        self._surplus_since_s = None
+        return DesiredCapacity(
+            max(alive - (available - snapshot.visible), self._limits.capacity_min), _LOOP_S
+        )

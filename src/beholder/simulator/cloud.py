@@ -1,0 +1,241 @@
+"""The simulated cloud: what instances are, how long they boot, when they are taken away, what they cost."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+
+import numpy as np
+
+from beholder.simulator.policy import InstanceView, KillRule, Limits, State
+
+__all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "taken"]
+
+_HOUR_S = 3600.0
+_DRAWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSettings:
+    """The world that every policy meets.
+
+    Args:
+        limits: What bounds the policies, with the mean boot and service times.
+        startup_spread: Sigma of the log of startup times around their mean; 0 makes all alike.
+        startup_failures: Share of launches that never come up.
+        failing_s: From when until when every launch never comes up.
+        fails_after_s: When an instance that never comes up ends itself; inf where it hangs.
+        startup_patience_s: When such an instance is ended by whoever watches it; None takes 2.5 mean boots.
+        refusals: Share of launches that the cloud refuses.
+        refusing_s: From when until when it refuses every launch.
+        service_spread: Standard deviation of service times over their mean (gamma); 0 makes all alike.
+        queue_lag_s: How old the queue's approximate counts are when they are read.
+        queue_noise: Standard deviation of these counts over their value.
+        visibility_timeout_s: When the message of a killed worker is visible again, from its receive.
+        interruptions_per_hour: How often spot takes an instance away, with two minutes' notice.
+        bill_s_min: What each launch costs at least.
+        tail_s_max: How long the world goes on after the traffic's end, at most.
+        seed: Of all that is drawn.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    startup_spread: float = 0.15
+    startup_failures: float = 0.0
+    failing_s: tuple[float, float] = (0.0, 0.0)
+    fails_after_s: float = math.inf
+    startup_patience_s: float | None = None
+    refusals: float = 0.0
+    refusing_s: tuple[float, float] = (0.0, 0.0)
+    service_spread: float = 0.0
+    queue_lag_s: float = 3.0
+    queue_noise: float = 0.0
+    visibility_timeout_s: float = 30.0
+    interruptions_per_hour: float = 0.0
+    bill_s_min: float = 60.0
+    tail_s_max: float = 7200.0
+    seed: int = 1
+
+
+class Instance:
+    """One instance; `idle_since_s` is inf while it has a job or does not receive."""
+
+    __slots__ = (
+        "drained_at_s",
+        "gone_at_s",
+        "idle_since_s",
+        "instance_id",
+        "launched_at_s",
+        "left_at_s",
+        "put_off_since_s",
+        "ready_at_s",
+        "startup_s",
+        "state",
+        "taken_at_s",
+        "timer_at_s",
+    )
+
+    def __init__(self, instance_id: int, launched_at_s: float, startup_s: float, taken_at_s: float) -> None:
+        """Begin a life; `startup_s` is inf where it never comes up, `taken_at_s` is the spot notice."""
+        self.instance_id = instance_id
+        self.launched_at_s = launched_at_s
+        self.startup_s = startup_s
+        self.taken_at_s = taken_at_s
+        self.ready_at_s = math.inf
+        self.left_at_s = math.inf
+        self.gone_at_s = math.inf
+        self.idle_since_s = math.inf
+        self.timer_at_s = math.inf
+        self.put_off_since_s = math.inf
+        self.drained_at_s = math.inf
+        self.state = State.PENDING
+
+    def view(self) -> InstanceView:
+        """Return what a policy may see of it."""
+        is_up = self.ready_at_s < math.inf
+        is_busy = is_up and self.idle_since_s == math.inf
+        return InstanceView(
+            self.instance_id,
+            self.launched_at_s,
+            self.ready_at_s if is_up else None,
+            self.state,
+            is_busy,
+        )
+
+
+class Cloud:
+    """Launches instances, ends them, and keeps the bill.
+
+    What the n-th launch meets depends on the seed and on n alone, so that every policy meets the same luck.
+    """
+
+    def __init__(self, settings: WorldSettings) -> None:
+        """Take the world's settings."""
+        self._settings = settings
+        self._startup_rng, self._luck_rng, self._spot_rng, self._victim_rng = (
+            np.random.default_rng([settings.seed, number]) for number in (11, 12, 13, 14)
+        )
+        self._startups: list[float] = []
+        self._luck: list[float] = []
+        self._ended: list[Instance] = []
+        self._count = 0
+        self.alive: dict[int, Instance] = {}
+        self.startup_count = 0
+        self.failed_startup_count = 0
+        self.refused_count = 0
+
+    def patience_s(self) -> float:
+        """Return how long after its launch an instance that never comes up is ended."""
+        given = self._settings.startup_patience_s
+        return 2.5 * self._settings.limits.startup_s if given is None else given
+
+    def ends_s(self, *, is_watched: bool) -> float:
+        """Return after how long one that never comes up is gone; inf where the policy has to end it.
+
+        Args:
+            is_watched: The policy itself gives such instances up.
+        """
+        return min(self._settings.fails_after_s, math.inf if is_watched else self.patience_s())
+
+    def launch(self, now_s: float) -> Instance | None:
+        """Return a new instance, or None where the cloud refuses one."""
+        if self._luck_of_launch() < self._settings.refusals or _is_in(now_s, self._settings.refusing_s):
+            self.refused_count += 1
+            return None
+        self.startup_count += 1
+        startup_s = self._startup()
+        if self._luck_of_launch() < self._settings.startup_failures or _is_in(
+            now_s, self._settings.failing_s
+        ):
+            self.failed_startup_count += 1
+            startup_s = math.inf
+        rate = self._settings.interruptions_per_hour
+        taken_at_s = now_s + float(self._spot_rng.exponential(_HOUR_S / rate)) if rate > 0 else math.inf
+        return self._begin(now_s, startup_s, taken_at_s)
+
+    def launch_warm(self, now_s: float) -> Instance:
+        """Return an instance that receives from its first moment, as one kept from before the start."""
+        return self._begin(now_s, 0.0, math.inf)
+
+    def end(self, instance: Instance, now_s: float) -> None:
+        """End an instance's bill; nothing happens where it has ended already."""
+        if self.alive.pop(instance.instance_id, None) is not None:
+            instance.gone_at_s = now_s
+            self._ended.append(instance)
+
+    def victims(self, surplus: int, candidates: Sequence[Instance], kill: KillRule) -> list[Instance]:
+        """Return whom a product ends: those that boot first, newest first, then by its rule.
+
+        Args:
+            surplus: How many.
+            candidates: Those in service of whom it can choose.
+            kill: The longest idle under IDLE, else any at random.
+        """
+        alive = self.alive.values()
+        pending = [one for one in alive if one.state is State.PENDING][::-1][:surplus]
+        rest = surplus - len(pending)
+        if kill is KillRule.IDLE:
+            return pending + sorted(candidates, key=lambda one: (one.idle_since_s, one.instance_id))[:rest]
+        order = self._victim_rng.permutation(len(candidates)).tolist()[:rest]
+        return pending + [candidates[index] for index in order]
+
+    def bill_s(self, now_s: float) -> float:
+        """Return the seconds to pay for, those that are alive billed until now."""
+        least = self._settings.bill_s_min
+        lives = [(one.launched_at_s, min(one.gone_at_s, now_s)) for one in self._all()]
+        return float(sum(max(math.ceil(gone - launched - 1e-9), least) for launched, gone in lives))
+
+    def in_service_s(self, now_s: float) -> float:
+        """Return the seconds for which instances received, or worked to their end, over all of them."""
+        return float(
+            sum(
+                max(min(one.left_at_s, one.gone_at_s, now_s) - one.ready_at_s, 0.0)
+                for one in self._all()
+                if one.ready_at_s < math.inf
+            )
+        )
+
+    def _all(self) -> list[Instance]:
+        return [*self._ended, *self.alive.values()]
+
+    def _begin(self, now_s: float, startup_s: float, taken_at_s: float) -> Instance:
+        instance = Instance(self._count, now_s, startup_s, taken_at_s)
+        self._count += 1
+        self.alive[instance.instance_id] = instance
+        return instance
+
+    def _startup(self) -> float:
+        if not self._startups:
+            mean, sigma = self._settings.limits.startup_s, self._settings.startup_spread
+            if sigma > 0 and mean > 0:
+                draws = self._startup_rng.lognormal(math.log(mean) - sigma**2 / 2, sigma, _DRAWS)
+                self._startups = draws.tolist()
+            else:
+                self._startups = list(repeat(mean, _DRAWS))
+        return self._startups.pop()
+
+    def _luck_of_launch(self) -> float:
+        if not self._luck:
+            self._luck = self._luck_rng.random(_DRAWS).tolist()
+        return self._luck.pop()
+
+
+def _is_in(now_s: float, window_s: tuple[float, float]) -> bool:
+    return window_s[0] <= now_s < window_s[1]
+
+
+def service_times(settings: WorldSettings, rng: np.random.Generator, count: int) -> list[float]:
+    """Return how long each of `count` requests takes, in seconds."""
+    mean, spread = settings.limits.service_s, settings.service_spread
+    if spread == 0:
+        return [mean] * count
+    shape = 1.0 / spread**2
+    draws: list[float] = rng.gamma(shape, mean / shape, count).tolist()
+    return draws
+
+
+def taken(idle: list[Instance], share: float) -> Instance:
+    """Take one idle worker at random: a long poll is answered by whichever the queue finds first."""
+    index = int(share * len(idle))
+    instance, idle[index] = idle[index], idle[-1]
+    idle.pop()
+    return instance

@@ -1,0 +1,71 @@
+"""Ours against the field: for each traffic the cheapest policy that serves as many requests in time."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from beholder.simulator.run import Figures
+
+__all__ = ["Verdict", "geometric_mean", "verdicts"]
+
+# One request of a million is the rounding of a share.
+_SHARE_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came out on one traffic.
+
+    Args:
+        ours: Our policy's figures.
+        best: The baseline with the fewest instance-hours among those that serve at least our share of
+            requests inside the goal; None where none does.
+        better_in_both: Baselines with fewer instance-hours and a better latency: fewer requests over the
+            goal, or as many and a lower p99.
+    """
+
+    ours: Figures
+    best: Figures | None
+    better_in_both: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """Return our instance-hours over the best baseline's; None without one."""
+        if self.best is None or self.best.instance_hours == 0:
+            return None
+        return self.ours.instance_hours / self.best.instance_hours
+
+
+def verdicts(figures: Iterable[Figures], *, ours: str) -> list[Verdict]:
+    """Return a verdict for each traffic on which `ours` and at least one other policy were played."""
+    found = []
+    for _, group in groupby(figures, key=lambda one: one.traffic):
+        played = list(group)
+        our = next((one for one in played if one.policy == ours), None)
+        others = [one for one in played if one.policy != ours]
+        if our is not None and others:
+            found.append(_verdict(our, others))
+    return found
+
+
+def _verdict(ours: Figures, others: Sequence[Figures]) -> Verdict:
+    as_good = [one for one in others if one.share_over <= ours.share_over + _SHARE_EPSILON]
+    best = min(as_good, key=lambda one: one.instance_hours, default=None)
+    better = (
+        one.policy for one in others if one.instance_hours < ours.instance_hours and _is_sooner(one, ours)
+    )
+    return Verdict(ours, best, tuple(better))
+
+
+def _is_sooner(one: Figures, other: Figures) -> bool:
+    """Say whether one has the better latency: the goal counts first, then p99."""
+    if abs(one.share_over - other.share_over) > _SHARE_EPSILON:
+        return one.share_over < other.share_over
+    return one.p99_s < other.p99_s
+
+
+def geometric_mean(found: Iterable[Verdict]) -> float | None:
+    """Return the geometric mean of the ratios; None where there is none."""
+    ratios = [one.ratio for one in found if one.ratio is not None]
+    return math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios)) if ratios else None

@@ -1,0 +1,267 @@
+"""Our policy: the production controller and policy and the production idle rule, handed the simulated world.
+
+Nothing is decided here. Readings become observations, decisions become wants, and a worker's rests and jobs
+become what `scaling.idle` asks for.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from beholder.draining.gaps import IdleGaps
+from beholder.draining.idle import (
+    STAY_S_MIN,
+    BusyShare,
+    IdleSettings,
+    Seniority,
+    idle_limit_s,
+    is_last_look_needed,
+)
+from beholder.draining.protocol import DrainLimits
+from beholder.fleet.port import FleetInstance, Launch
+from beholder.scaling.ages import Ages
+from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
+from beholder.scaling.decision import Record
+from beholder.scaling.heartbeats import Heartbeat
+from beholder.scaling.limits import Limits as PolicyLimits
+from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.simulator.policy import (
+    Actuator,
+    DesiredCapacity,
+    InstanceView,
+    KillRule,
+    Limits,
+    ScalerTraits,
+    Snapshot,
+    State,
+)
+
+__all__ = ["IdleWorkers", "Ours"]
+
+# From the announcement to the end: half of a long poll of 20 s, and the final poll.
+_DRAIN_S = 11.0
+_LOOK_S_MAX = 60.0
+
+
+class _Worker:
+    """What one worker knows."""
+
+    __slots__ = ("busy", "has_begun", "idle_gaps", "peers", "rests_at_s")
+
+    def __init__(self, now_s: float, idle_gaps: IdleGaps) -> None:
+        self.busy = BusyShare(0.0, now_s)
+        self.has_begun = False
+        self.idle_gaps = idle_gaps
+        self.peers = Seniority()
+        self.rests_at_s = now_s
+
+
+class IdleWorkers:
+    """The production idle rule for every worker of a run, and the note that the last one leaves."""
+
+    def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
+        """Take what each worker is told when it starts, and its time per message."""
+        self._settings, self._service_s = settings, service_s
+        self._workers: dict[int, _Worker] = {}
+        self._note = IdleGaps()
+
+    def rests(self, instance_id: int, now_s: float, peers: tuple[int, int]) -> float:
+        """Return how long a worker that falls idle now stays."""
+        worker = self._workers.get(instance_id)
+        if worker is None:
+            worker = self._workers[instance_id] = _Worker(now_s, self._note)
+        else:
+            worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=True)
+        worker.rests_at_s = now_s
+        return self._limit_s(worker, peers)
+
+    def stays(self, instance_id: int, idle_for_s: float, peers: tuple[int, int]) -> float:
+        """Return how much longer a worker stays that has been idle for so long."""
+        return max(self._limit_s(self._workers[instance_id], peers) - idle_for_s, 0.0)
+
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn that an idle worker has a job again, and how long there was none."""
+        worker = self._workers[instance_id]
+        if worker.has_begun:
+            worker.idle_gaps = worker.idle_gaps.after_rest(now_s - worker.rests_at_s, worker.peers.count)
+        elif worker.idle_gaps.idle_since_s is not None:
+            worker.idle_gaps = self._note = worker.idle_gaps.after_first(sent_at_s)
+        worker.has_begun = True
+        worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=False)
+
+    def leaves(self, instance_id: int) -> None:
+        """Write down what the last one knows."""
+        worker = self._workers[instance_id]
+        if worker.peers.count == 1:
+            self._note = worker.idle_gaps.left(worker.rests_at_s)
+
+    def came_up(self) -> set[str]:
+        """Return who came up so far."""
+        return {str(one) for one in self._workers}
+
+    def _limit_s(self, worker: _Worker, peers: tuple[int, int]) -> float:
+        worker.peers = Seniority(*peers)
+        return idle_limit_s(
+            self._settings, worker.busy, worker.peers, service_s=self._service_s, idle_gaps=worker.idle_gaps
+        ).seconds
+
+
+class _Seat:
+    """Sensor, fleet and record sink of the production controller, over the reading of the moment."""
+
+    def __init__(self, clock: Callable[[float], float], policy: PolicyLimits, workers: IdleWorkers) -> None:
+        self._reading: Snapshot | None = None
+        self._token = 0
+        self._clock, self._workers = clock, workers
+        self._ages = Ages(look_s_max=_LOOK_S_MAX, startup_s=policy.startup_s)
+
+    def sit(self, snapshot: Snapshot) -> None:
+        self._reading = snapshot
+
+    def observe(self) -> Observation:
+        """Return the reading as a leader sees it whose clock is another than the cloud's and the store's."""
+        snapshot = self._now()
+        exact = {one.id: one for one in (_seen(view, snapshot.now_s) for view in snapshot.instances)}
+        at_s = self._clock(snapshot.now_s)
+        now_s = self._ages.look(at_s)
+        heartbeats = {
+            one.id: Heartbeat(one.state, one.last_heartbeat_at_s)
+            for one in exact.values()
+            if one.last_heartbeat_at_s is not None
+        }
+        found, heartbeats = self._ages.instances(exact.values(), self._ages.heartbeats(heartbeats))
+        instances = tuple(_by(one, exact[one.id], heartbeats) for one in found)
+        gone = dict.fromkeys(self._workers.came_up() - exact.keys(), now_s)
+        return replace(_observation(snapshot), now_s=now_s, at_s=at_s, instances=instances, last_signs=gone)
+
+    def describe(self) -> list[FleetInstance]:
+        return [FleetInstance(str(one.instance_id), one.launched_at_s) for one in self._now().instances]
+
+    def launch(self, *, count: int, token: str) -> Launch:
+        del token
+        ids = self._actuator().launch(count)
+        refusals = ("the simulated cloud has no capacity",) * (count - len(ids))
+        return Launch(tuple(str(one) for one in ids), refusals)
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        self._actuator().terminate([int(one) for one in ids])
+
+    def write(self, record: Record) -> None:
+        """Keep nothing: the controller's last record is enough here."""
+
+    def new_token(self) -> str:
+        self._token += 1
+        return str(self._token)
+
+    def _now(self) -> Snapshot:
+        assert self._reading is not None, "the controller ticks within a reading"  # noqa: S101 - our own bug
+        return self._reading
+
+    def _actuator(self) -> Actuator:
+        actuator = self._now().actuator
+        assert actuator is not None, "a policy that acts itself has an actuator"  # noqa: S101 - our own bug
+        return actuator
+
+
+class Ours:
+    """The production controller and policy, and the production idle rule on every worker.
+
+    Args:
+        limits: What bounds every policy.
+        queue_lag_s: How old the policy is told that the queue's counts are.
+        warm_min: Instances kept beyond those that the load needs.
+        startup_patience: See `scaling.Limits`.
+        stay_s_min: How long the last worker stays idle at least.
+        clock: What the leader's clock shows at a moment.
+    """
+
+    name = "beholder"
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        queue_lag_s: float = 0.0,
+        warm_min: int = 0,
+        startup_patience: float = 1.0,
+        stay_s_min: float = STAY_S_MIN,
+        clock: Callable[[float], float] = lambda now_s: now_s,
+    ) -> None:
+        """Begin with an empty memory."""
+        policy = PolicyLimits(
+            min=limits.capacity_min,
+            max=limits.capacity_max,
+            latency_goal_s=limits.latency_goal_s,
+            warm_min=warm_min,
+            startup_patience=startup_patience,
+            price_per_hour=limits.price_per_hour,
+            startup_s=limits.startup_s,
+            service_s=limits.service_s,
+            lag_s=queue_lag_s,
+        )
+        idle = IdleSettings(
+            startup_s=limits.startup_s,
+            latency_goal_s=limits.latency_goal_s,
+            startup_patience=startup_patience,
+            stay_min=limits.capacity_min + warm_min,
+            stay_s_min=stay_s_min,
+        )
+        workers = IdleWorkers(idle, service_s=limits.service_s)
+        self.traits = ScalerTraits(
+            KillRule.SELF,
+            worker_rule=workers,
+            leaving=DrainLimits(lag_s=_DRAIN_S),
+            is_last_look_needed=lambda peers: is_last_look_needed(Seniority(*peers)),
+            drains_on_notice=True,
+            acts_itself=True,
+            hears_first=True,
+        )
+        self._seat = _Seat(clock, policy, workers)
+        ports = ControllerPorts(self._seat, self._seat, SoleLeader(), self._seat, self._seat.new_token)
+        self._controller = Controller(ports, policy, name="simulator")
+
+    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
+        """Let the controller do one pass; it launches and terminates by itself."""
+        self._seat.sit(snapshot)
+        next_s = self._controller.tick()
+        record = self._controller.last
+        assert record is not None, "a sole leader's tick leaves a record"  # noqa: S101 - our own bug
+        return DesiredCapacity(record.decision.alive + len(record.launched), next_s)
+
+    @property
+    def last(self) -> Record | None:
+        """The record of the last tick."""
+        return self._controller.last
+
+
+def _observation(snapshot: Snapshot) -> Observation:
+    services = () if snapshot.service_s is None else (ServiceSeen("", snapshot.service_s),)
+    return Observation(
+        now_s=snapshot.now_s,
+        backlog=snapshot.visible if snapshot.instances else max(snapshot.visible, snapshot.unseen),
+        in_flight=snapshot.in_flight,
+        services=services,
+    )
+
+
+def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]) -> InstanceSeen:
+    """Return an instance with all its times by the leader's clock; how long it booted is known exactly."""
+    if exact.ready_at_s is None:
+        return one
+    ready_at_s = one.launched_at_s + exact.ready_at_s - exact.launched_at_s
+    return replace(one, ready_at_s=ready_at_s, last_heartbeat_at_s=heartbeats[one.id].at_s)
+
+
+def _seen(one: InstanceView, now_s: float) -> InstanceSeen:
+    if one.state is State.DRAINING:
+        state = InstanceState.DRAINING
+    elif one.ready_at_s is None:
+        state = InstanceState.PENDING
+    else:
+        state = InstanceState.BUSY if one.is_busy else InstanceState.IDLE
+    return InstanceSeen(
+        id=str(one.instance_id),
+        state=state,
+        launched_at_s=one.launched_at_s,
+        ready_at_s=one.ready_at_s,
+        last_heartbeat_at_s=None if one.ready_at_s is None else now_s,
+    )

@@ -1,0 +1,243 @@
+"""What the simulated world asks of a scaling policy, and what it tells it.
+
+A policy sees a `Snapshot` at each of its ticks and answers with a `DesiredCapacity`. What its product does
+besides, such as whom it stops and how its workers poll, stands in its `ScalerTraits`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from beholder.draining.protocol import DrainLimits
+
+__all__ = [
+    "Actuator",
+    "DesiredCapacity",
+    "IdleFor",
+    "InstanceView",
+    "KillRule",
+    "Limits",
+    "Policy",
+    "ScalerTraits",
+    "Seniority",
+    "Snapshot",
+    "State",
+    "WorkerRule",
+]
+
+# Instances that serve, and how many of them were launched before the one that asks.
+Seniority = tuple[int, int]
+
+
+class KillRule(StrEnum):
+    """Who stops surplus instances, and with what respect for work in hand."""
+
+    SELF = "self"
+    """Nobody: an instance leaves by itself when it was idle for long enough."""
+    BLIND = "blind"
+    """Those that still boot first, then any at random; work in hand is lost and its message comes back."""
+    GRACEFUL = "graceful"
+    """As blind, but a busy one finishes its work, for `grace_s` at most."""
+    IDLE = "idle"
+    """Idle ones alone; a busy one is never chosen."""
+
+
+class State(StrEnum):
+    """Where an instance is in its life."""
+
+    PENDING = "pending"
+    IN_SERVICE = "in_service"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds every policy in the same way.
+
+    Args:
+        capacity_min: Instances that are always kept.
+        capacity_max: Instances at most.
+        startup_s: Mean time from launch to the first receive; a policy may start from it as a guess.
+        service_s: Mean time of one job; likewise.
+        latency_goal_s: Goal for a request's latency beyond a startup.
+        price_per_hour: Of one instance.
+    """
+
+    capacity_min: int = 0
+    capacity_max: int = 20
+    startup_s: float = 200.0
+    service_s: float = 0.5
+    latency_goal_s: float = 30.0
+    price_per_hour: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """One instance as the cloud and its heartbeats show it.
+
+    Args:
+        instance_id: Its number, in order of launch.
+        launched_at_s: When it was launched.
+        ready_at_s: When it first received; None while it boots or if it never came up.
+        state: Where it is in its life.
+        is_busy: Whether it has a job in hand.
+    """
+
+    instance_id: int
+    launched_at_s: float
+    ready_at_s: float | None
+    state: State
+    is_busy: bool
+
+
+class Actuator(Protocol):
+    """What a policy that acts by itself, as ours does, can do within its tick."""
+
+    def launch(self, count: int) -> tuple[int, ...]:
+        """Launch instances; returns those that the cloud gave, at most as many as were asked for."""
+        ...
+
+    def terminate(self, instance_ids: Sequence[int]) -> None:
+        """End instances at once, whatever they do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a policy sees at a tick: the queue as its sensor had it, the fleet as it is.
+
+    Args:
+        now_s: The virtual time.
+        seen_at_s: The time that the queue's numbers are of; earlier than `now_s` where the sensor lags.
+        visible: Messages that wait.
+        in_flight: Messages received and neither acked nor visible again.
+        sent: Messages sent since the start.
+        done: Messages acked since the start.
+        desired: The group's wanted number of instances.
+        pending: Instances that boot, or never will come up and are not yet given up.
+        in_service: Instances that receive.
+        busy: Instances with a job in hand.
+        service_s: How long one of the last jobs took its worker; None before the first.
+        instances: One view each, for a policy that acts by itself; else empty.
+        actuator: What such a policy acts with; else None.
+        unseen: Messages sent since `seen_at_s`, where it hears of them; else 0.
+    """
+
+    now_s: float
+    seen_at_s: float
+    visible: int
+    in_flight: int
+    sent: int
+    done: int
+    desired: int
+    pending: int
+    in_service: int
+    busy: int
+    service_s: float | None = None
+    instances: Sequence[InstanceView] = ()
+    actuator: Actuator | None = None
+    unseen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredCapacity:
+    """What a policy answers.
+
+    Args:
+        desired: Instances it wants alive, booting ones included; None changes nothing.
+        next_s: Seconds until its next tick.
+    """
+
+    desired: int | None
+    next_s: float
+
+
+class WorkerRule(Protocol):
+    """When an idle worker leaves; one object speaks for all workers of a run."""
+
+    def rests(self, instance_id: int, now_s: float, peers: Seniority) -> float:
+        """Return how long a worker that falls idle now stays, in seconds; inf for ever."""
+        ...
+
+    def stays(self, instance_id: int, idle_for_s: float, peers: Seniority) -> float:
+        """Return how much longer a worker stays that has been idle for so long; 0 lets it go."""
+        ...
+
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn that an idle worker has a job again, which was sent at a time."""
+        ...
+
+    def leaves(self, instance_id: int) -> None:
+        """Learn that a worker goes for good."""
+        ...
+
+
+class IdleFor:
+    """A worker leaves after a fixed time without a job."""
+
+    def __init__(self, idle_s_max: float) -> None:
+        """Take that time, in seconds."""
+        self._idle_s_max = idle_s_max
+
+    def rests(self, instance_id: int, now_s: float, peers: Seniority) -> float:
+        """Return how long a worker that falls idle now stays."""
+        del instance_id, now_s, peers
+        return self._idle_s_max
+
+    def stays(self, instance_id: int, idle_for_s: float, peers: Seniority) -> float:
+        """Return how much longer a worker stays that has been idle for so long."""
+        del instance_id, peers
+        return max(self._idle_s_max - idle_for_s, 0.0)
+
+    def works(self, instance_id: int, now_s: float, sent_at_s: float) -> None:
+        """Learn nothing."""
+
+    def leaves(self, instance_id: int) -> None:
+        """Learn nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerTraits:
+    """What a policy's product does besides deciding.
+
+    Args:
+        kill: Whom it stops.
+        has_own_counts: Whether it counts requests itself; otherwise it reads the queue's lagging numbers.
+        grace_s: How long a graceful stop lets a busy instance go on.
+        worker_rule: When an idle worker leaves by itself; None for never.
+        leaving: Times of our leaving protocol; None where a worker goes without a further look.
+        is_last_look_needed: Whether one whose others are these must look at the queue before it goes.
+        leave_s: From the moment an instance leaves by itself to the end of its bill.
+        poll_s: How long a worker's poll waits, where it naps between polls.
+        nap_s: How long it naps after an empty poll.
+        drains_on_notice: Whether a spot notice makes a worker finish and go; else it is cut off.
+        acts_itself: Whether it launches and ends instances within its tick, and gives failed startups up
+            itself.
+        hears_first: Whether it ticks at once for a message that comes while no instance is there.
+    """
+
+    kill: KillRule
+    has_own_counts: bool = False
+    grace_s: float = math.inf
+    worker_rule: WorkerRule | None = None
+    leaving: DrainLimits | None = None
+    is_last_look_needed: Callable[[Seniority], bool] = lambda _peers: True
+    leave_s: float = 0.0
+    poll_s: float = math.inf
+    nap_s: float = 0.0
+    drains_on_notice: bool = False
+    acts_itself: bool = False
+    hears_first: bool = False
+
+
+class Policy(Protocol):
+    """A scaling policy and its memory; one object serves one run."""
+
+    name: str
+    traits: ScalerTraits
+
+    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
+        """Return what is wanted, and when to ask again."""
+        ...

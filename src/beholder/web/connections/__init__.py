@@ -1,0 +1,1 @@
+"""What a connection may take, and what is answered to bytes that are no request."""

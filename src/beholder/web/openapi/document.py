@@ -1,0 +1,251 @@
+"""The HTTP interface as an OpenAPI 3.1 document, in plain dicts; `/openapi.json` and `/docs` show it.
+
+It is written by hand beside the routes rather than derived from them: what matters to a caller (when a 202
+comes, what Retry-After means) is in no signature. Tests hold it against the route table, the error tree and
+the limits, so that it cannot stay behind.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from beholder.errors import BackendUnavailable, JobNotFound
+from beholder.web.openapi.errors import (
+    READ_ERRORS,
+    error_codes,
+    error_table,
+    image_errors,
+    other_problems,
+    problems,
+    visible_errors,
+)
+from beholder.web.openapi.fleet import fleet_example, fleet_schemas
+from beholder.web.openapi.inputs import headers, image_body, parameters
+from beholder.web.openapi.schemas import (
+    accepted_example,
+    job_example,
+    ref,
+    schemas,
+)
+from beholder.web.ports import WebPorts
+
+__all__ = ["build_openapi"]
+
+_Doc = dict[str, Any]
+
+_INTRODUCTION = """\
+Send an image, get what it shows. Every image becomes a job: it is stored, queued, classified by a worker, \
+and answered on the same connection or fetched later under `/v1/jobs/{job_id}`.
+
+Confidences are probabilities from 0 to 1. Times are RFC 3339 in UTC, durations in `metrics` milliseconds. \
+Every answer carries `x-request-id`. Every GET endpoint answers HEAD as well.
+
+A POST ignores no parameter: one that is unknown, repeated or empty is an error. A GET takes none.
+
+## Errors
+
+An error is a problem document (`application/problem+json`, RFC 9457). Its `code` is stable and made for \
+programs, its `detail` is made for people. A code marked *again* may succeed when the same request is sent \
+again; where the answer has a `Retry-After`, wait that many seconds first.
+
+"""
+_TAGS = {
+    "Classify": "Send an image.",
+    "Jobs": "Fetch an answer later.",
+    "Service": "What is served, and within which bounds.",
+    "Operation": "For load balancers and monitoring.",
+    "Pages": "For people.",
+}
+_UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "TraceParent")
+_JOB_FAILED = (
+    "Where the job was taken in and then failed, the error holds it as `job`, and Location names it."
+)
+
+
+def build_openapi(ports: WebPorts) -> _Doc:
+    """Return the OpenAPI document of the web tier.
+
+    Args:
+        ports: What it works with; its limits and models are written into the document.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "beholder",
+            "summary": "Image recognition as a service.",
+            "description": _INTRODUCTION + error_table(),
+            "version": ports.version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/", "description": "This service."}],
+        "security": [],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "paths": _paths(ports),
+        "components": {
+            "parameters": parameters(ports),
+            "headers": headers(),
+            "schemas": schemas(ports, error_codes(visible_errors())) | fleet_schemas(),
+        },
+    }
+
+
+def _paths(ports: WebPorts) -> _Doc:
+    return {
+        "/v1/classify": {"post": _classify(ports)},
+        "/upload": {"post": _upload("upload", ports)},
+        "/": {"get": _index(), "post": _upload("upload_at_root", ports)},
+        "/v1/jobs/{job_id}": {"get": _get_job(ports)},
+        "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
+        "/v1/limits": {"get": _get("get_limits", "Service", "Tell everything that is bounded.", "Limits")},
+        "/v1/fleet": {"get": _get_fleet()},
+        "/openapi.json": {
+            "get": _page("openapi", "Service", "This document, for programs.", "application/json")
+        },
+        "/healthz": {"get": _get("healthz", "Operation", "Say that the process answers.", "Health")},
+        "/readyz": {"get": _readyz()},
+        "/metrics": {
+            "get": _page("metrics", "Operation", "Metrics in the Prometheus text format.", "text/plain")
+        },
+        "/docs": {"get": _page("docs", "Pages", "This document, for people.", "text/html")},
+    }
+
+
+def _classify(ports: WebPorts) -> _Doc:
+    applied = {"Preference-Applied": ref("headers", "PreferenceApplied")}
+    done = _json("Job", "The job with its labels.", job_example(ports), applied)
+    return _operation(
+        "classify",
+        "Classify",
+        "Classify an image.",
+        f"Waits {ports.limits.wait_s_default:g} seconds for the labels unless Prefer says otherwise, and "
+        "answers 202 with the unfinished job where they do not come in that time. " + _JOB_FAILED,
+        {"200": done, "202": _unfinished(applied), **problems(image_errors())},
+        named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
+        body=image_body(ports, ("top_k", "min_confidence", "model")),
+    )
+
+
+def _upload(operation_id: str, ports: WebPorts) -> _Doc:
+    done = _json(
+        "Job",
+        "The best label as text; where min_confidence left none, the job.",
+        None,
+        {"x-job-id": ref("headers", "JobId")},
+    )
+    done["content"] = {"text/plain": {"schema": {"type": "string"}, "example": "tabby"}} | done["content"]
+    return _operation(
+        operation_id,
+        "Classify",
+        "Classify an image, answer in plain text.",
+        "For classic load generators, which send a form with `myfile` and read one label. Waits "
+        f"{ports.limits.wait_s_default:g} seconds, then answers 202. " + _JOB_FAILED,
+        {"200": done, "202": _unfinished({}), **problems(image_errors())},
+        named=["MinConfidence", "ModelName", "FileName", *_UPLOAD_HEADERS],
+        body=image_body(ports, ("min_confidence", "model")),
+    )
+
+
+def _get_job(ports: WebPorts) -> _Doc:
+    later = {"Retry-After": ref("headers", "LookAgain")}
+    found = _json("Job", "The job, whatever its outcome.", job_example(ports), later)
+    return _operation(
+        "get_job",
+        "Jobs",
+        "Fetch a job.",
+        "Always 200 for a known job: a failed one tells why in `error`. While it is unfinished, the answer "
+        "has a Retry-After. Any web process answers for any job.",
+        {"200": found, **problems(READ_ERRORS)},
+        named=["JobId"],
+    )
+
+
+def _get_fleet() -> _Doc:
+    told = _json("Fleet", "The fleet; `controller` is null where none ever led.", fleet_example())
+    return _operation(
+        "get_fleet",
+        "Service",
+        "Tell of the fleet: its instances, what the controller decided, and why.",
+        "As the leading controller wrote it: a change at once, otherwise each minute. Any web process "
+        "answers, at most 2 seconds behind.",
+        {"200": told, **problems([error for error in READ_ERRORS if error is not JobNotFound])},
+    )
+
+
+def _index() -> _Doc:
+    listed = _json("Index", "The list of endpoints; the page, where Accept asks for text/html.", None)
+    listed["content"]["text/html"] = {"schema": {"type": "string"}}
+    return _operation(
+        "index",
+        "Pages",
+        "The page to drop photos on.",
+        "A program gets the list of endpoints.",
+        {"200": listed},
+    )
+
+
+def _readyz() -> _Doc:
+    ready = _json("Readiness", "Images can be taken in.", {"status": "ready", "problems": []})
+    away = BackendUnavailable("sqlite queue", "depth")
+    problem = {"part": "input queue", "code": away.code, "detail": away.detail}
+    unready = _json(
+        "Readiness",
+        "The queue or a bucket does not answer.",
+        {"status": "unready", "problems": [problem]},
+        {"Retry-After": ref("headers", "RetryAfter")},
+    )
+    answers = {"200": ready, "503": unready}
+    return _operation("readyz", "Operation", "Say whether images can be taken in.", "", answers)
+
+
+def _get(operation_id: str, tag: str, summary: str, schema: str) -> _Doc:
+    return _operation(operation_id, tag, summary, "", {"200": _json(schema, summary, None)})
+
+
+def _page(operation_id: str, tag: str, summary: str, media_type: str) -> _Doc:
+    kind = "object" if media_type == "application/json" else "string"
+    answer = {
+        "description": summary,
+        "headers": {"x-request-id": ref("headers", "RequestId")},
+        "content": {media_type: {"schema": {"type": kind}}},
+    }
+    return _operation(operation_id, tag, summary, "", {"200": answer})
+
+
+def _operation(
+    operation_id: str,
+    tag: str,
+    summary: str,
+    description: str,
+    responses: _Doc,
+    *,
+    named: Iterable[str] = (),
+    body: _Doc | None = None,
+) -> _Doc:
+    """Return an operation; `named` are the components that are its parameters."""
+    operation = {
+        "operationId": operation_id,
+        "tags": [tag],
+        "summary": summary,
+        "description": description,
+        "parameters": [ref("parameters", name) for name in (*named, "RequestId")],
+        "requestBody": body,
+        "responses": responses | {"default": other_problems()},
+    }
+    return {name: value for name, value in operation.items() if value}
+
+
+def _json(schema: str, description: str, example: Any, more_headers: _Doc | None = None) -> _Doc:
+    media: _Doc = {"schema": ref("schemas", schema)}
+    if example is not None:
+        media["example"] = example
+    return {
+        "description": description,
+        "headers": {"x-request-id": ref("headers", "RequestId")} | (more_headers or {}),
+        "content": {"application/json": media},
+    }
+
+
+def _unfinished(more_headers: _Doc) -> _Doc:
+    later = {"Location": ref("headers", "Location"), "Retry-After": ref("headers", "LookAgain")}
+    return _json(
+        "Job", "Taken in, not finished; fetch it under Location.", accepted_example(), later | more_headers
+    )

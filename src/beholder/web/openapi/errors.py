@@ -1,0 +1,113 @@
+"""The errors of the OpenAPI document: which a caller may meet, and the responses that hold them."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import beholder.web.connections.errors  # noqa: F401 -- its errors join the tree
+from beholder.errors import (
+    BackendDenied,
+    BackendError,
+    BackendFull,
+    BackendThrottled,
+    BackendUnavailable,
+    BeholderError,
+    JobError,
+    JobNotFound,
+    MethodNotAllowed,
+    PathNotFound,
+    QueueGone,
+    RequestError,
+    all_errors,
+    default_message,
+)
+from beholder.web.openapi.schemas import error_example, ref
+
+__all__ = [
+    "READ_ERRORS",
+    "error_codes",
+    "error_table",
+    "image_errors",
+    "other_problems",
+    "problems",
+    "visible_errors",
+]
+
+_Errors = Sequence[type[BeholderError]]
+
+READ_ERRORS: _Errors = (JobNotFound, BackendUnavailable, BackendThrottled, BackendDenied, BeholderError)
+"""What a look at a job may be answered with."""
+
+_GROUPS = {RequestError, JobError}
+_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound}
+
+
+def visible_errors() -> _Errors:
+    """Return what a caller may be answered with; errors at start-up and inside a worker are none of it."""
+    answered = (RequestError, JobError, BackendError)
+    return [error for error in all_errors() if error is BeholderError or issubclass(error, answered)]
+
+
+def image_errors() -> _Errors:
+    """Return what an upload may be answered with."""
+    of_images = [
+        error
+        for error in visible_errors()
+        if issubclass(error, (RequestError, JobError)) and error not in _GROUPS | _OF_OTHER_ROUTES
+    ]
+    of_backends = [BackendUnavailable, BackendThrottled, BackendFull, BackendDenied, QueueGone]
+    return [*of_images, *of_backends, BeholderError]
+
+
+def error_codes(errors: _Errors) -> list[str]:
+    """Return the errors' codes, each once."""
+    return list(dict.fromkeys(error.code for error in errors))
+
+
+def error_table() -> str:
+    """Return a table of all codes in Markdown."""
+    rows = ["| code | status | again | meaning |", "|---|---|---|---|"]
+    for error in visible_errors():
+        again = "again" if error.retryable else ""
+        rows.append(f"| `{error.code}` | {error.http_status} | {again} | {default_message(error)} |")
+    return "\n".join(rows) + "\n"
+
+
+def problems(errors: _Errors) -> dict[str, Any]:
+    """Return one response for each status among `errors`, with its codes and an example of each."""
+    by_status: dict[int, list[type[BeholderError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.http_status, []).append(error)
+    return {str(status): _response(status, of) for status, of in sorted(by_status.items())}
+
+
+def other_problems() -> dict[str, Any]:
+    """Return the response that stands for every error a route does not name."""
+    return {
+        "description": "Any other error, such as 405 for a method that this path does not take.",
+        "headers": {"x-request-id": ref("headers", "RequestId"), "Allow": ref("headers", "Allow")},
+        "content": {
+            "application/problem+json": {
+                "schema": ref("schemas", "Problem"),
+                "example": error_example(MethodNotAllowed),
+            }
+        },
+    }
+
+
+def _response(status: int, errors: _Errors) -> dict[str, Any]:
+    codes = error_codes(errors)
+    schema = {"allOf": [ref("schemas", "Problem"), {"properties": {"code": {"enum": codes}}}]}
+    examples = {
+        error.code: {"summary": default_message(error), "value": error_example(error)} for error in errors
+    }
+    headers = {"x-request-id": ref("headers", "RequestId")}
+    if any(issubclass(error, JobError) for error in errors):
+        headers["Location"] = ref("headers", "FailedJob")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = ref("headers", "RetryAfter")
+    return {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}.",
+        "headers": headers,
+        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
+    }

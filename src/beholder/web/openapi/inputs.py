@@ -1,0 +1,117 @@
+"""What a request may hold, for the OpenAPI document: parameters, headers and the image itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from beholder.web.openapi.schemas import EXAMPLE_JOB_ID
+from beholder.web.ports import WebPorts
+from beholder.web.submission.upload import IMAGE_FIELDS
+
+__all__ = ["headers", "image_body", "parameters"]
+
+_Doc = dict[str, Any]
+
+_TEXT = {"type": "string"}
+_PREFER = (
+    "`respond-async` answers 202 at once; `wait=5` waits at most 5 seconds. No wait is longer than "
+    "{:g} seconds; one shorter than the work before it queues as `respond-async` does. "
+    "Preference-Applied says what was heeded (RFC 7240)."
+)
+_IDEMPOTENCY = (
+    "Names this request across repetitions: the same key with the same image and options gets the same "
+    "job; 409 while that job runs, 422 for another image."
+)
+_CANCEL_AFTER = (
+    "After this long the answer is worth nothing: a job not begun by then expires, and its answer is "
+    "410 `job_expired`. A number with ms, s, m or h, at least one second."
+)
+_FILE_NAME = "Name of the image, in place of that of the form's file; {} characters are kept."
+_TRACE = "W3C trace context, handed on with the job."
+_REQUEST_ID = "Comes back in the answer; where it does not match the pattern, a fresh one does."
+
+
+def parameters(ports: WebPorts) -> _Doc:
+    """Return every parameter by its name as a component."""
+    limits, options = ports.limits, _options(ports)
+    key = {"type": "string", "minLength": 1, "maxLength": limits.idempotency_key_chars_max}
+    request_id = {"type": "string", "pattern": r"^[\w.\-]{1,64}$"}
+    file_name = _FILE_NAME.format(limits.file_name_chars_max)
+    prefer = _PREFER.format(limits.wait_s_max)
+    job_id = {"type": "string", "format": "uuid"}
+    return {
+        "TopK": _parameter("query", "top_k", options["top_k"], "Labels at most, best first."),
+        "MinConfidence": _parameter(
+            "query", "min_confidence", options["min_confidence"], "Leave out labels below this probability."
+        ),
+        "ModelName": _parameter("query", "model", options["model"], "Which model; `/v1/models` lists them."),
+        "FileName": _parameter("query", "file_name", _TEXT, file_name, example="cat.jpg"),
+        "Prefer": _parameter("header", "Prefer", _TEXT, prefer, example="respond-async"),
+        "IdempotencyKey": _parameter("header", "Idempotency-Key", key, _IDEMPOTENCY, example="order-4711-2"),
+        "CancelAfter": _parameter("header", "Cancel-After", _TEXT, _CANCEL_AFTER, example="30s"),
+        "TraceParent": _parameter("header", "traceparent", _TEXT, _TRACE),
+        "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
+        "JobId": _parameter(
+            "path",
+            "job_id",
+            job_id,
+            "As the answer to an upload named it.",
+            required=True,
+            example=EXAMPLE_JOB_ID,
+        ),
+    }
+
+
+def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
+    """Return the body of an upload; `options` are the form fields that may stand beside the image."""
+    image_bytes_max = ports.limits.image.image_bytes_max
+    image = {"type": "string", "format": "binary", "maxLength": image_bytes_max}
+    fields = _options(ports)
+    form = {
+        "type": "object",
+        "description": "One of the image's fields, and what the query may say as well, if it says the same.",
+        "properties": dict.fromkeys(IMAGE_FIELDS, image) | {name: fields[name] for name in options},
+        "anyOf": [{"required": [name]} for name in IMAGE_FIELDS],
+    }
+    return {
+        "description": f"A JPEG, PNG, WebP, GIF, TIFF or BMP image of at most {image_bytes_max} bytes, as "
+        "the body or as a field of a form. Its first bytes tell what it is, whatever headers and names say.",
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "image/*": {"schema": image},
+            "application/octet-stream": {"schema": image},
+        },
+    }
+
+
+def headers() -> _Doc:
+    """Return every header of an answer as a component."""
+    seconds = {"type": "integer", "minimum": 1}
+    path = f"/v1/jobs/{EXAMPLE_JOB_ID}"
+    return {
+        "RequestId": _header("Of this exchange; name it when you report a problem."),
+        "Location": _header("Path of the job.", example=path),
+        "FailedJob": _header("Path of the job, where one was taken in and then failed."),
+        "LookAgain": _header("Seconds after which to look again, while the job is unfinished.", seconds),
+        "RetryAfter": _header("Seconds after which another try is worth while.", seconds),
+        "PreferenceApplied": _header("What of Prefer was heeded.", example="respond-async"),
+        "JobId": _header("Id of the job that gave this label.", example=EXAMPLE_JOB_ID),
+        "Allow": _header("With 405: the methods that this path takes."),
+    }
+
+
+def _options(ports: WebPorts) -> dict[str, _Doc]:
+    names = [model.name for model in ports.models]
+    return {
+        "top_k": {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max, "default": 5},
+        "min_confidence": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+        "model": {"type": "string", "enum": names, "default": names[0]},
+    }
+
+
+def _parameter(where: str, name: str, schema: _Doc, description: str, **more: Any) -> _Doc:
+    return {"name": name, "in": where, "description": description, "schema": schema, **more}
+
+
+def _header(description: str, schema: _Doc | None = None, **more: Any) -> _Doc:
+    return {"description": description, "schema": schema or _TEXT, **more}

@@ -1,0 +1,130 @@
+"""Hands orders from the event loop to the threads that store them, many at a time under load.
+
+A thread takes all orders that wait, up to a bound, and settles them with one wake-up of the event loop. So a
+busy web process pays for one send and two changes of thread in a batch, and a quiet one waits for nothing.
+Where a send costs money, a thread of a busy process also waits a few milliseconds for more.
+"""
+
+import asyncio
+import math
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from beholder.clock import Clock, MonotonicClock
+from beholder.errors import BeholderError
+from beholder.job import Job
+from beholder.web.submission.pending import Outcome
+from beholder.web.submission.submitter import SubmissionRequest
+
+__all__ = ["Batcher"]
+
+_MONOTONIC = MonotonicClock()
+# So long after a batch another is likely: what one client waits for between two images is longer.
+_BUSY_GATHERS = 10
+
+_Accept = Callable[[Sequence[tuple[str, SubmissionRequest]]], list[Job | Outcome | BeholderError]]
+_Waiting = tuple[str, SubmissionRequest, asyncio.Future[Job | Outcome]]
+
+
+class Batcher:
+    """Runs `Submitter.accept` in threads; used from one event loop.
+
+    Args:
+        accept: Stores a batch of orders, and blocks meanwhile.
+        threads: Batches stored at once.
+        batch_max: Orders in one batch.
+        gather_s: How long a batch waits for more orders, where another came a moment ago.
+        clock: Tells how long ago; only durations count.
+    """
+
+    def __init__(
+        self,
+        accept: _Accept,
+        *,
+        threads: int,
+        batch_max: int,
+        gather_s: float = 0.0,
+        clock: Clock = _MONOTONIC,
+    ) -> None:
+        """Take what to run; nothing runs yet."""
+        self._accept = accept
+        self._batch_max = batch_max
+        self._gather_s = gather_s
+        self._clock = clock
+        self._last_s = -math.inf
+        self._gathering = threading.Lock()
+        self._orders: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"accept-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    async def accept(self, job_id: str, submission: SubmissionRequest) -> Job | Outcome:
+        """Return what became of an order; raises what `Submitter.accept` found wrong with it."""
+        future: asyncio.Future[Job | Outcome] = asyncio.get_running_loop().create_future()
+        self._orders.put((job_id, submission, future))
+        return await future
+
+    def close(self) -> None:
+        """Finish the orders that wait, and let the threads go, where they were started."""
+        for _ in self._threads:
+            self._orders.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._gathered()) is not None:
+            submissions_ = [(job_id, submission) for job_id, submission, _ in batch]
+            results: Sequence[Job | Outcome | BaseException]
+            try:
+                results = self._accept(submissions_)
+            except Exception as exc:  # noqa: BLE001 -- raised again in the requests that wait for these
+                results = [exc] * len(batch)
+            futures = [future for _, _, future in batch]
+            futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
+            # Nothing may keep the images in memory while the thread waits for the next.
+            del batch, submissions_, futures, results
+
+    def _gathered(self) -> list[_Waiting] | None:
+        with self._gathering:  # or threads that gather would share out what belongs together
+            return self._next_batch()
+
+    def _next_batch(self) -> list[_Waiting] | None:
+        first = self._orders.get()
+        if first is None:
+            return None
+        now_s = self._clock.now_s()
+        is_busy = now_s - self._last_s < _BUSY_GATHERS * self._gather_s
+        until_s = now_s + self._gather_s if is_busy else now_s
+        batch = [first]
+        while len(batch) < self._batch_max:
+            left_s = until_s - self._clock.now_s()
+            try:
+                one = self._orders.get(timeout=left_s) if left_s > 0 else self._orders.get_nowait()
+            except queue.Empty:
+                break
+            if one is None:
+                self._orders.put(None)
+                break
+            batch.append(one)
+        self._last_s = self._clock.now_s()
+        return batch
+
+
+def _settle(
+    futures: Sequence[asyncio.Future[Job | Outcome]], results: Sequence[Job | Outcome | BaseException]
+) -> None:
+    for future, result in zip(futures, results, strict=True):
+        if future.done():  # the client went away
+            continue
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

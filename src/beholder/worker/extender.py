@@ -1,0 +1,99 @@
+"""Keeps the messages that a worker holds hidden for as long as it works on them, up to a cap."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from beholder.clock import Clock
+from beholder.queue.port import Queue
+from beholder.telemetry.log import get_logger, log_event
+
+__all__ = ["VisibilityExtender"]
+
+_log = get_logger(__name__)
+
+_STEPS_PER_TIMEOUT = 3
+
+
+class VisibilityExtender:
+    """Extends visibility at a constant step, always for the same time counted from the call.
+
+    So a worker that dies hides its messages for one timeout at most, however long it had held them.
+
+    Args:
+        queue: The input queue.
+        clock: The time; only durations count.
+        timeout_s: Each extension, the queue's visibility timeout.
+        hold_max_s: A message held for longer than this is let go: the work on it hangs.
+        on_hung: What to do then besides; a worker's process ends itself, so that another takes its place.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        hold_max_s: float,
+        on_hung: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Hold nothing yet."""
+        self._on_hung = on_hung
+        self._queue = queue
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._hold_max_s = hold_max_s
+        self._lock = threading.Lock()
+        self._held: dict[str, float] = {}
+
+    @property
+    def timeout_s(self) -> float:
+        """How long each extension hides a message, in seconds."""
+        return self._timeout_s
+
+    @property
+    def hold_max_s(self) -> float:
+        """For how long a message may be held, in seconds."""
+        return self._hold_max_s
+
+    def hold(self, receipts: Sequence[str]) -> None:
+        """Keep these hidden from now on."""
+        now_s = self._clock.now_s()
+        with self._lock:
+            self._held.update(dict.fromkeys(receipts, now_s))
+
+    def is_holding(self, receipt: str) -> bool:
+        """Say whether this one is still kept hidden, as far as is known."""
+        with self._lock:
+            return receipt in self._held
+
+    def release(self, receipts: Sequence[str]) -> None:
+        """Stop keeping these."""
+        with self._lock:
+            for receipt in receipts:
+                self._held.pop(receipt, None)
+
+    def tick(self) -> float:
+        """Extend what has been held for a step or longer; returns the seconds until the next pass."""
+        step_s = self._timeout_s / _STEPS_PER_TIMEOUT
+        now_s = self._clock.now_s()
+        with self._lock:
+            too_long = [
+                receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s
+            ]
+            for receipt in too_long:
+                del self._held[receipt]
+            due = [receipt for receipt, since_s in self._held.items() if now_s - since_s >= step_s / 2]
+        if too_long:
+            log_event(
+                _log,
+                logging.WARNING,
+                "worker.hold_cap",
+                "work on these messages hangs",
+                messages=len(too_long),
+            )
+            self._on_hung()
+        if due:
+            gone = self._queue.extend(due, timeout_s=self._timeout_s)
+            self.release(gone)
+        return step_s

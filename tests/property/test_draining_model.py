@@ -1,0 +1,548 @@
+"""Every interleaving of senders, workers that leave, crashes and a controller: no message is left behind.
+
+The workers of this small world run the real `DrainProtocol`. In the strict world the controller looks only
+when something has happened: once, at any time after a message was sent or the last worker in service was
+lost. It starts a worker where a message exists, be it visible, in flight or delayed, and none is in service.
+So leaving workers must see what it cannot, and a flaw in the protocol shows as a message that exists while no
+worker lives and nobody will look again. The real controller looks every few seconds: it would hide a flaw
+behind a startup.
+
+Where a worker makes a final poll, the counts that it then looks at may be old, but the poll is not. What a
+lost worker held was in flight, which no poll tells: there the controller looks once more, as above.
+
+A worker that finds an older one in service goes without a look. It finds it by its heartbeat, which a lost
+worker leaves behind: then the strict controller looks once more when that sign is no longer believed, at any
+time after it. The real one sees within a few seconds that the instance is gone, and looks at every tick.
+
+Small strict worlds are walked through completely. Random walks go further, in a larger strict world and in
+one whose controller looks at any time, by counts that lag.
+"""
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beholder.clock import ManualClock
+from beholder.draining.protocol import (
+    Announced,
+    DrainLimits,
+    DrainProtocol,
+    DrainState,
+    FinalPoll,
+    Verdict,
+    idle_for,
+)
+from beholder.queue.port import Depth
+
+# Times are whole seconds. The counts lag by up to one, for which the protocol allows two.
+LAG_S = 1.0
+DELAY_S = 3.0
+VISIBILITY_S = 3.0
+IDLE_S = 1.0
+STRICT = DrainLimits(lag_s=2.0, look_again_s=1.0, retry_s=0.0, in_flight_s_max=1e9)
+# So long the sign of a lost worker is believed.
+SIGN_S = 1.0
+# What is further away than any of these makes no difference.
+FAR_S = 2.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a world goes; most fields are flaws, so that the tests are seen to fail.
+
+    Args:
+        sends: How many messages are sent.
+        crashes: How many workers are lost.
+        notices: How many workers are interrupted.
+        workers: How many serve at first.
+        limits: Of the protocol.
+        look: What the protocol sees of the queue.
+        is_announced: The controller hears when a worker drains.
+        can_delay: A message may be sent that is not visible at once.
+        is_watched: The controller looks at any time and not only when something has happened.
+        is_young_trusting: A worker with an older one in service goes without a look.
+        is_age_agreed: The workers agree on who is older; otherwise each takes all others for older.
+        is_trust_late: The others are looked for after the announcement and not before.
+        is_drain_seen: A worker that drains is not taken for one in service.
+        is_sign_forgotten: The sign of a lost worker is believed for SIGN_S only.
+        is_polled: A worker makes a poll of its own once it is paused, and then waits for no counts. The
+            controller looks once more when what a lost worker held is visible again.
+        is_poll_late: That poll begins after the announcement and not before.
+    """
+
+    sends: int = 1
+    crashes: int = 0
+    notices: int = 0
+    workers: int = 1
+    limits: DrainLimits = STRICT
+    look: Callable[[Depth], Depth] = lambda depth: depth
+    is_announced: bool = True
+    can_delay: bool = True
+    is_watched: bool = False
+    is_young_trusting: bool = False
+    is_age_agreed: bool = True
+    is_trust_late: bool = True
+    is_drain_seen: bool = True
+    is_sign_forgotten: bool = True
+    is_polled: bool = False
+    is_poll_late: bool = True
+
+
+@dataclass(eq=False)
+class Letter:
+    """A message that no worker holds."""
+
+    visible_at_s: float
+    was_received: bool = False
+
+
+class Member:
+    """A worker, as the protocol sees it; the higher its number, the younger it is."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.number = number
+        self.is_trusting = False
+        self.is_paused = False
+        self.is_receiving = True
+        self.is_holding = False
+        self.is_noticed = False
+        self.is_stale = False
+        self.final_poll: FinalPoll | None = None
+        self.idle_at_s = world.clock.now_s()
+        self.announced: Announced = "in_service"  # one that boots is counted on as well
+        self.protocol = DrainProtocol(
+            self,
+            self.rule,
+            depth=lambda: world.rules.look(world.depth(is_stale=self.is_stale)),
+            announce=self.announce,
+            leave=lambda: None,
+            clock=world.clock,
+            limits=world.rules.limits,
+            is_last_look_needed=self.is_last_look_needed,
+        )
+
+    def rule(self, idle_s: float) -> Verdict:
+        rules = self.world.rules
+        if not rules.is_trust_late and not self.is_trusting and self.has_elders():
+            self.is_trusting = True
+            return Verdict(leaves=False, reason="first it looks for others")
+        return replace(idle_for(IDLE_S)(idle_s), needs_look=not rules.is_young_trusting)
+
+    def is_last_look_needed(self) -> bool:
+        return not (self.has_elders() if self.world.rules.is_trust_late else self.is_trusting)
+
+    def has_elders(self) -> bool:
+        return any(number < self.number for number in self.world.signs(self))
+
+    def pause(self) -> None:
+        if not self.is_paused and self.world.rules.is_poll_late:
+            self.final_poll = None
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused, self.is_receiving = False, not self.is_holding
+
+    def drain(self) -> None:
+        if self.is_holding:
+            self.release()
+
+    @property
+    def is_paused_and_empty(self) -> bool:
+        is_polled = self.final_poll is not None or not self.world.rules.is_polled or self.is_noticed
+        return self.is_paused and is_polled and not self.is_receiving and not self.is_holding
+
+    @property
+    def idle_since_s(self) -> float | None:
+        return None if self.is_holding else self.idle_at_s
+
+    def announce(self, state: Announced) -> None:
+        if self.world.rules.is_announced:
+            self.announced = state
+
+    def release(self) -> None:
+        self.world.letters.append(Letter(self.world.clock.now_s(), was_received=True))
+        self.empty_hands()
+
+    def empty_hands(self) -> None:
+        self.is_holding, self.is_receiving = False, not self.is_paused
+        self.idle_at_s = self.world.clock.now_s()
+
+    def copy(self, world: "World") -> "Member":
+        """Return the same in another world."""
+        other = Member(world, self.number)
+        vars(other).update({name: value for name, value in vars(self).items() if is_plain(value)})
+        state = {name: value for name, value in vars(self.protocol).items() if is_plain(value)}
+        vars(other.protocol).update(state)
+        return other
+
+    def key(self) -> tuple[object, ...]:
+        """Return all that can matter for what follows, in a strict world."""
+        now_s = self.world.clock.now_s()
+        values = {**vars(self), **vars(self.protocol)}
+        void = {"_retry_at_s", "_put_off_since_s"}  # no pause and endless patience in a strict world
+        if self.world.rules.is_trust_late or not self.world.rules.is_young_trusting:
+            void.add("is_trusting")
+        void.add("number")  # the order of the members tells it
+        if self.protocol.state is not DrainState.CHECKING:
+            void.add("_empty_since_s")
+        if self.protocol.state is not DrainState.SERVING or self.is_holding:
+            void.add("idle_at_s")
+        return tuple(
+            since(value, now_s) for name, value in values.items() if is_plain(value) and name not in void
+        )
+
+
+def is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | float | str | enum.Enum)
+
+
+def since(value: object, now_s: float) -> str:
+    """Return a value that is the same at whatever moment the same happened."""
+    if isinstance(value, float):
+        return str(max(-FAR_S, min(FAR_S, value - now_s)))
+    return str(value)
+
+
+class World:
+    """A queue, its senders, a controller and its workers; `steps` says what may happen next."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.clock = ManualClock(1000.0)
+        self.letters: list[Letter] = []
+        self.left = {"send": rules.sends, "crash": rules.crashes, "notice": rules.notices}
+        self.owed_looks = 0
+        self.members = [Member(self, number) for number in range(rules.workers)]
+        self.born = rules.workers
+        # Numbers of lost workers by when their signs were given last, and when the controller is to look.
+        self.ghosts: dict[int, float] = {}
+        self.late_looks: list[float] = []
+        # The counts at the start of the last second and of this one.
+        self.past = (Depth(0, 0, 0), Depth(0, 0, 0))
+
+    def copy(self) -> "World":
+        other = World(replace(self.rules, workers=0))
+        other.clock = ManualClock(self.clock.now_s())
+        other.letters = [replace(letter) for letter in self.letters]
+        other.left, other.owed_looks, other.past = dict(self.left), self.owed_looks, self.past
+        other.members = [member.copy(other) for member in self.members]
+        other.born, other.ghosts, other.late_looks = self.born, dict(self.ghosts), list(self.late_looks)
+        return other
+
+    def key(self) -> tuple[object, ...]:
+        now_s = self.clock.now_s()
+        letters = sorted((max(0.0, one.visible_at_s - now_s), one.was_received) for one in self.letters)
+        members = [str(member.key()) for member in self.members]
+        ghosts: list[object] = []
+        if not self.rules.is_young_trusting:
+            members.sort()
+        else:
+            numbers = [member.number for member in self.members]
+            ghosts = [
+                (sum(one < number for one in numbers), since(at_s, now_s))
+                for number, at_s in sorted(self.ghosts.items())
+                if self.is_believed(at_s)
+            ]
+        looks = [since(at_s, now_s) for at_s in self.late_looks]
+        return (*letters, *members, *ghosts, *looks, *self.left.values(), self.owed_looks, self.past)
+
+    # --- what is so ---
+
+    @property
+    def messages(self) -> int:
+        return len(self.letters) + sum(member.is_holding for member in self.members)
+
+    def visible(self) -> list[Letter]:
+        return [letter for letter in self.letters if letter.visible_at_s <= self.clock.now_s()]
+
+    def depth(self, *, is_stale: bool) -> Depth:
+        if is_stale:
+            return self.past[0]
+        backlog = len(self.visible())
+        delayed = sum(
+            not letter.was_received for letter in self.letters if letter.visible_at_s > self.clock.now_s()
+        )
+        return Depth(backlog, self.messages - backlog - delayed, delayed)
+
+    @property
+    def is_lost(self) -> bool:
+        """Say whether a message exists that nobody will ever look at."""
+        is_over = not self.members and not self.owed_looks and not self.late_looks
+        return bool(self.messages) and is_over and not self.rules.is_watched
+
+    @property
+    def is_served(self) -> bool:
+        """Say whether the controller counts on anybody."""
+        return any(member.announced == "in_service" for member in self.members)
+
+    def is_believed(self, given_at_s: float) -> bool:
+        return not self.rules.is_sign_forgotten or self.clock.now_s() - given_at_s <= SIGN_S
+
+    def signs(self, reader: Member) -> list[int]:
+        """Return the numbers of those that serve, as a worker sees them: all lower where ages differ."""
+        is_seen = not self.rules.is_drain_seen
+        alive = [one.number for one in self.members if is_seen or one.announced == "in_service"]
+        ghosts = [number for number, given_at_s in self.ghosts.items() if self.is_believed(given_at_s)]
+        found = [number for number in alive + ghosts if number != reader.number]
+        return found if self.rules.is_age_agreed else [-1 for _ in found]
+
+    def miss(self, lost: Member) -> None:
+        """A worker was lost: the cloud tells the controller, which cares where none is in service."""
+        self.owed_looks += not self.is_served
+        if self.rules.is_young_trusting and lost.announced == "in_service":
+            now_s = self.clock.now_s()
+            self.ghosts[lost.number] = now_s
+            self.late_looks.append(now_s + SIGN_S)
+
+    # --- what may happen ---
+
+    def steps(self) -> Iterator[tuple[str, int]]:
+        """Yield each step that is possible now, and the worker that takes it."""
+        yield "second", 0
+        if self.left["send"]:
+            yield "send", 0
+            if self.rules.can_delay:
+                yield "send_delayed", 0
+        if self.owed_looks or self.rules.is_watched:
+            yield "control", 0
+        if any(at_s < self.clock.now_s() for at_s in self.late_looks):
+            yield "control_late", 0
+        if self.rules.is_watched:
+            yield "control_stale", 0
+        for number, member in enumerate(self.members):
+            yield from ((step, number) for step, is_possible in self.steps_of(member).items() if is_possible)
+
+    def steps_of(self, member: Member) -> dict[str, bool]:
+        can_receive = member.is_receiving and not member.is_holding
+        return {
+            "tick": True,
+            "tick_stale": member.protocol.state is DrainState.CHECKING,
+            "finish": member.is_holding,
+            "release": member.is_holding and member.is_paused,
+            "receive": can_receive and bool(self.visible()),
+            "close": member.is_receiving and member.is_paused,
+            "crash": bool(self.left["crash"]),
+            "notice": bool(self.left["notice"]) and not member.is_noticed,
+            "poll": self.rules.is_polled and self.can_poll(member),
+        }
+
+    def can_poll(self, member: Member) -> bool:
+        is_due = member.is_paused == self.rules.is_poll_late and member.final_poll is None
+        return is_due and not member.is_holding and not (member.is_paused and member.is_receiving)
+
+    def do(self, step: str, number: int) -> None:
+        name, _, variant = step.partition("_")
+        getattr(self, f"do_{name}")(number, variant)
+
+    def do_second(self, _: int, __: str) -> None:
+        self.clock.advance(1.0)
+        self.past = (self.past[1], self.depth(is_stale=False))
+
+    def do_send(self, _: int, is_delayed: str) -> None:
+        self.left["send"] -= 1
+        self.letters.append(Letter(self.clock.now_s() + (DELAY_S if is_delayed else 0.0)))
+        self.owed_looks += 1
+
+    def do_control(self, _: int, variant: str) -> None:
+        if variant == "late":
+            self.late_looks.pop(0)
+        else:
+            self.owed_looks = max(0, self.owed_looks - 1)
+        depth = self.depth(is_stale=variant == "stale")
+        if depth.backlog + depth.in_flight + depth.delayed and not self.is_served:
+            self.members.append(Member(self, self.born))
+            self.born += 1
+
+    def do_tick(self, number: int, is_stale: str) -> None:
+        member = self.members[number]
+        member.is_stale = bool(is_stale)
+        member.protocol.tick()
+        member.is_stale = False
+        if member.protocol.state is DrainState.LEFT:
+            assert not member.is_holding, "it would take a message along"
+            assert not member.is_receiving, "a message may still come to it"
+            self.members.remove(member)
+            if member.is_noticed:
+                self.miss(member)
+
+    def do_finish(self, number: int, _: str) -> None:
+        self.members[number].empty_hands()
+
+    def do_release(self, number: int, _: str) -> None:
+        self.members[number].release()
+
+    def do_receive(self, number: int, _: str) -> None:
+        self.letters.remove(self.visible()[0])
+        self.members[number].is_holding, self.members[number].is_receiving = True, False
+
+    def do_close(self, number: int, _: str) -> None:
+        self.members[number].is_receiving = False
+
+    def do_poll(self, number: int, _: str) -> None:
+        self.members[number].final_poll = FinalPoll.FOUND if self.visible() else FinalPoll.EMPTY
+
+    def do_crash(self, number: int, _: str) -> None:
+        self.left["crash"] -= 1
+        member = self.members.pop(number)
+        if member.is_holding:
+            self.letters.append(Letter(self.clock.now_s() + VISIBILITY_S, was_received=True))
+            if self.rules.is_polled:
+                self.late_looks.append(self.clock.now_s() + VISIBILITY_S)
+        self.miss(member)
+
+    def do_notice(self, number: int, _: str) -> None:
+        self.left["notice"] -= 1
+        self.members[number].is_noticed = True
+        self.members[number].protocol.interrupted()
+
+    # --- and how it must end ---
+
+    def run_on(self) -> None:
+        """Go on with no more accidents, everybody having a turn each second."""
+        for _ in range(40):
+            for step, number in [one for one in self.steps() if one[0].startswith("control")]:
+                self.do(step, number)
+            for kind in ("receive", "finish", "close", "poll", "tick_stale", "tick", "tick"):
+                for member in list(self.members):
+                    if member in self.members and (kind, self.members.index(member)) in set(self.steps()):
+                        self.do(kind, self.members.index(member))
+            self.do("second", 0)
+
+
+def find_loss(rules: Rules, worlds_max: int) -> tuple[list[str], int]:
+    """Walk through every world that can come of these rules; return the way to a loss, and their number."""
+    first = World(rules)
+    seen = {first.key()}
+    todo: deque[tuple[World, tuple[str, ...]]] = deque([(first, ())])
+    while todo:
+        world, way = todo.popleft()
+        if world.is_lost:
+            return list(way), len(seen)
+        for step, number in list(world.steps()):
+            after = world.copy()
+            after.do(step, number)
+            if (key := after.key()) not in seen:
+                seen.add(key)
+                todo.append((after, (*way, f"{step} {number}")))
+        assert len(seen) < worlds_max, "the world is too large for this test"
+    return [], len(seen)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Write no log: there are thousands of notices."""
+    log = logging.getLogger("beholder.draining.protocol")
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(logging.NOTSET)
+
+
+# --- every interleaving of a small world --------------------------------------------------------------------
+
+# Counts may be of any age, for the protocol waits for none of them.
+POLL = Rules(is_polled=True, can_delay=False)
+# Without delayed messages; with a crash or a notice as well, the worlds are too many: walks go there.
+TRUST = Rules(workers=2, is_young_trusting=True, can_delay=False)
+SMALL = [
+    pytest.param(Rules(), id="one worker"),
+    pytest.param(Rules(workers=0), id="none at first"),
+    pytest.param(Rules(crashes=1), id="a crash"),
+    pytest.param(Rules(notices=1), id="a spot notice", marks=pytest.mark.slow),
+    pytest.param(POLL, id="a last poll"),
+    # Two that poll are too many worlds; walks go there.
+    pytest.param(replace(POLL, crashes=1), id="a last poll and a crash", marks=pytest.mark.slow),
+    pytest.param(Rules(workers=2), id="two workers", marks=pytest.mark.slow),
+    pytest.param(Rules(workers=2, crashes=1), id="two workers and a crash", marks=pytest.mark.slow),
+    pytest.param(TRUST, id="the younger of two trusts", marks=pytest.mark.slow),
+    pytest.param(
+        replace(TRUST, is_age_agreed=False), id="each takes the other for older", marks=pytest.mark.slow
+    ),
+]
+
+
+@pytest.mark.parametrize("rules", SMALL)
+def test_no_interleaving_leaves_a_message_behind(rules: Rules) -> None:
+    way, worlds = find_loss(rules, worlds_max=200_000)
+    assert way == []
+    assert worlds > 100
+
+
+FLAWED = [
+    pytest.param(Rules(look=lambda _: Depth(0, 0, 0)), id="no look"),
+    pytest.param(Rules(look=lambda seen: replace(seen, backlog=0)), id="visible ones overlooked"),
+    pytest.param(Rules(look=lambda seen: replace(seen, delayed=0)), id="delayed ones overlooked"),
+    pytest.param(
+        Rules(look=lambda seen: replace(seen, in_flight=0), workers=2, crashes=1),
+        id="those in flight overlooked",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(Rules(limits=replace(STRICT, lag_s=0.0)), id="one look"),
+    pytest.param(Rules(limits=replace(STRICT, lag_s=LAG_S)), id="a last look within the lag"),
+    pytest.param(Rules(is_announced=False), id="not announced"),
+    pytest.param(replace(POLL, is_poll_late=False), id="a poll from before the announcement"),
+    pytest.param(replace(POLL, is_announced=False), id="a last poll, not announced"),
+    pytest.param(
+        Rules(limits=replace(STRICT, in_flight_s_max=0.0), workers=2, crashes=1),
+        id="no patience with those in flight",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        replace(TRUST, is_trust_late=False, is_age_agreed=False),
+        id="two that trust each other",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(replace(TRUST, is_drain_seen=False), id="trust in one that drains", marks=pytest.mark.slow),
+    pytest.param(
+        replace(TRUST, is_sign_forgotten=False, crashes=1),
+        id="trust in a lost one's sign for ever",
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("rules", FLAWED)
+def test_a_flawed_protocol_does(rules: Rules) -> None:
+    way, _ = find_loss(rules, worlds_max=200_000)
+    assert way != []
+
+
+# --- long walks through larger worlds -----------------------------------------------------------------------
+
+WATCHED = DrainLimits(lag_s=2.0, look_again_s=1.0, retry_s=1.0, in_flight_s_max=4.0)
+LARGE = [
+    pytest.param(Rules(sends=4, crashes=2, notices=1, workers=3), id="strict"),
+    pytest.param(
+        Rules(sends=4, crashes=2, notices=1, workers=0, limits=WATCHED, is_watched=True), id="watched"
+    ),
+    pytest.param(Rules(sends=4, crashes=2, notices=1, workers=4, is_young_trusting=True), id="trusting"),
+    pytest.param(
+        Rules(
+            sends=4, crashes=2, notices=1, workers=3, is_young_trusting=True, is_polled=True, can_delay=False
+        ),
+        id="polled",
+    ),
+]
+
+
+@pytest.mark.parametrize("rules", LARGE)
+@settings(max_examples=200, deadline=None)
+@given(choices=st.lists(st.integers(0, 10**6), min_size=80, max_size=80))
+def test_every_message_is_served_and_then_the_fleet_is_gone(rules: Rules, choices: list[int]) -> None:
+    # given
+    world = World(rules)
+    for choice in choices:
+        steps = list(world.steps())
+        world.do(*steps[choice % len(steps)])
+        assert not world.is_lost
+    # when
+    world.run_on()
+    # then
+    assert world.messages == 0
+    assert world.members == []

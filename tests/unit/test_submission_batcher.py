@@ -1,0 +1,167 @@
+"""Orders on their way from the event loop to the threads that store them."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from beholder.errors import BackendFull, BeholderError
+from beholder.job import Job, JobStatus, Options
+from beholder.web.submission.batcher import Batcher
+from beholder.web.submission.pending import Outcome
+from beholder.web.submission.submitter import SubmissionRequest
+
+WAIT_S = 10.0
+Batch = Sequence[tuple[str, SubmissionRequest]]
+
+
+class Data:
+    """Stands for an image's bytes, which cannot be watched: whether anything still holds it."""
+
+
+def submission(data: Any = b"x") -> SubmissionRequest:
+    return SubmissionRequest(data, "a.jpg", Options())
+
+
+class Shop:
+    """Stores batches when its door is open, and writes them down."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.entered = threading.Event()
+        self.door = threading.Event()
+        self.failure: Exception | None = None
+
+    def accept(self, batch: Batch) -> list[Job | Outcome | BeholderError]:
+        self.entered.set()
+        assert self.door.wait(WAIT_S)
+        self.batches.append([job_id for job_id, _ in batch])
+        if self.failure is not None:
+            raise self.failure
+        return [
+            BackendFull("folder store", "put") if job_id == "full" else Job(job_id, JobStatus.QUEUED, 0.0)
+            for job_id, _ in batch
+        ]
+
+
+def with_batcher(
+    shop: Shop, scenario: Callable[[Batcher], Awaitable[None]], *, threads: int = 1, batch_max: int = 3
+) -> None:
+    async def run() -> None:
+        batcher = Batcher(shop.accept, threads=threads, batch_max=batch_max)
+        batcher.start()
+        try:
+            await scenario(batcher)
+        finally:
+            shop.door.set()
+            batcher.close()
+
+    asyncio.run(run())
+
+
+def accepting(batcher: Batcher, *job_ids: str) -> list[asyncio.Task[Job | Outcome]]:
+    return [asyncio.create_task(batcher.accept(job_id, submission())) for job_id in job_ids]
+
+
+def test_what_waits_while_a_batch_is_stored_is_the_next_batch_up_to_a_bound() -> None:
+    shop = Shop()
+
+    async def scenario(batcher: Batcher) -> None:
+        first = accepting(batcher, "a")
+        await asyncio.to_thread(shop.entered.wait, WAIT_S)
+        rest = accepting(batcher, "b", "c", "d", "e")
+        await asyncio.sleep(0)
+        shop.door.set()
+        jobs = await asyncio.gather(*first, *rest)
+        assert [job.id for job in jobs if isinstance(job, Job)] == ["a", "b", "c", "d", "e"]
+
+    with_batcher(shop, scenario)
+    assert shop.batches == [["a"], ["b", "c", "d"], ["e"]]
+
+
+def test_each_request_gets_its_own_error() -> None:
+    shop = Shop()
+    shop.door.set()
+
+    async def scenario(batcher: Batcher) -> None:
+        good, full, other = await asyncio.gather(
+            *accepting(batcher, "a", "full", "b"), return_exceptions=True
+        )
+        assert isinstance(good, Job)
+        assert isinstance(full, BackendFull)
+        assert isinstance(other, Job)
+
+    with_batcher(shop, scenario)
+
+
+def test_an_error_of_the_whole_batch_reaches_everybody_and_the_next_is_stored() -> None:
+    shop = Shop()
+    shop.door.set()
+    shop.failure = ZeroDivisionError("our own bug")
+
+    async def scenario(batcher: Batcher) -> None:
+        errors = await asyncio.gather(*accepting(batcher, "a", "b"), return_exceptions=True)
+        assert [type(error) for error in errors] == [ZeroDivisionError] * 2
+        shop.failure = None
+        (after,) = await asyncio.gather(*accepting(batcher, "c"))
+        assert isinstance(after, Job)
+
+    with_batcher(shop, scenario)
+
+
+def test_a_client_that_went_away_does_not_disturb_the_others_of_its_batch() -> None:
+    shop = Shop()
+
+    async def scenario(batcher: Batcher) -> None:
+        gone, there = accepting(batcher, "a", "b")
+        await asyncio.to_thread(shop.entered.wait, WAIT_S)
+        gone.cancel()
+        shop.door.set()
+        assert isinstance(await there, Job)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+
+    with_batcher(shop, scenario)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_close_finishes_what_waits(threads: int) -> None:
+    shop = Shop()
+    job_ids = [f"job-{number}" for number in range(20)]
+
+    async def scenario() -> None:
+        batcher = Batcher(shop.accept, threads=threads, batch_max=3)
+        batcher.start()
+        waiting = accepting(batcher, *job_ids)
+        await asyncio.sleep(0)
+        shop.door.set()
+        batcher.close()
+        assert len(await asyncio.gather(*waiting)) == 20
+
+    asyncio.run(scenario())
+    assert sorted(job_id for batch in shop.batches for job_id in batch) == sorted(job_ids)
+
+
+def test_a_close_before_the_start_is_no_error() -> None:
+    Batcher(Shop().accept, threads=2, batch_max=3).close()
+
+
+def test_no_image_is_kept_in_memory_once_it_is_stored() -> None:
+    shop = Shop()
+    shop.door.set()
+
+    async def scenario(batcher: Batcher) -> None:
+        data = Data()
+        kept = weakref.ref(data)
+        await batcher.accept("a", submission(data))
+        del data
+        # the thread lets go right after it has told the loop; a second order shows that it has
+        await batcher.accept("b", submission())
+        gc.collect()
+        assert kept() is None
+
+    with_batcher(shop, scenario)

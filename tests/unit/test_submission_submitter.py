@@ -1,0 +1,522 @@
+"""Taking one image in: the order of effects, and what an idempotency key leads to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from beholder.clock import ManualClock
+from beholder.errors import (
+    BackendFull,
+    BackendUnavailable,
+    BeholderError,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    ImageGone,
+)
+from beholder.job import Failure, Job, JobStatus, Message, Options, new_job_id
+from beholder.queue.memory import MemoryQueue
+from beholder.queue.port import Depth, Priority
+from beholder.store.keys import image_key, image_prefix, result_key
+from beholder.store.memory import MemoryStore
+from beholder.web.ports import WebPorts
+from beholder.web.submission.pending import Outcome
+from beholder.web.submission.submitter import SubmissionRequest, Submitter
+from helpers.rig import Journal, Watched
+
+PLAIN = SubmissionRequest(data=b"data", file_name="a cat.jpg", options=Options())
+KEYED = replace(PLAIN, idempotency_key="once")
+
+
+class SubmissionService:
+    """An submitter with everything in memory behind it, and a journal of what it does."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.journal = Journal()
+        self.queue = MemoryQueue(clock=self.clock)
+        self.images = MemoryStore(clock=self.clock)
+        self.results = MemoryStore(clock=self.clock)
+        self.told: list[int] = []
+        self.submitter = Submitter(
+            WebPorts(
+                queue=Watched(self.queue, "queue", self.journal),
+                replies=MemoryQueue(clock=self.clock),
+                reply_to=lambda: "web-0",
+                images=Watched(self.images, "images", self.journal),
+                results=Watched(self.results, "results", self.journal),
+                models=(),
+                clock=self.clock,
+                on_sent=self.told.append,
+            )
+        )
+
+    def accept_all(self, *submissions_: SubmissionRequest) -> list[Job | Outcome | BeholderError]:
+        return self.submitter.accept(
+            [(self.submitter.new_job_id(submission), submission) for submission in submissions_]
+        )
+
+    def accept(self, submission: SubmissionRequest) -> Job | Outcome:
+        (accepted,) = self.accept_all(submission)
+        if isinstance(accepted, BeholderError):
+            raise accepted
+        return accepted
+
+    def accept_new(self, submission: SubmissionRequest) -> Job:
+        job = self.accept(submission)
+        assert isinstance(job, Job)
+        return job
+
+    def finish(self, job: Job) -> bytes:
+        done = replace(job, status=JobStatus.SUCCEEDED, completed_at_s=self.clock.now_s(), labels=())
+        document = json.dumps(done.to_dict()).encode()
+        self.results.put(result_key(job.id), document)
+        return document
+
+    def messages(self) -> list[Message]:
+        return [Message.from_bytes(one.body) for one in self.queue.receive(count_max=10, wait_s=0)]
+
+    def image_keys(self) -> list[str]:
+        return [info.key for info in self.images.list("")]
+
+
+@pytest.fixture
+def submissions() -> SubmissionService:
+    return SubmissionService()
+
+
+def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionService) -> None:
+    # when
+    submission = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
+    job = submissions.accept_new(submission)
+    # then
+    assert submissions.journal.calls == ["images.put", "queue.send"]
+    key = image_key(job.id, "a cat.jpg")
+    assert submissions.images.get(key) == b"data"
+    assert submissions.messages() == [
+        Message(
+            job.id,
+            submissions.clock.now_s(),
+            job.input,  # type: ignore[arg-type]
+            Options(top_k=3),
+            reply_to="web-0",
+            deadline_s=2e9,
+            wants_text=True,
+            trace="00-1-2-01",
+        )
+    ]
+    assert (job.status, job.created_at_s) == (JobStatus.QUEUED, submissions.clock.now_s())
+    assert job.input is not None
+    assert (job.input.image_key, job.input.file_name, job.input.image_bytes) == (key, "a cat.jpg", 4)
+
+
+def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(
+    submissions: SubmissionService,
+) -> None:
+    submissions.accept_all(
+        SubmissionRequest(b"cat", "cat.jpg", Options()), SubmissionRequest(b"dog", "dog.jpg", Options())
+    )
+    submissions.journal.failures["queue.send"] = BackendUnavailable("sqs queue", "send")
+    submissions.accept_all(SubmissionRequest(b"hen", "hen.jpg", Options()))
+    assert submissions.told == [2]
+
+
+def test_two_images_of_one_name_are_two_jobs(submissions: SubmissionService) -> None:
+    first, second = submissions.accept_new(PLAIN), submissions.accept_new(PLAIN)
+    assert first.id != second.id
+    assert len(submissions.image_keys()) == 2
+
+
+def test_an_image_of_an_earlier_request_stays_where_its_message_cannot_be_sent_again(
+    submissions: SubmissionService,
+) -> None:
+    submissions.accept_new(KEYED)
+    submissions.clock.advance(300)
+    submissions.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    with pytest.raises(BackendUnavailable):
+        submissions.accept(KEYED)
+    assert len(submissions.image_keys()) == 1
+
+
+@pytest.mark.parametrize("submission", [PLAIN, KEYED])
+@pytest.mark.parametrize("error", [BackendUnavailable("q", "send"), BackendFull("q", "send")])
+def test_an_image_whose_message_cannot_be_sent_is_removed(
+    submissions: SubmissionService, submission: SubmissionRequest, error: Exception
+) -> None:
+    # given
+    submissions.journal.failures["queue.send"] = error
+    # when
+    with pytest.raises(type(error)):
+        submissions.accept(submission)
+    # then: nothing was accepted and nothing is left behind
+    looked = ["results.get"] if submission is KEYED else []
+    assert submissions.journal.calls == ["images.put", *looked, "queue.send", "images.delete"]
+    assert submissions.image_keys() == []
+    submissions.journal.failures.clear()
+    assert isinstance(submissions.accept(submission), Job)
+
+
+def test_the_first_error_is_the_one_that_is_told(submissions: SubmissionService) -> None:
+    submissions.journal.failures["queue.send"] = BackendFull("sqlite queue", "send")
+    submissions.journal.failures["images.delete"] = BackendUnavailable("folder store", "delete")
+    with pytest.raises(BackendFull):
+        submissions.accept(PLAIN)
+
+
+def test_an_image_that_cannot_be_stored_sends_no_message(submissions: SubmissionService) -> None:
+    submissions.journal.failures["images.put"] = BackendFull("folder store", "put")
+    with pytest.raises(BackendFull):
+        submissions.accept(PLAIN)
+    assert submissions.messages() == []
+
+
+def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: SubmissionService) -> None:
+    jobs = submissions.accept_all(PLAIN, KEYED, PLAIN)
+    assert submissions.journal.calls == [
+        "images.put",
+        "images.put",
+        "results.get",
+        "images.put",
+        "queue.send",
+    ]
+    assert [message.job_id for message in submissions.messages()] == [
+        job.id for job in jobs if isinstance(job, Job)
+    ]
+
+
+def test_what_is_wrong_with_one_order_of_a_batch_harms_no_other(submissions: SubmissionService) -> None:
+    # given: a finished key, and one that is reused
+    finished = submissions.accept_new(KEYED)
+    submissions.finish(finished)
+    submissions.messages()
+    # when
+    results = submissions.accept_all(PLAIN, KEYED, replace(KEYED, data=b"other"), PLAIN)
+    # then
+    assert [type(one) for one in results] == [Job, Outcome, IdempotencyKeyReused, Job]
+    assert len(submissions.messages()) == 2
+
+
+def test_the_same_key_twice_in_a_batch_is_one_job(submissions: SubmissionService) -> None:
+    first, second = submissions.accept_all(KEYED, KEYED)
+    assert isinstance(first, Job)
+    assert isinstance(second, IdempotencyKeyInUse)
+    assert len(submissions.messages()) == 1
+
+
+def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(submissions: SubmissionService) -> None:
+    # given
+    finished = submissions.accept_new(KEYED)
+    submissions.finish(finished)
+    kept = submissions.image_keys()
+    submissions.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    # when
+    results = submissions.accept_all(PLAIN, KEYED, PLAIN)
+    # then: the finished job was not touched
+    assert [type(one) for one in results] == [BackendUnavailable, Outcome, BackendUnavailable]
+    assert submissions.image_keys() == kept
+
+
+def test_nothing_new_sends_nothing(submissions: SubmissionService) -> None:
+    assert submissions.accept_all() == []
+    assert submissions.journal.calls == []
+
+
+# --- with an idempotency key --------------------------------------------------------------------------------
+
+
+def test_a_key_gives_one_job_and_one_message(submissions: SubmissionService) -> None:
+    job = submissions.accept_new(KEYED)
+    with pytest.raises(IdempotencyKeyInUse):
+        submissions.accept(KEYED)
+    assert [message.job_id for message in submissions.messages()] == [job.id]
+    assert len(submissions.image_keys()) == 1
+
+
+def test_a_key_of_a_finished_job_gives_its_outcome(submissions: SubmissionService) -> None:
+    # given
+    job = submissions.accept_new(KEYED)
+    submissions.messages()
+    document = submissions.finish(job)
+    # when
+    again = submissions.accept(KEYED)
+    # then
+    assert isinstance(again, Outcome)
+    assert (again.document, again.job.id) == (document, job.id)
+    assert submissions.messages() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(KEYED, data=b"other"), replace(KEYED, options=Options(top_k=3))],
+    ids=["data", "options"],
+)
+def test_a_key_that_came_with_something_else_is_refused(
+    submissions: SubmissionService, other: SubmissionRequest
+) -> None:
+    job = submissions.accept_new(KEYED)
+    with pytest.raises(IdempotencyKeyReused):
+        submissions.accept(other)
+    submissions.finish(job)
+    with pytest.raises(IdempotencyKeyReused):
+        submissions.accept(other)
+    assert submissions.images.get(submissions.image_keys()[0]) == b"data"
+
+
+def test_another_file_name_is_the_same_request(submissions: SubmissionService) -> None:
+    job = submissions.accept_new(KEYED)
+    submissions.finish(job)
+    assert isinstance(submissions.accept(replace(KEYED, file_name="b.jpg")), Outcome)
+
+
+def test_a_message_that_may_be_lost_is_sent_again_and_not_before(submissions: SubmissionService) -> None:
+    # given: the process died between the image and the message
+    job = submissions.accept_new(KEYED)
+    submissions.queue.purge()
+    submissions.clock.advance(59)
+    with pytest.raises(IdempotencyKeyInUse):
+        submissions.accept(KEYED)
+    # when
+    submissions.clock.advance(1)
+    again = submissions.accept_new(KEYED)
+    # then
+    assert again.id == job.id
+    assert [message.job_id for message in submissions.messages()] == [job.id]
+    # and not once more at the next repetition
+    with pytest.raises(IdempotencyKeyInUse):
+        submissions.accept(KEYED)
+
+
+def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_again(
+    submissions: SubmissionService,
+) -> None:
+    # given an attempt that SQS took and never told of, so that the worker found no image
+    submissions.journal.failures["queue.send"] = BackendUnavailable("queue", "send")
+    with pytest.raises(BackendUnavailable):
+        submissions.accept(KEYED)
+    job_id = submissions.submitter.new_job_id(KEYED)
+    gone = Failure(ImageGone.code, ImageGone.http_status, "gone")
+    failed = Job(job_id, JobStatus.FAILED, 0.0, completed_at_s=1.0, error=gone)
+    submissions.results.put(result_key(job_id), json.dumps(failed.to_dict()).encode())
+    # when
+    submissions.journal.failures.clear()
+    job = submissions.accept_new(KEYED)
+    # then
+    assert job.id == job_id
+    assert [one.job_id for one in submissions.messages()] == [job_id]
+    assert submissions.submitter.look(job_id) is None
+
+
+def test_a_key_whose_earlier_outcome_cannot_be_looked_for_leaves_no_image(
+    submissions: SubmissionService,
+) -> None:
+    submissions.journal.failures["results.get"] = BackendUnavailable("store", "get")
+    with pytest.raises(BackendUnavailable):
+        submissions.accept(KEYED)
+    assert submissions.image_keys() == []
+    assert submissions.messages() == []
+
+
+def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: SubmissionService) -> None:
+    first, second = (
+        submissions.accept_new(KEYED),
+        submissions.accept_new(replace(KEYED, idempotency_key="twice")),
+    )
+    assert first.id != second.id
+    assert first.id.startswith("00000000-0000-7")
+
+
+# --- what the buckets tell ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        PLAIN,
+        KEYED,
+        replace(PLAIN, options=Options(model="mine", top_k=3, min_confidence=0.5)),
+        replace(KEYED, options=Options(top_k=3), file_name="猫.jpg"),
+    ],
+)
+def test_an_unfinished_job_is_found_from_the_input_bucket_alone(
+    submissions: SubmissionService, submission: SubmissionRequest
+) -> None:
+    job = submissions.accept_new(submission)
+    submissions.queue.purge()
+    found = submissions.submitter.find(job.id)
+    assert found is not None
+    assert found.to_dict() == job.to_dict()
+
+
+def test_a_plain_order_needs_no_metadata(submissions: SubmissionService) -> None:
+    """It would cost a second object on some file systems, for each image."""
+    submissions.accept(PLAIN)
+    (key,) = submissions.image_keys()
+    assert submissions.images.head(key).metadata == {}
+
+
+def test_an_image_without_metadata_is_a_job_of_the_defaults(submissions: SubmissionService) -> None:
+    job_id = new_job_id(submissions.clock.now_s())
+    submissions.images.put(image_prefix(job_id) + "b.jpg", b"data")
+    found = submissions.submitter.find(job_id)
+    assert found is not None
+    assert found.input is not None
+    assert (found.options, found.input.file_name, found.input.image_bytes) == (Options(), "b.jpg", 4)
+
+
+def test_an_unknown_job_is_neither_finished_nor_queued(submissions: SubmissionService) -> None:
+    job_id = new_job_id(submissions.clock.now_s())
+    assert submissions.submitter.look(job_id) is None
+    assert submissions.submitter.find(job_id) is None
+
+
+def test_a_result_that_cannot_be_read_is_no_outcome(submissions: SubmissionService) -> None:
+    job = submissions.accept_new(PLAIN)
+    for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
+        submissions.results.put(result_key(job.id), garbage)
+        assert submissions.submitter.look(job.id) is None
+
+
+def test_a_batch_is_sent_by_class_and_interactive_messages_first(submissions: SubmissionService) -> None:
+    # given
+    plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
+    heavy = replace(PLAIN, priority=Priority.HEAVY)
+    # when
+    accepted = submissions.accept_all(plain, PLAIN, heavy, plain)
+    # then
+    assert all(isinstance(one, Job) for one in accepted)
+    assert submissions.journal.calls[-3:] == ["queue.send"] * 3
+    assert submissions.queue.depth() == Depth(4, 0, 0)
+    assert submissions.queue.depth().interactive == 1
+    assert sum(submissions.told) == 4
+
+
+def test_where_one_class_cannot_be_sent_the_others_are_accepted(
+    submissions: SubmissionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    send = submissions.queue.send
+
+    def refuse_asynchronous(bodies: Sequence[bytes], **more: Any) -> None:
+        if more["priority"] == Priority.ASYNCHRONOUS:
+            raise BackendFull("sqs queue", "send")
+        send(bodies, **more)
+
+    monkeypatch.setattr(submissions.queue, "send", refuse_asynchronous)
+    # when
+    plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
+    accepted = submissions.accept_all(plain, PLAIN, plain)
+    # then
+    assert [type(one) for one in accepted] == [BackendFull, Job, BackendFull]
+    (message,) = submissions.messages()
+    assert submissions.image_keys() == [message.input.image_key]
+    assert submissions.told == [1]
+
+
+# --- lost messages ------------------------------------------------------------------------------------------
+
+DONE = Job("", JobStatus.SUCCEEDED, 1.0, labels=())
+TORN = {
+    "empty": b"",
+    "zeros": bytes(300),
+    "cut off": json.dumps(DONE.to_dict()).encode()[:-9],
+    "no text": b"\xff\xfe",
+    "a list": b"[]",
+    "null": b"null",
+    "another version": b'{"version": 2}',
+    "not finished": json.dumps(DONE.to_dict() | {"status": "queued"}).encode(),
+    "another job's": json.dumps(DONE.to_dict() | {"id": new_job_id(5.0)}).encode(),
+}
+
+
+def taken(submissions: SubmissionService) -> list[Message]:
+    """Take every message from the queue, as workers do that acknowledge them."""
+    received = submissions.queue.receive(count_max=10, wait_s=0)
+    submissions.queue.ack([one.receipt for one in received])
+    return [Message.from_bytes(one.body) for one in received]
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+def test_a_torn_outcome_whose_message_is_gone_is_made_again(torn: bytes) -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(replace(PLAIN, options=Options(top_k=2)))
+    assert isinstance(job, Job)
+    (before,) = taken(submissions)
+    submissions.results.put(result_key(job.id), torn)
+    found = submissions.submitter.look(job.id) or submissions.submitter.find(job.id)
+    assert isinstance(found, Job)
+    assert found.status is JobStatus.QUEUED
+    (again,) = taken(submissions)
+    assert (again.job_id, again.input, again.options) == (before.job_id, before.input, before.options)
+    # Asked for again and again, it is sent after one minute, then after four, and so on.
+    for _ in range(100):
+        submissions.clock.advance(10.0)
+        submissions.submitter.find(job.id)
+    assert len(taken(submissions)) == 2
+
+
+def test_a_deleted_outcome_is_made_again_when_the_queue_is_empty() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(PLAIN)
+    assert isinstance(job, Job)
+    assert taken(submissions)
+    submissions.submitter.find(job.id)
+    assert taken(submissions) == []  # it may be about to be sent
+    submissions.clock.advance(60.0)
+    submissions.submitter.find(job.id)
+    assert [one.job_id for one in taken(submissions)] == [job.id]
+
+
+def test_a_job_that_waits_is_not_sent_again() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(PLAIN)
+    assert isinstance(job, Job)
+    for _ in range(50):
+        submissions.clock.advance(60.0)
+        submissions.submitter.find(job.id)
+    assert len(taken(submissions)) == 1
+
+
+def test_behind_a_queue_that_is_never_empty_a_job_is_sent_again_in_the_end() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(PLAIN)
+    assert isinstance(job, Job)
+    assert taken(submissions)
+    submissions.accept(PLAIN)
+    submissions.clock.advance(4000.0)
+    submissions.submitter.find(job.id)
+    assert job.id in [one.job_id for one in taken(submissions)]
+
+
+def test_an_outcome_that_comes_meanwhile_is_told() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(PLAIN)
+    assert isinstance(job, Job)
+    submissions.results.put(
+        result_key(job.id), json.dumps(replace(job, status=JobStatus.SUCCEEDED).to_dict()).encode()
+    )
+    assert isinstance(submissions.submitter.find(job.id), Outcome)
+
+
+def test_a_queue_that_fails_does_not_hide_the_job() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(PLAIN)
+    assert isinstance(job, Job)
+    submissions.clock.advance(60.0)
+    submissions.journal.failures["queue.depth"] = BackendUnavailable("queue", "depth")
+    assert isinstance(submissions.submitter.find(job.id), Job)
+
+
+def test_torn_metadata_costs_a_key_nothing_but_its_options() -> None:
+    submissions = SubmissionService()
+    job = submissions.accept(KEYED)
+    assert isinstance(job, Job)
+    assert job.input is not None
+    submissions.images.put(job.input.image_key, KEYED.data, metadata={"order": "{"})
+    submissions.clock.advance(100.0)
+    assert isinstance(submissions.accept(KEYED), Job)
+    submissions.images.put(job.input.image_key, KEYED.data)
+    submissions.clock.advance(100.0)
+    with pytest.raises(IdempotencyKeyReused):
+        submissions.accept(replace(KEYED, data=b"another"))
