@@ -33,7 +33,7 @@ class BeholderError(Exception):
     is_about_request: ClassVar[bool] = False
 
     def __init__(self, message: str | None = None) -> None:
-        """Take `message`, or the first paragraph of the class's docstring."""
+        """`message` defaults to the first paragraph of the class's docstring."""
         super().__init__(message or default_message(type(self)))
 
     @property
@@ -233,7 +233,7 @@ class Overloaded(RequestError):
     retryable = True
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
-        """Take the seconds after which another try is worth while."""
+        """`retry_after_s` is the time after which another try is worthwhile."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

@@ -95,7 +95,6 @@ class Runner:
     """Runs ticks in threads of their own, and stops them together."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._notifiers: list[threading.Event] = []

@@ -96,6 +96,25 @@ def test_a_module_says_where_it_stands() -> None:
     assert not [module.path for module in modules() if not ast.get_docstring(module.tree)]
 
 
+def says_something_of_an_argument(function: ast.FunctionDef) -> bool:
+    text = ast.get_docstring(function) or ""
+    names = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+    return "\nArgs:" in text or any(f"`{name}`" in text for name in names)
+
+
+def test_a_constructor_has_no_filler_for_a_docstring() -> None:
+    filler = [
+        f"{module.path}:{node.lineno}"
+        for module in modules()
+        for node in module.nodes(ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef)
+        and node.name == "__init__"
+        and ast.get_docstring(node)
+        and not says_something_of_an_argument(node)
+    ]
+    assert not filler, "say something of an argument in `backticks` or under Args, or delete the docstring"
+
+
 def test_complexity_is_ruff_s_to_count(ruff: dict[str, Any]) -> None:
     assert ruff["select"] == ["ALL"]
     assert ruff["mccabe"]["max-complexity"] <= COMPLEXITY_MAX

@@ -20,7 +20,6 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, config: uvicorn.Config, app: WebApp) -> None:
-        """Take the parts."""
         super().__init__(config)
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -46,7 +46,6 @@ class Service:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Check what can be checked before anything starts."""
         self._settings = settings
         self._stack = ExitStack()
         self._is_warm = False

@@ -53,7 +53,6 @@ class DeadLetterConsumer:
         wait_s: float = 1.0,
         input_bucket: str = "",
     ) -> None:
-        """Take the ports."""
         self._dead_letters = dead_letters
         self._results = results
         self._replies = replies

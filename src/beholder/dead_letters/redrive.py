@@ -132,7 +132,6 @@ class Redrive:
         *,
         map_items: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map,
     ) -> None:
-        """Take the ports."""
         self._queue = queue
         self._results = results
         self._clock = clock

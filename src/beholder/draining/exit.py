@@ -50,7 +50,6 @@ class InstanceExit:
         patience_s: float = 30.0,
         start: Callable[[ChildSpec], StartedCommand] = start_child,
     ) -> None:
-        """Run nothing yet."""
         self._clock = clock
         path = f"{environment['PATH']}:{_SYSTEM_PATH}" if environment.get("PATH") else _SYSTEM_PATH
         self._environment = {**environment, "PATH": path}

@@ -60,7 +60,6 @@ class HeartbeatWriter:
         every_s: float = 60.0,
         flip_s: float = 30.0,
     ) -> None:
-        """Give none yet."""
         self._give = give
         self._idle_since_s = idle_since_s
         self._clock = clock
@@ -183,7 +182,6 @@ class IdleMonitor:
         peers_every_s: float = 30.0,
         notes: IdleGapNotes | None = None,
     ) -> None:
-        """Look for nobody yet."""
         self._settings = settings
         self._work = work
         self._look_for_peers = peers

@@ -206,7 +206,6 @@ class DrainProtocol:
         limits: DrainLimits,
         is_last_look_needed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Serve, and announce nothing yet."""
         self._worker = worker
         self._rule = rule
         self._depth = depth

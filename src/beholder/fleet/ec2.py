@@ -79,7 +79,6 @@ class Ec2Fleet:
     """
 
     def __init__(self, client: Ec2Client, deployment: str, template: Template) -> None:
-        """Ask nothing yet."""
         self._client = client
         self._deployment = deployment
         self._template = template

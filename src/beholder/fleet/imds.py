@@ -99,7 +99,6 @@ class InstanceMetadata:
     def __init__(
         self, endpoint: str | None = None, *, timeout_s: float = 1.0, clock: Clock = _MONOTONIC_CLOCK
     ) -> None:
-        """Ask nothing yet."""
         self._host, self._port, self._path = _address(endpoint or _ENDPOINT)
         self._timeout_s = timeout_s
         self._clock = clock
@@ -216,7 +215,6 @@ class InterruptionWatch:
     def __init__(
         self, interruption: Callable[[], Notice | None], on_notice: Callable[[Notice], None]
     ) -> None:
-        """Ask nothing yet."""
         self._interruption = interruption
         self._on_notice = on_notice
         self._told: set[bool] = set()

@@ -37,7 +37,6 @@ class LocalFleet:
         room: int,
         clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        """Start nothing yet."""
         self._supervisor = supervisor
         self._specs = [spec_of(number) for number in range(room)]
         self._names = {one.name for one in self._specs}

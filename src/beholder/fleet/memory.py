@@ -33,7 +33,6 @@ class MemoryFleet:
         price_per_hour: float = 0.0,
         launched: Callable[[str], None] = lambda _id: None,
     ) -> None:
-        """Start empty."""
         self.room = room
         self.instance_type = instance_type
         self._clock = clock

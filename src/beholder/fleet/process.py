@@ -36,7 +36,6 @@ class ParentDeathPipe:
     """The parent's side: as long as this process lives, the pipe stays open."""
 
     def __init__(self) -> None:
-        """Open the pipe; only the read end can be inherited."""
         self.read_fd, self._write_fd = os.pipe()
 
     def __enter__(self) -> Self:

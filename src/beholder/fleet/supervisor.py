@@ -81,7 +81,6 @@ class Supervisor:
         clock: Clock,
         start: Callable[[ChildSpec], subprocess.Popen[bytes]] = start_child,
     ) -> None:
-        """Run nothing yet."""
         self._clock = clock
         self._start = start
         self._lock = threading.RLock()

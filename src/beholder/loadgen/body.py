@@ -28,7 +28,6 @@ class Bodies:
     """
 
     def __init__(self, images: tuple[Path, ...], *, is_raw: bool, boundary: str) -> None:
-        """Keep what is needed to build them; nothing is read yet."""
         self._images = images
         self._is_raw = is_raw
         self._boundary = boundary

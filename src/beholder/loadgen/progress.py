@@ -27,7 +27,6 @@ class Tally:
     """Running figures of a run."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
-        """Start counting now."""
         self._now_s = now_s
         self._started_at_s = now_s()
         self._buckets: Counter[int] = Counter()

@@ -20,7 +20,6 @@ class ClassifierPool:
     """
 
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
-        """Take the classifiers."""
         self._classifiers = tuple(classifiers)
         self._free: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
         for one in classifiers:

@@ -41,7 +41,6 @@ class ModelRegistry:
     """Finds models by name or by folder; reads the folders anew each time."""
 
     def __init__(self, models_folder: Path | None = None) -> None:
-        """Take the folder whose sub-folders are the operator's models; it need not exist."""
         self._models_folder = models_folder
 
     def list_models(self) -> list[ModelEntry]:

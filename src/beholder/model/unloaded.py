@@ -19,7 +19,6 @@ class UnloadedClassifier:
     """
 
     def __init__(self, error: Exception) -> None:
-        """Keep the reason."""
         self._error = error
 
     @property

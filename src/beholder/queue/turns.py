@@ -28,7 +28,6 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        """Begin with those who go first."""
         self._receives = 0
         self._places = {LIGHT: 0, HEAVY: 0}
 

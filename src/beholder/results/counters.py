@@ -15,7 +15,6 @@ class UnreportedCounters:
     """
 
     def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Have told nothing yet."""
         self._read = read
         self._lock = threading.Lock()
         self._told: Counter[str] = Counter()

@@ -25,7 +25,6 @@ class Activator:
     """
 
     def __init__(self, clock: Clock, notifier: threading.Event) -> None:
-        """Await nothing."""
         self.notifier = notifier
         self._clock = clock
         self._lock = threading.Lock()

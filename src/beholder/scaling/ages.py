@@ -28,7 +28,6 @@ class Ages:
     """
 
     def __init__(self, *, look_s_max: float, startup_s: float) -> None:
-        """Have seen nothing."""
         self._look_s_max = look_s_max
         self._startup_s = startup_s
         self._at_s: float | None = None

@@ -59,7 +59,6 @@ class Controller:
     """
 
     def __init__(self, ports: ControllerPorts, limits: Limits, *, name: str, is_dry: bool = False) -> None:
-        """Know nothing yet."""
         self._ports = ports
         self._limits = limits
         self._name = name
@@ -207,7 +206,6 @@ class DryFleet:
     """
 
     def __init__(self, fleet: Fleet) -> None:
-        """Wrap a fleet."""
         self._fleet = fleet
 
     def describe(self) -> list[FleetInstance]:

@@ -42,7 +42,6 @@ class DecisionLog:
     def __init__(
         self, store: Store, leader: str, *, gather_s: float = 300.0, keep_days: float = 14.0
     ) -> None:
-        """Have nothing to write."""
         self._store = store
         self._leader = leader
         self._gather_s = gather_s

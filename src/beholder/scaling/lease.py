@@ -44,7 +44,6 @@ class StoreLease:
     """
 
     def __init__(self, store: Store, holder: str, clock: Clock, *, period_s: float = 15.0) -> None:
-        """Hold nothing yet."""
         self._store = store
         self._holder = holder
         self._clock = clock

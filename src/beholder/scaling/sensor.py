@@ -57,7 +57,6 @@ class FleetSensor:
         look_s_max: float = 60.0,
         sent_lately: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Have seen nothing yet."""
         self._queue = queue
         self._fleet = fleet
         self._results = results

@@ -196,7 +196,6 @@ class LatestRecord:
     """
 
     def __init__(self, store: Store, *, every_s: float = 60.0) -> None:
-        """Have written nothing."""
         self._store = store
         self._every_s = every_s
         self._news: object = None
@@ -227,7 +226,6 @@ class Tee:
     """
 
     def __init__(self, *sinks: RecordSink) -> None:
-        """Take them."""
         self._sinks = sinks
 
     def write(self, record: Record) -> None:

@@ -21,7 +21,6 @@ class WorldActuator:
     """Acts for a policy at the moment of its tick; see `Actuator`."""
 
     def __init__(self, world: _Acted, now_s: float) -> None:
-        """Take the world and the moment."""
         self._world, self._now_s = world, now_s
 
     def launch(self, count: int) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ class Instance:
     )
 
     def __init__(self, instance_id: int, launched_at_s: float, startup_s: float, taken_at_s: float) -> None:
-        """Begin a life; `startup_s` is inf where it never comes up, `taken_at_s` is the spot notice."""
+        """`startup_s` is inf where the instance never comes up, `taken_at_s` the time of its spot notice."""
         self.instance_id = instance_id
         self.launched_at_s = launched_at_s
         self.startup_s = startup_s
@@ -109,7 +109,6 @@ class Cloud:
     """
 
     def __init__(self, settings: WorldSettings) -> None:
-        """Take the world's settings."""
         self._settings = settings
         self._startup_rng, self._luck_rng, self._spot_rng, self._victim_rng = (
             np.random.default_rng([settings.seed, number]) for number in (11, 12, 13, 14)

@@ -21,7 +21,6 @@ class Looks:
     """
 
     def __init__(self, settings: WorldSettings, *, is_exact: bool) -> None:
-        """Have seen nothing."""
         self.lag_s = 0.0 if is_exact else settings.queue_lag_s
         self._noise = 0.0 if is_exact else settings.queue_noise
         self._rng = np.random.default_rng([settings.seed, 22])

@@ -59,7 +59,6 @@ class IdleWorkers:
     """The production idle rule for every worker of a run, and the note that the last one leaves."""
 
     def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
-        """Take what each worker is told when it starts, and its time per message."""
         self._settings, self._service_s = settings, service_s
         self._workers: dict[int, _Worker] = {}
         self._note = IdleGaps()
@@ -186,7 +185,6 @@ class Ours:
         stay_s_min: float = STAY_S_MIN,
         clock: Callable[[float], float] = lambda now_s: now_s,
     ) -> None:
-        """Begin with an empty memory."""
         policy = PolicyLimits(
             min=limits.capacity_min,
             max=limits.capacity_max,

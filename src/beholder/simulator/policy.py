@@ -178,7 +178,6 @@ class IdleFor:
     """A worker leaves after a fixed time without a job."""
 
     def __init__(self, idle_s_max: float) -> None:
-        """Take that time, in seconds."""
         self._idle_s_max = idle_s_max
 
     def rests(self, instance_id: int, now_s: float, peers: Seniority) -> float:

@@ -21,7 +21,6 @@ class History:
     """The fleet over time, one entry a change."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
         self._changes: list[FleetAt] = []
 
     def note(self, now_s: float, desired: int, pending: int, in_service: int) -> None:

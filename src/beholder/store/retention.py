@@ -175,7 +175,6 @@ class SteadyClock:
     """
 
     def __init__(self, clock: Clock, elapsed: Clock) -> None:
-        """Believe the clock as it is now."""
         self._clock = clock
         self._elapsed = elapsed
         self._offset_s = clock.now_s() - elapsed.now_s()
@@ -217,7 +216,6 @@ class Retention:
         elapsed: Clock,
         tidy: Callable[[float], int] = lambda _before_s: 0,
     ) -> None:
-        """Take the parts."""
         self._images = images
         self._results = results
         self._bounds = bounds

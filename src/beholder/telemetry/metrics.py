@@ -29,7 +29,6 @@ class Telemetry:
     """Counters and histograms of the web tier and, through the replies, of the workers behind it."""
 
     def __init__(self) -> None:
-        """Start from zero, in a registry of its own."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "beholder_requests_total",

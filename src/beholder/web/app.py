@@ -39,7 +39,6 @@ class WebApp:
     """
 
     def __init__(self, app: ASGIApp, submissions: SubmissionService) -> None:
-        """Take the parts."""
         self._app = app
         self._submissions = submissions
 

@@ -40,7 +40,6 @@ class RequestMiddleware:
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, is_all_logged: bool = True) -> None:
-        """Wrap `app`."""
         self._app = app
         self._telemetry = telemetry
         self._is_all_logged = is_all_logged

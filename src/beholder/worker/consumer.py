@@ -35,7 +35,6 @@ class SharedPolls:
     """
 
     def __init__(self) -> None:
-        """Nobody polls."""
         self.lock = threading.Lock()
         self.last: FinalPoll | None = None
 
@@ -71,7 +70,6 @@ class Consumer:
         polls: SharedPolls | None = None,
         elapsed: Clock | None = None,
     ) -> None:
-        """Hold nothing yet."""
         self._ports = ports
         self._journal = journal
         self._extender = extender

@@ -37,7 +37,6 @@ class VisibilityExtender:
         hold_max_s: float,
         on_hung: Callable[[], None] = lambda: None,
     ) -> None:
-        """Hold nothing yet."""
         self._on_hung = on_hung
         self._queue = queue
         self._clock = clock

@@ -52,7 +52,7 @@ class InFlightJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the note at `path`, made if it is not there."""
+        """Open the journal at `path`; a missing file is created."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._is_written = False
 

@@ -57,7 +57,6 @@ class Retries:
     """
 
     def __init__(self, ports: WorkerPorts, extender: VisibilityExtender, clock: Clock) -> None:
-        """Decide on nothing yet."""
         self._ports = ports
         self._extender = extender
         self._clock = clock

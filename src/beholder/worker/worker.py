@@ -17,7 +17,6 @@ class Worker:
     """
 
     def __init__(self, consumers: Sequence[Consumer]) -> None:
-        """Take the consumers."""
         self._consumers = tuple(consumers)
 
     def __iter__(self) -> Iterator[Consumer]:

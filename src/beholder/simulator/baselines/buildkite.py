@@ -28,7 +28,7 @@ class Buildkite:
     )
 
     def __init__(self, limits: Limits, *, out_cooldown_s: float = 0.0) -> None:
-        """Take the bounds, and the cooldown of a scale-out: 0 in the code, 300 s in the stack's template."""
+        """`out_cooldown_s` is 0 in the scaler's code and 300 in the template of its stack."""
         self.name = "buildkite" if out_cooldown_s == 0 else f"buildkite-{out_cooldown_s:g}s"
         self._limits, self._cooldown_s = limits, out_cooldown_s
         self._polls = 0

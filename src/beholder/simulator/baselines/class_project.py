@@ -19,7 +19,6 @@ class ClassProject:
     traits = ScalerTraits(KillRule.IDLE)
 
     def __init__(self, limits: Limits) -> None:
-        """Take the bounds."""
         self._limits = limits
         self._surplus_since_s: float | None = None
 

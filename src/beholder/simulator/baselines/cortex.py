@@ -26,7 +26,6 @@ class Cortex:
     traits = ScalerTraits(KillRule.GRACEFUL, grace_s=30.0, poll_s=10.0, nap_s=10.0)
 
     def __init__(self, limits: Limits) -> None:
-        """Take the bounds."""
         self._limits = limits
         self._samples: deque[tuple[float, int]] = deque()
         self._recommended: deque[tuple[float, int]] = deque()

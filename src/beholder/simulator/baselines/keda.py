@@ -27,7 +27,6 @@ class Keda:
     traits = ScalerTraits(KillRule.BLIND)
 
     def __init__(self, limits: Limits) -> None:
-        """Take the bounds."""
         self._limits = limits
         self._needs: deque[tuple[float, int]] = deque()
         self._poll_due_s = 0.0

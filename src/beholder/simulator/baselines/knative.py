@@ -25,7 +25,7 @@ class Knative:
     traits = ScalerTraits(KillRule.GRACEFUL, has_own_counts=True)
 
     def __init__(self, limits: Limits, *, concurrency: float = 1.0) -> None:
-        """Take the bounds, and what a container takes at once: 1 here, 100 where nothing is said."""
+        """`concurrency` is what a container takes at once: 1 here, 100 is Knative's default."""
         self.name = "knative" if concurrency == 1 else f"knative-{concurrency:g}"
         self._limits, self._target = limits, _UTILISATION * concurrency
         self._scrapes: deque[int] = deque(maxlen=_STABLE_S)

@@ -26,7 +26,6 @@ class RayServe:
     traits = ScalerTraits(KillRule.GRACEFUL, grace_s=20.0)
 
     def __init__(self, limits: Limits) -> None:
-        """Take the bounds."""
         self._limits = limits
         self._pushes: deque[tuple[float, int]] = deque()
         self._ticks = 0

@@ -25,7 +25,7 @@ class SageMaker:
     traits = ScalerTraits(KillRule.GRACEFUL)
 
     def __init__(self, limits: Limits, *, is_scale_in_capped: bool = True) -> None:
-        """Take the bounds, and whether one scale-in takes one instance at most."""
+        """`is_scale_in_capped` limits each scale-in to one instance."""
         self.name = "sagemaker" if is_scale_in_capped else "sagemaker-uncapped"
         self._limits, self._is_capped = limits, is_scale_in_capped
         self._high = self._low = self._starved = 0

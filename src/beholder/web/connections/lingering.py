@@ -23,7 +23,6 @@ class LingeringTransport:
     """
 
     def __init__(self, transport: asyncio.Transport, limits: WebLimits, may_send: Callable[[], bool]) -> None:
-        """Wrap `transport`."""
         self._transport = transport
         self._limits = limits
         self._may_send = may_send

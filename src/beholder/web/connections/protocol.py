@@ -44,7 +44,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(
         self, limits: WebLimits, connections: Connections, on_refusal: Callable[[int], None], **named: Any
     ) -> None:
-        """Begin with a head."""
         super().__init__(**named)
         self._allow_versions()
         self._on_refusal = on_refusal

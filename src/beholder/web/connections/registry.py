@@ -32,7 +32,6 @@ class Connections:
     """
 
     def __init__(self, count_max: int, transfer_s_min: float) -> None:
-        """Begin without any."""
         self._count_max = count_max
         self._transfer_s_min = transfer_s_min
         self._open: set[Connection] = set()

@@ -45,7 +45,6 @@ class FleetView:
     """
 
     def __init__(self, store: Store, clock: Clock, *, keep_s: float = 2.0) -> None:
-        """Have asked nothing."""
         self._store = store
         self._clock = clock
         self._keep_s = keep_s
@@ -86,7 +85,6 @@ class FleetRoutes:
     """
 
     def __init__(self, view: FleetView) -> None:
-        """Take the view."""
         self._view = view
 
     async def get(self, _: Request) -> Response:

@@ -36,7 +36,6 @@ class ImageRoutes:
     """
 
     def __init__(self, submissions: SubmissionService) -> None:
-        """Take the submission service."""
         self._submissions = submissions
 
     async def classify(self, request: Request) -> Response:

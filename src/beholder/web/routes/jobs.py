@@ -25,7 +25,6 @@ class JobRoutes:
     """
 
     def __init__(self, submissions: SubmissionService) -> None:
-        """Take the submission service."""
         self._submissions = submissions
 
     async def get(self, request: Request) -> Response:

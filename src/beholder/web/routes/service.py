@@ -27,7 +27,6 @@ class ServiceRoutes:
     """
 
     def __init__(self, submissions: SubmissionService) -> None:
-        """Read the pages once."""
         self._ports = submissions.ports
         self._pending_replies = submissions.pending_replies
         self._asking = asyncio.Lock()

@@ -48,7 +48,6 @@ class Admission:
         startup_s: float = 1.0,
         every_s: float = 0.25,
     ) -> None:
-        """Assume an empty queue until the first reading."""
         self._queue = queue
         self._clock = clock
         self._backlog_max = {True: backlog_max, False: math.ceil(backlog_max * asynchronous_share)}

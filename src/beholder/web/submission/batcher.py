@@ -47,7 +47,6 @@ class Batcher:
         gather_s: float = 0.0,
         clock: Clock = _MONOTONIC,
     ) -> None:
-        """Take what to run; nothing runs yet."""
         self._accept = accept
         self._batch_max = batch_max
         self._gather_s = gather_s

@@ -36,7 +36,6 @@ class PendingReplies:
     """
 
     def __init__(self, count_max: int) -> None:
-        """Start with none."""
         self._count_max = count_max
         self._waiting: dict[str, list[_PendingReply]] = {}
         self._count = 0

@@ -45,7 +45,6 @@ class ReplyListener:
         wait_s: float = 1.0,
         on_done: Callable[[int], None] = lambda _count: None,
     ) -> None:
-        """Take the ports."""
         self._queue = queue
         self._pending_replies = pending_replies
         self._loop = loop

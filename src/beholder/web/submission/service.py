@@ -51,7 +51,6 @@ class SubmissionService:
     """
 
     def __init__(self, ports: WebPorts, pending_replies: PendingReplies, admission: Admission) -> None:
-        """Take the ports; nothing runs yet."""
         self.ports = ports
         self.pending_replies = pending_replies
         self.admission = admission

@@ -83,7 +83,6 @@ class Submitter:
     """
 
     def __init__(self, ports: WebPorts) -> None:
-        """Take the ports."""
         self._ports = ports
 
     def new_job_id(self, submission: SubmissionRequest) -> str:

@@ -76,7 +76,6 @@ class UploadBudget:
         asynchronous_share: float = 1.0,
         clock: Clock = _MONOTONIC,
     ) -> None:
-        """Hold nothing yet."""
         self._bytes_max = bytes_max
         self._asynchronous_bytes_max = bytes_max * asynchronous_share
         self._used = 0
@@ -120,7 +119,6 @@ class Reservation:
     """The bytes of one upload."""
 
     def __init__(self, budget: UploadBudget, *, waits: bool) -> None:
-        """Hold nothing yet."""
         self._budget = budget
         self.waits = waits
         self.count = 0
