@@ -19,8 +19,8 @@ import pytest
 
 from aws.deployment import Deployment, Web
 from aws.emulators import REGION, Emulator, emulator
-from beholder.draining.gaps import IDLE_GAPS_KEY
-from beholder.draining.idle import STAY_S_MIN
+from beholder.draining.idle_gaps import IDLE_GAPS_KEY
+from beholder.draining.idle_limit import STAY_S_MIN
 from beholder.scaling import Record
 from beholder.scaling.decision_log import read_records
 from beholder.store.port import Store

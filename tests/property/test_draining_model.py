@@ -2,20 +2,20 @@
 
 The workers of this small world run the real `DrainProtocol`. In the strict world the controller looks only
 when something has happened: once, at any time after a message was sent or the last worker in service was
-lost. It starts a worker where a message exists, be it visible, in flight or delayed, and none is in service.
-So leaving workers must see what it cannot, and a flaw in the protocol shows as a message that exists while no
-worker lives and nobody will look again. The real controller looks every few seconds: it would hide a flaw
-behind a startup.
+lost. It launches a worker if a message exists, be it visible, in flight or delayed, and none is in service.
+So leaving workers must see what the controller cannot, and a flaw in the protocol shows as a message that
+exists while no worker lives and the controller will not look again. The real controller looks every few
+seconds, which would hide a flaw behind a startup.
 
-Where a worker makes a final poll, the counts that it then looks at may be old, but the poll is not. What a
-lost worker held was in flight, which no poll tells: there the controller looks once more, as above.
+If a worker makes a final poll, the counts that it checks afterwards may be old, but the poll is not. What a
+lost worker held was in flight, which no poll shows: then the controller looks once more, as above.
 
-A worker that finds an older one in service goes without a look. It finds it by its heartbeat, which a lost
-worker leaves behind: then the strict controller looks once more when that sign is no longer believed, at any
-time after it. The real one sees within a few seconds that the instance is gone, and looks at every tick.
+A worker that finds an older one in service leaves without a check. It finds it by its heartbeat, which a lost
+worker leaves behind: then the strict controller looks once more after that heartbeat has expired, at any
+time. The real one sees within a few seconds that the instance is gone, and looks at every tick.
 
-Small strict worlds are walked through completely. Random walks go further, in a larger strict world and in
-one whose controller looks at any time, by counts that lag.
+Small strict worlds are explored completely. Random walks go further, in a larger strict world and in one
+whose controller looks at any time, by counts that lag.
 """
 
 import enum
@@ -31,30 +31,30 @@ from hypothesis import strategies as st
 from beholder.clock import ManualClock
 from beholder.draining.protocol import (
     Announced,
+    DrainDecision,
     DrainLimits,
     DrainProtocol,
     DrainState,
     FinalPoll,
-    Verdict,
-    idle_for,
+    IdleTimeout,
 )
 from beholder.queue.port import Depth
 
-# Times are whole seconds. The counts lag by up to one, for which the protocol allows two.
+# Times are whole seconds. The counts lag by up to one; the protocol allows two.
 LAG_S = 1.0
 DELAY_S = 3.0
 VISIBILITY_S = 3.0
 IDLE_S = 1.0
-STRICT = DrainLimits(lag_s=2.0, look_again_s=1.0, retry_s=0.0, in_flight_s_max=1e9)
-# So long the sign of a lost worker is believed.
-SIGN_S = 1.0
-# What is further away than any of these makes no difference.
+STRICT = DrainLimits(lag_s=2.0, check_every_s=1.0, retry_s=0.0, in_flight_s_max=1e9)
+# After this time the heartbeat of a lost worker has expired.
+HEARTBEAT_S = 1.0
+# Times further away than this make no difference.
 FAR_S = 2.0
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a world goes; most fields are flaws, so that the tests are seen to fail.
+    """The rules of a world; most fields are flaws, so that the tests are seen to fail.
 
     Args:
         sends: How many messages are sent.
@@ -62,16 +62,16 @@ class Rules:
         notices: How many workers are interrupted.
         workers: How many serve at first.
         limits: Of the protocol.
-        look: What the protocol sees of the queue.
+        counts: What the protocol sees of the queue's counts.
         is_announced: The controller hears when a worker drains.
         can_delay: A message may be sent that is not visible at once.
         is_watched: The controller looks at any time and not only when something has happened.
-        is_young_trusting: A worker with an older one in service goes without a look.
+        is_young_trusting: A worker with an older one in service leaves without a check.
         is_age_agreed: The workers agree on who is older; otherwise each takes all others for older.
-        is_trust_late: The others are looked for after the announcement and not before.
+        is_trust_late: The others are listed after the announcement and not before.
         is_drain_seen: A worker that drains is not taken for one in service.
-        is_sign_forgotten: The sign of a lost worker is believed for SIGN_S only.
-        is_polled: A worker makes a poll of its own once it is paused, and then waits for no counts. The
+        is_heartbeat_expiring: The heartbeat of a lost worker counts for HEARTBEAT_S only.
+        is_polled: A worker makes a final poll once it is paused, and then waits for no counts. The
             controller looks once more when what a lost worker held is visible again.
         is_poll_late: That poll begins after the announcement and not before.
     """
@@ -81,7 +81,7 @@ class Rules:
     notices: int = 0
     workers: int = 1
     limits: DrainLimits = STRICT
-    look: Callable[[Depth], Depth] = lambda depth: depth
+    counts: Callable[[Depth], Depth] = lambda depth: depth
     is_announced: bool = True
     can_delay: bool = True
     is_watched: bool = False
@@ -89,13 +89,13 @@ class Rules:
     is_age_agreed: bool = True
     is_trust_late: bool = True
     is_drain_seen: bool = True
-    is_sign_forgotten: bool = True
+    is_heartbeat_expiring: bool = True
     is_polled: bool = False
     is_poll_late: bool = True
 
 
 @dataclass(eq=False)
-class Letter:
+class Waiting:
     """A message that no worker holds."""
 
     visible_at_s: float
@@ -116,30 +116,32 @@ class Member:
         self.is_stale = False
         self.final_poll: FinalPoll | None = None
         self.idle_at_s = world.clock.now_s()
-        self.announced: Announced = "in_service"  # one that boots is counted on as well
+        self.announced: Announced = "in_service"  # a starting worker counts as well
         self.protocol = DrainProtocol(
             self,
-            self.rule,
-            depth=lambda: world.rules.look(world.depth(is_stale=self.is_stale)),
+            self,
+            depth=lambda: world.rules.counts(world.depth(is_stale=self.is_stale)),
             announce=self.announce,
             leave=lambda: None,
             clock=world.clock,
             limits=world.rules.limits,
-            is_last_look_needed=self.is_last_look_needed,
         )
 
-    def rule(self, idle_s: float) -> Verdict:
+    def decide(self, idle_s: float) -> DrainDecision:
         rules = self.world.rules
         if not rules.is_trust_late and not self.is_trusting and self.has_elders():
             self.is_trusting = True
-            return Verdict(leaves=False, reason="first it looks for others")
-        return replace(idle_for(IDLE_S)(idle_s), needs_look=not rules.is_young_trusting)
+            return DrainDecision(leaves=False, reason="it lists the others first")
+        return replace(IdleTimeout(IDLE_S).decide(idle_s), needs_check=not rules.is_young_trusting)
 
-    def is_last_look_needed(self) -> bool:
+    def is_final_check_needed(self) -> bool:
         return not (self.has_elders() if self.world.rules.is_trust_late else self.is_trusting)
 
+    def before_exit(self) -> None:
+        pass
+
     def has_elders(self) -> bool:
-        return any(number < self.number for number in self.world.signs(self))
+        return any(number < self.number for number in self.world.heartbeats(self))
 
     def pause(self) -> None:
         if not self.is_paused and self.world.rules.is_poll_late:
@@ -167,10 +169,10 @@ class Member:
             self.announced = state
 
     def release(self) -> None:
-        self.world.letters.append(Letter(self.world.clock.now_s(), was_received=True))
-        self.empty_hands()
+        self.world.waiting.append(Waiting(self.world.clock.now_s(), was_received=True))
+        self.finish()
 
-    def empty_hands(self) -> None:
+    def finish(self) -> None:
         self.is_holding, self.is_receiving = False, not self.is_paused
         self.idle_at_s = self.world.clock.now_s()
 
@@ -216,13 +218,13 @@ class World:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.clock = ManualClock(1000.0)
-        self.letters: list[Letter] = []
+        self.waiting: list[Waiting] = []
         self.left = {"send": rules.sends, "crash": rules.crashes, "notice": rules.notices}
         self.owed_looks = 0
         self.members = [Member(self, number) for number in range(rules.workers)]
-        self.born = rules.workers
-        # Numbers of lost workers by when their signs were given last, and when the controller is to look.
-        self.ghosts: dict[int, float] = {}
+        self.launched = rules.workers
+        # Lost workers: when each wrote its last heartbeat, and when the controller is to look.
+        self.lost: dict[int, float] = {}
         self.late_looks: list[float] = []
         # The counts at the start of the last second and of this one.
         self.past = (Depth(0, 0, 0), Depth(0, 0, 0))
@@ -230,76 +232,74 @@ class World:
     def copy(self) -> "World":
         other = World(replace(self.rules, workers=0))
         other.clock = ManualClock(self.clock.now_s())
-        other.letters = [replace(letter) for letter in self.letters]
+        other.waiting = [replace(one) for one in self.waiting]
         other.left, other.owed_looks, other.past = dict(self.left), self.owed_looks, self.past
         other.members = [member.copy(other) for member in self.members]
-        other.born, other.ghosts, other.late_looks = self.born, dict(self.ghosts), list(self.late_looks)
+        other.launched, other.lost, other.late_looks = self.launched, dict(self.lost), list(self.late_looks)
         return other
 
     def key(self) -> tuple[object, ...]:
         now_s = self.clock.now_s()
-        letters = sorted((max(0.0, one.visible_at_s - now_s), one.was_received) for one in self.letters)
+        waiting = sorted((max(0.0, one.visible_at_s - now_s), one.was_received) for one in self.waiting)
         members = [str(member.key()) for member in self.members]
-        ghosts: list[object] = []
+        lost: list[object] = []
         if not self.rules.is_young_trusting:
             members.sort()
         else:
             numbers = [member.number for member in self.members]
-            ghosts = [
+            lost = [
                 (sum(one < number for one in numbers), since(at_s, now_s))
-                for number, at_s in sorted(self.ghosts.items())
-                if self.is_believed(at_s)
+                for number, at_s in sorted(self.lost.items())
+                if self.is_fresh(at_s)
             ]
         looks = [since(at_s, now_s) for at_s in self.late_looks]
-        return (*letters, *members, *ghosts, *looks, *self.left.values(), self.owed_looks, self.past)
+        return (*waiting, *members, *lost, *looks, *self.left.values(), self.owed_looks, self.past)
 
-    # --- what is so ---
+    # --- the state ---
 
     @property
     def messages(self) -> int:
-        return len(self.letters) + sum(member.is_holding for member in self.members)
+        return len(self.waiting) + sum(member.is_holding for member in self.members)
 
-    def visible(self) -> list[Letter]:
-        return [letter for letter in self.letters if letter.visible_at_s <= self.clock.now_s()]
+    def visible(self) -> list[Waiting]:
+        return [one for one in self.waiting if one.visible_at_s <= self.clock.now_s()]
 
     def depth(self, *, is_stale: bool) -> Depth:
         if is_stale:
             return self.past[0]
         backlog = len(self.visible())
-        delayed = sum(
-            not letter.was_received for letter in self.letters if letter.visible_at_s > self.clock.now_s()
-        )
+        delayed = sum(not one.was_received for one in self.waiting if one.visible_at_s > self.clock.now_s())
         return Depth(backlog, self.messages - backlog - delayed, delayed)
 
     @property
-    def is_lost(self) -> bool:
-        """Say whether a message exists that nobody will ever look at."""
+    def is_message_lost(self) -> bool:
+        """Say whether a message exists that neither a worker nor the controller will ever see."""
         is_over = not self.members and not self.owed_looks and not self.late_looks
         return bool(self.messages) and is_over and not self.rules.is_watched
 
     @property
     def is_served(self) -> bool:
-        """Say whether the controller counts on anybody."""
+        """Say whether the controller sees a worker in service."""
         return any(member.announced == "in_service" for member in self.members)
 
-    def is_believed(self, given_at_s: float) -> bool:
-        return not self.rules.is_sign_forgotten or self.clock.now_s() - given_at_s <= SIGN_S
+    def is_fresh(self, written_at_s: float) -> bool:
+        return not self.rules.is_heartbeat_expiring or self.clock.now_s() - written_at_s <= HEARTBEAT_S
 
-    def signs(self, reader: Member) -> list[int]:
-        """Return the numbers of those that serve, as a worker sees them: all lower where ages differ."""
+    def heartbeats(self, reader: Member) -> list[int]:
+        """Return the numbers of the workers in service, as one of them sees them."""
         is_seen = not self.rules.is_drain_seen
         alive = [one.number for one in self.members if is_seen or one.announced == "in_service"]
-        ghosts = [number for number, given_at_s in self.ghosts.items() if self.is_believed(given_at_s)]
-        found = [number for number in alive + ghosts if number != reader.number]
+        lost = [number for number, written_at_s in self.lost.items() if self.is_fresh(written_at_s)]
+        found = [number for number in alive + lost if number != reader.number]
         return found if self.rules.is_age_agreed else [-1 for _ in found]
 
     def miss(self, lost: Member) -> None:
-        """A worker was lost: the cloud tells the controller, which cares where none is in service."""
+        """A worker is gone: the cloud tells the controller, which acts if none is in service."""
         self.owed_looks += not self.is_served
         if self.rules.is_young_trusting and lost.announced == "in_service":
             now_s = self.clock.now_s()
-            self.ghosts[lost.number] = now_s
-            self.late_looks.append(now_s + SIGN_S)
+            self.lost[lost.number] = now_s
+            self.late_looks.append(now_s + HEARTBEAT_S)
 
     # --- what may happen ---
 
@@ -347,7 +347,7 @@ class World:
 
     def do_send(self, _: int, is_delayed: str) -> None:
         self.left["send"] -= 1
-        self.letters.append(Letter(self.clock.now_s() + (DELAY_S if is_delayed else 0.0)))
+        self.waiting.append(Waiting(self.clock.now_s() + (DELAY_S if is_delayed else 0.0)))
         self.owed_looks += 1
 
     def do_control(self, _: int, variant: str) -> None:
@@ -357,8 +357,8 @@ class World:
             self.owed_looks = max(0, self.owed_looks - 1)
         depth = self.depth(is_stale=variant == "stale")
         if depth.backlog + depth.in_flight + depth.delayed and not self.is_served:
-            self.members.append(Member(self, self.born))
-            self.born += 1
+            self.members.append(Member(self, self.launched))
+            self.launched += 1
 
     def do_tick(self, number: int, is_stale: str) -> None:
         member = self.members[number]
@@ -366,20 +366,20 @@ class World:
         member.protocol.tick()
         member.is_stale = False
         if member.protocol.state is DrainState.LEFT:
-            assert not member.is_holding, "it would take a message along"
+            assert not member.is_holding, "a message would leave with it"
             assert not member.is_receiving, "a message may still come to it"
             self.members.remove(member)
             if member.is_noticed:
                 self.miss(member)
 
     def do_finish(self, number: int, _: str) -> None:
-        self.members[number].empty_hands()
+        self.members[number].finish()
 
     def do_release(self, number: int, _: str) -> None:
         self.members[number].release()
 
     def do_receive(self, number: int, _: str) -> None:
-        self.letters.remove(self.visible()[0])
+        self.waiting.remove(self.visible()[0])
         self.members[number].is_holding, self.members[number].is_receiving = True, False
 
     def do_close(self, number: int, _: str) -> None:
@@ -392,7 +392,7 @@ class World:
         self.left["crash"] -= 1
         member = self.members.pop(number)
         if member.is_holding:
-            self.letters.append(Letter(self.clock.now_s() + VISIBILITY_S, was_received=True))
+            self.waiting.append(Waiting(self.clock.now_s() + VISIBILITY_S, was_received=True))
             if self.rules.is_polled:
                 self.late_looks.append(self.clock.now_s() + VISIBILITY_S)
         self.miss(member)
@@ -400,12 +400,12 @@ class World:
     def do_notice(self, number: int, _: str) -> None:
         self.left["notice"] -= 1
         self.members[number].is_noticed = True
-        self.members[number].protocol.interrupted()
+        self.members[number].protocol.interrupt()
 
-    # --- and how it must end ---
+    # --- how it must end ---
 
     def run_on(self) -> None:
-        """Go on with no more accidents, everybody having a turn each second."""
+        """Go on without further accidents; every worker has a turn each second."""
         for _ in range(40):
             for step, number in [one for one in self.steps() if one[0].startswith("control")]:
                 self.do(step, number)
@@ -417,13 +417,13 @@ class World:
 
 
 def find_loss(rules: Rules, worlds_max: int) -> tuple[list[str], int]:
-    """Walk through every world that can come of these rules; return the way to a loss, and their number."""
+    """Explore all worlds that follow from these rules; return the steps to a loss and their number."""
     first = World(rules)
     seen = {first.key()}
     todo: deque[tuple[World, tuple[str, ...]]] = deque([(first, ())])
     while todo:
         world, way = todo.popleft()
-        if world.is_lost:
+        if world.is_message_lost:
             return list(way), len(seen)
         for step, number in list(world.steps()):
             after = world.copy()
@@ -437,7 +437,7 @@ def find_loss(rules: Rules, worlds_max: int) -> tuple[list[str], int]:
 
 @pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
-    """Write no log: there are thousands of notices."""
+    """Silence the log: there are thousands of lines."""
     log = logging.getLogger("beholder.draining.protocol")
     log.setLevel(logging.CRITICAL)
     yield
@@ -446,18 +446,18 @@ def quiet() -> Iterator[None]:
 
 # --- every interleaving of a small world --------------------------------------------------------------------
 
-# Counts may be of any age, for the protocol waits for none of them.
+# Counts may be of any age: the protocol waits for none of them.
 POLL = Rules(is_polled=True, can_delay=False)
-# Without delayed messages; with a crash or a notice as well, the worlds are too many: walks go there.
+# Without delayed messages. A crash or a notice as well makes too many worlds; random walks cover those.
 TRUST = Rules(workers=2, is_young_trusting=True, can_delay=False)
 SMALL = [
     pytest.param(Rules(), id="one worker"),
     pytest.param(Rules(workers=0), id="none at first"),
     pytest.param(Rules(crashes=1), id="a crash"),
     pytest.param(Rules(notices=1), id="a spot notice", marks=pytest.mark.slow),
-    pytest.param(POLL, id="a last poll"),
-    # Two that poll are too many worlds; walks go there.
-    pytest.param(replace(POLL, crashes=1), id="a last poll and a crash", marks=pytest.mark.slow),
+    pytest.param(POLL, id="a final poll"),
+    # Two workers that poll make too many worlds; random walks cover those.
+    pytest.param(replace(POLL, crashes=1), id="a final poll and a crash", marks=pytest.mark.slow),
     pytest.param(Rules(workers=2), id="two workers", marks=pytest.mark.slow),
     pytest.param(Rules(workers=2, crashes=1), id="two workers and a crash", marks=pytest.mark.slow),
     pytest.param(TRUST, id="the younger of two trusts", marks=pytest.mark.slow),
@@ -475,19 +475,19 @@ def test_no_interleaving_leaves_a_message_behind(rules: Rules) -> None:
 
 
 FLAWED = [
-    pytest.param(Rules(look=lambda _: Depth(0, 0, 0)), id="no look"),
-    pytest.param(Rules(look=lambda seen: replace(seen, backlog=0)), id="visible ones overlooked"),
-    pytest.param(Rules(look=lambda seen: replace(seen, delayed=0)), id="delayed ones overlooked"),
+    pytest.param(Rules(counts=lambda _: Depth(0, 0, 0)), id="no check"),
+    pytest.param(Rules(counts=lambda seen: replace(seen, backlog=0)), id="visible ones overlooked"),
+    pytest.param(Rules(counts=lambda seen: replace(seen, delayed=0)), id="delayed ones overlooked"),
     pytest.param(
-        Rules(look=lambda seen: replace(seen, in_flight=0), workers=2, crashes=1),
+        Rules(counts=lambda seen: replace(seen, in_flight=0), workers=2, crashes=1),
         id="those in flight overlooked",
         marks=pytest.mark.slow,
     ),
-    pytest.param(Rules(limits=replace(STRICT, lag_s=0.0)), id="one look"),
-    pytest.param(Rules(limits=replace(STRICT, lag_s=LAG_S)), id="a last look within the lag"),
+    pytest.param(Rules(limits=replace(STRICT, lag_s=0.0)), id="one check"),
+    pytest.param(Rules(limits=replace(STRICT, lag_s=LAG_S)), id="a last check within the lag"),
     pytest.param(Rules(is_announced=False), id="not announced"),
     pytest.param(replace(POLL, is_poll_late=False), id="a poll from before the announcement"),
-    pytest.param(replace(POLL, is_announced=False), id="a last poll, not announced"),
+    pytest.param(replace(POLL, is_announced=False), id="a final poll, not announced"),
     pytest.param(
         Rules(limits=replace(STRICT, in_flight_s_max=0.0), workers=2, crashes=1),
         id="no patience with those in flight",
@@ -500,22 +500,22 @@ FLAWED = [
     ),
     pytest.param(replace(TRUST, is_drain_seen=False), id="trust in one that drains", marks=pytest.mark.slow),
     pytest.param(
-        replace(TRUST, is_sign_forgotten=False, crashes=1),
-        id="trust in a lost one's sign for ever",
+        replace(TRUST, is_heartbeat_expiring=False, crashes=1),
+        id="trust in a lost worker's heartbeat for ever",
         marks=pytest.mark.slow,
     ),
 ]
 
 
 @pytest.mark.parametrize("rules", FLAWED)
-def test_a_flawed_protocol_does(rules: Rules) -> None:
+def test_a_flawed_protocol_leaves_a_message_behind(rules: Rules) -> None:
     way, _ = find_loss(rules, worlds_max=200_000)
     assert way != []
 
 
 # --- long walks through larger worlds -----------------------------------------------------------------------
 
-WATCHED = DrainLimits(lag_s=2.0, look_again_s=1.0, retry_s=1.0, in_flight_s_max=4.0)
+WATCHED = DrainLimits(lag_s=2.0, check_every_s=1.0, retry_s=1.0, in_flight_s_max=4.0)
 LARGE = [
     pytest.param(Rules(sends=4, crashes=2, notices=1, workers=3), id="strict"),
     pytest.param(
@@ -540,7 +540,7 @@ def test_every_message_is_served_and_then_the_fleet_is_gone(rules: Rules, choice
     for choice in choices:
         steps = list(world.steps())
         world.do(*steps[choice % len(steps)])
-        assert not world.is_lost
+        assert not world.is_message_lost
     # when
     world.run_on()
     # then

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beholder.draining.idle import BusyShare, IdleSettings, Seniority, idle_limit_s
+from beholder.draining.idle_limit import BusyShare, IdleSettings, Seniority, idle_limit_s
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, decide
 
 NOW_S = 10_000.0

@@ -1,28 +1,30 @@
-"""How a worker goes when there is nothing to do: it looks before it leaves, and says so before it looks.
+"""How an idle worker leaves: it announces that it drains, then checks the queue, and only then goes.
 
     SERVING → ANNOUNCED → CHECKING → LEFT
        ▲          │           │
        └──────────┴───────────┘ there is work after all
 
-A message may be sent at any moment, and a controller that sees a worker in service starts none. So the
-worker first announces that it drains, and then looks at the queue; a message is sent first, and then the
-controller looks at the fleet. What was sent before the announcement, the worker sees; for what was sent after
-it, the controller sees no worker that it could count on.
+A message may be sent at any moment, and a controller that sees a worker in service starts none. So the order
+decides: a worker announces first and checks the queue afterwards, and the controller looks at the fleet after
+a message was sent. The worker sees what was sent before its announcement; for what was sent after it, the
+controller sees no worker that it could count on.
 
-The counts of a queue lag, and a poll does not: one that begins after the announcement, waits, and brings
-nothing says that nothing visible is there from before it. What it brings is worked on, and the worker
-serves on. A worker whose queue has exact counts makes no such poll. One that could make none waits until the
-counts must tell of everything from before the announcement. Source: Amazon SQS Developer Guide, "Short and
-long polling", 2026-11: a long poll asks all servers of the queue, a short one a part of them.
+The counts of a queue lag, but a poll does not: a poll that begins after the announcement, waits, and returns
+nothing proves that no message from before the announcement is visible. If the poll returns a message, the
+worker processes it and serves on. A worker whose queue has exact counts makes no such poll. A worker that
+could not poll waits until the counts must include everything from before the announcement. Source: Amazon SQS
+Developer Guide, "Short and long polling", 2026-11: a long poll asks all servers of the queue, a short one
+only some of them.
 
-What is in flight counts too: if its holder dies, the message becomes visible after we would have gone.
+Messages in flight count too: if the worker that holds one dies, the message becomes visible after this worker
+has gone.
 
-A worker that finds an older one in service after it has announced itself need not look: what it would find,
-the older one serves, and the older one in turn announces, and then looks at others or at the queue. The
-announcement comes first here too. Of two that each take the other for older, the one that announces second
-finds the first draining, so that not both go unlooked.
+A worker that finds an older worker in service after its own announcement need not check the queue: the older
+worker receives whatever comes, and it announces and checks in turn before it leaves. The announcement comes
+first here too: of two workers that each take the other for older, the second to announce finds the first
+draining, so at least one of them checks.
 
-`tests/property/test_leaving_model.py` walks through the interleavings.
+`tests/property/test_draining_model.py` explores the interleavings.
 """
 
 import enum
@@ -38,21 +40,21 @@ from beholder.telemetry.log import get_logger, log_event
 
 __all__ = [
     "Announced",
+    "DrainDecision",
     "DrainLimits",
     "DrainProtocol",
     "DrainState",
     "DrainingWorker",
     "FinalPoll",
     "IdleRule",
-    "Verdict",
-    "idle_for",
-    "verdict_on",
+    "IdleTimeout",
+    "decision_on",
 ]
 
 _log = get_logger(__name__)
 
 _TICK_S = 1.0
-# While the worker empties its hands; a drain is short.
+# While the worker finishes what it holds, which takes moments.
 _EMPTYING_TICK_S = 0.1
 
 Announced = Literal["in_service", "draining"]
@@ -68,17 +70,17 @@ class DrainState(enum.Enum):
 
 
 class FinalPoll(enum.Enum):
-    """What a poll brought that began after the announcement, in a worker that is paused."""
+    """What the poll after the announcement returned, in a worker that is paused."""
 
     EMPTY = "empty"
     FOUND = "found"
 
 
 class DrainingWorker(Protocol):
-    """What the protocol needs of a worker; every member may be used from any thread, and never blocks."""
+    """What the protocol needs of a worker; any thread may use every member, and none blocks."""
 
     def pause(self) -> None:
-        """Receive nothing more, but for a final poll; what a receive still brings is worked on.
+        """Receive nothing more, except by a final poll; what a running receive returns is still processed.
 
         A second call does nothing.
         """
@@ -89,43 +91,91 @@ class DrainingWorker(Protocol):
         ...
 
     def drain(self) -> None:
-        """Hand back what is in hand and not begun, for good; a second call does nothing."""
+        """Hand back, for good, what is held and not begun; a second call does nothing."""
         ...
 
     @property
     def is_paused_and_empty(self) -> bool:
-        """Say whether it is paused, no receive is under way any more or to come, and nothing is in hand."""
+        """Say whether the worker is paused and holds nothing, and no receive is running or to come."""
         ...
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What a poll brought that began or ended after the pause; None where there was none."""
+        """What a poll returned that began or ended after the pause; None if there was none."""
         ...
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when it has had no message, by the protocol's clock; None while it has one."""
+        """Since when the worker has had no message, by the protocol's clock; None while it has one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DrainDecision:
     """Whether to leave, and why or why not.
 
     Args:
         leaves: Whether to leave.
         reason: In words.
-        needs_look: Whether the queue must be looked at after the announcement whatever others do. False only
-            lets the protocol ask for others that serve on, after the announcement.
+        needs_check: Whether the worker must check the queue after the announcement in any case. If False, the
+            protocol asks the rule again after the announcement.
     """
 
     leaves: bool
     reason: str
-    needs_look: bool = True
+    needs_check: bool = True
 
 
-IdleRule = Callable[[float], Verdict]
-"""From the seconds without a message to whether that is long enough."""
+class IdleRule(Protocol):
+    """Decides how long a worker stays without work."""
+
+    def decide(self, idle_s: float) -> DrainDecision:
+        """Decide whether a worker leaves after so many seconds without a message.
+
+        Raises:
+            BackendError: The other workers cannot be listed.
+        """
+        ...
+
+    def is_final_check_needed(self) -> bool:
+        """List the other workers anew, after the announcement, and say whether to check the queue.
+
+        Returns:
+            False if an older worker is in service, does not drain, and wrote its heartbeat not long ago.
+
+        Raises:
+            BackendError: The other workers cannot be listed.
+        """
+        ...
+
+    def before_exit(self) -> None:
+        """Store what the successor needs; the protocol calls it right before the worker leaves."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimeout:
+    """An `IdleRule` with a fixed time, for a worker that no controller counts.
+
+    Args:
+        idle_s_max: How long the worker stays without a message; 0 or None for ever.
+    """
+
+    idle_s_max: float | None
+
+    def decide(self, idle_s: float) -> DrainDecision:
+        """Leave once the time has passed."""
+        if not self.idle_s_max:
+            return DrainDecision(leaves=False, reason="workers stay")
+        leaves = idle_s >= self.idle_s_max
+        return DrainDecision(leaves, f"idle for {idle_s:.0f} s of {self.idle_s_max:.0f} s")
+
+    def is_final_check_needed(self) -> bool:
+        """Return True: it knows of no other worker."""
+        return True
+
+    def before_exit(self) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,65 +183,51 @@ class DrainLimits:
     """The times of the protocol, all in seconds.
 
     Args:
-        lag_s: More than the counts of the queue lag behind; where no final poll was made, the last look comes
-            this long after the worker was empty. Where counts are exact: 0.
+        lag_s: More than the counts of the queue lag behind. Without a final poll, the last check comes this
+            long after the worker was empty. 0 if the counts are exact.
             Source: SQS API reference, GetQueueAttributes, 2026-10: counts "may not achieve consistency until
             at least 1 minute after the producers stop sending".
-        look_again_s: Between two looks; a message that comes meanwhile waits as long at most.
-        retry_s: In service between two attempts.
-        in_flight_s_max: How long messages that others hold can put the leaving off, while nothing comes to
-            us; longer than the visibility timeout, within which what a dead worker held comes back to us.
+        check_every_s: Between two checks; a message that arrives meanwhile waits at most this long.
+        retry_s: In service between two attempts to leave.
+        in_flight_s_max: How long messages in flight elsewhere can put off leaving while this worker receives
+            nothing. Longer than the visibility timeout, within which the messages of a dead worker return.
     """
 
     lag_s: float = 65.0
-    look_again_s: float = 5.0
+    check_every_s: float = 5.0
     retry_s: float = 15.0
     in_flight_s_max: float = 120.0
 
 
-def idle_for(idle_s_max: float | None) -> IdleRule:
-    """Return the rule that a worker goes after so many seconds without a message; 0 or None for never."""
-
-    def rule(idle_s: float) -> Verdict:
-        if not idle_s_max:
-            return Verdict(leaves=False, reason="workers stay")
-        leaves = idle_s >= idle_s_max
-        return Verdict(leaves, f"idle for {idle_s:.0f} s of {idle_s_max:.0f} s")
-
-    return rule
-
-
-def verdict_on(depth: Depth, *, put_off_s: float, in_flight_s_max: float) -> Verdict:
-    """Decide by a look at the queue whether a worker with empty hands can go.
+def decision_on(depth: Depth, *, put_off_s: float, in_flight_s_max: float) -> DrainDecision:
+    """Decide by the queue's counts whether a worker that holds nothing can leave.
 
     Args:
-        depth: What the queue says.
-        put_off_s: How long messages in flight alone have put it off.
+        depth: The counts.
+        put_off_s: How long messages in flight elsewhere have put it off.
         in_flight_s_max: How long they can.
     """
     if depth.backlog or depth.delayed:
-        return Verdict(leaves=False, reason=f"{depth.backlog} visible, {depth.delayed} delayed")
+        return DrainDecision(leaves=False, reason=f"{depth.backlog} visible, {depth.delayed} delayed")
     if depth.in_flight and put_off_s < in_flight_s_max:
-        return Verdict(leaves=False, reason=f"{depth.in_flight} in flight elsewhere")
+        return DrainDecision(leaves=False, reason=f"{depth.in_flight} in flight elsewhere")
     if depth.in_flight:
-        # Others hold them and live: what a dead one held would have come back to us in this time.
-        return Verdict(leaves=True, reason=f"{depth.in_flight} in flight, with others that live")
-    return Verdict(leaves=True, reason="nothing visible, in flight or delayed")
+        # The workers that hold them live: the messages of a dead one would have become visible by now.
+        return DrainDecision(leaves=True, reason=f"{depth.in_flight} in flight, with workers that live")
+    return DrainDecision(leaves=True, reason="nothing visible, in flight or delayed")
 
 
 class DrainProtocol:
-    """Takes one worker out of service when its rule says so and the queue agrees.
+    """Takes one worker out of service when its rule says so and the queue has no work.
 
     Args:
         worker: The worker.
-        rule: Says when it has been idle for long enough.
-        depth: Looks at the input queue, such as `Queue.depth`.
-        announce: Tells the controller 'in_service' or 'draining'; when it returns, the controller can see it.
-        leave: Ends the process or the instance; it returns, and may be called again if it raised.
+        rule: Decides when it has been idle for long enough.
+        depth: Returns the counts of the input queue.
+        announce: Tells the controller; when it returns, the controller can see the new state.
+        leave: Ends the process or the instance. It returns, and is called again if it raised.
         clock: The time; only durations count.
         limits: The times of the protocol.
-        is_last_look_needed: Asked after the announcement, and has to look anew at the others: False where an
-            older one is in service, does not drain, and gave its heartbeat not long ago.
     """
 
     def __init__(
@@ -204,7 +240,6 @@ class DrainProtocol:
         leave: Callable[[], None],
         clock: Clock,
         limits: DrainLimits,
-        is_last_look_needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._worker = worker
         self._rule = rule
@@ -213,24 +248,23 @@ class DrainProtocol:
         self._leave = leave
         self._clock = clock
         self._limits = limits
-        self._is_last_look_needed = is_last_look_needed
         self._state = DrainState.SERVING
         self._announced: Announced | None = None
         self._is_interrupted = False
         self._empty_since_s = 0.0
         self._retry_at_s: float | None = None
         self._put_off_since_s: float | None = None
-        self._needs_look = True
+        self._needs_check = True
 
     @property
     def state(self) -> DrainState:
         """Where the worker stands on its way out."""
         return self._state
 
-    def interrupted(self) -> None:
-        """Leave for good and without a look, as on a spot notice: what is in hand is handed back now.
+    def interrupt(self) -> None:
+        """Leave for good and without a check, as on a spot notice; what is held and not begun goes back now.
 
-        Whoever takes the instance away knows, so the controller does; safe in any thread.
+        The controller learns of the interruption from the cloud. Safe in any thread.
         """
         if not self._is_interrupted:
             log_event(_log, logging.WARNING, "drain.interrupted", "handing back what is not begun")
@@ -239,16 +273,16 @@ class DrainProtocol:
         self._worker.drain()
 
     def tick(self) -> float:
-        """Go one step; returns the seconds until the next pass.
+        """Take one step; returns the seconds until the next pass.
 
         Raises:
-            BackendError: The announcement or the look failed. The worker serves on, and the next pass tries
-                again; only one that is interrupted goes unannounced.
+            BackendError: The announcement or the check failed. The worker serves on and the next pass tries
+                again; only an interrupted worker leaves unannounced.
         """
         if self._state is DrainState.LEFT:
             return _TICK_S
         if self._is_interrupted:
-            return self._go_now()
+            return self._leave_now()
         if self._state is DrainState.SERVING:
             return self._serve()
         if self._state is DrainState.ANNOUNCED:
@@ -266,66 +300,66 @@ class DrainProtocol:
             self._put_off_since_s = None
         if self._retry_at_s is not None and now_s < self._retry_at_s:
             return _TICK_S
-        verdict = self._rule(now_s - idle_since_s)
-        if not verdict.leaves:
+        decision = self._rule.decide(now_s - idle_since_s)
+        if not decision.leaves:
             return _TICK_S
         self._tell("draining")
-        log_event(_log, logging.INFO, "drain.begun", "draining", reason=verdict.reason)
+        log_event(_log, logging.INFO, "drain.begun", "draining", reason=decision.reason)
         self._worker.pause()
-        self._needs_look = verdict.needs_look
+        self._needs_check = decision.needs_check
         self._state = DrainState.ANNOUNCED
         return 0.0
 
     def _empty(self) -> float:
         if not self._worker.is_paused_and_empty:
             return _EMPTYING_TICK_S
-        if not self._needs_look:
+        if not self._needs_check:
             try:
-                self._needs_look = self._is_last_look_needed()
+                self._needs_check = self._rule.is_final_check_needed()
             except BackendError:
-                self._return("the others cannot be looked for")
+                self._resume("the other workers cannot be listed")
                 raise
         self._empty_since_s = self._clock.now_s()
         self._state = DrainState.CHECKING
         return 0.0
 
     def _check(self) -> float:
-        if not self._needs_look:
+        if not self._needs_check:
             self._go("an older worker serves on")
             return _TICK_S
-        # The time before the look: a look that takes long is no later look.
+        # The time before the check: a slow check does not count as a later one.
         now_s = self._clock.now_s()
         final_poll = self._worker.final_poll
         if final_poll is FinalPoll.FOUND:
-            self._return("its last poll brought a message")
+            self._resume("the final poll returned a message")
             return 0.0
         try:
             depth = self._depth()
         except BackendError:
-            self._return("the queue cannot be looked at")
+            self._resume("the queue cannot be checked")
             raise
         put_off_s = 0.0 if self._put_off_since_s is None else now_s - self._put_off_since_s
-        verdict = verdict_on(depth, put_off_s=put_off_s, in_flight_s_max=self._limits.in_flight_s_max)
-        if not verdict.leaves:
+        decision = decision_on(depth, put_off_s=put_off_s, in_flight_s_max=self._limits.in_flight_s_max)
+        if not decision.leaves:
             if self._put_off_since_s is None:
                 self._put_off_since_s = now_s
-            self._return(verdict.reason)
+            self._resume(decision.reason)
             return 0.0
         left_s = self._empty_since_s + self._limits.lag_s - now_s
         if left_s > 0 and final_poll is None:
-            return min(left_s, self._limits.look_again_s)
-        self._go(verdict.reason)
+            return min(left_s, self._limits.check_every_s)
+        self._go(decision.reason)
         return _TICK_S
 
-    def _return(self, reason: str) -> None:
-        # First it serves, then it says so: one that said so and did not would be counted on.
+    def _resume(self, reason: str) -> None:
+        # The worker serves before it announces so: the controller counts on a worker that is announced.
         self._worker.resume()
         self._state = DrainState.SERVING
         self._retry_at_s = self._clock.now_s() + self._limits.retry_s
         log_event(_log, logging.INFO, "drain.resumed", "in service again", reason=reason)
 
-    def _go_now(self) -> float:
-        self._worker.pause()  # once more: a return may have crossed the notice
+    def _leave_now(self) -> float:
+        self._worker.pause()  # once more: a resume may have crossed the interruption
         try:
             self._tell("draining")
         except BackendError as exc:
@@ -337,6 +371,7 @@ class DrainProtocol:
 
     def _go(self, reason: str) -> None:
         log_event(_log, logging.INFO, "drain.done", "leaving", reason=reason)
+        self._rule.before_exit()
         self._leave()
         self._state = DrainState.LEFT
 

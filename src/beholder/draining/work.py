@@ -10,8 +10,8 @@ class WorkDone:
     """What a worker has done since its start.
 
     Args:
-        busy_s: For how long it had messages in hand.
-        messages: How many it let go.
+        busy_s: For how long it held messages.
+        messages: How many it has finished with, whatever became of them.
         first_sent_at_s: When the first of them was sent, seconds since the Unix epoch; None before it.
     """
 

@@ -6,8 +6,8 @@ only what the messages that are there now need to be done within boot + goal, af
 instances there are will deliver by then, a booting one for exactly what is left of the horizon after its
 boot.
 
-Nothing here ends an instance: an idle worker leaves by its own rule (`scaling.idle`), and the controller's
-reaper (`scaling.watch`) ends what hangs.
+Nothing here ends an instance: an idle worker leaves by its own rule (`draining.idle_limit`), and the
+controller's reaper (`scaling.watch`) ends what hangs.
 """
 
 from dataclasses import dataclass

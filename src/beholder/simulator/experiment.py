@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from beholder.draining.idle import STAY_S_MIN
+from beholder.draining.idle_limit import STAY_S_MIN
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours

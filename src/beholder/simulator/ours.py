@@ -1,20 +1,20 @@
 """Our policy: the production controller and policy and the production idle rule, handed the simulated world.
 
 Nothing is decided here. Readings become observations, decisions become wants, and a worker's rests and jobs
-become what `scaling.idle` asks for.
+become what `draining.idle_limit` asks for.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from beholder.draining.gaps import IdleGaps
-from beholder.draining.idle import (
+from beholder.draining.idle_gaps import IdleGaps
+from beholder.draining.idle_limit import (
     STAY_S_MIN,
     BusyShare,
     IdleSettings,
     Seniority,
     idle_limit_s,
-    is_last_look_needed,
+    is_final_check_needed,
 )
 from beholder.draining.protocol import DrainLimits
 from beholder.fleet.port import FleetInstance, Launch
@@ -208,7 +208,7 @@ class Ours:
             KillRule.SELF,
             worker_rule=workers,
             leaving=DrainLimits(lag_s=_DRAIN_S),
-            is_last_look_needed=lambda peers: is_last_look_needed(Seniority(*peers)),
+            is_final_check_needed=lambda peers: is_final_check_needed(Seniority(*peers)),
             drains_on_notice=True,
             acts_itself=True,
             hears_first=True,

@@ -207,7 +207,7 @@ class ScalerTraits:
         grace_s: How long a graceful stop lets a busy instance go on.
         worker_rule: When an idle worker leaves by itself; None for never.
         leaving: Times of our leaving protocol; None where a worker goes without a further look.
-        is_last_look_needed: Whether one whose others are these must look at the queue before it goes.
+        is_final_check_needed: Whether one whose others are these must look at the queue before it goes.
         leave_s: From the moment an instance leaves by itself to the end of its bill.
         poll_s: How long a worker's poll waits, where it naps between polls.
         nap_s: How long it naps after an empty poll.
@@ -222,7 +222,7 @@ class ScalerTraits:
     grace_s: float = math.inf
     worker_rule: WorkerRule | None = None
     leaving: DrainLimits | None = None
-    is_last_look_needed: Callable[[Seniority], bool] = lambda _peers: True
+    is_final_check_needed: Callable[[Seniority], bool] = lambda _peers: True
     leave_s: float = 0.0
     poll_s: float = math.inf
     nap_s: float = 0.0

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 
-from beholder.draining.protocol import verdict_on
+from beholder.draining.protocol import decision_on
 from beholder.queue.port import Depth
 from beholder.simulator.actuator import WorldActuator, nap_left_s
 from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, taken
@@ -273,7 +273,7 @@ class _World:
                 self._set_timer(instance, now_s + max(wait_s, _LOOK_AGAIN_S))
         elif self._pending + len(self._serving) <= self._limits.capacity_min:
             self._set_timer(instance, now_s + _LOOK_AGAIN_S)
-        elif self._traits.leaving is None or not self._traits.is_last_look_needed(self._peers(instance)):
+        elif self._traits.leaving is None or not self._traits.is_final_check_needed(self._peers(instance)):
             self._drain(instance)
             self._leave(now_s, instance)
         else:
@@ -290,13 +290,13 @@ class _World:
             instance.put_off_since_s = math.inf
         depth = Depth(self._sent - self._head + len(self._returned), len(self._busy) - 1 + self._hidden, 0)
         put_off_s = max(now_s - instance.put_off_since_s, 0.0)
-        verdict = verdict_on(depth, put_off_s=put_off_s, in_flight_s_max=limits.in_flight_s_max)
+        decision = decision_on(depth, put_off_s=put_off_s, in_flight_s_max=limits.in_flight_s_max)
         left_s = instance.drained_at_s + limits.lag_s - now_s
-        if not verdict.leaves:
+        if not decision.leaves:
             instance.put_off_since_s = min(instance.put_off_since_s, now_s)
             self._resume(now_s, instance)
         elif left_s > _SOON_S:
-            self._at(now_s + min(left_s, limits.look_again_s), self._last_look, instance)
+            self._at(now_s + min(left_s, limits.check_every_s), self._last_look, instance)
         else:
             self._leave(now_s, instance)
 

@@ -8,11 +8,11 @@ from functools import partial
 
 from beholder.clock import Clock
 from beholder.config import Settings
-from beholder.draining.exit import InstanceExit
-from beholder.draining.gaps import read_idle_gaps, write_idle_gaps
-from beholder.draining.heartbeat import HeartbeatWriter, IdleGapNotes, IdleMonitor, seniority_of
-from beholder.draining.idle import STAY_S_MIN, IdleSettings, Seniority
-from beholder.draining.protocol import DrainLimits, DrainProtocol, idle_for
+from beholder.draining.heartbeat import HeartbeatWriter
+from beholder.draining.idle_limit import STAY_S_MIN, IdleSettings, Seniority
+from beholder.draining.idle_monitor import IdleMonitor, seniority_of
+from beholder.draining.instance_exit import InstanceExit
+from beholder.draining.protocol import DrainLimits, DrainProtocol, IdleTimeout
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.limits import Limits
@@ -28,10 +28,10 @@ _log = get_logger(__name__)
 # On AWS each is a request that costs money: a PUT, and a LIST.
 _FLIP_S, _PEERS_S = 30.0, 30.0
 _LOCAL_FLIP_S, _LOCAL_PEERS_S = 1.0, 2.0
-# Here counts are exact and a look costs nothing.
-_LOCAL_LIMITS = DrainLimits(lag_s=0.0, look_again_s=1.0, retry_s=2.0)
+# Here counts are exact and a check costs nothing.
+_LOCAL_LIMITS = DrainLimits(lag_s=0.0, check_every_s=1.0, retry_s=2.0)
 _METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
-# Two of three signs may be lost before the reaper takes the instance for dead.
+# Two of three heartbeats may be lost before the reaper takes the instance for dead.
 _HEARTBEATS_IN_SILENCE = 3
 
 
@@ -79,22 +79,14 @@ def draining_of(
     life = _life(settings, backends, consumers, elapsed, name) if name else None
     if life:
         ticks["life"] = life.tick
-    watch = _rule(settings, backends, consumers, elapsed, name) if name else None
-    go = instance_exit.leave if is_instance else end_process
-
-    def leave() -> None:
-        if watch:
-            watch.leaves()
-        go()
-
+    rule = _rule(settings, backends, consumers, elapsed, name) if name else IdleTimeout(settings.idle_s_max)
     protocol = DrainProtocol(
         consumers,
-        watch or idle_for(settings.idle_s_max),
+        rule,
         depth=backends.queue.depth,
         announce=life.announce if life else lambda _state: None,
-        leave=leave,
+        leave=instance_exit.leave if is_instance else end_process,
         clock=elapsed,
-        is_last_look_needed=watch.is_last_look_needed if watch else lambda: True,
         limits=DrainLimits(lag_s=settings.depth_lag_s) if settings.backend == "aws" else _LOCAL_LIMITS,
     )
     if settings.idle_s_max or name:
@@ -106,7 +98,7 @@ def draining_of(
                 return
             # Polls under way are not cut short: they end within 20 s of the 120 that there are, and what they
             # still bring is handed back.
-            protocol.interrupted()
+            protocol.interrupt()
 
         ticks["instance_exit"] = instance_exit.tick
         ticks["interruption"] = InterruptionWatch(metadata.interruption, on_notice).tick
@@ -143,42 +135,36 @@ def _life(
 def _rule(
     settings: Settings, backends: Backends, consumers: Worker, elapsed: Clock, name: str
 ) -> IdleMonitor:
-    """Return the rule of a worker in a fleet: somebody starts another when there is work again."""
-    if settings.leave_by == "shutdown":
-        idle = IdleSettings(
-            startup_s=settings.startup_s,
-            latency_goal_s=settings.latency_goal_s,
-            stay_min=settings.fleet_min + settings.fleet_warm_min,
-            stay_s_min=STAY_S_MIN,
-        )
-    else:
-        idle = IdleSettings(
-            startup_s=idle_startup_s(),
-            latency_goal_s=settings.latency_goal_s,
-            startup_patience=0.0,
-            stay_min=settings.workers_min + settings.workers_warm_min,
-            stay_s_min=STAY_S_MIN,
-        )
+    """Return the rule of a worker in a fleet: the controller starts another when there is work again."""
+    is_instance = settings.leave_by == "shutdown"
+    kept = (
+        settings.fleet_min + settings.fleet_warm_min
+        if is_instance
+        else settings.workers_min + settings.workers_warm_min
+    )
+    idle = IdleSettings(
+        startup_s=settings.startup_s if is_instance else idle_startup_s(),
+        latency_goal_s=settings.latency_goal_s,
+        startup_patience=1.0 if is_instance else 0.0,
+        stay_min=kept,
+        idle_s_max=settings.idle_s_max,
+        stay_s_min=STAY_S_MIN,
+    )
 
     def peers() -> Seniority:
         heartbeats = read_heartbeats(backends.results)
-        # Our own sign is among them and not a minute old, so the newest one tells the store's time.
+        # This worker's own heartbeat is less than a minute old, so the newest one tells the store's time.
         return seniority_of(heartbeats, name, max((one.at_s for one in heartbeats.values()), default=0.0))
 
-    is_local = settings.leave_by != "shutdown"
     return IdleMonitor(
         idle,
         work=lambda: consumers.work,
         peers=peers,
         clock=elapsed,
+        store=backends.results,
+        wall_clock=backends.clock,
         service_s=Limits().service_s,
         # A process that was launched for a burst stays a while, for the next one.
-        share=1.0 if is_local else 0.0,
-        fixed_s=settings.idle_s_max,
+        busy_share=0.0 if is_instance else 1.0,
         peers_every_s=_PEERS_S if settings.backend == "aws" else _LOCAL_PEERS_S,
-        notes=IdleGapNotes(
-            partial(read_idle_gaps, backends.results),
-            partial(write_idle_gaps, backends.results),
-            backends.clock.now_s,
-        ),
     )

@@ -15,8 +15,8 @@ __all__ = ["InstanceExit", "StartedCommand"]
 
 _log = get_logger(__name__)
 
-# The orderly way first. The other one asks no service manager; it is tried again for as long as we live.
-_STEPS = (("shutdown", "-h", "now"), ("poweroff", "-f"))
+# The orderly way first. The second asks no service manager; it is repeated for as long as this process lives.
+_COMMANDS = (("shutdown", "-h", "now"), ("poweroff", "-f"))
 # Where these programs are; a service's PATH may lack them.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _TICK_S = 1.0
@@ -39,7 +39,7 @@ class InstanceExit:
         clock: The time; only durations count.
         environment: For the commands.
         patience_s: How long after a command this process may still live before the next one is tried.
-        start: Starts one command; raises `OSError` where there is no such program.
+        start: Starts a command; raises `OSError` if there is no such program.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class InstanceExit:
         self._start = start
         self._step: int | None = None
         self._next_at_s = 0.0
-        # The later ones are kept too: a process that is forgotten while it runs is a ResourceWarning.
+        # The earlier ones are kept too: a process object that is dropped while it runs is a ResourceWarning.
         self._started: list[StartedCommand] = []
         self._is_watched = False
 
     def leave(self) -> None:
-        """Begin to leave; a second call does nothing. `tick` does the rest."""
+        """Run the first command; a second call does nothing. `tick` does the rest."""
         if self._step is None:
             self._run(0)
 
@@ -71,7 +71,7 @@ class InstanceExit:
         if self._step is None:
             return _TICK_S
         if self._clock.now_s() >= self._next_at_s:
-            self._run(min(self._step + 1, len(_STEPS) - 1))
+            self._run(min(self._step + 1, len(_COMMANDS) - 1))
         elif self._is_watched and (status := self._started[-1].poll()):
             self._is_watched = False
             self._fail(self._step, f"exit status {status}")
@@ -80,7 +80,7 @@ class InstanceExit:
     def _run(self, step: int) -> None:
         self._step = step
         self._next_at_s = self._clock.now_s() + self._patience_s
-        command = _STEPS[step]
+        command = _COMMANDS[step]
         log_event(
             _log, logging.WARNING, "instance.exit", "the instance ends itself", command=" ".join(command)
         )
@@ -92,14 +92,14 @@ class InstanceExit:
             self._is_watched = True
 
     def _fail(self, step: int, reason: str) -> None:
-        """Go on to the next command now, where there is one; else try the last again in its time."""
+        """Run the next command now if there is one; the last one is repeated when its time is up."""
         log_event(
             _log,
             logging.ERROR,
             "instance.exit_failed",
             "the instance could not end itself",
-            command=" ".join(_STEPS[step]),
+            command=" ".join(_COMMANDS[step]),
             reason=reason,
         )
-        if step + 1 < len(_STEPS):
+        if step + 1 < len(_COMMANDS):
             self._run(step + 1)

@@ -1,9 +1,9 @@
-"""What the last worker learns of the times without a message: how long to wait for the next one.
+"""Idle gaps, the times without a message: what the last worker learns of them, to know how long to stay.
 
-A fixed stay is a guess. Where messages come an hour apart every second of it is wasted, where they come a
-minute apart leaving costs a startup each time. Both are seen: by the worker itself while it stays, and
-after it left by its successor, which knows from a note when the last one fell idle and from its first
-message when that time was over.
+A fixed stay is a guess. Where messages come an hour apart, every second of it is wasted; where they come a
+minute apart, leaving costs a startup each time. The gaps are observed in both cases: by the worker itself
+while it stays, and after it left by its successor, which reads from the store when the last worker fell idle,
+and knows from its own first message when that gap ended.
 """
 
 import json
@@ -21,45 +21,45 @@ IDLE_GAPS_KEY = "fleet/idle_gaps.json"
 _VERSION = 1
 _KEPT = 24
 _LEARNT_MIN = 3
-# What is shorter tells nothing: nobody leaves so soon.
-_LULL_S_MIN = 5.0
-# A idle gap of so many idle gaps ago counts half.
+# A shorter gap teaches nothing: no worker leaves so soon.
+_GAP_S_MIN = 5.0
+# A gap that lies this many gaps back counts half.
 _HALF_LIFE = 8.0
-# Before anything is known, idle gaps of all lengths are as likely, in boots; they count as two that were
-# seen.
+# Before anything is known, gaps of all these lengths are equally likely, in startup costs; together they
+# count as two observed gaps.
 _GUESSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 _GUESS_WEIGHT = 2.0
-# Nobody waits longer than so many boots for one message.
-_STAY_BOOTS_MAX = 3.0
+# The longest stay, in startup costs.
+_STAY_STARTUPS_MAX = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class IdleGaps:
-    """The last times without a message, and when the fleet last fell idle.
+    """The last idle gaps, and when the fleet last fell idle.
 
     Args:
-        samples_s: Their lengths, newest last.
+        samples_s: The lengths of the gaps, newest last.
         idle_since_s: When the last worker that left had its last message, seconds since the Unix epoch; None
-            where nobody left, or a successor has had its first message since.
+            if no worker left, or its successor has had a message since.
     """
 
     samples_s: tuple[float, ...] = ()
     idle_since_s: float | None = None
 
     def after_rest(self, rest_s: float, workers: int) -> Self:
-        """Return what a worker knows that has a message again.
+        """Return what is known to a worker that has a message again.
 
         Args:
             rest_s: How long it had none.
-            workers: How many served, this one included; of several none knows whether others had work.
+            workers: How many serve, this one included; of several, none knows whether others had work.
         """
-        return self._seen(rest_s) if workers == 1 and rest_s >= _LULL_S_MIN else self
+        return self._seen(rest_s) if workers == 1 and rest_s >= _GAP_S_MIN else self
 
     def after_first(self, sent_at_s: float) -> Self:
-        """Return what a worker knows that has its first message; the note is used up by it.
+        """Return what is known to a worker that has its first message; `idle_since_s` is used up by it.
 
         Args:
-            sent_at_s: When it was sent, seconds since the Unix epoch.
+            sent_at_s: When the message was sent, seconds since the Unix epoch.
         """
         if self.idle_since_s is None:
             return self
@@ -67,11 +67,11 @@ class IdleGaps:
         return type(self)(known.samples_s, None)
 
     def left(self, idle_since_s: float) -> Self:
-        """Return what a worker that leaves writes down."""
+        """Return what a worker that leaves stores."""
         return type(self)(self.samples_s, idle_since_s)
 
     def stay_s(self, startup_cost_s: float) -> float | None:
-        """Return how long to stay idle so that idling and boots cost least; None before a few gaps are known.
+        """Return the stay at which idling and startups cost least; None until a few gaps are known.
 
         Args:
             startup_cost_s: What a startup costs, in seconds of an instance.
@@ -82,22 +82,22 @@ class IdleGaps:
         weights = [0.5 ** ((count - 1 - place) / _HALF_LIFE) for place in range(count)]
         weights += [_GUESS_WEIGHT / len(_GUESSES)] * len(_GUESSES)
         idle_gaps_s = [*self.samples_s, *(startup_cost_s * guess for guess in _GUESSES)]
-        # The least lies right after an idle gap that was seen, or at no stay at all.
-        stays_s = [0.0, *(one for one in idle_gaps_s if one < _STAY_BOOTS_MAX * startup_cost_s)]
+        # The minimum lies right after one of the gaps, or at no stay at all.
+        stays_s = [0.0, *(one for one in idle_gaps_s if one < _STAY_STARTUPS_MAX * startup_cost_s)]
         return min(stays_s, key=lambda stay_s: (_cost(idle_gaps_s, weights, stay_s, startup_cost_s), stay_s))
 
     def _seen(self, idle_gap_s: float) -> Self:
         return type(self)((*self.samples_s, idle_gap_s)[-_KEPT:], self.idle_since_s)
 
     def to_bytes(self) -> bytes:
-        """Return it as it is stored."""
+        """Return the stored form."""
         samples = [round(one, 1) for one in self.samples_s]
         document = {"version": _VERSION, "samples_s": samples, "idle_since_s": self.idle_since_s}
         return json.dumps(document).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return what `to_bytes` wrote.
+        """Read the stored form.
 
         Raises:
             ValueError: It is torn, or of another version.
@@ -105,18 +105,18 @@ class IdleGaps:
         try:
             document = json.loads(data)
             if document["version"] != _VERSION:
-                raise ValueError(f"lulls of version {document['version']} cannot be read here")
+                raise ValueError(f"idle gaps of version {document['version']} cannot be read here")
             since_s = document["idle_since_s"]
             samples = tuple(float(one) for one in document["samples_s"])
             return cls(samples[-_KEPT:], None if since_s is None else float(since_s))
         except (KeyError, TypeError) as exc:
-            raise ValueError(f"these are no idle gaps: {exc}") from exc
+            raise ValueError(f"not idle gaps: {exc}") from exc
 
 
 def _cost(
     idle_gaps_s: Sequence[float], weights: Sequence[float], stay_s: float, startup_cost_s: float
 ) -> float:
-    """Return what gaps of these lengths cost a worker that stays so long: the gap, or stay and startup."""
+    """Return what these gaps cost a worker with this stay: each the gap itself, or the stay and a startup."""
     return sum(
         weight * (idle_gap_s if idle_gap_s <= stay_s else stay_s + startup_cost_s)
         for idle_gap_s, weight in zip(idle_gaps_s, weights, strict=True)
@@ -124,10 +124,10 @@ def _cost(
 
 
 def read_idle_gaps(store: Store) -> IdleGaps:
-    """Return what the last worker that left wrote down; nothing where there is none, or none to be read.
+    """Return what the last worker that left stored; empty if that is missing or unreadable.
 
     Raises:
-        BackendError: The store cannot be asked.
+        BackendError: The store cannot be read.
     """
     try:
         return IdleGaps.from_bytes(store.get(IDLE_GAPS_KEY))
@@ -136,9 +136,9 @@ def read_idle_gaps(store: Store) -> IdleGaps:
 
 
 def write_idle_gaps(store: Store, idle_gaps: IdleGaps) -> None:
-    """Keep it for whoever comes next; who writes last is believed.
+    """Store the gaps for the successor; the last write counts.
 
     Raises:
-        BackendError: The store cannot take it.
+        BackendError: The store cannot be written.
     """
     store.put(IDLE_GAPS_KEY, idle_gaps.to_bytes())

@@ -1,0 +1,193 @@
+"""The idle rule of a worker in a fleet: it observes this worker and its peers, and learns the idle gaps."""
+
+import logging
+from collections.abc import Callable
+from math import inf
+
+from beholder.clock import Clock, age_s
+from beholder.draining.idle_gaps import IdleGaps, read_idle_gaps, write_idle_gaps
+from beholder.draining.idle_limit import (
+    BusyShare,
+    IdleLimit,
+    IdleSettings,
+    Seniority,
+    idle_limit_s,
+    is_final_check_needed,
+)
+from beholder.draining.protocol import DrainDecision
+from beholder.draining.work import WorkDone
+from beholder.errors import BackendError
+from beholder.scaling.heartbeats import Heartbeat
+from beholder.scaling.observation import InstanceState
+from beholder.store.port import Store
+from beholder.telemetry.log import get_logger, log_event
+
+__all__ = ["IdleMonitor", "seniority_of"]
+
+_log = get_logger(__name__)
+
+# A peer that has been silent for longer is gone.
+_PEER_SILENCE_S = 180.0
+_PEERS_FRESH_S = 2.0
+# From the last decision to the exit: the rest of a long poll, the final poll, and a slow machine.
+_DECIDED_S_MAX = 60.0
+_SERVING = (InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE)
+
+
+def seniority_of(heartbeats: dict[str, Heartbeat], name: str, now_s: float) -> Seniority:
+    """Return the workers that serve, by their heartbeats.
+
+    The rule needs an order on which all workers agree, and heartbeats hold no launch times: the smaller name
+    counts as older. On one machine that is the lower number.
+
+    Args:
+        heartbeats: As `scaling.heartbeats.read_heartbeats` returns them.
+        name: Of this worker; it counts as serving whatever its heartbeat says.
+        now_s: By the store's clock.
+    """
+    serving = {
+        one
+        for one, heartbeat in heartbeats.items()
+        if heartbeat.state in _SERVING and age_s(now_s, heartbeat.at_s) < _PEER_SILENCE_S and one != name
+    }
+    older = sum((len(one), one) < (len(name), name) for one in serving)
+    return Seniority(count=len(serving) + 1, older=older)
+
+
+class IdleMonitor:
+    """An `IdleRule`: how long this worker stays without work, by `draining.idle_limit`.
+
+    Args:
+        settings: What the rule needs to know.
+        work: Returns what the worker has done.
+        peers: Lists the workers that serve; a LIST.
+        clock: The worker's; only durations count.
+        store: The output bucket, where the idle gaps are kept.
+        wall_clock: The time by which messages are stamped.
+        service_s: The time per message until the worker has processed some.
+        busy_share: The busy share at the start; 1 lets a worker that was launched for a burst stay a while
+            after it.
+        peers_every_s: Between two looks at the other workers while this one has not been idle for long.
+    """
+
+    def __init__(
+        self,
+        settings: IdleSettings,
+        *,
+        work: Callable[[], WorkDone],
+        peers: Callable[[], Seniority],
+        clock: Clock,
+        store: Store,
+        wall_clock: Clock,
+        service_s: float,
+        busy_share: float,
+        peers_every_s: float,
+    ) -> None:
+        self._settings = settings
+        self._work = work
+        self._list_peers = peers
+        self._clock = clock
+        self._store = store
+        self._wall_clock = wall_clock
+        self._service_s = service_s
+        self._peers_every_s = peers_every_s
+        self._done = WorkDone()
+        self._busy = self._busy_at_rest = BusyShare(busy_share, clock.now_s())
+        self._rest_since_s = -inf
+        self._peers = Seniority()
+        self._peers_at_s = -inf
+        self._idle_gaps: IdleGaps | None = None
+        self._done_at_rest = WorkDone()
+        self._rest_s = 0.0
+        self._decided_at_s = -inf
+
+    def decide(self, idle_s: float) -> DrainDecision:
+        """Decide whether to leave after so many seconds without a message.
+
+        Raises:
+            BackendError: The other workers cannot be listed.
+        """
+        now_s = self._clock.now_s()
+        self._update_busy_share(now_s)
+        if now_s - idle_s > self._rest_since_s + 1e-6:
+            self._learn_idle_gap()
+            self._rest_since_s, self._busy_at_rest = now_s - idle_s, self._busy
+            self._refresh_peers(now_s, self._peers_every_s)
+        self._rest_s, self._decided_at_s = idle_s, now_s
+        limit = self._limit()
+        if idle_s >= limit.seconds and self._refresh_peers(now_s, _PEERS_FRESH_S):
+            limit = self._limit()
+        return DrainDecision(
+            idle_s >= limit.seconds,
+            f"idle for {idle_s:.0f} s; {limit.reason}",
+            needs_check=is_final_check_needed(self._peers),
+        )
+
+    def is_final_check_needed(self) -> bool:
+        """List the other workers anew, after the announcement, and say whether to check the queue.
+
+        Raises:
+            BackendError: The other workers cannot be listed.
+        """
+        self._refresh_peers(self._clock.now_s(), -inf)
+        return is_final_check_needed(self._peers)
+
+    def before_exit(self) -> None:
+        """Store what was learnt, for the successor, if this worker is the last one.
+
+        Only the last worker knows the idle gaps of the fleet. A worker that is interrupted in the middle of
+        its work does not know since when there is none.
+        """
+        now_s = self._clock.now_s()
+        is_last = self._peers.count == 1 and now_s - self._decided_at_s <= _DECIDED_S_MAX
+        if self._idle_gaps is not None and is_last:
+            rest_s = now_s - self._rest_since_s
+            self._write(self._idle_gaps.left(self._wall_clock.now_s() - rest_s))
+
+    def _learn_idle_gap(self) -> None:
+        """Learn the length of the rest that ended, as of the last decision in it."""
+        if self._settings.idle_s_max is not None:
+            return
+        if self._idle_gaps is None:
+            self._idle_gaps = read_idle_gaps(self._store)
+        before, self._done_at_rest = self._done_at_rest, self._done
+        if self._done.messages == before.messages:
+            return
+        if before.messages:
+            self._idle_gaps = self._idle_gaps.after_rest(self._rest_s, self._peers.count)
+        elif self._done.first_sent_at_s is not None and self._idle_gaps.idle_since_s is not None:
+            self._idle_gaps = self._idle_gaps.after_first(self._done.first_sent_at_s)
+            self._write(self._idle_gaps)
+
+    def _write(self, idle_gaps: IdleGaps) -> None:
+        try:
+            write_idle_gaps(self._store, idle_gaps)
+        except BackendError as exc:
+            log_event(_log, logging.WARNING, "drain.idle_gaps", exc.message, code=exc.code)
+
+    def _update_busy_share(self, now_s: float) -> None:
+        """Update the busy share: of the time since the last call a part was busy."""
+        work, before = self._work(), self._busy
+        over_s = now_s - before.at_s
+        part = min(1.0, max(0.0, work.busy_s - self._done.busy_s) / over_s) if over_s > 0 else 0.0
+        tau_s = self._settings.tau_s
+        busy, idle = (before.after(now_s, tau_s, is_busy=is_busy).share for is_busy in (True, False))
+        self._busy = BusyShare(part * busy + (1.0 - part) * idle, now_s)
+        self._done = work
+        if work.messages:
+            self._service_s = work.busy_s / work.messages
+
+    def _refresh_peers(self, now_s: float, age_s_max: float) -> bool:
+        if now_s - self._peers_at_s <= age_s_max:
+            return False
+        self._peers, self._peers_at_s = self._list_peers(), now_s
+        return True
+
+    def _limit(self) -> IdleLimit:
+        return idle_limit_s(
+            self._settings,
+            self._busy_at_rest,
+            self._peers,
+            service_s=self._service_s,
+            idle_gaps=self._idle_gaps or IdleGaps(),
+        )
