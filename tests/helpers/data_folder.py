@@ -9,6 +9,7 @@ from pathlib import Path
 from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
+from beholder.job.job import Result
 from beholder.store.keys import image_key, result_key
 from beholder.wiring import open_backends
 
@@ -37,9 +38,9 @@ def fill(data_dir: Path, count: int, *, finished: int = 0) -> list[str]:
             key = image_key(job_id, "a.jpg")
             options = {"top_k": 3}
             backends.images.put(key, b"x", metadata={"order": json.dumps({"options": options})})
-            message = Message(job_id, clock.now_s(), JobInput(key, "a.jpg", 1), Options(**options))
+            message = Message(job_id, clock.now_s(), JobInput(key, "a.jpg", 1, Options(**options)))
             if number < finished:
-                job = Job(job_id, JobStatus.SUCCEEDED, clock.now_s(), labels=())
+                job = Job(job_id, JobStatus.SUCCEEDED, clock.now_s(), result=Result(()))
                 backends.results.put(result_key(job_id), json.dumps(job.to_dict()).encode())
             else:
                 backends.queue.send([message.to_bytes()])

@@ -207,8 +207,9 @@ class Rig:
         job_id = new_job_id(self.clock.now_s())
         key = image_key(job_id, "a.jpg")
         self.images.put(key, data)
-        made = {"options": Options(), "reply_to": "web-0"} | more
-        message = Message(job_id, self.clock.now_s(), JobInput(key, "a.jpg", len(data)), **made)
+        options = more.pop("options", Options())
+        made = {"reply_to": "web-0"} | more
+        message = Message(job_id, self.clock.now_s(), JobInput(key, "a.jpg", len(data), options), **made)
         self.queue.send([message.to_bytes()])
         return message
 

@@ -131,7 +131,7 @@ def test_a_damaged_queue_is_named_refused_and_repaired(
     assert kept + queued == 40
     found = waiting(tmp_path)
     assert sorted(one.job_id for one in found) == sorted(ids[20:])
-    assert {one.options.top_k for one in found} == {3}
+    assert {one.input.options.top_k for one in found} == {3}
 
 
 def test_what_cannot_be_read_of_one_job_keeps_no_other_from_a_repair(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_of_one_job_keeps_no_other_from_a_repair(tmp_path: P
     assert run("repair", "--data-dir", str(tmp_path))[0] == 0
     found = waiting(tmp_path)
     assert sorted(one.job_id for one in found) == sorted(ids)
-    assert sorted(one.options.top_k for one in found) == [3, 3, 3, 3, 3, 5]
+    assert sorted(one.input.options.top_k for one in found) == [3, 3, 3, 3, 3, 5]
 
 
 def test_a_sound_queue_is_left_with_the_same_messages(tmp_path: Path) -> None:

@@ -15,9 +15,14 @@ MESSAGES = st.builds(
     Message,
     job_id=TIMES.map(new_job_id),
     created_at_s=TIMES,
-    input=st.builds(JobInput, TEXT, TEXT, st.integers(0, 10**12)),
-    options=st.builds(
-        Options, model=st.none() | TEXT, top_k=st.integers(1, 1000), min_confidence=st.floats(0, 1)
+    input=st.builds(
+        JobInput,
+        TEXT,
+        TEXT,
+        st.integers(0, 10**12),
+        st.builds(
+            Options, model=st.none() | TEXT, top_k=st.integers(1, 1000), min_confidence=st.floats(0, 1)
+        ),
     ),
     reply_to=st.none() | TEXT,
     deadline_s=st.none() | TIMES,

@@ -3,18 +3,21 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
 
 from beholder.clock import ManualClock
+from beholder.documents import Count
 from beholder.errors import BackendError, ConfigError, JobError, RequestError, all_errors
 from beholder.job import Failure, Job, JobInput, JobStatus, Label, Metrics
+from beholder.job.job import Result
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
 from beholder.web.app import _routes
 from beholder.web.openapi.document import build_openapi
+from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.routes.fleet import FleetView
 from beholder.web.submission.admission import Admission
@@ -153,7 +156,6 @@ def test_the_form_has_the_fields_that_are_read(document: dict[str, Any]) -> None
 def test_limits_are_the_service_s_own(document: dict[str, Any], ports: WebPorts) -> None:
     limits = schema(document, "Limits")
     assert limits["properties"].keys() == ports.limits.to_dict().keys()
-    assert all(one["description"] for one in limits["properties"].values()), "describe the new limit"
     top_k = document["components"]["parameters"]["TopK"]["schema"]
     assert top_k["maximum"] == ports.limits.top_k_max
     key = document["components"]["parameters"]["IdempotencyKey"]["schema"]
@@ -170,7 +172,7 @@ def test_a_job_in_any_state_keeps_its_schema(document: dict[str, Any], status: J
         "metrics": Metrics(1.0, 2.0, 3.0, 4.0, 2, 1),
     }
     outcome: dict[str, Any] = {
-        JobStatus.SUCCEEDED: {"labels": (Label("cat", 1, 0.9),), **done},
+        JobStatus.SUCCEEDED: {"result": Result((Label("cat", 1, 0.9),)), **done},
         JobStatus.FAILED: {"error": Failure("image_truncated", 422, "The image ends early."), **done},
     }.get(status, {})
     job = Job("id", status, 1.0, input=JobInput("id/a.jpg", "a.jpg", 12), **outcome)
@@ -181,6 +183,33 @@ def test_models_and_limits_keep_their_schemas(document: dict[str, Any], ports: W
     models = {"default": "a-model", "models": [asdict(one) for one in ports.models]}
     assert faults(document, schema(document, "Models"), models) == []
     assert faults(document, schema(document, "Limits"), ports.limits.to_dict()) == []
+
+
+def test_every_type_of_document_and_every_field_of_it_is_described(document: dict[str, Any]) -> None:
+    undescribed = [
+        (name, member)
+        for name, one in document["components"]["schemas"].items()
+        for member, about in ({"": one} | one["properties"]).items()
+        if not about.get("description")
+    ]
+    assert undescribed == [], "say what it is in the docstring of its class"
+
+
+def test_a_new_field_without_a_description_has_none() -> None:
+    @dataclass
+    class New:
+        """A document.
+
+        Args:
+            old: Was there before,
+                with bounds.
+        """
+
+        old: Count
+        new: str
+
+    old = {"type": "integer", "minimum": 0, "description": "Was there before, with bounds."}
+    assert schema_of(New)["properties"] == {"old": old, "new": {"type": "string", "description": ""}}
 
 
 # --- within itself ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendUnavailable
 from beholder.job import Job, JobStatus, new_job_id
 from beholder.job.ids import job_id_from_key
+from beholder.job.job import Result
 from beholder.store.keys import dead_letter_key, image_key, resent_key, result_key, text_key
 from beholder.store.memory import MemoryStore
 from beholder.store.retention import Bounds, Retention, SteadyClock, doomed
@@ -31,7 +32,9 @@ class Buckets:
         job_id = job_id_from_key("", key, epoch_s=0.0) if key else new_job_id(now_s)
         self.images.put(image_key(job_id, "a.jpg"), bytes(size))
         if outcome == b"whole":
-            outcome = json.dumps(Job(job_id, JobStatus.SUCCEEDED, now_s, labels=()).to_dict()).encode()
+            outcome = json.dumps(
+                Job(job_id, JobStatus.SUCCEEDED, now_s, result=Result(())).to_dict()
+            ).encode()
         if outcome is not None:
             self.results.put(result_key(job_id), outcome)
         return job_id
@@ -80,7 +83,7 @@ def test_a_job_without_a_readable_outcome_is_kept_whatever_its_age(
 def test_a_job_that_waited_for_long_is_kept_from_its_outcome_on(buckets: Buckets) -> None:
     job_id = buckets.job(outcome=None)
     buckets.clock.advance(8 * DAY_S)
-    job = Job(job_id, JobStatus.SUCCEEDED, buckets.clock.now_s(), labels=())
+    job = Job(job_id, JobStatus.SUCCEEDED, buckets.clock.now_s(), result=Result(()))
     buckets.results.put(result_key(job_id), json.dumps(job.to_dict()).encode())
     assert buckets.sweep() == []
     buckets.clock.advance(8 * DAY_S)

@@ -16,7 +16,8 @@ from beholder.errors import (
     IdempotencyKeyReused,
     ImageGone,
 )
-from beholder.job import Failure, Job, JobStatus, Message, Options, new_job_id
+from beholder.job import Failure, Job, JobInput, JobStatus, Message, Options, new_job_id
+from beholder.job.job import Result
 from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Depth, Priority
 from beholder.store.keys import image_key, image_prefix, result_key
@@ -70,7 +71,7 @@ class SubmissionService:
         return job
 
     def finish(self, job: Job) -> bytes:
-        done = replace(job, status=JobStatus.SUCCEEDED, completed_at_s=self.clock.now_s(), labels=())
+        done = replace(job, status=JobStatus.SUCCEEDED, completed_at_s=self.clock.now_s(), result=Result(()))
         document = json.dumps(done.to_dict()).encode()
         self.results.put(result_key(job.id), document)
         return document
@@ -100,7 +101,6 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionS
             job.id,
             submissions.clock.now_s(),
             job.input,  # type: ignore[arg-type]
-            Options(top_k=3),
             reply_to="web-0",
             deadline_s=2e9,
             wants_text=True,
@@ -109,7 +109,13 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionS
     ]
     assert (job.status, job.created_at_s) == (JobStatus.QUEUED, submissions.clock.now_s())
     assert job.input is not None
-    assert (job.input.image_key, job.input.file_name, job.input.image_bytes) == (key, "a cat.jpg", 4)
+    assert job.input == JobInput(key, "a cat.jpg", 4, Options(top_k=3))
+
+
+def test_before_it_ran_a_job_names_the_model_that_was_asked_for(submissions: SubmissionService) -> None:
+    job = submissions.accept_new(replace(PLAIN, options=Options(model="mine")))
+    assert job.to_dict()["model"] == "mine"
+    assert Job.from_dict(job.to_dict()).input == job.input
 
 
 def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(
@@ -362,7 +368,7 @@ def test_an_image_without_metadata_is_a_job_of_the_defaults(submissions: Submiss
     found = submissions.submitter.find(job_id)
     assert found is not None
     assert found.input is not None
-    assert (found.options, found.input.file_name, found.input.image_bytes) == (Options(), "b.jpg", 4)
+    assert (found.input.options, found.input.file_name, found.input.image_bytes) == (Options(), "b.jpg", 4)
 
 
 def test_an_unknown_job_is_neither_finished_nor_queued(submissions: SubmissionService) -> None:
@@ -416,7 +422,7 @@ def test_where_one_class_cannot_be_sent_the_others_are_accepted(
 
 # --- lost messages ------------------------------------------------------------------------------------------
 
-DONE = Job("", JobStatus.SUCCEEDED, 1.0, labels=())
+DONE = Job("", JobStatus.SUCCEEDED, 1.0, result=Result(()))
 TORN = {
     "empty": b"",
     "zeros": bytes(300),
@@ -448,7 +454,7 @@ def test_a_torn_outcome_whose_message_is_gone_is_made_again(torn: bytes) -> None
     assert isinstance(found, Job)
     assert found.status is JobStatus.QUEUED
     (again,) = taken(submissions)
-    assert (again.job_id, again.input, again.options) == (before.job_id, before.input, before.options)
+    assert (again.job_id, again.input) == (before.job_id, before.input)
     # Asked for again and again, it is sent after one minute, then after four, and so on.
     for _ in range(100):
         submissions.clock.advance(10.0)

@@ -9,6 +9,7 @@ import pytest
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable
 from beholder.job import Job, JobStatus, Metrics, read_outcome
+from beholder.job.job import Result
 from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
@@ -20,7 +21,7 @@ METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
 
 def document(job_id: str, status: JobStatus = JobStatus.SUCCEEDED) -> bytes:
     return json.dumps(
-        Job(job_id, status, 1.0, completed_at_s=2.0, metrics=METRICS, labels=()).to_dict()
+        Job(job_id, status, 1.0, completed_at_s=2.0, metrics=METRICS, result=Result(())).to_dict()
     ).encode()
 
 

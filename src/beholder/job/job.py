@@ -2,11 +2,21 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-__all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Options", "read_outcome"]
+from beholder.documents import (
+    Count,
+    Form,
+    NotNegative,
+    Probability,
+    Time,
+    from_document,
+    members_of,
+    to_document,
+)
+
+__all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Options", "Result", "read_outcome"]
 
 
 class JobStatus(StrEnum):
@@ -31,13 +41,13 @@ class Label:
 
     Args:
         name: The label's text, from the model's label file.
-        index: The class number within the model.
-        confidence: Softmax probability, 0 to 1.
+        index: Class number within the model.
+        confidence: Softmax probability.
     """
 
     name: str
-    index: int
-    confidence: float
+    index: Count
+    confidence: Probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +55,53 @@ class Options:
     """What the caller asked of the classifier.
 
     Args:
-        model: Name of the model, or None for the one that the service serves by default.
-        top_k: How many labels at most, best first.
-        min_confidence: Leave out labels below this probability, 0 to 1.
+        model: Name of the model; null for the one that the service serves by default.
+        top_k: Labels at most, best first.
+        min_confidence: Labels below this probability are left out.
     """
 
     model: str | None = None
-    top_k: int = 5
-    min_confidence: float = 0.0
+    top_k: Annotated[int, Form(minimum=1)] = 5
+    min_confidence: Probability = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class JobInput:
-    """The image of a job, where it lies and how it was sent."""
+    """The image of a job, where it lies and how it was sent.
+
+    Args:
+        image_key: Key of the image in the input bucket.
+        file_name: Name of the file as sent, cut to file_name_chars_max.
+        image_bytes: Length of the file.
+        options: What the caller asked of the classifier.
+    """
 
     image_key: str
     file_name: str
-    image_bytes: int
+    image_bytes: Count
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the model recognised.
+
+    Args:
+        labels: Best first.
+    """
+
+    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed: the stable code of a `JobError`, its HTTP status, and a sentence for the reader."""
+    """Why a job failed.
+
+    Args:
+        code: One of the error codes, which are stable; for programs.
+        status: HTTP status that a waiting caller is answered with.
+        detail: What is wrong and what to do, for people.
+    """
 
     code: str
     status: int
@@ -82,74 +117,72 @@ class Metrics:
         decode_ms: Decoding and resizing of this image.
         infer_ms: The model's run over the batch that held this image.
         service_ms: From receipt to the result in hand.
-        batch_size: How many images the model saw at once.
+        batch_size: Images that the model saw at once.
         receive_count: How often the message had been received, this time included.
     """
 
-    queue_ms: float
-    decode_ms: float
-    infer_ms: float
-    service_ms: float
-    batch_size: int
-    receive_count: int
+    queue_ms: NotNegative
+    decode_ms: NotNegative
+    infer_ms: NotNegative
+    service_ms: NotNegative
+    batch_size: Count
+    receive_count: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to classify.
+    """One image to classify, and its outcome.
 
-    Times are seconds since the Unix epoch; in the JSON form they are RFC 3339 texts.
+    Args:
+        id: UUIDv7, so that ids sort by time of creation.
+        status: The last four are terminal and never change.
+        created_at_s: When the image was taken in.
+        started_at_s: When a worker received the job.
+        completed_at_s: When the outcome was known.
+        model: The model that ran, or the one asked for while none has.
+        model_version: Version of the model that ran.
+        input: The image and how it was sent.
+        result: What the model recognised, once the job succeeded.
+        error: Why the job failed or expired.
+        metrics: Where the time went.
     """
 
-    id: str
+    id: Annotated[str, Form(format="uuid")]
     status: JobStatus
-    created_at_s: float
-    options: Options = field(default_factory=Options)
-    input: JobInput | None = None
-    started_at_s: float | None = None
-    completed_at_s: float | None = None
+    created_at_s: Time
+    started_at_s: Time | None = None
+    completed_at_s: Time | None = None
     model: str | None = None
     model_version: str | None = None
-    labels: tuple[Label, ...] | None = None
+    input: JobInput | None = None
+    result: Result | None = None
     error: Failure | None = None
     metrics: Metrics | None = None
 
+    @property
+    def best_label(self) -> Label | None:
+        """The likeliest label; None where the model ran to no result, or min_confidence left none."""
+        return self.result.labels[0] if self.result and self.result.labels else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, the one of `GET /v1/jobs/{id}` and of `results/<job_id>.json`."""
-        return {
-            "id": self.id,
-            "status": str(self.status),
-            "created_at": _to_text(self.created_at_s),
-            "started_at": _to_text(self.started_at_s),
-            "completed_at": _to_text(self.completed_at_s),
-            "model": self.model or self.options.model,
-            "model_version": self.model_version,
-            "input": _as_dict(self.input) | {"options": _as_dict(self.options)} if self.input else None,
-            "result": None if self.labels is None else {"labels": [_as_dict(label) for label in self.labels]},
-            "error": _as_dict(self.error) if self.error else None,
-            "metrics": _as_dict(self.metrics) if self.metrics else None,
-            "urls": {"get": f"/v1/jobs/{self.id}"},
-        }
+        document = to_document(self)
+        document["urls"] = {"get": f"/v1/jobs/{self.id}"}
+        return document
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
-        """Read the JSON form back; raises KeyError, TypeError or ValueError where it is not one."""
-        source, result = document["input"], document["result"]
-        options = Options(**source["options"]) if source else Options(model=document["model"])
-        return cls(
-            id=document["id"],
-            status=JobStatus(document["status"]),
-            created_at_s=_from_text(document["created_at"]) or 0.0,
-            options=options,
-            input=JobInput(**{k: v for k, v in source.items() if k != "options"}) if source else None,
-            started_at_s=_from_text(document["started_at"]),
-            completed_at_s=_from_text(document["completed_at"]),
-            model=document["model"],
-            model_version=document["model_version"],
-            labels=tuple(Label(**label) for label in result["labels"]) if result else None,
-            error=Failure(**document["error"]) if document["error"] else None,
-            metrics=Metrics(**document["metrics"]) if document["metrics"] else None,
-        )
+        """Read the JSON form back; what a later version adds to it is ignored.
+
+        Raises:
+            KeyError: A member is missing.
+            TypeError: A member is of another kind.
+            ValueError: A member has a value that its type does not have.
+        """
+        return from_document(cls, {name: document[name] for name in _MEMBERS})
+
+
+_MEMBERS = tuple(one.name for one in members_of(Job))
 
 
 def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:
@@ -173,20 +206,3 @@ def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:
     if not job.status.is_terminal:
         raise ValueError(f"job {job.id} has no outcome yet")
     return job
-
-
-def _as_dict(value: Any) -> dict[str, Any]:
-    # All fields are plain values, so the deep copy of dataclasses.asdict, ten times as slow, is not needed.
-    return {name: getattr(value, name) for name in value.__slots__}
-
-
-def _to_text(time_s: float | None) -> str | None:
-    if time_s is None:
-        return None
-    # Rounded, not cut off, so that a time read back gives the same text again.
-    rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(time_s * 1000))
-    return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _from_text(text: str | None) -> float | None:
-    return None if text is None else datetime.fromisoformat(text).timestamp()

@@ -3,7 +3,7 @@
 import json
 import math
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from beholder.errors import BeholderError
@@ -44,8 +44,7 @@ class Message:
     Args:
         job_id: The job.
         created_at_s: When the job was taken in, seconds since the Unix epoch.
-        input: Where the image lies.
-        options: What the caller asked for.
+        input: Where the image lies, and what the caller asked for.
         reply_to: Name of the reply queue of the web process that waits, or None.
         deadline_s: After this time the job is worth nothing any more; None for never.
         wants_text: Also store the best label as plain text, the form the classic clients know.
@@ -58,7 +57,6 @@ class Message:
     job_id: str
     created_at_s: float
     input: JobInput
-    options: Options = field(default_factory=Options)
     reply_to: str | None = None
     deadline_s: float | None = None
     wants_text: bool = False
@@ -74,9 +72,9 @@ class Message:
             "key": self.input.image_key,
             "name": self.input.file_name,
             "bytes": self.input.image_bytes,
-            "model": self.options.model,
-            "top_k": self.options.top_k,
-            "min": self.options.min_confidence,
+            "model": self.input.options.model,
+            "top_k": self.input.options.top_k,
+            "min": self.input.options.min_confidence,
             "reply": self.reply_to,
             "deadline": self.deadline_s,
             "text": self.wants_text,
@@ -103,8 +101,12 @@ class Message:
             return cls(
                 job_id=document["job"],
                 created_at_s=float(document["at"]),
-                input=JobInput(document["key"], document["name"], document["bytes"]),
-                options=Options(document["model"], document["top_k"], document["min"]),
+                input=JobInput(
+                    document["key"],
+                    document["name"],
+                    document["bytes"],
+                    Options(document["model"], document["top_k"], document["min"]),
+                ),
                 reply_to=document["reply"],
                 deadline_s=document["deadline"],
                 wants_text=document["text"],

@@ -30,11 +30,10 @@ def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s
         id=message.job_id,
         status=JobStatus.EXPIRED if expired else JobStatus.FAILED,
         created_at_s=message.created_at_s,
-        options=message.options,
         input=message.input,
         started_at_s=started_at_s,
         completed_at_s=now_s,
-        model=message.options.model,
+        model=message.input.options.model,
         error=failure,
     )
 
@@ -66,8 +65,8 @@ def store(
             results.put(drop_result_key(dropped[job.id]), document)
             return document
         standing, document = _written_once(results, job)
-        if job.id in texts_for and standing.labels:
-            results.put(text_key(job.id), standing.labels[0].name.encode())
+        if job.id in texts_for and standing.best_label:
+            results.put(text_key(job.id), standing.best_label.name.encode())
         return document
 
     return list(map_items(partial(attempt, write), jobs))

@@ -28,9 +28,8 @@ def message_of(job_id: str, image: ObjectInfo) -> Message:
         job_id=job_id,
         created_at_s=created_at_s(job_id) or image.stored_at_s,
         input=JobInput(
-            image.key, str(order.get("file_name") or image.key.rpartition("/")[2]), image.size_bytes
+            image.key, str(order.get("file_name") or image.key.rpartition("/")[2]), image.size_bytes, options
         ),
-        options=options,
         wants_text=True,
     )
 

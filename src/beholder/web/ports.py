@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beholder.clock import Clock
+from beholder.documents import Count
 from beholder.queue.port import Queue
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
@@ -15,15 +16,25 @@ __all__ = ["ServedModel", "WebPorts"]
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model as `GET /v1/models` tells of it."""
+    """A model.
+
+    Args:
+        name: Names the model in requests and answers.
+        version: Echoed in every answer.
+        licence: SPDX identifier of the weights' licence.
+        source: Where the weights come from.
+        classes: How many things it tells apart.
+        preprocessing: How an image's pixels become the model's input.
+        input_size: Side of its input in pixels; null where it takes any size.
+    """
 
     name: str
     version: str
     licence: str
     source: str
-    classes: int
+    classes: Count
     preprocessing: str
-    input_size: int | None
+    input_size: Count | None
 
 
 @dataclass(frozen=True)

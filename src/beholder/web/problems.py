@@ -1,20 +1,43 @@
 """Errors as HTTP answers: `application/problem+json` with a stable code (RFC 9457)."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from starlette.responses import JSONResponse
 
+from beholder.documents import Form, to_document
 from beholder.errors import BackendError, BeholderError, Overloaded
 
-__all__ = ["problem", "problem_of"]
+__all__ = ["ProblemDocument", "problem", "problem_of"]
 
-# What passes by itself, and what somebody has to mend; a probe now and then does no harm.
+# Seconds to wait for what passes by itself, and for what an operator has to mend.
 _PASSES_S, _MENDED_S = "5", "30"
 
 
+@dataclass(frozen=True, slots=True)
+class ProblemDocument:
+    """An error (RFC 9457).
+
+    Args:
+        type: urn:beholder:problem: and the code.
+        title: The status in words.
+        status: The HTTP status.
+        detail: For people: what is wrong and what to do.
+        code: For programs; never renamed.
+        request_id: The x-request-id of this answer.
+    """
+
+    type: Annotated[str, Form(format="uri")]
+    title: str
+    status: Annotated[int, Form(minimum=400, maximum=599)]
+    detail: str
+    code: str
+    request_id: str
+
+
 class ProblemResponse(JSONResponse):
-    """A problem document."""
+    """A problem document as a response."""
 
     media_type = "application/problem+json"
 
@@ -26,27 +49,30 @@ def problem(
     request_id: str,
     *,
     headers: dict[str, str] | None = None,
-    **more: Any,
+    job: Any = None,
 ) -> ProblemResponse:
-    """Return a problem document as a response.
+    """Return a problem document as a response; see `ProblemDocument`.
 
     Args:
         status: HTTP status.
         code: Stable, for programs.
-        detail: For people: what is wrong and what to do.
-        request_id: Of this exchange.
+        detail: For people.
+        request_id: Of this request.
         headers: Such as Retry-After.
-        more: Further members of the document.
+        job: The document of the job that was taken in and then failed.
     """
-    document = {
-        "type": f"urn:beholder:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-        **more,
-    }
+    document = to_document(
+        ProblemDocument(
+            type=f"urn:beholder:problem:{code}",
+            title=HTTPStatus(status).phrase,
+            status=status,
+            detail=detail,
+            code=code,
+            request_id=request_id,
+        )
+    )
+    if job is not None:
+        document["job"] = job
     return ProblemResponse(document, status_code=status, headers=headers)
 
 

@@ -32,6 +32,7 @@ from beholder.errors import (
     RequestError,
 )
 from beholder.job import Failure, Job, JobStatus, Metrics
+from beholder.job.job import Result
 from beholder.model.top import top_labels
 from beholder.results import outcomes
 from beholder.results.attempts import Step, Trouble, attempt
@@ -114,7 +115,7 @@ def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Troub
     """Read the images' files, at the same time where the ports do so."""
 
     def one(delivery: Delivery) -> Fetched:
-        model = delivery.message.options.model or ports.default_model
+        model = delivery.message.input.options.model or ports.default_model
         try:
             data = _file_of(ports, delivery, model)
         except (RequestError, JobError) as exc:
@@ -315,19 +316,20 @@ def _classify_group(
 
     def job(one: Prepared, row: NDArray[np.float32]) -> Job:
         message, received_at_s = one.delivery.message, one.delivery.received_at_s
-        options = message.options
+        options = message.input.options
         return Job(
             id=message.job_id,
             status=JobStatus.SUCCEEDED,
             created_at_s=message.created_at_s,
-            options=options,
             input=message.input,
             started_at_s=received_at_s,
             completed_at_s=done_s,
             model=model,
             model_version=classifier.spec.version,
-            labels=top_labels(
-                row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
+            result=Result(
+                top_labels(
+                    row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
+                )
             ),
             metrics=Metrics(
                 queue_ms=round(age_s(received_at_s, message.created_at_s) * 1000, 3),

@@ -10,10 +10,10 @@ class ImageLimits:
     """Bounds on an uploaded image.
 
     Args:
-        image_bytes_max: Length of the file.
-        image_pixels_max: Width times height.
-        image_side_max: The longer side in pixels.
-        image_side_min: The shorter side in pixels.
+        image_bytes_max: Length of an image file, in bytes.
+        image_pixels_max: Width times height of an image.
+        image_side_max: The longer side of an image, in pixels.
+        image_side_min: The shorter side of an image, in pixels.
     """
 
     image_bytes_max: int = 20_000_000

@@ -18,14 +18,11 @@ from beholder.web.openapi.errors import (
     problems,
     visible_errors,
 )
+from beholder.web.openapi.examples import accepted_example, job_example
 from beholder.web.openapi.fleet import fleet_example, fleet_schemas
 from beholder.web.openapi.inputs import headers, image_body, parameters
-from beholder.web.openapi.schemas import (
-    accepted_example,
-    job_example,
-    ref,
-    schemas,
-)
+from beholder.web.openapi.json_schema import ref
+from beholder.web.openapi.schemas import schemas
 from beholder.web.ports import WebPorts
 
 __all__ = ["build_openapi"]

@@ -21,7 +21,8 @@ from beholder.errors import (
     all_errors,
     default_message,
 )
-from beholder.web.openapi.schemas import error_example, ref
+from beholder.web.openapi.examples import error_example
+from beholder.web.openapi.json_schema import ref
 
 __all__ = [
     "READ_ERRORS",

@@ -5,7 +5,7 @@ from typing import Any
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
 from beholder.scaling.decision import FailedStartup, Termination
 from beholder.scaling.snapshot import FleetSnapshot, PastFailedStartup, PastRefusal, PastTermination
-from beholder.web.openapi.schemas import object_of, or_null, ref, said
+from beholder.web.openapi.json_schema import ref
 from beholder.web.routes.fleet import fleet_to_dict
 
 __all__ = ["fleet_example", "fleet_schemas"]
@@ -129,7 +129,7 @@ def _decision() -> dict[str, Any]:
             "items": object_of("Something that changed the number.", bound),
             "description": "Each bound from raw to desired, in order.",
         },
-        "forecast": ref("schemas", "Forecast"),
+        "forecast": said(ref("schemas", "Forecast"), "What the policy expects."),
     }
     return object_of("How many instances there should be, and why.", properties)
 
@@ -165,3 +165,29 @@ def _instance() -> dict[str, Any]:
         "last_sign_at": or_null(_TIME, "Its last heartbeat; null before the first."),
     }
     return object_of("One instance of the fleet.", properties)
+
+
+def object_of(
+    description: str, properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """Return an object's schema; every property is always there but the `optional` ones."""
+    required = [name for name in properties if name not in optional]
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": required,
+        **more,
+    }
+
+
+def or_null(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    """Return a schema that also takes null."""
+    if "$ref" in schema:
+        return {"anyOf": [schema, {"type": "null"}], "description": description}
+    return {**schema, "type": [schema["type"], "null"], "description": description}
+
+
+def said(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    """Return a schema with what it means."""
+    return {**schema, "description": description}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from beholder.web.openapi.schemas import EXAMPLE_JOB_ID
+from beholder.web.openapi.examples import EXAMPLE_JOB_ID
 from beholder.web.ports import WebPorts
 from beholder.web.submission.upload import IMAGE_FIELDS
 

@@ -69,9 +69,10 @@ class ImageRoutes:
                 return self._accepted(answer, {})
             answer = outcome
         entry_of(request.scope).job_id = answer.job.id
-        if not answer.job.labels:
+        best_label = answer.job.best_label
+        if best_label is None:
             return outcome_response(answer, request, {"x-job-id": answer.job.id})
-        return PlainTextResponse(answer.job.labels[0].name, headers={"x-job-id": answer.job.id})
+        return PlainTextResponse(best_label.name, headers={"x-job-id": answer.job.id})
 
     def _accepted(self, pending_job: PendingJob, headers: dict[str, str]) -> Response:
         later = {

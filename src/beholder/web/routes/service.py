@@ -3,14 +3,23 @@
 import asyncio
 import json
 import math
-from dataclasses import asdict
 from importlib import resources
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from beholder.documents import to_document
 from beholder.errors import BackendError, ObjectNotFound
+from beholder.store.port import Store
 from beholder.web.access import cause_of, entry_of
+from beholder.web.documents import (
+    HealthDocument,
+    IndexDocument,
+    ModelsDocument,
+    Part,
+    PartProblem,
+    ReadinessDocument,
+)
 from beholder.web.openapi.document import build_openapi
 from beholder.web.submission.service import SubmissionService
 
@@ -31,7 +40,7 @@ class ServiceRoutes:
         self._pending_replies = submissions.pending_replies
         self._asking = asyncio.Lock()
         self._asked_at_s: float | None = None
-        self._found: list[tuple[str, BackendError]] = []
+        self._found: list[tuple[Part, BackendError]] = []
         self._openapi = build_openapi(submissions.ports)
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
@@ -46,24 +55,15 @@ class ServiceRoutes:
         """`GET /`: the page for a browser, the list of endpoints for a program."""
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(self._index, headers={"vary": "accept"})
-        return JSONResponse(
-            {
-                "name": "beholder",
-                "version": self._ports.version,
-                "endpoints": [
-                    f"{method.upper()} {path}"
-                    for path, item in self._openapi["paths"].items()
-                    for method in item
-                ],
-                "openapi": "/openapi.json",
-                "docs": "/docs",
-            },
-            headers={"vary": "accept"},
+        endpoints = (
+            f"{method.upper()} {path}" for path, item in self._openapi["paths"].items() for method in item
         )
+        index = IndexDocument("beholder", self._ports.version, tuple(endpoints), "/openapi.json", "/docs")
+        return JSONResponse(to_document(index), headers={"vary": "accept"})
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process answers."""
-        return JSONResponse({"status": "ok"})
+        return JSONResponse(to_document(HealthDocument("ok")))
 
     async def readyz(self, request: Request) -> Response:
         """`GET /readyz`: images can be taken in; 503 where the queue or a bucket does not answer."""
@@ -74,12 +74,12 @@ class ServiceRoutes:
                 self._asked_at_s = now_s
             found = self._found
         if not found:
-            return JSONResponse({"status": "ready", "problems": []})
+            return JSONResponse(to_document(ReadinessDocument("ready", ())))
         entry = entry_of(request.scope)
         entry.code, entry.cause = found[0][1].code, "; ".join(cause_of(error) for _, error in found)
-        problems = [{"part": part, "code": error.code, "detail": error.detail} for part, error in found]
+        problems = tuple(PartProblem(part, error.code, error.detail) for part, error in found)
         return JSONResponse(
-            {"status": "unready", "problems": problems},
+            to_document(ReadinessDocument("unready", problems)),
             status_code=503,
             headers={"retry-after": str(max(1, math.ceil(self._ports.ready_every_s)))},
         )
@@ -92,9 +92,8 @@ class ServiceRoutes:
 
     async def models(self, _: Request) -> Response:
         """`GET /v1/models`: every model served; the first is the default."""
-        return JSONResponse(
-            {"default": self._ports.models[0].name, "models": [asdict(one) for one in self._ports.models]}
-        )
+        models = tuple(self._ports.models)
+        return JSONResponse(to_document(ModelsDocument(models[0].name, models)))
 
     async def limits(self, _: Request) -> Response:
         """`GET /v1/limits`: everything that is bounded."""
@@ -108,13 +107,17 @@ class ServiceRoutes:
         """`GET /docs`: the interface, for people."""
         return HTMLResponse(self._docs)
 
-    def _problems(self) -> list[tuple[str, BackendError]]:
-        found = []
+    def _problems(self) -> list[tuple[Part, BackendError]]:
+        found: list[tuple[Part, BackendError]] = []
         try:
             self._ports.queue.depth()
         except BackendError as exc:
             found.append(("input queue", exc))
-        for part, bucket in (("input bucket", self._ports.images), ("output bucket", self._ports.results)):
+        buckets: tuple[tuple[Part, Store], ...] = (
+            ("input bucket", self._ports.images),
+            ("output bucket", self._ports.results),
+        )
+        for part, bucket in buckets:
             try:
                 bucket.get("readyz")
             except ObjectNotFound:

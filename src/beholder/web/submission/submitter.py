@@ -166,8 +166,7 @@ class Submitter:
             job_id=job_id,
             # The id's own time: the same that a look into the input bucket finds later.
             created_at_s=created_at_s(job_id) or now_s,
-            input=JobInput(key, submission.file_name, len(submission.data)),
-            options=submission.options,
+            input=JobInput(key, submission.file_name, len(submission.data), submission.options),
             reply_to=self._ports.reply_to(),
             deadline_s=submission.deadline_s,
             wants_text=submission.wants_text,
@@ -284,7 +283,13 @@ class Submitter:
 
 
 def _job_of(message: Message) -> Job:
-    return Job(message.job_id, JobStatus.QUEUED, message.created_at_s, message.options, message.input)
+    return Job(
+        message.job_id,
+        JobStatus.QUEUED,
+        message.created_at_s,
+        model=message.input.options.model,
+        input=message.input,
+    )
 
 
 def _metadata(submission: SubmissionRequest) -> dict[str, str]:

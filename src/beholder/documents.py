@@ -1,0 +1,153 @@
+"""Documents: JSON objects whose members are the fields of a frozen dataclass; a field is written once.
+
+`to_document` and `from_document` follow the type hints of the class. `web.openapi.json_schema` derives the
+JSON Schema from the same hints and from the docstring of the class.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cache, partial
+from types import UnionType
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+
+__all__ = [
+    "Count",
+    "Form",
+    "NotNegative",
+    "Probability",
+    "Time",
+    "from_document",
+    "is_document",
+    "members_of",
+    "to_document",
+]
+
+_Document = TypeVar("_Document")
+_Convert = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a member's type does not say; the fields are keywords of JSON Schema."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    format: str | None = None
+
+
+Count = Annotated[int, Form(minimum=0)]
+NotNegative = Annotated[float, Form(minimum=0)]
+Probability = Annotated[float, Form(minimum=0, maximum=1)]
+Time = Annotated[float, Form(format="date-time")]
+"""Seconds since the Unix epoch; RFC 3339 text in a document, where the member's name has no `_s`."""
+
+
+def to_document(value: Any) -> dict[str, Any]:
+    """Return the document of a dataclass; every field is a member."""
+    document = {}
+    cls: Any = type(value)
+    for field, member, write in _writers(cls):
+        found = getattr(value, field)
+        document[member] = found if write is None or found is None else write(found)
+    return document
+
+
+def from_document(cls: Callable[..., _Document], document: Any) -> _Document:
+    """Read a document back; a member may be missing where its field has a default, and none may be unknown.
+
+    Raises:
+        TypeError: A member is missing, unknown, or of another kind.
+        ValueError: A member has a value that its type does not have.
+    """
+    if not isinstance(document, dict):
+        raise TypeError(f"{cls} is {document!r:.80}")
+    readers = _readers(cls)
+    values = {}
+    for member, value in document.items():
+        field, read = readers.get(member, (member, None))
+        values[field] = value if read is None or value is None else read(value)
+    return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a document: the field that it is written from, its name in JSON, and its type."""
+
+    field: str
+    name: str
+    hint: Any
+
+
+@cache
+def members_of(cls: Any) -> tuple[Member, ...]:
+    """Return the members that the documents of a dataclass have, in their order."""
+    hints = get_type_hints(cls, include_extras=True)
+    names = [one.name for one in fields(cls)]
+    return tuple(
+        Member(name, name.removesuffix("_s") if _is_time(hints[name]) else name, hints[name])
+        for name in names
+    )
+
+
+def is_document(hint: Any) -> TypeGuard[type]:
+    """Say whether a type hint is a class of documents."""
+    return isinstance(hint, type) and is_dataclass(hint)
+
+
+@cache
+def _writers(cls: Any) -> tuple[tuple[str, str, _Convert | None], ...]:
+    return tuple((one.field, one.name, _writer(one.hint)) for one in members_of(cls))
+
+
+@cache
+def _readers(cls: Any) -> dict[str, tuple[str, _Convert | None]]:
+    return {one.name: (one.field, _reader(one.hint)) for one in members_of(cls)}
+
+
+def _writer(hint: Any) -> _Convert | None:
+    """Return what makes JSON of a value of this type; None where it is JSON already."""
+    if _is_time(hint):
+        return _time_text
+    hint = _without_none(hint)
+    if get_origin(hint) is tuple:
+        item = _writer(get_args(hint)[0])
+        return list if item is None else lambda values: [item(value) for value in values]
+    if get_origin(hint) is Mapping:
+        return dict
+    return to_document if is_document(hint) else None
+
+
+def _reader(hint: Any) -> _Convert | None:
+    """Return what makes a value of this type of JSON; None where it is one already."""
+    if _is_time(hint):
+        return _time_of
+    hint = _without_none(hint)
+    if get_origin(hint) is tuple:
+        item = _reader(get_args(hint)[0])
+        return tuple if item is None else lambda values: tuple(item(value) for value in values)
+    if is_document(hint):
+        return partial(from_document, hint)
+    return hint if isinstance(hint, type) and issubclass(hint, Enum) else None
+
+
+def _is_time(hint: Any) -> bool:
+    return Time in {hint, _without_none(hint)}
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) not in {Union, UnionType}:
+        return hint
+    (found,) = (one for one in get_args(hint) if one is not type(None))
+    return found
+
+
+def _time_text(time_s: float) -> str:
+    # Rounded, not cut off, so that a time read back gives the same text again.
+    rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(time_s * 1000))
+    return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _time_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
