@@ -1,14 +1,13 @@
-"""Every error of beholder, one tree; the branch says who must act.
+"""Every error of beholder, in one tree; the branch says who must act.
 
     BeholderError
     ├── RequestError        the caller: change the request (4xx), or come back later (503)
     ├── JobError            nobody now: recorded as that job's outcome
     ├── BackendError        the operator: a queue or store misbehaves
-    └── ConfigError         whoever starts the process: all problems at once
+    └── ConfigError         the person who starts the process: all problems at once
 
-An error knows its stable `code`, the `http_status` the web tier answers with, and whether the same call may
-succeed later (`retryable`). The docstring of a class is its default message, so it is written for the person
-who reads it in an answer.
+An error has a stable `code`, the `http_status` of its answer, and says whether the same call may succeed
+later (`retryable`). The docstring of a class is its default message, written for the reader of an answer.
 """
 
 from collections.abc import Sequence
@@ -38,18 +37,18 @@ class BeholderError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for the log and for whoever runs the service."""
+        """The sentence for the log and for the operator."""
         return str(self.args[0])
 
     @property
     def detail(self) -> str:
-        """The sentence for callers, who are anonymous: the message only where it tells of what they sent."""
-        is_told = self.is_about_request and not self._quotes_library()
-        return self.message if is_told else default_message(type(self))
+        """The sentence for callers, who are anonymous: the message only if it is about what they sent."""
+        is_shown = self.is_about_request and not self._quotes_library()
+        return self.message if is_shown else default_message(type(self))
 
     def _quotes_library(self) -> bool:
-        said = "" if isinstance(self.__cause__, BeholderError) else str(self.__cause__ or "")
-        return any(line.strip() in self.message for line in said.splitlines() if line.strip())
+        cause = "" if isinstance(self.__cause__, BeholderError) else str(self.__cause__ or "")
+        return any(line.strip() in self.message for line in cause.splitlines() if line.strip())
 
 
 def default_message(error: type[BeholderError]) -> str:
@@ -293,7 +292,6 @@ class JobAbandoned(JobError):
     """Every attempt at this image failed or ended with its worker dying; the job is given up."""
 
     code = "job_abandoned"
-    http_status = 500
 
 
 # --- the operator must act ----------------------------------------------------------------------------------
@@ -306,7 +304,7 @@ class BackendError(BeholderError):
     http_status = 503
 
     def __init__(self, backend: str, operation: str, message: str | None = None) -> None:
-        """Name the `backend` (such as 'sqlite queue') and the `operation` (such as 'send') that failed."""
+        """The `operation` (such as 'send') of the `backend` (such as 'sqlite queue') failed."""
         self.backend = backend
         self.operation = operation
         super().__init__(f"{backend}: {operation}: {message or default_message(type(self))}")
@@ -365,7 +363,7 @@ class ObjectExists(BackendError):
     http_status = 409
 
 
-# --- whoever starts the process must act --------------------------------------------------------------------
+# --- the operator must act before the start -----------------------------------------------------------------
 
 
 class ConfigError(BeholderError):
@@ -374,9 +372,9 @@ class ConfigError(BeholderError):
     code = "config_invalid"
 
     def __init__(self, problems: str | Sequence[str], *, may_pass: bool = False) -> None:
-        """Take every problem found, each a sentence that says what to do.
+        """`problems` are sentences that say what to do.
 
-        `may_pass`: it may be mended without a change of the settings, as a permission that is granted late.
+        `may_pass`: they may end without a change of the settings, such as a permission that is granted late.
         """
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         self.may_pass = may_pass

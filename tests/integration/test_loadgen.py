@@ -143,7 +143,7 @@ def test_v1_takes_the_raw_bytes_and_answers_with_a_job(folder: Path) -> None:
         report = run(f"{url}/v1/classify", folder)
 
     assert bodies == {path.read_bytes() for path in folder.iterdir()}
-    assert report.answers[0].reply.indices == (0, 7)
+    assert report.answers[0].response.indices == (0, 7)
     assert report.answers[0].confidence == 0.9
     assert (report.unique_jobs, report.duplicate_jobs) == (10, 0)
 

@@ -1,66 +1,23 @@
 """Whatever bytes come, the answer is pixels or one of our errors, and pixels are the whole picture."""
 
-import io
 import random
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 
 from beholder.errors import JobError, RequestError
 from beholder.model.decode.decode import decode
 from beholder.model.decode.header import read_header
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.orientation import read_orientation
+from helpers.fuzzing import CORPUS as CORPUS_FOLDER
 from helpers.fuzzing import mutated, with_checksums
 
 LIMITS = ImageLimits(image_pixels_max=1_000_000)
-ROWS, COLUMNS = np.mgrid[0:40, 0:56]
-COLOUR = Image.fromarray(np.stack([COLUMNS * 4, ROWS * 5, (COLUMNS * ROWS) % 256], -1).astype(np.uint8))
-GREY = COLOUR.convert("L")
-PALETTE = COLOUR.quantize(64)
-CLEAR = COLOUR.copy()
-CLEAR.putalpha(GREY)
-DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
-EXIF = Image.Exif()
-EXIF[274] = 6
 FUZZ_ROUNDS = 4_000
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-CORPUS = [
-    encoded(COLOUR, "JPEG", exif=EXIF),
-    encoded(COLOUR, "JPEG", progressive=True),
-    encoded(COLOUR, "JPEG", restart_marker_blocks=2),
-    encoded(GREY, "JPEG"),
-    encoded(COLOUR.convert("CMYK"), "JPEG"),
-    encoded(COLOUR, "PNG", exif=EXIF),
-    encoded(CLEAR, "PNG"),
-    encoded(PALETTE, "PNG", transparency=3),
-    encoded(DEEP, "PNG"),
-    encoded(GREY.convert("1"), "PNG"),
-    encoded(COLOUR, "WEBP", exif=EXIF),
-    encoded(CLEAR, "WEBP"),
-    encoded(CLEAR, "WEBP", lossless=True),
-    encoded(COLOUR, "WEBP", save_all=True, append_images=[COLOUR.rotate(180)]),
-    encoded(PALETTE, "GIF"),
-    encoded(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(180)], transparency=3),
-    encoded(COLOUR, "BMP"),
-    encoded(PALETTE, "BMP"),
-    encoded(COLOUR, "TIFF", exif=EXIF),
-    encoded(COLOUR, "TIFF", tiffinfo={278: 7}),
-    encoded(COLOUR, "TIFF", compression="tiff_lzw", tiffinfo={278: 7}),
-    encoded(CLEAR, "TIFF", compression="tiff_adobe_deflate"),
-    encoded(PALETTE, "TIFF", compression="packbits"),
-    encoded(DEEP, "TIFF"),
-]
+CORPUS = [path.read_bytes() for path in sorted(CORPUS_FOLDER.iterdir())]
 
 
 def answer(data: bytes) -> NDArray[np.uint8] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from beholder.loadgen.answer import Answer, Reply, latency_s, reply_from
+from beholder.loadgen.answer import Answer, Response, latency_s, response_from
 from beholder.loadgen.body import Bodies, multipart_body
 from beholder.loadgen.engine import drive
 from beholder.loadgen.plan import Arrival, LoadPlan, Shot
@@ -30,16 +30,16 @@ class FakeTime:
         self.now += seconds
 
 
-def answers_of(plan: LoadPlan, send: Callable[[Shot], Awaitable[Reply]], time: FakeTime) -> list[Answer]:
+def answers_of(plan: LoadPlan, send: Callable[[Shot], Awaitable[Response]], time: FakeTime) -> list[Answer]:
     answers: list[Answer] = []
     asyncio.run(drive(plan, send, answers.append, now_s=time.now_s, sleep=time.sleep))
     return answers
 
 
-def taking(service_s: float, time: FakeTime) -> Callable[[Shot], Awaitable[Reply]]:
-    async def send(shot: Shot) -> Reply:
+def taking(service_s: float, time: FakeTime) -> Callable[[Shot], Awaitable[Response]]:
+    async def send(shot: Shot) -> Response:
         time.now += service_s
-        return Reply(200, label=f"label {shot.index}")
+        return Response(200, label=f"label {shot.index}")
 
     return send
 
@@ -100,36 +100,41 @@ def job(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("status", "kind", "body", "expected"),
     [
-        (200, "text/plain; charset=utf-8", b"tench\n", Reply(200, label="tench")),
-        (200, "text/plain", b"", Reply(200, error="answer_empty")),
-        (200, "application/json", job(), Reply(200, "tench", 0.9, (0, 7), "j1")),
-        (200, "application/json", b"{", Reply(200, error="answer_invalid")),
-        (200, "application/json", b"[]", Reply(200, error="answer_invalid")),
-        (200, "application/json", job(status="lost"), Reply(200, error="answer_invalid")),
-        (200, "application/json", job(result={"labels": []}), Reply(200, job_id="j1", error="answer_empty")),
-        (200, "application/json", job(status="expired"), Reply(200, job_id="j1", error="job_expired")),
+        (200, "text/plain; charset=utf-8", b"tench\n", Response(200, label="tench")),
+        (200, "text/plain", b"", Response(200, error="answer_empty")),
+        (200, "application/json", job(), Response(200, "tench", 0.9, (0, 7), "j1")),
+        (200, "application/json", b"{", Response(200, error="answer_invalid")),
+        (200, "application/json", b"[]", Response(200, error="answer_invalid")),
+        (200, "application/json", job(status="lost"), Response(200, error="answer_invalid")),
+        (
+            200,
+            "application/json",
+            job(result={"labels": []}),
+            Response(200, job_id="j1", error="answer_empty"),
+        ),
+        (200, "application/json", job(status="expired"), Response(200, job_id="j1", error="job_expired")),
         (
             200,
             "application/json",
             job(status="failed", error={"code": "image_truncated"}),
-            Reply(200, job_id="j1", error="image_truncated"),
+            Response(200, job_id="j1", error="image_truncated"),
         ),
-        (202, "application/json", job(status="queued"), Reply(202, job_id="j1", is_pending=True)),
-        (202, "text/plain", b"wait", Reply(202, is_pending=True)),
+        (202, "application/json", job(status="queued"), Response(202, job_id="j1", is_pending=True)),
+        (202, "text/plain", b"wait", Response(202, is_pending=True)),
         (
             415,
             "application/problem+json",
             b'{"code": "image_type_unsupported"}',
-            Reply(415, error="image_type_unsupported"),
+            Response(415, error="image_type_unsupported"),
         ),
-        (503, "application/problem+json", b'{"code": "overloaded"}', Reply(503, error="overloaded")),
-        (503, "text/html", b"<h1>busy</h1>", Reply(503, error="overloaded")),
-        (500, "application/json", b"[1]", Reply(500, error="http_500")),
-        (302, "text/html", b"", Reply(302, error="http_302")),
+        (503, "application/problem+json", b'{"code": "overloaded"}', Response(503, error="overloaded")),
+        (503, "text/html", b"<h1>busy</h1>", Response(503, error="overloaded")),
+        (500, "application/json", b"[1]", Response(500, error="http_500")),
+        (302, "text/html", b"", Response(302, error="http_302")),
     ],
 )
-def test_reads_a_response(status: int, kind: str, body: bytes, expected: Reply) -> None:
-    assert reply_from(status, kind, body) == expected
+def test_reads_a_response(status: int, kind: str, body: bytes, expected: Response) -> None:
+    assert response_from(status, kind, body) == expected
 
 
 def test_the_multipart_body_is_what_requests_sends() -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from beholder.errors import ConfigError
-from beholder.loadgen.answer import Answer, Reply
+from beholder.loadgen.answer import Answer, Response
 from beholder.loadgen.expect import Accuracy, accuracy_of, read_expected
 from beholder.loadgen.html import html_report
 from beholder.loadgen.plan import LoadPlan
@@ -19,9 +19,9 @@ from beholder.loadgen.text import answer_line, summary_text
 PLAN = LoadPlan("http://127.0.0.1:8080/upload", (Path("a.jpg"),))
 
 
-def answer(file: str = "a.jpg", latency_s: float = 0.1, at_s: float = 0.0, **reply: object) -> Answer:
-    said = {"status": 200, "label": "tench"} | reply
-    return Answer(file, at_s, at_s, latency_s, Reply(**said))  # type: ignore[arg-type]
+def answer(file: str = "a.jpg", latency_s: float = 0.1, at_s: float = 0.0, **fields: object) -> Answer:
+    said = {"status": 200, "label": "tench"} | fields
+    return Answer(file, at_s, at_s, latency_s, Response(**said))  # type: ignore[arg-type]
 
 
 def failed(error: str, status: int = 503) -> Answer:

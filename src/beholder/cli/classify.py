@@ -13,7 +13,7 @@ import click
 
 from beholder.cli.options import read_settings, setting_options
 
-if TYPE_CHECKING:  # it brings numpy, which `beholder --help` does not need
+if TYPE_CHECKING:  # it imports numpy, which `beholder --help` does not need
     from beholder.cli.recognise import Finding
 
 __all__ = ["classify"]
@@ -92,7 +92,7 @@ def _print_all(findings: Iterable["Finding"], form: Callable[["Finding"], str]) 
 
 
 def _with_progress(findings: Iterator["Finding"], count: int) -> Iterator["Finding"]:
-    """Show a bar while the work is long and somebody watches: below the table, or beside a file."""
+    """Show a bar on a terminal if there are many files: below the table, or beside a redirected output."""
     if count < _PROGRESS_FROM or not sys.stderr.isatty():
         yield from findings
         return

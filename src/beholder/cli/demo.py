@@ -60,7 +60,7 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
-    """Return quiet settings, and a data folder of the demo's own where none is named."""
+    """Return quiet settings, with the demo's own data folder unless one was named."""
     loaded = read_settings(flags)
     settings = replace(loaded.settings, log_level="warning")
     if loaded.sources["data_dir"] == "default":

@@ -1,6 +1,6 @@
-"""`beholder load`: the workload generator, with the flags of the class project's own and some more.
+"""`beholder load`: the workload generator, with the flags of the class project's generator and more.
 
-What needs aiohttp or rich is imported when the command runs, so that `beholder --help` stays fast.
+Modules that need aiohttp or rich are imported when the command runs, so that `beholder --help` is fast.
 """
 
 import json
@@ -151,7 +151,7 @@ def load(
     except ConfigError as exc:
         raise _CannotStart(exc.message) from exc
     accuracy = accuracy_of(report.answers, expected) if expected is not None else None
-    # First what no full disk can take away.
+    # The summary first: a full disk may fail the page.
     click.echo(json.dumps(_document(report, accuracy)) if is_json else summary_text(report, accuracy))
     if page is not None:
         made_at = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
@@ -192,7 +192,7 @@ def _document(report: "LoadReport", accuracy: "Accuracy | None") -> dict[str, An
 
 
 def _check_writable(path: Path) -> None:
-    """Try to open the report's file, and leave no trace of it: a run is not to be lost to a wrong path."""
+    """Try to open the report's file, and leave no trace: a wrong path must not cost a whole run."""
     is_new = not os.path.lexists(path)
     try:
         path.open("ab").close()

@@ -164,7 +164,7 @@ def import_model(file: Path, name: str, **given: Any) -> None:
 
 
 def _check_options(file: Path, given: dict[str, Any]) -> None:
-    """Refuse options that would be passed over."""
+    """Refuse options that would have no effect."""
     kind = given["preprocessing"]
     unused = [key for key in ("mean", "scale") if kind != "centre-crop" and given[key] is not None]
     problems = [f"--{key} is for --preprocessing centre-crop; add that, or leave it out" for key in unused]
@@ -185,7 +185,7 @@ def _check_options(file: Path, given: dict[str, Any]) -> None:
 
 
 def _taken_as(spec: ModelSpec) -> str:
-    """Say what was found or assumed, so that a wrong guess is seen before it is served."""
+    """Return what was found or assumed, so that the user sees a wrong guess before the model is served."""
     taken, values = spec.preprocessing, "probabilities" if spec.outputs_probabilities else "logits"
     size = f"crop to {taken.size} x {taken.size}" if taken.size else "as is"
     least = "" if taken.size else f" from {taken.width_min} x {taken.height_min} pixels"

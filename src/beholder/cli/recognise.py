@@ -1,4 +1,4 @@
-"""Recognises image files in this process: decoding in threads, the model on all cores."""
+"""Recognises image files in this process: threads decode, the model runs on all cores."""
 
 import glob
 import os
@@ -20,7 +20,7 @@ from beholder.model.top import top_labels
 __all__ = ["STDIN", "Finding", "find_images", "recognise"]
 
 STDIN = "-"
-# The same as the workload generator's, whose import would bring in its HTTP client; a test compares them.
+# The same as the workload generator's, whose import would load an HTTP client; a test compares them.
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp", ".mpo"}
 _SUFFIXES = _JPEG_SUFFIXES | {".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"}
 _DECODED_AHEAD = 4
@@ -28,7 +28,7 @@ _DECODED_AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one file: its labels, best first, or the error."""
+    """The result of one file: its labels, best first, or the error."""
 
     file: str
     labels: tuple[Label, ...] = ()
@@ -38,18 +38,18 @@ class Finding:
 def find_images(paths: Sequence[str]) -> list[str]:
     """Return the image files that paths, folders (with what is below them), globs and '-' stand for.
 
-    A file that is named is taken whatever it is called; in a folder, those that are called like images.
-    Hidden folders inside a folder are left out: programs keep thumbnails and the like there.
+    A file given by its path may have any name; in a folder, files with an image's suffix are found. Hidden
+    folders inside a folder are skipped, because programs keep thumbnails and the like there.
 
     Raises:
-        ConfigError: A path is empty or leads to nothing, all of these named.
+        ConfigError: Paths are empty or lead to no image; all are named.
     """
     found: list[str] = []
     problems = []
     for path in paths:
         here = Path(path)
         if not path:
-            # Path("") is the current folder, which nobody who left a variable unset has asked for.
+            # Path("") is the current folder; an empty path is more likely an unset variable.
             problems.append(
                 "a path is empty; give a file, a folder or a pattern, or . for the current folder"
             )
@@ -86,7 +86,7 @@ def recognise(
     min_confidence: float,
     threads: int,
 ) -> Iterator[Finding]:
-    """Yield what each file shows, in the given order; a file that fails stops no other.
+    """Yield the labels of each file, in the given order; a file that fails does not stop the others.
 
     Args:
         files: As `find_images` returns them.

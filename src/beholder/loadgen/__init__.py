@@ -1,7 +1,7 @@
-"""The workload generator: sends images to a running service and says how it coped.
+"""The workload generator: sends images to a running service and reports how it did.
 
-It stands outside the image's way, where a client would: it knows the service by its HTTP interface alone.
-`LoadPlan` says what to send and when, `run_load` sends it, `LoadReport` says what came of it.
+It is a client: it knows the service by its HTTP interface alone.
+`LoadPlan` says what to send and when, `run_load` sends it, `LoadReport` holds the figures.
 """
 
 from beholder.loadgen.answer import Answer

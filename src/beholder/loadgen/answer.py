@@ -1,4 +1,4 @@
-"""What came back: the reply as the service gave it, and the answer, which adds the file and the latency."""
+"""What came back: the service's response, and the answer, which adds the file and the latency."""
 
 import json
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from typing import Any
 
 from beholder.job import JobStatus
 
-__all__ = ["Answer", "Reply", "latency_s", "reply_from"]
+__all__ = ["Answer", "Response", "latency_s", "response_from"]
 
 _STATUS_ACCEPTED = 202
 _STATUS_OVERLOADED = 503
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What the service said to one request.
+class Response:
+    """What the service responded to one request.
 
     Args:
         status: HTTP status of the last response; 0 when there was none.
-        label: The best label.
-        confidence: Its probability, 0 to 1; only v1 tells it.
-        indices: Class numbers of the labels, best first; only v1 tells them.
-        job_id: The job's id; only v1 tells it.
+        label: Name of the best label.
+        confidence: Its probability, 0 to 1; v1 only.
+        indices: Class numbers of the labels, best first; v1 only.
+        job_id: The job's id; v1 only.
         error: Why there is no label: the service's own code, or one of connection_refused, connection_failed,
             connection_lost, timeout, answer_invalid, answer_empty, image_unreadable, http_<status>.
         is_pending: The job is accepted and not yet done.
@@ -49,44 +49,44 @@ class Answer:
         intended_at_s: When the request was due; in a closed loop, when it was sent.
         sent_at_s: When it was sent.
         latency_s: From the time it was due to its outcome.
-        reply: What the service said.
+        response: What the service responded.
     """
 
     file: str
     intended_at_s: float
     sent_at_s: float
     latency_s: float
-    reply: Reply
+    response: Response
 
     @property
     def done_at_s(self) -> float:
-        """When its outcome was known."""
+        """When its outcome was known, in seconds from the start of the run."""
         return min(self.intended_at_s, self.sent_at_s) + self.latency_s
 
     @property
     def status(self) -> int:
         """HTTP status of the last response; 0 when there was none."""
-        return self.reply.status
+        return self.response.status
 
     @property
     def label(self) -> str | None:
         """The best label, or None when there is none."""
-        return self.reply.label
+        return self.response.label
 
     @property
     def confidence(self) -> float | None:
-        """The best label's probability, 0 to 1, where the service tells it."""
-        return self.reply.confidence
+        """The best label's probability, 0 to 1, or None."""
+        return self.response.confidence
 
     @property
     def error(self) -> str | None:
         """The code of what went wrong, or None for an answer with a label."""
-        return self.reply.error
+        return self.response.error
 
     @property
     def is_answered(self) -> bool:
         """Say whether the request got its label."""
-        return self.reply.error is None
+        return self.response.error is None
 
 
 def latency_s(*, intended_at_s: float, sent_at_s: float, done_at_s: float) -> float:
@@ -97,17 +97,17 @@ def latency_s(*, intended_at_s: float, sent_at_s: float, done_at_s: float) -> fl
     return done_at_s - min(intended_at_s, sent_at_s)
 
 
-def reply_from(status: int, content_type: str, body: bytes) -> Reply:
+def response_from(status: int, content_type: str, body: bytes) -> Response:
     """Read a response: a label as text, a job object, or an error."""
     is_json = content_type.partition(";")[0].strip().endswith("json")
     if not 200 <= status < 300:  # noqa: PLR2004 - the range of HTTP's successes
-        return Reply(status, error=_error_code(status, body if is_json else b""))
+        return Response(status, error=_error_code(status, body if is_json else b""))
     if is_json:
-        return _reply_from_job(status, body)
+        return _response_from_job(status, body)
     if status == _STATUS_ACCEPTED:
-        return Reply(status, is_pending=True)
+        return Response(status, is_pending=True)
     label = body.decode("utf-8", "replace").strip()
-    return Reply(status, label=label) if label else Reply(status, error="answer_empty")
+    return Response(status, label=label) if label else Response(status, error="answer_empty")
 
 
 def _error_code(status: int, body: bytes) -> str:
@@ -120,18 +120,20 @@ def _error_code(status: int, body: bytes) -> str:
     return "overloaded" if status == _STATUS_OVERLOADED else f"http_{status}"
 
 
-def _reply_from_job(status: int, body: bytes) -> Reply:
+def _response_from_job(status: int, body: bytes) -> Response:
     try:
         job = json.loads(body)
         job_id, state = str(job["id"]), JobStatus(job["status"])
         if not state.is_terminal:
-            return Reply(status, job_id=job_id, is_pending=True)
+            return Response(status, job_id=job_id, is_pending=True)
         if state is not JobStatus.SUCCEEDED:
-            return Reply(status, job_id=job_id, error=(job.get("error") or {}).get("code") or f"job_{state}")
+            return Response(
+                status, job_id=job_id, error=(job.get("error") or {}).get("code") or f"job_{state}"
+            )
         labels = job["result"]["labels"]
         if not labels:
-            return Reply(status, job_id=job_id, error="answer_empty")
-        return Reply(
+            return Response(status, job_id=job_id, error="answer_empty")
+        return Response(
             status,
             label=str(labels[0]["name"]),
             confidence=float(labels[0]["confidence"]),
@@ -139,4 +141,4 @@ def _reply_from_job(status: int, body: bytes) -> Reply:
             job_id=job_id,
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Reply(status, error="answer_invalid")
+        return Response(status, error="answer_invalid")

@@ -7,7 +7,7 @@ from beholder.loadgen.plan import IMAGE_TYPES
 
 __all__ = ["Bodies", "Body", "multipart_body"]
 
-# Bodies beyond this many bytes are read again for each request: slower, but a folder of any size can be sent.
+# Bodies beyond this many bytes are read anew for each request: slower, but the folder may have any size.
 _KEPT_BYTES_MAX = 1 << 29
 
 

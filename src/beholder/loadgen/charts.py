@@ -9,7 +9,7 @@ from beholder.loadgen.answer import Answer
 
 __all__ = ["latency_chart", "spread_chart", "throughput_chart"]
 
-# A browser draws this many shapes at once without a stutter.
+# A browser draws this many shapes without a stutter.
 _POINTS_MAX = 5_000
 _SLOWEST_KEPT = 50
 _BAR_COUNT = 40
@@ -23,7 +23,7 @@ _HALF = Frame(width=530, right=44)
 
 
 def latency_chart(answers: Sequence[Answer]) -> str:
-    """Draw each request where it fell due and how long it took; errors stand out in shape and colour."""
+    """Draw each request by its due time and latency; errors have another shape and colour."""
     frame = _WIDE
     end_s = max((answer.done_at_s for answer in answers), default=0.0) or 1.0
     latency_ms = ticks(max((answer.latency_s for answer in answers), default=0.0) * 1000)
@@ -43,7 +43,7 @@ def latency_chart(answers: Sequence[Answer]) -> str:
 
 
 def throughput_chart(answers: Sequence[Answer]) -> str:
-    """Draw how many requests per second came to their outcome, errors on top."""
+    """Draw how many requests per second were answered, errors on top."""
     frame = _HALF
     end_s = max((answer.done_at_s for answer in answers), default=0.0)
     bin_s = max(_BAR_S_MIN, nice(end_s / _BAR_COUNT))
@@ -68,7 +68,7 @@ def throughput_chart(answers: Sequence[Answer]) -> str:
 
 
 def spread_chart(answers: Sequence[Answer]) -> str:
-    """Draw how many answered requests took how long, and the share that took no longer."""
+    """Draw the distribution of latencies, and the share of requests that took no longer."""
     frame = _HALF
     latencies_ms = [max(a.latency_s * 1000, _LATENCY_MS_MIN) for a in answers if a.error is None]
     low = math.log10(min(latencies_ms, default=1.0)) - 0.02
@@ -95,7 +95,7 @@ def spread_chart(answers: Sequence[Answer]) -> str:
 
 
 def _thinned(answers: Sequence[Answer]) -> Iterator[Answer]:
-    """Yield every n-th answer, the slowest, and the errors likewise, in all no more than can be drawn."""
+    """Yield every n-th answer, the slowest ones and every n-th error: no more than can be drawn."""
     errors = [answer for answer in answers if answer.error is not None]
     good = [answer for answer in answers if answer.error is None]
     good_max = _POINTS_MAX - _SLOWEST_KEPT

@@ -1,4 +1,4 @@
-"""Sends a plan: clients that share one list of shots, in one event loop of their own."""
+"""Sends a plan: clients in one event loop take their shots from one shared list."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from beholder.errors import ConfigError
-from beholder.loadgen.answer import Answer, Reply, latency_s
+from beholder.loadgen.answer import Answer, Response, latency_s
 from beholder.loadgen.body import Bodies
 from beholder.loadgen.plan import LoadPlan, Shot, shots
 from beholder.loadgen.report import LoadReport, report_from
@@ -60,7 +60,7 @@ async def _send_all(plan: LoadPlan, bodies: Bodies, on_answer: Callable[[Answer]
 
 async def drive(
     plan: LoadPlan,
-    send: Callable[[Shot], Awaitable[Reply]],
+    send: Callable[[Shot], Awaitable[Response]],
     on_answer: Callable[[Answer], None],
     *,
     now_s: Callable[[], float],
@@ -68,9 +68,9 @@ async def drive(
 ) -> None:
     """Let the plan's clients send its shots.
 
-    Each client takes the next shot, waits until it is due and sends it. So closed and open loop are one: what
-    differs is the number of clients and whether a shot has a time. A shot that falls due while every client
-    waits for an answer is sent late, and its latency counts from when it was due.
+    Each client takes the next shot, waits until it is due and sends it. The closed and the open loop differ
+    only in the number of clients and in whether a shot has a time. A shot that falls due while every client
+    waits for an answer is sent late; its latency counts from when it was due.
 
     Args:
         plan: What to send.
@@ -93,9 +93,9 @@ async def drive(
                 await sleep(shot.due_s - sent_at_s)
                 sent_at_s = now_s() - start_s
             due_s = sent_at_s if shot.due_s is None else shot.due_s
-            reply = await send(shot)
+            response = await send(shot)
             taken_s = latency_s(intended_at_s=due_s, sent_at_s=sent_at_s, done_at_s=now_s() - start_s)
-            on_answer(Answer(names[shot.image], due_s, sent_at_s, taken_s, reply))
+            on_answer(Answer(names[shot.image], due_s, sent_at_s, taken_s, response))
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(plan.client_count):
@@ -103,10 +103,10 @@ async def drive(
 
 
 def probe(url: str) -> None:
-    """Connect to a URL's server once, so that a service that does not run is one clear message.
+    """Connect to a URL's server once, so that a service that does not run gives one clear message.
 
     Raises:
-        ConfigError: Nothing listens there; says how to start it.
+        ConfigError: Nothing listens there; the message says how to start the service.
     """
     address = urlsplit(url)
     port = address.port or (443 if address.scheme == "https" else 80)

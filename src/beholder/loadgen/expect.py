@@ -1,4 +1,4 @@
-"""How many answers were right, where a file says what each image shows."""
+"""Counts the right answers, given a file that says what each image shows."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How many of the `known` answers, those to images in the file, had the right class first or in five."""
+    """Of `known` answers, whose images are in the file, how many had the right class first or in five."""
 
     known: int
     top_1: int
@@ -38,8 +38,10 @@ def read_expected(path: Path) -> dict[str, int]:
 
 
 def accuracy_of(answers: Iterable[Answer], expected: Mapping[str, int]) -> Accuracy:
-    """Compare the answers' class numbers with the expected ones; a request without an answer is not right."""
-    known = [(answer.reply.indices, expected[answer.file]) for answer in answers if answer.file in expected]
+    """Compare the answers' class numbers with the expected ones; a failed request counts as wrong."""
+    known = [
+        (answer.response.indices, expected[answer.file]) for answer in answers if answer.file in expected
+    ]
     return Accuracy(
         known=len(known),
         top_1=sum(index in indices[:1] for indices, index in known),

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing from elsewhere and follows the reader's theme."""
+"""The report as one self-contained HTML page that follows the reader's theme."""
 
 from collections.abc import Iterable
 from html import escape
@@ -24,7 +24,7 @@ def html_report(
     Args:
         report: The outcome to show.
         plan: What was sent.
-        accuracy: How many answers were right, where that is known.
+        accuracy: How many answers were right, or None if unknown.
         made_at: When the run was, as text for the reader.
     """
     body = "".join(

@@ -1,4 +1,4 @@
-"""What will be sent and when: pure, and the same again for the same seed."""
+"""What is sent and when: pure, and the same for the same seed."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live line on a terminal, a plain line every few seconds elsewhere."""
+"""The progress of a run: a live line on a terminal, a plain line every few seconds elsewhere."""
 
 import math
 import time
@@ -18,7 +18,7 @@ __all__ = ["LiveProgress", "PlainProgress", "ProgressView", "SilentProgress", "T
 
 _LIVE_PERIOD_S = 0.25
 _PLAIN_PERIOD_S = 3.0
-# Latencies are kept in buckets 2 % wide: exact enough for a glance, and its cost does not grow with the run.
+# Latencies are kept in buckets 2 % wide: exact enough to read, at a cost that does not grow with the run.
 _BUCKET_RATIO_LOG = math.log(1.02)
 _LATENCY_S_MIN = 1e-6
 
@@ -59,7 +59,7 @@ class ProgressView(AbstractContextManager["ProgressView"], Protocol):
     """Shows a run while it goes on."""
 
     def show(self, answer: Answer) -> None:
-        """Take notice of an answer."""
+        """Show one more answer."""
         ...
 
 
@@ -77,7 +77,7 @@ class SilentProgress(_View):
     """Shows nothing."""
 
     def show(self, answer: Answer) -> None:
-        """Take no notice."""
+        """Show nothing."""
 
 
 class PlainProgress(_View):
@@ -91,7 +91,7 @@ class PlainProgress(_View):
         is_each: bool,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Write lines with `write`; `total` is the number of requests where it is known."""
+        """`write` prints a line; `total` is the number of requests, or None if unknown."""
         self._write = write
         self._total = "" if total is None else f" of {total}"
         self._is_each = is_each
@@ -113,7 +113,7 @@ class LiveProgress(_View):
     """A bar with figures that stays on the last line of the terminal."""
 
     def __init__(self, console: Console, *, total: int | None, is_each: bool) -> None:
-        """Draw on `console`; `total` is the number of requests where it is known."""
+        """`total` is the number of requests, or None if unknown."""
         self._console = console
         self._is_each = is_each
         self._tally = Tally(time.monotonic)
@@ -126,7 +126,7 @@ class LiveProgress(_View):
             console=console,
             refresh_per_second=1 / _LIVE_PERIOD_S,
         )
-        self._task = self._progress.add_task("", total=total, figures="")
+        self._bar = self._progress.add_task("", total=total, figures="")
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -141,7 +141,7 @@ class LiveProgress(_View):
         self._progress.stop()
 
     def show(self, answer: Answer) -> None:
-        """Count the answer, and draw anew: for each answer that gets a line, else now and then."""
+        """Count the answer and redraw: after every answer if each gets a line, else a few times a second."""
         self._tally.add(answer)
         if self._is_each or time.monotonic() >= self._next_at_s:
             self._next_at_s = time.monotonic() + _LIVE_PERIOD_S
@@ -151,4 +151,4 @@ class LiveProgress(_View):
             self._console.print(answer_line(answer), style=style, markup=False, highlight=False)
 
     def _draw(self) -> None:
-        self._progress.update(self._task, completed=self._tally.done, figures=self._tally.text())
+        self._progress.update(self._bar, completed=self._tally.done, figures=self._tally.text())

@@ -1,4 +1,4 @@
-"""What a run amounts to: counts, throughput and latency, computed from its answers alone."""
+"""The figures of a run: counts, throughput and latency, computed from its answers alone."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["LoadReport", "Spread", "percentile", "report_from", "spread_of"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a set of values is spread; all zero when there was none."""
+    """The distribution of a set of values; all zero without a value."""
 
     min: float = 0.0
     mean: float = 0.0
@@ -33,13 +33,13 @@ class LoadReport:
         is_interrupted: The run was stopped early; requests under way then are not counted anywhere.
         answered: Requests that got a label.
         unique_files: Different files among them.
-        unique_jobs: Different job ids among them, or None where the API does not tell them.
-        duplicate_jobs: Answers whose job id another answer had before, or None likewise.
+        unique_jobs: Different job ids among them, or None where the API does not return them.
+        duplicate_jobs: Answers whose job id an earlier answer had, or None likewise.
         statuses: Requests by HTTP status; 0 stands for no response.
         errors: Requests without a label, by error code.
         accepted: Requests first answered 202 and polled until their job was done.
         retry_count: How often a request was sent again after a 503.
-        latency_s: Latency of the answered requests, in seconds; errors are often fast and would flatter it.
+        latency_s: Latency of the answered requests, in seconds; errors are often fast and would lower it.
     """
 
     answers: tuple[Answer, ...]
@@ -62,7 +62,7 @@ class LoadReport:
 
     @property
     def duplicates(self) -> int:
-        """Answers to a file that already had one; 0 says that no image was answered twice."""
+        """Answers to a file that already had one."""
         return self.answered - self.unique_files
 
     @property
@@ -98,7 +98,7 @@ class LoadReport:
 def report_from(answers: Sequence[Answer], *, duration_s: float, is_interrupted: bool = False) -> LoadReport:
     """Sum up the answers of a run that took `duration_s` seconds."""
     answered = [answer for answer in answers if answer.is_answered]
-    job_ids = [answer.reply.job_id for answer in answered if answer.reply.job_id is not None]
+    job_ids = [answer.response.job_id for answer in answered if answer.response.job_id is not None]
     return LoadReport(
         answers=tuple(answers),
         duration_s=duration_s,
@@ -109,14 +109,14 @@ def report_from(answers: Sequence[Answer], *, duration_s: float, is_interrupted:
         duplicate_jobs=len(job_ids) - len(set(job_ids)) if job_ids else None,
         statuses=dict(sorted(Counter(answer.status for answer in answers).items())),
         errors=dict(Counter(answer.error for answer in answers if answer.error is not None).most_common()),
-        accepted=sum(answer.reply.was_accepted for answer in answers),
-        retry_count=sum(answer.reply.retry_count for answer in answers),
+        accepted=sum(answer.response.was_accepted for answer in answers),
+        retry_count=sum(answer.response.retry_count for answer in answers),
         latency_s=spread_of([answer.latency_s for answer in answered]),
     )
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """Return how values are spread."""
+    """Return the distribution of values."""
     if not values:
         return Spread()
     ordered = sorted(values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import aiohttp
 from yarl import URL
 
-from beholder.loadgen.answer import Reply, reply_from
+from beholder.loadgen.answer import Response, response_from
 from beholder.loadgen.body import Bodies
 from beholder.loadgen.plan import LoadPlan, Shot
 
@@ -45,8 +45,10 @@ class _Trail:
 
 
 @dataclass(frozen=True, slots=True)
-class _Response:
-    reply: Reply
+class _Headed:
+    """A response with the two headers that say where and when to ask again."""
+
+    response: Response
     location: str | None
     retry_after_s: float | None
 
@@ -55,74 +57,72 @@ class HttpSender:
     """Sends the shots of one plan."""
 
     def __init__(self, plan: LoadPlan, bodies: Bodies, session: aiohttp.ClientSession) -> None:
-        """Send to the plan's URL through `session`."""
+        """`plan` has the URL, `session` the connections."""
         self._url = URL(plan.url)
         self._timeout_s = plan.timeout_s
         self._is_503_retried = plan.is_503_retried
         self._bodies = bodies
         self._session = session
 
-    async def __call__(self, shot: Shot) -> Reply:
-        """Send a shot and wait for its outcome; what goes wrong is a reply with an error, never raised."""
+    async def __call__(self, shot: Shot) -> Response:
+        """Send a shot and wait for its outcome; a failure is a response with an error, never raised."""
         trail = _Trail()
         try:
             async with asyncio.timeout(self._timeout_s):
-                reply = await self._outcome(shot, trail)
+                response = await self._outcome(shot, trail)
         except TimeoutError:
-            reply = Reply(0, error="timeout")
+            response = Response(0, error="timeout")
         except aiohttp.ClientConnectorError as exc:
             is_refused = isinstance(exc.os_error, ConnectionRefusedError)
-            reply = Reply(0, error="connection_refused" if is_refused else "connection_failed")
+            response = Response(0, error="connection_refused" if is_refused else "connection_failed")
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
-            reply = Reply(0, error="answer_invalid")
+            response = Response(0, error="answer_invalid")
         except (aiohttp.ClientError, ConnectionError):
-            reply = Reply(0, error="connection_lost")
+            response = Response(0, error="connection_lost")
         except OSError:
-            reply = Reply(0, error="image_unreadable")
+            response = Response(0, error="image_unreadable")
         if trail.retry_count or trail.was_accepted:
-            return replace(reply, retry_count=trail.retry_count, was_accepted=trail.was_accepted)
-        return reply
+            return replace(response, retry_count=trail.retry_count, was_accepted=trail.was_accepted)
+        return response
 
-    async def _outcome(self, shot: Shot, trail: _Trail) -> Reply:
-        response = await self._post(shot)
-        while self._is_503_retried and response.reply.status == _STATUS_OVERLOADED:
-            await asyncio.sleep(_pause_s(response, _RETRY_S))
+    async def _outcome(self, shot: Shot, trail: _Trail) -> Response:
+        headed = await self._post(shot)
+        while self._is_503_retried and headed.response.status == _STATUS_OVERLOADED:
+            await asyncio.sleep(_pause_s(headed, _RETRY_S))
             trail.retry_count += 1
-            response = await self._post(shot)
-        if not response.reply.is_pending:
-            return response.reply
+            headed = await self._post(shot)
+        if not headed.response.is_pending:
+            return headed.response
         trail.was_accepted = True
-        return await self._polled(response)
+        return await self._polled(headed)
 
-    async def _post(self, shot: Shot) -> _Response:
+    async def _post(self, shot: Shot) -> _Headed:
         content, headers = self._bodies.of(shot.image)
         data = content if len(content) <= _PLAIN_BYTES_MAX else io.BytesIO(content)
-        async with self._session.post(
-            self._url, data=data, headers=headers, allow_redirects=False
-        ) as response:
-            return _read(response, await response.read())
+        async with self._session.post(self._url, data=data, headers=headers, allow_redirects=False) as answer:
+            return _read(answer, await answer.read())
 
-    async def _polled(self, response: _Response) -> Reply:
-        if response.location is None:
-            return replace(response.reply, error="answer_invalid", is_pending=False)
-        url = self._url.join(URL(response.location))
-        while response.reply.is_pending:
-            await asyncio.sleep(_pause_s(response, _POLL_S))
+    async def _polled(self, headed: _Headed) -> Response:
+        if headed.location is None:
+            return replace(headed.response, error="answer_invalid", is_pending=False)
+        url = self._url.join(URL(headed.location))
+        while headed.response.is_pending:
+            await asyncio.sleep(_pause_s(headed, _POLL_S))
             async with self._session.get(url, allow_redirects=False) as polled:
-                response = _read(polled, await polled.read())
-        return response.reply
+                headed = _read(polled, await polled.read())
+        return headed.response
 
 
-def _read(response: aiohttp.ClientResponse, body: bytes) -> _Response:
-    headers = response.headers
-    reply = reply_from(response.status, headers.get("Content-Type", ""), body)
-    return _Response(reply, headers.get("Location"), _seconds(headers.get("Retry-After")))
+def _read(answer: aiohttp.ClientResponse, body: bytes) -> _Headed:
+    headers = answer.headers
+    response = response_from(answer.status, headers.get("Content-Type", ""), body)
+    return _Headed(response, headers.get("Location"), _seconds(headers.get("Retry-After")))
 
 
-def _pause_s(response: _Response, default_s: float) -> float:
-    return max(_PAUSE_S_MIN, default_s if response.retry_after_s is None else response.retry_after_s)
+def _pause_s(headed: _Headed, default_s: float) -> float:
+    return max(_PAUSE_S_MIN, default_s if headed.retry_after_s is None else headed.retry_after_s)
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read a Retry-After in seconds; its other form, a date, is left to the caller's default."""
+    """Read a Retry-After in seconds; for its other form, a date, the caller has a default."""
     return float(text) if text and text.isdecimal() else None

@@ -1,4 +1,4 @@
-"""The report and the single answers as plain text for a terminal or a log."""
+"""The report and its answers as plain text for a terminal or a log."""
 
 from beholder.loadgen.answer import Answer
 from beholder.loadgen.expect import Accuracy
@@ -36,13 +36,13 @@ def summary_text(report: LoadReport, accuracy: Accuracy | None = None) -> str:
 
 
 def files_phrase(report: LoadReport) -> str:
-    """Say how many files were answered, and whether any more than once."""
+    """Return how many files were answered, and how many more than once."""
     again = "none twice" if not report.duplicates else f"{report.duplicates:,} answers to files sent again"
     return f"{report.unique_files} answered, {again}"
 
 
 def jobs_phrase(report: LoadReport) -> str:
-    """Say how many jobs answered, and whether any more than once; empty where the API does not tell."""
+    """Return how many jobs were answered, and how many more than once; empty where the API returns no ids."""
     if report.unique_jobs is None:
         return ""
     again = "none twice" if not report.duplicate_jobs else f"{report.duplicate_jobs} ids came more than once"

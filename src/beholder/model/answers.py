@@ -1,4 +1,4 @@
-"""What a run of a model must give before anybody reads it."""
+"""Checks the values that a run of a model gives."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ _SUM_TOLERANCE = 0.05
 
 
 def check_answers(probabilities: NDArray[np.float32], spec: ModelSpec) -> None:
-    """Refuse what are no probabilities.
+    """Refuse values that are not probabilities.
 
     Args:
         probabilities: Of the images of one run.
@@ -36,5 +36,5 @@ def check_answers(probabilities: NDArray[np.float32], spec: ModelSpec) -> None:
 
 
 def warm_up_image(side: int) -> NDArray[np.uint8]:
-    """Return the same noise every time: a model that divides by an image's deviation fails on one colour."""
+    """Return noise, the same every time: a model that divides by an image's deviation fails on one colour."""
     return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)

@@ -1,22 +1,21 @@
-"""How a batch is cut into runs of the shapes that were compiled ahead. Pure."""
+"""Cuts a batch into runs of the shapes that were compiled ahead. Pure."""
 
 from collections.abc import Sequence
 
 __all__ = ["batch_sizes", "plan_runs"]
 
-# What a second image in the same run saves depends on the arithmetic. In fp32 the convolutions are bound by
-# arithmetic and it saves nothing (EfficientNet-Lite0 on AVX2: 11.3 ms an image at 1, 11.6 at 4, 11.7 at 8),
-# while each further shape holds 30 to 70 MB. In bf16 a run of 4 takes a third less time an image than a run
-# of 1, and one of 16 more again.
+# In fp32 larger runs save nothing (EfficientNet-Lite0 on AVX2: 11.3 ms an image at 1, 11.6 at 4, 11.7 at 8),
+# and each further shape takes 30 to 70 MB. In bf16 a run of 4 takes a third less time an image than a run
+# of 1, and a run of 16 takes more again.
 _SIZES_BY_PRECISION = {"fp32": (1,), "bf16": (1, 4)}
 
 
 def batch_sizes(precision: str, batch_max: int) -> tuple[int, ...]:
-    """Return the batch sizes worth compiling, ascending; 1 is always among them.
+    """Return the batch sizes to compile, ascending; 1 is always among them.
 
     Args:
         precision: 'fp32' or 'bf16'.
-        batch_max: No size is above it; at least 1.
+        batch_max: The largest size, at least 1.
     """
     return tuple(size for size in _SIZES_BY_PRECISION[precision] if size <= batch_max)
 
@@ -25,7 +24,7 @@ def plan_runs(shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> list[l
     """Cut a batch into runs of one image shape and one compiled size each.
 
     Images of one shape follow each other, because a runtime prepares itself anew for every change of shape.
-    The largest size that still fits comes first, so nothing is padded and nothing waits.
+    The largest size that still fits comes first, so that no run is padded.
 
     Args:
         shapes: Of each image of the batch.

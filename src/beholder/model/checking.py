@@ -1,4 +1,4 @@
-"""Try a model folder: load it, time it, and show what it answers."""
+"""Tries a model folder: loads it, times it, and reports its answers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ _SIDE_AS_IS = 224
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What became of a model that was tried.
+    """The result of trying a model.
 
     Args:
         spec: The model.
-        classes: How many it tells apart.
-        precision: It computed in 'fp32' or 'bf16'.
-        load_s: To compile and run it once.
-        image_ms: Its run for one image, the median of ten.
+        classes: Their number.
+        precision: What it computed in, 'fp32' or 'bf16'.
+        load_s: Time to compile it and run it once.
+        image_ms: Time of a run for one image, the median of ten.
         answers: The most likely labels, best first, by image; the synthetic one is called `noise`.
-        failures: What became of the images that have no answer.
+        failures: The errors of the images without an answer, by image.
     """
 
     spec: ModelSpec
@@ -60,14 +60,14 @@ def check_model(
         load: Returns a classifier for a model.
         prepare: From an image file's bytes to the model's input.
         top_k: How many labels to report for an image.
-        timer: Seconds from any start.
+        timer: Returns seconds from any start.
 
     Raises:
-        ModelInvalid: The model cannot be used; it says why.
+        ModelInvalid: The model cannot be used.
         ConfigError: An image file cannot be read.
         JobError: The model cannot run the synthetic image.
     """
-    # Read before the model is loaded, so that a wrong path is told at once.
+    # Read before the model is loaded, so that a wrong path is reported at once.
     files = [(str(path), _read(path)) for path in images]
     noise = _noise(spec)
     classifier = load(spec)

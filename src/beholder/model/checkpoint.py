@@ -1,4 +1,4 @@
-"""Read a torch checkpoint without running anything that it holds."""
+"""Reads a torch checkpoint without running code that it holds."""
 
 import hashlib
 import pickle
@@ -14,7 +14,7 @@ from beholder.model.extras import import_extra
 
 __all__ = ["read_checkpoint"]
 
-# Where training scripts keep the state dict, beside the optimizer's and the epoch.
+# The keys under which training scripts save the state dict, beside the optimizer's state and the epoch.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 # torchvision writes the first digits of the SHA-256 into the name: resnet18-5c106cde.pth.
 # Source: torch.hub.load_state_dict_from_url, parameter check_hash, torch 2.13.
@@ -26,17 +26,17 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
 
     Args:
         path: As torch.save wrote it, in its zip or its older form: the state dict, or a dict that has it as
-            `state_dict`, `model` or the like. A prefix that all names have, such as `module.`, is left out.
-            Where the file's name ends in a hash, as torchvision's do, the file must have it.
+            `state_dict`, `model` or the like. A prefix that all names share, such as `module.`, is left out.
+            If the file's name ends in a hash, as torchvision's do, the file must have that hash.
 
     Raises:
         ConfigError: The file cannot be read, or torch is not installed.
-        ModelInvalid: The file is damaged, or holds anything but a dict of tensors.
+        ModelInvalid: The file is damaged, or holds no dict of tensors.
     """
     torch = import_extra("torch", "torch")
     _check_hash(path)
     try:
-        # weights_only refuses every pickle that would call something.
+        # weights_only refuses every pickle that would call a function.
         state = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a checkpoint") from error
@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _reason(error: Exception) -> str:
-    """Say it in our words where torch would advise its reader to run whatever the file holds."""
+    """Return why torch refuses the file, without its advice to load the file with code execution."""
     if "TorchScript" in str(error):
         return "it is a TorchScript archive"
     if "weights_only" in str(error) or "Weights only" in str(error):
@@ -60,7 +60,7 @@ def _reason(error: Exception) -> str:
 
 
 def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any] | None:
-    """Return the dict of tensors itself, or the one in it that training scripts save beside other things."""
+    """Return the dict itself if it holds tensors only, or the first such dict inside it."""
     if not isinstance(state, dict):
         return None
     for one in (state, *(state.get(key) for key in _STATE_KEYS)):
@@ -70,7 +70,7 @@ def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any
 
 
 def _without_prefix(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what all names begin with: wrappers (DataParallel, compile) put `module.` and more before."""
+    """Remove the prefixes that all names share: wrappers (DataParallel, compile) add `module.` and more."""
     while len(first := {str(name).partition(".")[0] for name in tensors}) == 1 and len(tensors) > 1:
         prefix = f"{first.pop()}."
         tensors = {str(name).removeprefix(prefix): tensor for name, tensor in tensors.items()}

@@ -1,8 +1,8 @@
-"""Take weights that an ONNX file keeps in other files into the file itself.
+"""Moves weights that an ONNX file keeps in other files into the file itself.
 
-PyTorch's exporter writes them beside the graph (`model.onnx.data`). Whole in one file, a graph is covered by
-its checksum, read from memory by both runtimes, and leads to no other path. The package onnx would do the
-same but is no part of an installation, so the few fields that matter are rewritten here.
+PyTorch's exporter writes weights beside the graph (`model.onnx.data`). In one file, the checksum covers them,
+both runtimes read them from memory, and no path leads elsewhere. The package onnx could do the same but is
+not part of an installation, so the few fields that matter are rewritten here.
 
 Source: onnx/onnx.proto, IR version 13: the numbers of the fields, and of external_data the keys location,
 offset and length. Encoding: protobuf.dev/programming-guides/encoding.
@@ -30,7 +30,7 @@ _EXTERNAL = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WIDTHS = {_FIXED64: 8, _FIXED32: 4}
 _VARINT_BITS_MAX = 64
-# Graphs lie in attributes of nodes in graphs (If, Loop); real ones go a few levels down.
+# Attributes of nodes may hold graphs (If, Loop); real models nest a few levels deep.
 _DEPTH_MAX = 64
 # What a protobuf file can hold.
 _BYTES_MAX = 2**31 - 1
@@ -41,7 +41,7 @@ Read = Callable[[Mapping[str, str]], bytes]
 
 
 def has_external_data(content: bytes) -> bool:
-    """Say whether an ONNX file keeps weights in other files; what is no ONNX file does not."""
+    """Say whether an ONNX file keeps weights in other files; False for other files."""
     found = []
 
     def note(entries: Mapping[str, str]) -> bytes:
@@ -56,10 +56,10 @@ def has_external_data(content: bytes) -> bool:
 
 
 def read_whole_graph(path: Path) -> bytes:
-    """Return an ONNX file with the weights of the files beside it, to which it refers, inside.
+    """Return an ONNX file with the weights that it keeps in other files inside.
 
     Args:
-        path: The file; the others lie in its folder or below.
+        path: The file; the others are in its folder or below.
 
     Raises:
         OSError: It cannot be read.
@@ -87,7 +87,7 @@ def read_whole_graph(path: Path) -> bytes:
 
 
 def _read_beside(path: Path, location: str) -> bytes:
-    """Return a file that the graph refers to, which must lie in its folder."""
+    """Return a file that the graph refers to, which must be in its folder."""
     parts = PurePosixPath(location).parts
     if not parts or "\\" in location or "\0" in location or location.startswith("/") or ".." in parts:
         raise ModelInvalid(
@@ -121,7 +121,7 @@ def _part(path: Path, file: bytes, entries: Mapping[str, str]) -> bytes:
 
 
 def _inlined(message: memoryview, kind: str, read: Read, depth: int) -> memoryview | bytes:
-    """Return a message with the external data in it inside; the same object where there is none."""
+    """Return a message with its external data inside; the same object if it has none."""
     if kind == "Tensor":
         return _tensor(message, read)
     if depth > _DEPTH_MAX:

@@ -1,4 +1,4 @@
-"""Import a package that only an extra of beholder installs."""
+"""Imports packages that only an extra of beholder installs."""
 
 import importlib
 from typing import Any
@@ -7,9 +7,9 @@ from beholder.errors import ConfigError
 
 __all__ = ["import_extra"]
 
-# By name, since beholder itself is on no package index.
+# Packages by name, because beholder itself is on no package index.
 _PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch onnx"}
-# What to know before installing a package, by its import name.
+# Advice to a person who installs a package, by its import name.
 _ADVICE = {
     "torch": "plain torch from the default package index is a CUDA build of several gigabytes; its CPU build "
     "is enough, so install that first",
@@ -24,7 +24,7 @@ def import_extra(module: str, extra: str) -> Any:
         extra: The extra of beholder that installs it.
 
     Raises:
-        ConfigError: It is not installed; the sentence says how to install it.
+        ConfigError: It is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(module)

@@ -1,7 +1,7 @@
 """The model folder: `model.toml` describes the graph in `model.onnx`, `labels.txt` names its classes.
 
-Everything wrong with a folder is reported at once, in sentences that say what to do. Nothing in a folder is
-executed: the graph is an ONNX file that holds no code, and no pickle is ever read.
+All problems of a folder are reported at once, in sentences that say what to do. Nothing in a folder is
+executed: an ONNX graph holds no code, and pickles are not read.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ NAME_RULE = (
 
 
 def is_model_name(text: str) -> bool:
-    """Say whether `text` may name a model; `NAME_RULE` says how."""
+    """Say whether `text` may name a model, by `NAME_RULE`."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -51,10 +51,10 @@ def file_sha256(path: Path) -> str:
 
 
 def read_graph(spec: ModelSpec) -> bytes:
-    """Return the bytes of `model.onnx`, which are exactly those that the folder was checked with.
+    """Return the bytes of `model.onnx`, which are the bytes that the folder was checked with.
 
-    A graph that keeps its weights in other files is refused: the checksum does not cover those, and a runtime
-    that reads from memory would look for them in whatever folder the process began.
+    A graph that keeps its weights in other files is refused: the checksum does not cover them, and a runtime
+    that reads the graph from memory would look for them in the current folder.
 
     Raises:
         ModelInvalid: The file is gone, has changed since the folder was read, or refers to other files.
@@ -76,16 +76,13 @@ def read_graph(spec: ModelSpec) -> bytes:
 def read_model(folder: Path) -> ModelSpec:
     """Read and check a model folder.
 
-    The class count is checked against the labels by the classifier, which alone knows the graph.
+    The classifier, which reads the graph, checks the number of classes against the labels.
 
     Args:
         folder: Holds `model.toml`, `model.onnx` and the label file.
 
-    Returns:
-        What the folder says, checked.
-
     Raises:
-        ModelInvalid: With every problem of the folder.
+        ModelInvalid: The folder has problems; all are named.
     """
     problems: list[str] = []
     table = _read_table(folder, problems)
@@ -122,14 +119,14 @@ def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"{path}: cannot be read ({error.strerror}); make it readable")
     except UnicodeDecodeError:
         problems.append(f"{path}: is not UTF-8 text; save it as UTF-8")
-    # Lists a thousand deep end in a RecursionError, and no folder may hide the others.
+    # Lists a thousand deep end in a RecursionError; such a folder must not hide the others.
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(f"{path}: is not valid TOML: {error}")
     return None
 
 
 def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
-    """Return the keys that hold a text; report the missing, the wrong and the unknown ones."""
+    """Return the keys that hold a text; report missing, wrong and unknown ones."""
     known = (*_TEXT_KEYS, "preprocessing")
     problems.extend(
         f"{MODEL_FILE} has the unknown key '{key}'; remove it (known keys: {', '.join(known)})"

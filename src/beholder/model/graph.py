@@ -1,8 +1,8 @@
-"""What an ONNX graph says of itself, read by OpenVINO, which every installation has.
+"""Reads an ONNX graph by OpenVINO, which every installation has: its input, classes and image sizes.
 
-Both runtimes and the import ask here which input a graph takes, and which image sizes. OpenVINO's own check
-of a size at run time is not enough: compiled for any size, its CPU plugin (2026.4) skips a layer that has
-nothing to compute, and the layers behind it read what the image before has left in memory.
+Both runtimes and the import use it. OpenVINO's own check of a size at run time is not enough: compiled for
+any size, its CPU plugin (2026.4) skips a layer that has nothing to compute, and the layers behind it read
+memory that the previous image left.
 """
 
 import functools
@@ -20,10 +20,10 @@ __all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_open
 CHANNELS = 3
 # Mean and scale that leave the pixels alone.
 RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-# Element types of the input, as OpenVINO names them, and what a person calls them.
+# Element types of the input by OpenVINO's names, and their usual names.
 _ELEMENTS = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64"}
 _RANK_IMAGES = 4
-# Where the graph says nothing of its size: tried in this order.
+# Tried in this order if the graph does not name its size.
 _SIDES_TRIED = (224, 299, 512, 1024)
 # A failed size is remembered as a text, so that a flood of different sizes holds a few hundred kB at most.
 _SIZES_KEPT_MAX = 4096
@@ -36,11 +36,11 @@ class Graph:
         """Read the graph.
 
         Args:
-            content: The ONNX file.
-            where: How messages call it.
+            content: The ONNX file's bytes.
+            where: Its name in messages.
 
         Raises:
-            ModelInvalid: It is no graph that OpenVINO reads, or no classifier of images.
+            ModelInvalid: OpenVINO cannot read the graph, or it is no classifier of images.
         """
         self._ov = import_openvino()
         self.where = where
@@ -62,12 +62,12 @@ class Graph:
 
     @property
     def side(self) -> int | None:
-        """The only side in pixels that the graph takes, or None where it takes several."""
+        """The only side in pixels that the graph takes, or None if it takes several."""
         return self.height or self.width
 
     @property
     def last_operation(self) -> str:
-        """What the graph ends in, such as 'Softmax'; a change of shape or type at the end is passed over."""
+        """The last operation, such as 'Softmax'; changes of shape or type at the end are skipped."""
         node = self.model.get_results()[0].input_value(0).get_node()
         while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Identity"):
             node = node.input_value(0).get_node()
@@ -84,7 +84,7 @@ class Graph:
         Args:
             preprocessing: Its size, mean and scale.
             batch_size: The images of one run.
-            adds_softmax: Whether its values become probabilities.
+            adds_softmax: Whether to add a softmax at the end.
         """
         ov = self._ov
         side = -1 if preprocessing.size is None else preprocessing.size
@@ -105,7 +105,7 @@ class Graph:
         return ov.Model([ends], model.get_parameters(), model.get_friendly_name())
 
     def takes_batches(self, side: int) -> bool:
-        """Say whether it runs several images of a side at once: exporters may write a 1 into its layers."""
+        """Say whether it runs several images of a side at once: some exporters fix the batch to 1."""
         if self.batch == 1:
             return False
         try:
@@ -119,7 +119,7 @@ class Graph:
         """Refuse an image of a size that some layer of the graph cannot compute.
 
         Raises:
-            ImageSizeUnsupported: It says why, and the smallest size where that is the reason.
+            ImageSizeUnsupported: The message says why; if the image is too small, with the smallest size.
         """
         if (height, width) not in self._reasons:
             if len(self._reasons) >= _SIZES_KEPT_MAX:
@@ -137,7 +137,7 @@ class Graph:
     def smallest(self) -> tuple[int, int]:
         """Return the smallest height and the smallest width that the graph computes, each beside a long side.
 
-        A side that is long enough for every layer stays so when it grows, so each is found by halving.
+        A side that is long enough for every layer stays so when it grows, so bisection finds each.
         """
         side = self.reference
         return (
@@ -149,14 +149,14 @@ class Graph:
         """Refuse a graph that cannot run images as they are.
 
         Raises:
-            ModelInvalid: It takes one size only, or fails at another.
+            ModelInvalid: It takes one size only, or fails at a second one.
         """
         if self.side is not None:
             raise self._invalid(
                 f"the graph takes images of {self.width or 'any'} x {self.height or 'any'} pixels, and an "
                 "as-is model meets images of any size; use centre-crop, at the size of the graph"
             )
-        # Two sizes without a common factor: a layer that wants a multiple of something fails at the second.
+        # Two sizes without a common factor: a layer that needs a multiple of a number fails at the second.
         for height, width in (
             (self.reference, self.reference),
             (self.reference + 107, self.reference + 33),
@@ -171,7 +171,7 @@ class Graph:
         """Refuse a side of the input that the graph does not take.
 
         Raises:
-            ModelInvalid: It says which the graph takes.
+            ModelInvalid: The message says which sides the graph takes.
         """
         if self.side not in (None, side):
             raise self._invalid(
@@ -187,11 +187,11 @@ class Graph:
         """Refuse a label file that cannot be the graph's.
 
         Args:
-            count: How many names it has.
-            labels: How messages call the file.
+            count: The number of its names.
+            labels: The file's name in messages.
 
         Raises:
-            ModelInvalid: The numbers differ; it says what may be the reason.
+            ModelInvalid: The numbers differ; the message names a possible reason.
         """
         if count == self.classes:
             return
@@ -204,7 +204,7 @@ class Graph:
         raise self._invalid(f"the graph has {self.classes} classes, {labels} {count} names; {hint}")
 
     def _check_ends(self) -> None:
-        """Report everything in which input and output differ from a classifier's."""
+        """Report how input and output differ from a classifier's."""
         inputs, outputs = self.model.inputs, self.model.outputs
         problems = []
         if len(inputs) != 1 or len(outputs) != 1:
@@ -234,13 +234,13 @@ class Graph:
         return problems
 
     def _takes_nchw(self) -> bool:
-        """Say whether a graph whose axes are all free takes the colours first."""
+        """Say whether a graph whose axes are all free takes the colours as its first axis."""
         self.is_nhwc = False
         self._unsettled_anyway = frozenset()
         return any(not self._shape_problem(side, side) for side in _SIDES_TRIED)
 
     def _find_reference(self) -> int:
-        """Return a side that the graph runs, and remember what is empty in it even so."""
+        """Return a side that the graph runs, and remember which of its layers are empty at that side."""
         if self.height is not None and self.width is not None and self.height != self.width:
             raise self._invalid(
                 f"the graph takes images of {self.width} x {self.height} pixels; only squares are served, "
@@ -269,13 +269,13 @@ class Graph:
         return classes
 
     def _reason_against(self, height: int, width: int) -> str:
-        """Return why the graph cannot run an image of a size, or nothing where it can."""
+        """Return why the graph cannot run an image of a size, or an empty text if it can."""
         for actual, fixed in ((height, self.height), (width, self.width)):
             if fixed not in (None, actual):
                 return f"it takes {self.width or 'any'} x {self.height or 'any'} only"
         if reason := self._shape_problem(height, width):
             return reason
-        # What has no element, or less than none, is not computed, and what comes after it reads old memory.
+        # A layer without elements is not computed, and the layers after it read old memory.
         if empty := self._unsettled() - self._unsettled_anyway:
             return f"nothing of the image is left at its layer {min(empty)}"
         if math.prod(self.model.outputs[0].shape) != self.classes:
@@ -296,7 +296,7 @@ class Graph:
         return ""
 
     def _unsettled(self) -> frozenset[str]:
-        """Return the layers whose result has no element, or a shape that no image size settles."""
+        """Return the layers whose result has no element, or a shape that the image size does not settle."""
         return frozenset(
             node.get_friendly_name()
             for node in self.model.get_ops()
@@ -310,10 +310,10 @@ class Graph:
 
 
 def check_graph(graph: Graph, spec: ModelSpec) -> None:
-    """Refuse a graph that does not fit what `model.toml` and the labels say.
+    """Refuse a graph that contradicts `model.toml` or the labels.
 
     Raises:
-        ModelInvalid: It says what differs.
+        ModelInvalid: The message says what differs.
     """
     where, preprocessing = spec.onnx_path, spec.preprocessing
     graph.check_labels(len(spec.labels), "the label file")
@@ -332,13 +332,13 @@ def check_graph(graph: Graph, spec: ModelSpec) -> None:
 def import_openvino() -> Any:
     """Import OpenVINO, without its model converter.
 
-    The converter is optional to the package (openvino/__init__.py imports it and passes over an ImportError)
-    and brings in an HTTP client and telemetry: 11 MB and 50 ms for every worker, for nothing that runs here.
+    The converter is optional (openvino/__init__.py catches its ImportError). It imports an HTTP client and
+    telemetry, which cost each worker 11 MB and 50 ms.
     """
     converter = "openvino.tools.ovc"
     if "openvino" in sys.modules or converter in sys.modules:
         return importlib.import_module("openvino")
-    # None in sys.modules is Python's way to say that a module cannot be imported.
+    # None in sys.modules makes an import of that name fail.
     sys.modules[converter] = None  # type: ignore[assignment]
     try:
         return importlib.import_module("openvino")
@@ -347,12 +347,12 @@ def import_openvino() -> Any:
 
 
 def first_line(error: RuntimeError) -> str:
-    """Return what matters of OpenVINO's message, which opens with lines that name its own source files."""
+    """Return the telling line of OpenVINO's message, which opens with lines on its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [
         line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
     ]
-    # The operators that it does not know stand further down, in a list.
+    # The operators that it does not know are in a list further down.
     if listed := [line.removeprefix("-- ") for line in telling if line.startswith("-- ")]:
         return "; ".join(listed)
     first, *more = telling or lines or ["no reason given"]
@@ -378,7 +378,7 @@ def _names(ends: Any) -> str:
 
 
 def smallest_side(works: int, is_taken: Callable[[int], bool]) -> int:
-    """Return the least number from 1 to `works` that is taken, where all above one that is are taken too."""
+    """Return the least number from 1 to `works` that is taken; every number above a taken one is taken."""
     fails = 0
     while works - fails > 1:
         middle = (fails + works) // 2

@@ -1,7 +1,7 @@
-"""Make a model folder from an ONNX graph, or from a torchvision ResNet-18 checkpoint.
+"""Makes a model folder from an ONNX graph, or from a torchvision ResNet-18 checkpoint.
 
-The folder is written beside its destination under a hidden name, read back and loaded once, and only then
-renamed: a model folder is whole or not there.
+The folder is written beside its destination under a hidden name, read back and loaded once, and then renamed,
+so that a model folder is complete or does not exist.
 """
 
 import errno
@@ -47,11 +47,10 @@ class Description:
         version: Echoed in every answer.
         licence: SPDX identifier of the weights' licence.
         source: Where the weights come from.
-        outputs_probabilities: The graph ends in a softmax; None finds out by running it.
-        preprocessing: From pixels to the graph's input; None takes torchvision's, or the raw pixels where the
-            graph takes uint8.
-        size: Side of the input in pixels; None takes the graph's own, and where it has none the one of
-            `preprocessing`.
+        outputs_probabilities: The graph ends in a softmax; None runs the graph to find out.
+        preprocessing: From pixels to the graph's input; None takes torchvision's, or raw pixels if the graph
+            takes uint8.
+        size: Side of the input in pixels; None takes the graph's own, or else that of `preprocessing`.
     """
 
     name: str
@@ -79,15 +78,12 @@ def import_onnx(
         labels: One class name per line, by class number.
         destination: The folder to make; its parents are made too.
         description: What `model.toml` will say.
-        load: Returns the classifier that the new model is tried on before it is kept.
-
-    Returns:
-        The model, as read back from its folder.
+        load: Returns a classifier, to try the new model before it is kept.
 
     Raises:
-        ConfigError: The name cannot be given, the destination exists or cannot be written, or a file cannot
+        ConfigError: The name cannot be used, the destination exists or cannot be written, or a file cannot
             be read.
-        ModelInvalid: The model cannot be used, or is not what `description` says; it says why.
+        ModelInvalid: The model cannot be used, or contradicts `description`.
     """
     _check_name(description.name, destination)
     try:
@@ -114,7 +110,7 @@ def import_resnet18(
     Args:
         checkpoint: As torch.save wrote it, in its zip or its older form.
         destination: The folder to make; its parents are made too.
-        load: Returns the classifier that the new model is tried on before it is kept.
+        load: Returns a classifier, to try the new model before it is kept.
         labels: One class name per line; None takes ImageNet's, which the built-in model has too.
         name: Names the model in requests and answers.
         version: Echoed in every answer.
@@ -122,13 +118,10 @@ def import_resnet18(
         preprocessing: `AS_IS` divides by 255 and leaves the size alone, as `transforms.ToTensor` does;
             `TORCHVISION` is what the weights were trained with, and more accurate.
 
-    Returns:
-        The model, as read back from its folder.
-
     Raises:
-        ConfigError: The name cannot be given, the destination exists or cannot be written, a file cannot be
+        ConfigError: The name cannot be used, the destination exists or cannot be written, a file cannot be
             read, or torch or onnx is not installed.
-        ModelInvalid: The checkpoint is damaged or holds no ResNet-18; it says what is missing.
+        ModelInvalid: The checkpoint is damaged or holds no ResNet-18.
     """
     _check_name(name, destination)
     state = read_checkpoint(checkpoint)
@@ -147,7 +140,7 @@ def import_resnet18(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a model is made of, and the files of the user that messages speak of."""
+    """The parts of a model, and the user's files that messages name."""
 
     file: Path
     graph: bytes
@@ -180,9 +173,9 @@ def _make_folder(
     try:
         _fill(folder, settled, source)
         _try(folder, graph, settled, load)
-        # mkdtemp lets only its owner in; a model may be served by another user.
+        # mkdtemp admits its owner only; another user may serve the model.
         folder.chmod(0o755)
-        # Fails where another import has been quicker, because a folder with files in it is not replaced.
+        # Fails if another import was quicker, because a rename does not replace a folder with files in it.
         folder.rename(destination)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -197,10 +190,10 @@ def _make_folder(
 
 
 def _remove_leftovers(new: Path) -> None:
-    """Remove what an import or a removal left that was killed; no living one takes an hour.
+    """Remove what killed imports and removals left; a live one takes less than an hour.
 
     Args:
-        new: A folder that was just made beside them; its age is none.
+        new: A folder beside them that was just made, as a clock.
     """
     oldest_s = new.stat().st_mtime - _LEFTOVER_S
     for pattern in (".import-*", ".removed-*"):
@@ -218,7 +211,7 @@ def _fill(folder: Path, description: Description, source: _Source) -> None:
 def _try(
     folder: Path, graph: Graph, description: Description, load: Callable[[ModelSpec], Classifier]
 ) -> None:
-    """Run the new model; of one that takes any size, note the smallest."""
+    """Run the new model; if it takes any size, write down the smallest."""
     spec = read_model(folder)
     classifier = load(spec)
     classifier.warm_up()
@@ -235,7 +228,7 @@ def _try(
 
 
 def _told(problem: str, folder: Path, destination: Path, source: _Source) -> str:
-    """Speak of the user's own files, and not of their copies in a folder that is gone."""
+    """Name the user's own files in a message instead of their copies in a folder that is gone."""
     labels = str(source.labels_file or LABELS_FILE)
     for ours, theirs in (
         (f"{folder}: {LABELS_FILE}", labels),
@@ -248,10 +241,10 @@ def _told(problem: str, folder: Path, destination: Path, source: _Source) -> str
 
 
 def _check_name(name: str, destination: Path) -> None:
-    """Refuse a name before any path is made of it: an empty one would lead to the folder of all models."""
+    """Refuse a name before a path is made of it: an empty one would name the folder of all models."""
     if not is_model_name(name):
         raise ConfigError(f"the name '{name}' cannot be used; {NAME_RULE}")
-    # A built-in model is found first, so another of its name could never be served.
+    # A built-in model is found first, so another model of its name could never be served.
     if any(name == entry.name for entry in ModelRegistry().list_models()):
         raise ConfigError(f"'{name}' is the name of the built-in model; give another")
     if destination.exists():
@@ -270,7 +263,7 @@ def _is_taken(destination: Path) -> ConfigError:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        # Empty lines at the end are no names; one between names is reported by its number.
+        # Empty lines at the end are ignored; one between names is reported with its number.
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a file with one class name per line") from error
@@ -286,7 +279,7 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 
 def _is_json(text: str) -> bool:
-    """Say whether a text is a JSON list or object: its lines could be as many as the classes."""
+    """Say whether a text is a JSON list or object, which may have as many lines as there are classes."""
     if not text.startswith(("[", "{")):
         return False
     try:

@@ -1,6 +1,6 @@
-"""The classifier on ONNX Runtime, for instances with a GPU; the same contract as the one on OpenVINO.
+"""The classifier on ONNX Runtime, for instances with a GPU.
 
-Normalisation and softmax are done here in numpy, because the graph stays as it was exported.
+The graph stays as it was exported, so numpy does the normalisation and the softmax.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from beholder.model.batching import plan_runs
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_graph
 from beholder.model.graph import Graph, check_graph
-from beholder.model.memory import release_free_memory
+from beholder.model.heap import release_free_memory
 from beholder.model.port import ModelSpec
 
 __all__ = ["OnnxRuntimeClassifier"]
 
-# Fatal ones: an error comes as an exception, and a line on standard error besides would be nobody's.
+# Fatal errors only: others come as exceptions too.
 _LOG_FATAL_ONLY = 4
 
 
@@ -35,13 +35,13 @@ class OnnxRuntimeClassifier:
         providers: Sequence[str] | None = None,
         batch_max: int = 8,
     ) -> None:
-        """Take what to run and how; `warm_up` loads it.
+        """Keep what to run and how; `warm_up` loads it.
 
         Args:
             spec: The model.
             threads: How many threads compute one run.
             providers: Execution providers in order of preference, such as 'CUDAExecutionProvider'; None takes
-                the CPU's.
+                the CPU.
             batch_max: The most images in one run; larger batches become several.
         """
         self._spec = spec
@@ -51,7 +51,7 @@ class OnnxRuntimeClassifier:
         self._session: Any = None
         self._graph: Any = None
         self._sizes: tuple[int, ...] = (1,)
-        # Once here and not in every run: the same shape as an image.
+        # Made once, and not in every run.
         self._mean = np.array(spec.preprocessing.mean, np.float32)
         self._scale = np.array(spec.preprocessing.scale, np.float32)
 
@@ -66,7 +66,7 @@ class OnnxRuntimeClassifier:
         return "fp32"
 
     def warm_up(self) -> None:
-        """Load the graph and run each batch size once, so that the first image waits for nothing.
+        """Load the graph and run each batch size once, so that the first image does not wait for it.
 
         Raises:
             ModelInvalid: The graph cannot be read, or does not fit `model.toml` and the labels.
@@ -91,7 +91,7 @@ class OnnxRuntimeClassifier:
                 self._infer(np.stack([warm_up_image(side or graph.reference)] * count))
             except JobError as error:
                 if count > 1:
-                    # A layer holds the number of images; OpenVINO's reading of it may be more lenient.
+                    # A layer fixes the number of images; OpenVINO may read it more leniently.
                     self._sizes = (1,)
                     break
                 self._session = None
@@ -99,14 +99,7 @@ class OnnxRuntimeClassifier:
         release_free_memory()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the softmax probabilities of a batch, in its order.
-
-        Args:
-            images: One to any number of images, each as the preprocessing left it.
-
-        Shape:
-            images: (height, width, 3) uint8, RGB, each.
-            returns: (len(images), classes) float32, each row sums to 1.
+        """See `Classifier.classify`.
 
         Raises:
             JobError: The graph cannot run images of this size (`as-is` models only).
@@ -162,8 +155,8 @@ class OnnxRuntimeClassifier:
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    # The largest logit becomes 0, so that no exponential overflows.
-    # Infinite logits become NaN, which is refused behind this.
+    # The largest logit becomes 0, so that no exponential overflows. Infinite logits become NaN, which
+    # `check_answers` refuses.
     with np.errstate(invalid="ignore"):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)

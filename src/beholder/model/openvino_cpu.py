@@ -1,7 +1,7 @@
 """The classifier on OpenVINO's CPU plugin, the default.
 
-Normalisation, layout and softmax are part of the compiled graph: it takes the bytes that `prepare` leaves and
-gives probabilities. One size of batch is one compiled graph, compiled and run once in `warm_up`, because a
+Normalisation, layout and softmax are part of the compiled graph: it takes the bytes that `prepare` returns
+and gives probabilities. Each batch size has its own graph, compiled and run once in `warm_up`, because a
 graph with a dynamic batch prepares itself anew at every change of size (5 ms).
 """
 
@@ -16,13 +16,13 @@ from beholder.model.answers import check_answers, warm_up_image
 from beholder.model.batching import batch_sizes, plan_runs
 from beholder.model.folder import read_graph
 from beholder.model.graph import Graph, check_graph, first_line, import_openvino
-from beholder.model.memory import release_free_memory
+from beholder.model.heap import release_free_memory
 from beholder.model.port import ModelSpec
 
 __all__ = ["OpenVinoClassifier"]
 
 _INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16"}
-# How many prepared layers are kept for sizes met before. By default it is 5000, which for a ResNet-18 grew by
+# How many prepared layers OpenVINO keeps for earlier sizes. With its default, 5000, a ResNet-18 grew by
 # 0.7 MB with every new image size (600 MB after 400 sizes); with 16 it stays at 330 MB, at the same speed.
 _PREPARED_LAYERS_MAX = 16
 
@@ -33,7 +33,7 @@ class OpenVinoClassifier:
     def __init__(
         self, spec: ModelSpec, *, precision: str | None = None, threads: int = 1, batch_max: int = 8
     ) -> None:
-        """Take what to run and how; `warm_up` loads it.
+        """Keep what to run and how; `warm_up` loads it.
 
         Args:
             spec: The model.
@@ -46,7 +46,7 @@ class OpenVinoClassifier:
         self._threads = threads
         self._batch_max = batch_max
         self._requests: dict[int, Any] = {}
-        # Of a model that takes any size, to ask whether it takes an image's; None for one of a fixed size.
+        # The graph of a model that takes any size, to check an image's size; None for a fixed size.
         self._sizes: Graph | None = None
 
     @property
@@ -59,18 +59,18 @@ class OpenVinoClassifier:
         """The precision it computes in: 'fp32' or 'bf16'.
 
         Raises:
-            ConfigError: The precision asked for is not one, or this CPU does not compute in it.
+            ConfigError: The precision is unknown, or this CPU does not compute in it.
         """
         if self._precision is None:
             self._precision = _choose_precision(None)
         return self._precision
 
     def warm_up(self) -> None:
-        """Compile every batch size and run each once, so that the first image waits for nothing.
+        """Compile every batch size and run each once, so that the first image does not wait for it.
 
         Raises:
             ModelInvalid: The graph cannot be read or compiled, or does not fit `model.toml` and the labels.
-            ConfigError: The precision asked for is not one, or this CPU does not compute in it.
+            ConfigError: The precision is unknown, or this CPU does not compute in it.
         """
         self._precision = _choose_precision(self._precision)
         graph = Graph(read_graph(self._spec), str(self._spec.onnx_path))
@@ -89,14 +89,7 @@ class OpenVinoClassifier:
         release_free_memory()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the softmax probabilities of a batch, in its order.
-
-        Args:
-            images: One to any number of images, each as the preprocessing left it.
-
-        Shape:
-            images: (height, width, 3) uint8, RGB, each.
-            returns: (len(images), classes) float32, each row sums to 1.
+        """See `Classifier.classify`.
 
         Raises:
             JobError: The graph cannot run images of this size (`as-is` models only).
@@ -112,8 +105,8 @@ class OpenVinoClassifier:
     def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = batch.shape[1:3]
         self._check_size(height, width)
-        # Each run writes into an array of its own, in which nothing of an earlier run stands; where it writes
-        # nothing, NaN is left, which `check_answers` refuses.
+        # Each run writes into a new array, so that no value of an earlier run remains; where it writes
+        # nothing, NaN remains, which `check_answers` refuses.
         found = np.full((len(batch), len(self._spec.labels)), np.nan, np.float32)
         request = self._requests[len(batch)]
         try:
@@ -131,10 +124,10 @@ class OpenVinoClassifier:
         return found
 
     def _forget_runs(self) -> None:
-        """Compile anew for the next image, which would read what a failed run leaves between the layers.
+        """Compile anew, because the next image would read what a failed run left between the layers.
 
-        Layers of a fixed size write all of their results in every run. The graph is the one in memory: the
-        folder of a model that is served may be removed or replaced.
+        Layers of a fixed size write all of their results in every run. The graph comes from memory, because
+        the folder of a served model may have been removed or replaced.
         """
         if self._sizes is not None:
             self._requests = {1: self._compile(self._sizes, 1)}
@@ -170,7 +163,7 @@ class OpenVinoClassifier:
             "INFERENCE_PRECISION_HINT": _INFERENCE_PRECISION[self.precision],
             # Pinned, the threads of several processes land on the same core and halve the throughput.
             "ENABLE_CPU_PINNING": False,
-            # Fixed sizes prepare nothing at run time, and do not use it.
+            # Graphs of a fixed size prepare nothing at run time and do not use it.
             "CPU_RUNTIME_CACHE_CAPACITY": _PREPARED_LAYERS_MAX,
         }
 

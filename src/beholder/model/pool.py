@@ -1,4 +1,4 @@
-"""Several classifiers of one model as one: as many batches at the same time as there are classifiers."""
+"""Several classifiers of one model as one, so that several batches run at the same time."""
 
 import contextlib
 import queue
@@ -13,7 +13,7 @@ __all__ = ["ClassifierPool"]
 
 
 class ClassifierPool:
-    """Hands each batch to a classifier that is free, and waits where none is; see the `Classifier` port.
+    """Hands each batch to a free classifier, and waits for one if need be; see the `Classifier` port.
 
     Args:
         classifiers: Of the same model, at least one. Each is used by one thread at a time.
@@ -41,7 +41,7 @@ class ClassifierPool:
             one.warm_up()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the probabilities of a batch; see `Classifier.classify`."""
+        """See `Classifier.classify`."""
         with self._borrowed() as classifier:
             return classifier.classify(images)
 

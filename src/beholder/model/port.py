@@ -1,7 +1,7 @@
 """The model port: a classifier turns a batch of prepared images into probabilities.
 
 The web tier and the supervisor read models' descriptions too, so numpy, 20 MB in each process, is imported
-for type checkers alone.
+for type checkers only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Preprocessing:
     """From pixels to the model's input.
 
     Args:
-        kind: `centre-crop` cuts a centred square and scales it to `size`; `as-is` leaves the image alone.
+        kind: `centre-crop` cuts a centred square and scales it to `size`; `as-is` leaves the image as it is.
         size: Side of the model's input in pixels; None for `as-is`.
         crop_fraction: Side of the centred square as a fraction of the shorter side (`centre-crop` only).
         mean: Subtracted from each of red, green and blue (0 to 255); the classifier does it.
@@ -78,7 +78,7 @@ class ModelSpec:
 
 
 class Classifier(Protocol):
-    """A model ready to run; one thread at a time calls it."""
+    """A model that is ready to run; one thread at a time calls it."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -91,7 +91,7 @@ class Classifier(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Compile every batch shape and run each once, so that the first image waits for nothing."""
+        """Compile every batch shape and run each once, so that the first image does not wait for it."""
         ...
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -106,7 +106,7 @@ class Classifier(Protocol):
             returns: (len(images), classes) float32, each row sums to 1.
 
         Raises:
-            JobError: An image cannot be run, or has no usable answer. Where there are several, run each alone
-                to learn which it is; the others are answered then.
+            JobError: An image cannot be run, or has no usable answer. To find out which of several it is,
+                run each alone.
         """
         ...

@@ -1,4 +1,4 @@
-"""From the bytes of an image to the model's input: checked, decoded, cropped, scaled and turned upright."""
+"""Makes the model's input of an image's bytes: checks, decodes, crops, scales and turns it upright."""
 
 import math
 
@@ -15,7 +15,7 @@ from beholder.model.port import Preprocessing, PreprocessingKind
 
 __all__ = ["prepare"]
 
-# One worker process runs per core; OpenCV's own threads would only compete with the others.
+# One worker process runs per core; OpenCV's own threads would compete with the others.
 cv2.setNumThreads(1)
 
 # Beyond this ratio of crop to input, cubic interpolation skips pixels and area averaging sees them all. The
@@ -34,8 +34,8 @@ def prepare(
 
     Args:
         data: The whole file.
-        preprocessing: The model's; `centre-crop` cuts and scales, `as-is` leaves the size alone.
-        limits: The bounds on the image, checked again as the web tier did.
+        preprocessing: The model's.
+        limits: The bounds on the image; the web tier has checked them before.
 
     Shape:
         returns: (size, size, 3) uint8, RGB, contiguous and writable, for `centre-crop`; (height, width, 3)
@@ -57,7 +57,7 @@ def prepare(
     image = decode(data, header, shorter_side_min=shorter_side_min)
     square = _centre_square(image, preprocessing.crop_fraction, orientation)
     scaled = _scale(square, preprocessing.size)
-    # Turning the small square costs less than turning the photo, and comes to the same.
+    # Turning the small square gives the same pixels as turning the photo, and costs less.
     return np.ascontiguousarray(apply_orientation(scaled, orientation))
 
 
@@ -76,7 +76,7 @@ def _check_size(header: ImageHeader, orientation: int, preprocessing: Preprocess
 def _centre_square(image: NDArray[np.uint8], crop_fraction: float, orientation: int) -> NDArray[np.uint8]:
     """Return a view of the centred square whose side is `crop_fraction` of the shorter side.
 
-    Where the centre falls between two pixels, the square begins at the later one of the upright image.
+    If the centre falls between two pixels, the square begins at the later one of the upright image.
     """
     height, width = image.shape[:2]
     side = max(1, int(crop_fraction * min(height, width)))

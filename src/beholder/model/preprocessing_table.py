@@ -1,4 +1,4 @@
-"""The `preprocessing` entry of `model.toml`: read with its problems, and written."""
+"""Reads and writes the `preprocessing` entry of `model.toml`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ __all__ = ["AS_IS", "TORCHVISION", "read_preprocessing", "write_preprocessing"]
 # The short form `preprocessing = "as-is"`: the pixels divided by 255, at the image's own size.
 AS_IS = Preprocessing(kind=PreprocessingKind.AS_IS, size=None)
 
-# What torchvision's weights were trained with: resize to 256, crop 224, ImageNet's mean and deviation.
+# The preprocessing of torchvision's training: resize to 256, crop 224, ImageNet's mean and deviation.
 # Source: torchvision/models/resnet.py, ResNet18_Weights.IMAGENET1K_V1, and transforms/_presets.py, 0.29.2.
 TORCHVISION = Preprocessing(
     kind=PreprocessingKind.CENTRE_CROP,
@@ -26,12 +26,12 @@ _NUMBER_MAX = 1e30
 
 
 def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
-    """Read the entry; append what is wrong to `problems`, and return None where anything is.
+    """Read the entry; append its problems to `problems`, and return None if there are any.
 
     Args:
         entry: The text "as-is", or a table with `kind` and, as needed, `size`, `crop_fraction`, `mean` and
             `scale` (a number, or one for each of red, green and blue), `height_min` and `width_min`.
-        problems: Grows by a sentence for each problem.
+        problems: Receives a sentence for each problem.
     """
     if entry == AS_IS.kind:
         return AS_IS
@@ -103,7 +103,7 @@ def _crop_fraction(value: Any, problems: list[str]) -> float:
 
 def _colours(key: str, value: Any, problems: list[str]) -> tuple[float, float, float]:
     values = value if isinstance(value, list) else [value] * _COLOURS
-    # TOML knows inf and nan, which no pixel can be compared with, and numbers that no float32 holds.
+    # TOML has inf, nan, and numbers that a float32 cannot hold.
     if len(values) == _COLOURS and all(type(x) in (int, float) and abs(x) < _NUMBER_MAX for x in values):
         red, green, blue = (float(x) for x in values)
         return red, green, blue

@@ -1,4 +1,4 @@
-"""Where models are found: the built-in ones, and a folder of model folders that the operator keeps."""
+"""Finds models: the built-in ones, and those in the operator's folder of model folders."""
 
 import os
 import shutil
@@ -23,8 +23,8 @@ class ModelEntry:
     """One model folder as it was found.
 
     Args:
-        name: From `model.toml`, or the folder's own name where that cannot be used.
-        folder: Where it lies.
+        name: From `model.toml`; if that cannot be used, the folder's own name.
+        folder: Its path.
         is_builtin: Whether it came with the package.
         spec: What it says, or None where it cannot be used.
         problems: Why it cannot be used, each a sentence that says what to do.
@@ -38,20 +38,24 @@ class ModelEntry:
 
 
 class ModelRegistry:
-    """Finds models by name or by folder; reads the folders anew each time."""
+    """Finds models by name or by folder, and reads the folders anew each time.
+
+    Args:
+        models_folder: Its sub-folders are the operator's models; it need not exist.
+    """
 
     def __init__(self, models_folder: Path | None = None) -> None:
         self._models_folder = models_folder
 
     def list_models(self) -> list[ModelEntry]:
-        """Return every model folder, the built-in ones first; one that cannot be used hides no other."""
+        """Return every model folder, the built-in ones first, usable or not."""
         return list(self._entries())
 
     def find(self, name_or_path: str | Path) -> ModelSpec:
         """Return the model of this name, or the one in this folder.
 
         Args:
-            name_or_path: A model's name; a path, or a text that can be no name ('./mine'), is a folder.
+            name_or_path: A model's name, or a folder: a path, or a text that cannot be a name ('./mine').
 
         Raises:
             ModelInvalid: The folder cannot be used.
@@ -76,7 +80,7 @@ class ModelRegistry:
         """Remove an imported model, and return the folder that it had.
 
         Args:
-            name: The model's, or that of its folder where the folder cannot be used; no path.
+            name: The model's, or that of its folder if the folder cannot be used; not a path.
 
         Raises:
             ConfigError: It is built in, there is none of this name, or its folder cannot be removed.
@@ -96,7 +100,7 @@ class ModelRegistry:
         folder = entries[0].folder
         try:
             if folder.is_symlink():
-                # The folder behind it is not in the folder of models, and somebody else's.
+                # The folder that the link points to belongs to another program.
                 folder.unlink()
                 return folder
             # Renamed first: a model is whole or not there, whatever ends this process.
@@ -108,7 +112,7 @@ class ModelRegistry:
         return folder
 
     def _entries(self) -> Iterator[ModelEntry]:
-        """Read one folder after the other: who looks for a built-in model reads no other's weights."""
+        """Read one folder after the other, so that a search stops before it reads the next one's weights."""
         seen: dict[str, Path] = {}
         for folder, is_builtin in self._folders():
             entry = _read_entry(folder, is_builtin=is_builtin)
@@ -130,13 +134,13 @@ class ModelRegistry:
 
 
 def _is_folder(text: str) -> bool:
-    """Say whether a text stands for a folder; a name that is merely misspelt ('Mine') does not."""
-    # os.path says False of what is too long for a path.
+    """Say whether a text means a folder; a misspelt name ('Mine') does not."""
+    # os.path returns False for a text that is too long for a path.
     return "/" in text or (not is_model_name(text) and os.path.isdir(text))  # noqa: PTH112
 
 
 def _meant(name: str, names: Sequence[str]) -> str:
-    """Ask for the name that is most like one that there is not."""
+    """Return a hint at the nearest of the names."""
     found = get_close_matches(name.lower(), names, 1)
     return f" (did you mean '{found[0]}'?)" if found else ""
 

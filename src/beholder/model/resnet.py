@@ -20,7 +20,7 @@ from beholder.model.extras import import_extra
 __all__ = ["check_resnet18", "resnet18_onnx"]
 
 _OPSET = 17
-# ONNX Runtime 1.20, the oldest we take, reads IR version 10 at most; opset 17 came with 8.
+# ONNX Runtime 1.20, the oldest version allowed, reads IR version 10 at most; opset 17 came with 8.
 _IR_VERSION = 8
 _WIDTHS = (64, 128, 256, 512)
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -37,7 +37,7 @@ def check_resnet18(state: State) -> int:
         state: The checkpoint's arrays by name.
 
     Raises:
-        ModelInvalid: Names are missing, unknown, or have another shape; it says which.
+        ModelInvalid: Names are missing, unknown, or have another shape.
     """
     expected = _shapes()
     names = {name for name in state if not name.endswith(".num_batches_tracked")}
@@ -80,7 +80,7 @@ def resnet18_onnx(state: State) -> bytes:
 
 
 class _Graph:
-    """The nodes and weights so far; every method adds a layer and returns the name of its output."""
+    """The nodes and weights so far; each layer's method adds its nodes and returns the name of its output."""
 
     def __init__(self, onnx: Any, state: State) -> None:
         self._onnx = onnx

@@ -1,4 +1,4 @@
-"""From probabilities to the labels of an answer. Pure."""
+"""Picks the labels of an answer from the probabilities. Pure."""
 
 from collections.abc import Sequence
 
@@ -29,8 +29,8 @@ def top_labels(
     count = min(top_k, len(probabilities))
     if count <= 0:
         return ()
-    # The partition alone is enough to find the last place's value, and cheaper than sorting every class; all
-    # classes of that value take part, so that ties are broken by number and not by the partition's whim.
+    # A partition finds the lowest value among the best, and is cheaper than sorting every class. All classes
+    # of that value are candidates, so that ties are broken by class number.
     last = np.partition(probabilities, -count)[-count]
     candidates = np.flatnonzero(probabilities >= max(float(last), min_confidence))
     best = candidates[np.argsort(-probabilities[candidates], kind="stable")][:count]

@@ -1,6 +1,6 @@
-"""What a graph says and what it answers to a few images decide what `model.toml` will say of it.
+"""Runs a graph on a few images to find out what `model.toml` must say of it.
 
-What the user declares and the graph contradicts is refused, in words.
+What the user declares is refused if the graph contradicts it.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _TINTS = ((230, 30, 30), (30, 220, 40), (30, 40, 240), (25, 20, 30), (235, 240, 
 _BLOCKS = 8
 _SUM_TOLERANCE = 0.01
 _PERCENT = 100.0
-# Beside others an image's answer may differ by what bf16 rounds.
+# In bf16 an image's answer may differ by rounding when other images run beside it.
 _BATCH_TOLERANCE = 0.05
 
 
@@ -29,11 +29,11 @@ def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | No
 
     Args:
         graph: The graph.
-        asked: What the user wants, or None for torchvision's.
-        size: The side that the user wants, or None for the graph's own; where it has none, that of `asked`.
+        asked: What the user asked for, or None for torchvision's.
+        size: The side that the user asked for, or None for the graph's own; if it has none, that of `asked`.
 
     Raises:
-        ModelInvalid: The graph takes something else; it says what.
+        ModelInvalid: The graph takes another input.
     """
     wanted = asked or (Preprocessing() if graph.element == "uint8" else TORCHVISION)
     if graph.element == "uint8":
@@ -56,12 +56,12 @@ def find_output(graph: Graph, preprocessing: Preprocessing, *, declared: bool | 
     """Say whether the graph gives probabilities; otherwise it gives logits.
 
     Args:
-        graph: It is run on a few images.
+        graph: Runs on a few images.
         preprocessing: From pixels to its input.
-        declared: What the user says, or None.
+        declared: What the user declared, or None.
 
     Raises:
-        ModelInvalid: The graph contradicts it, or gives what no classifier gives.
+        ModelInvalid: The graph contradicts the user, or its values are not a classifier's.
     """
     rows = _answers(graph, preprocessing)
     sums = rows.sum(axis=1)
@@ -102,7 +102,7 @@ def find_smallest(classifier: Classifier, works: int) -> tuple[int, int]:
 
     Args:
         classifier: Of a model that takes any size.
-        works: A side that it runs.
+        works: A side that it can run.
     """
 
     def runs(height: int, width: int) -> bool:
@@ -114,15 +114,15 @@ def find_smallest(classifier: Classifier, works: int) -> tuple[int, int]:
 
     height = smallest_side(works, lambda side: runs(side, works))
     width = smallest_side(works, lambda side: runs(works, side))
-    # Both at once may be too little where each alone is enough; a square then is not.
+    # Height and width may each be enough beside a long side, and too little together.
     return (height, width) if runs(height, width) else (works, works)
 
 
 def try_batches(classifier: Classifier, side: int, where: str) -> None:
-    """Refuse a model whose answer to an image hangs on the images beside it.
+    """Refuse a model whose answer to an image depends on the other images of the batch.
 
     Raises:
-        ModelInvalid: Together the answers are others than one by one.
+        ModelInvalid: The answers to a batch differ from the answers one by one.
         JobError: The model cannot run an image of this side.
     """
     images = _images(side, side)
@@ -136,7 +136,7 @@ def try_batches(classifier: Classifier, side: int, where: str) -> None:
 
 
 def _answers(graph: Graph, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return what the graph itself gives, in float32, for a few images."""
+    """Return the graph's own values, in float32, for a few images."""
     side = preprocessing.size or graph.reference
     model = graph.with_ends(replace(preprocessing, size=side), batch_size=1, adds_softmax=False)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -1,4 +1,4 @@
-"""What stands for a model that cannot be loaded: its images meet the reason, those of other models go on."""
+"""Stands in for a model that cannot be loaded: its images fail with the reason, other models go on."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,10 +12,10 @@ __all__ = ["UnloadedClassifier"]
 
 
 class UnloadedClassifier:
-    """Raises why the model could not be loaded, whatever is asked of it; see the `Classifier` port.
+    """Raises the reason at every call; see the `Classifier` port.
 
     Args:
-        error: The reason.
+        error: Why the model could not be loaded.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -36,7 +36,7 @@ class UnloadedClassifier:
         self._refuse()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:  # noqa: ARG002 -- the port's
-        """Refuse; see `Classifier.classify`."""
+        """Refuse."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:

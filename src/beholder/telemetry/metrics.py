@@ -1,7 +1,7 @@
 """The Prometheus metrics of one web process.
 
-What happens in a worker reaches them through the replies: each carries its job's times and batch size, so no
-file or port has to be shared between processes.
+Figures of workers arrive in the replies: each carries its job's times and batch size, so that processes share
+neither a file nor a port.
 """
 
 import threading
@@ -89,18 +89,18 @@ class Telemetry:
         """Report what `read` returns at each scrape, as a gauge or a counter.
 
         Args:
-            name: Of the metric.
-            help_text: What it tells.
-            label: There is one series per value of it; empty where there is one series, read under ''.
-            read: Returns the numbers by value of the label; none for what is not known now.
-            is_counter: The numbers never fall.
+            name: The metric's name.
+            help_text: What it measures.
+            label: Has a series for each of its values; if empty, there is one series, read under ''.
+            read: Returns the known numbers by value of the label.
+            is_counter: The numbers never decrease.
         """
         family = CounterMetricFamily if is_counter else GaugeMetricFamily
         labels = [label] if label else []
         self.registry.register(_Watched(lambda: family(name, help_text, labels=labels), read))
 
     def count_calls(self, process: str, calls: Mapping[str, int]) -> None:
-        """Count further AWS calls of `process`, by `service:Operation`."""
+        """Add AWS calls of `process`, by `service:Operation`."""
         self._aws_calls.add(process, calls)
 
     def watch_calls(self, process: str, read: Callable[[], Mapping[str, int]]) -> None:
@@ -108,7 +108,7 @@ class Telemetry:
         self._aws_calls.watch(process, read)
 
     def job_done(self, job: Job) -> None:
-        """Count a job that has its outcome, with the times that its reply carries."""
+        """Count a job that has its outcome, with its times."""
         self.jobs.labels(str(job.status)).inc()
         if job.completed_at_s is not None:
             self.latency_seconds.observe(age_s(job.completed_at_s, job.created_at_s))
@@ -120,7 +120,7 @@ class Telemetry:
             self._services.append(job.metrics.service_ms / 1000 / max(1, job.metrics.batch_size))
 
     def take_services(self) -> tuple[float, ...]:
-        """Return for how many seconds each message kept its consumer busy, of the jobs not yet asked for."""
+        """Return how many seconds each message kept its consumer busy, for jobs since the last call."""
         taken = []
         while self._services:
             taken.append(self._services.popleft())
@@ -141,7 +141,7 @@ class Telemetry:
 
 
 class _AwsCalls:
-    """A counter of which a part is added to and a part is read when somebody asks."""
+    """A counter: some processes' calls are added, others' are read at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = threading.Lock()
@@ -174,7 +174,7 @@ class _AwsCalls:
 
 
 class _Watched:
-    """A metric that is read when somebody asks."""
+    """A metric that is read at each scrape."""
 
     def __init__(self, family: Callable[[], _Family], read: Callable[[], dict[str, float]]) -> None:
         self._family = family

@@ -1,5 +1,5 @@
-"""From bytes to pixels: headers are checked in the web tier, pixels are decoded in the worker.
+"""Decoding: the web tier checks an image's header, the worker decodes its pixels.
 
-`header` and the one module per format that it uses import neither a codec nor an array library, so that the
-web process stays small; `decode` and `pixels` bring the codecs in.
+`header` and the modules of the formats import neither a codec nor an array library, so that the web process
+stays small; `decode` and `pixels` import the codecs.
 """

@@ -11,15 +11,15 @@ __all__ = ["essential", "read_size"]
 
 _CORE_HEADER_BYTES = 12
 _COMPRESSION_AT, _RLE = 30, frozenset((1, 2))  # 8 and 4 bits a pixel
-_CODE_BYTES_MAX = 4  # of a run-length code that brings a pixel, or of one that skips some
+_CODE_BYTES_MAX = 4  # of a run-length code that draws a pixel, or skips some
 _INFO_HEADER_BYTES = frozenset((40, 52, 56, 64, 108, 124))
 
 
 def read_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height); a negative height, which only says that rows run downwards, is made positive.
+    """Return (width, height), both positive; in the file a negative height means that rows run downwards.
 
     Raises:
-        ImageHeaderInvalid: The header is cut off or of no known kind.
+        ImageHeaderInvalid: The header is cut off or of an unknown kind.
     """
     if len(data) < 26:  # noqa: PLR2004 - the file header and the two sides
         raise ImageHeaderInvalid("The BMP ends within its header; send the whole file.")
@@ -39,9 +39,9 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def essential(data: bytes) -> bytes:
-    """Return the file, run-length codes cut off after as many as its pixels can take.
+    """Return the file without the run-length codes that are more than its pixels can need.
 
-    A code need not bring a pixel, and Pillow reads codes one by one until it has all pixels or no data.
+    Some codes draw no pixel, and Pillow reads code after code until it has all pixels or no data.
     """
     width, height = read_size(data)
     offset, header_bytes = struct.unpack_from("<II", data, 10)

@@ -1,4 +1,4 @@
-"""What decoding an image costs, estimated from its header and its length, before a byte of it is decoded."""
+"""Estimates the cost of decoding an image from its header and its length."""
 
 from beholder.errors import RequestError
 from beholder.model.decode.header import ImageFormat, ImageHeader, read_header
@@ -6,30 +6,30 @@ from beholder.model.decode.limits import ImageLimits
 
 __all__ = ["decode_cost_pixels", "is_heavy"]
 
-# A JPEG is scaled down while it is decoded, at a quarter of what the same pixels cost elsewhere.
+# A JPEG is scaled down while it is decoded, at a quarter of the cost of other formats.
 _JPEG_SHARE = 0.25
-# A file that does not compress costs by its length: 8 MB of it as much as 16 million pixels.
+# A file that does not compress costs by its length: 8 MB cost as much as 16 million pixels.
 _PIXELS_PER_BYTE = 2.0
 
 
 def decode_cost_pixels(header: ImageHeader, file_bytes: int) -> float:
-    """Return how many pixels of a PNG take as long to decode as the image does.
+    """Return how many pixels of a PNG take as long to decode as the image.
 
     Args:
-        header: Of the image.
-        file_bytes: Length of its file.
+        header: The image's.
+        file_bytes: The file's length.
     """
     pixels = header.width * header.height * (_JPEG_SHARE if header.format is ImageFormat.JPEG else 1.0)
     return max(pixels, file_bytes * _PIXELS_PER_BYTE)
 
 
 def is_heavy(data: bytes, *, limits: ImageLimits, pixels_min: float) -> bool:
-    """Say whether decoding an image costs as much as `pixels_min` pixels of a PNG; no for a refused one.
+    """Say whether decoding an image costs as much as `pixels_min` pixels of a PNG; False for a refused one.
 
     Args:
         data: The whole file.
         limits: The bounds on the image.
-        pixels_min: Pixels from which it is heavy.
+        pixels_min: The least cost of a heavy image.
     """
     try:
         header = read_header(data, limits)

@@ -1,4 +1,4 @@
-"""From the bytes of an image to its pixels, in the worker; damaged data is refused, never guessed."""
+"""Decodes an image's bytes to pixels, in the worker; damaged data is refused, not guessed."""
 
 import io
 import re
@@ -24,7 +24,7 @@ __all__ = ["decode"]
 Image.MAX_IMAGE_PIXELS = None
 quieten()
 
-# Whatever Pillow and simplejpeg were seen or are documented to raise for damaged data. Warning stands for a
+# The errors that Pillow and simplejpeg raise for damaged data, as documented or observed. Warning is for a
 # process in which warnings are errors.
 _CODEC_ERRORS = (
     OSError,
@@ -46,7 +46,7 @@ _ENDS_EARLY = re.compile(
 )
 _PADDED = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker")
 _PADDED_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
-# Phones pad the scan with a few bytes; more are left over only when the decoder lost its way in the data.
+# Phones pad the scan with a few bytes; more remain only if the decoder lost its place in the data.
 _PADDING_BYTES_MAX = 16
 _ODD_SAMPLING = re.compile("subsampling")
 
@@ -58,7 +58,7 @@ def decode(data: bytes, header: ImageHeader, *, shorter_side_min: int | None = N
 
     Args:
         data: The whole file.
-        header: What `read_header` said of it.
+        header: What `read_header` returned.
         shorter_side_min: A JPEG may be decoded smaller, by a factor of eighths, as long as its shorter side
             keeps this many pixels. None decodes every pixel.
 
@@ -67,15 +67,15 @@ def decode(data: bytes, header: ImageHeader, *, shorter_side_min: int | None = N
 
     Raises:
         ImageTruncated: The data ends early.
-        ImageUndecodable: The data is damaged, of a kind that the decoders do not read, or larger than its
-            header said.
+        ImageUndecodable: The data is damaged, of a kind that no decoder here reads, or larger than its
+            header says.
     """
     try:
         if header.format is ImageFormat.JPEG:
             return _decode_jpeg(data, header, shorter_side_min or 0)
         return _decode_other(data, header)
     except RequestError as exc:
-        # The header was sound when the job was accepted, so what is wrong now is the data.
+        # The header was sound when the job was accepted, so the data is wrong.
         raise ImageUndecodable(exc.message) from exc
     except _CODEC_ERRORS as exc:
         if _ENDS_EARLY.search(str(exc)):
@@ -84,12 +84,12 @@ def decode(data: bytes, header: ImageHeader, *, shorter_side_min: int | None = N
 
 
 def _truncated(data: bytes, header: ImageHeader) -> str:
-    """Say that the data ends early."""
+    """Return the message that the data ends early."""
     return f"The {header.format} image's data ends early, after {len(data)} bytes; send the whole file."
 
 
 def _undecodable(header: ImageHeader, exc: BaseException) -> str:
-    """Say that the data is damaged, with the codec's own words."""
+    """Return the message that the data is damaged, with the codec's own words."""
     return f"The {header.format} image's data cannot be decoded ({exc}); export the image again."
 
 
@@ -97,7 +97,7 @@ def _undecodable(header: ImageHeader, exc: BaseException) -> str:
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader, shorter_side_min: int) -> NDArray[np.uint8]:
-    """Decode by libjpeg-turbo, whose warnings count as damage unless they do not touch the picture."""
+    """Decode by libjpeg-turbo; its warnings count as damage if they concern the picture."""
     frame = jpeg.read_frame(data)
     if jpeg.misses_scans(data, frame):
         raise ImageTruncated(_truncated(data, header))
@@ -120,9 +120,9 @@ def _strictly(data: bytes, shorter_side_min: int, *, strict: bool = True) -> NDA
 
 
 def _second_try(
-    data: bytes, header: ImageHeader, frame: jpeg.Frame, shorter_side_min: int
+    data: bytes, header: ImageHeader, frame: jpeg.FrameHeader, shorter_side_min: int
 ) -> NDArray[np.uint8]:
-    """Decode a file that libjpeg found fault with, if the fault does not touch the picture."""
+    """Decode a file that libjpeg warns of, if the warning does not concern the picture."""
     plain = jpeg_repair.essential(data, frame)
     try:
         return _strictly(plain, shorter_side_min)
@@ -140,32 +140,32 @@ def _second_try(
 
 
 def _is_padded_end(complaint: str) -> bool:
-    """Say whether all that libjpeg found is a little padding before the end marker."""
-    # libjpeg reports its first warning only, and this one comes last: the whole picture was decoded.
+    """Say whether libjpeg found nothing but a little padding before the end marker."""
+    # libjpeg reports its first warning only. This one comes last, so the whole picture was decoded.
     padding = _PADDED_END.search(complaint)
     return padding is not None and int(padding[1]) <= _PADDING_BYTES_MAX
 
 
-def _is_only_padded(plain: bytes, frame: jpeg.Frame, complaint: str) -> bool:
-    """Say whether every part of the picture is there, though bytes stand before markers.
+def _is_only_padded(plain: bytes, frame: jpeg.FrameHeader, complaint: str) -> bool:
+    """Say whether every part of the picture is there in spite of extra bytes before markers.
 
-    libjpeg stops reporting at the first of them, so zeros are taken away, or each restart interval is
-    decoded on its own, where the report on its end comes last.
+    libjpeg reports only the first of them, so zeros are removed, or each restart interval is decoded on its
+    own, where a warning of its end comes last.
     """
     if _is_sound(plain):
         return True
-    # In a file whose end alone has zeros they stand rather for data that was lost.
+    # Zeros at the end of the file only are likely to stand for lost data.
     zeros_kept = 0 if _PADDED_END.search(complaint) else 1
     found = jpeg_repair.intervals(plain, frame)
     return bool(found) and all(_is_sound(interval, zeros_kept=zeros_kept) for interval in found)
 
 
 def _is_sound(plain: bytes, *, zeros_kept: int = 0) -> bool:
-    """Say whether libjpeg finds no fault but padding at the end, or zeros before any marker.
+    """Say whether libjpeg finds nothing but padding at the end, or zeros before a marker.
 
     Args:
         plain: A file from `jpeg_repair.essential`, or one of its intervals.
-        zeros_kept: How many of the zeros may belong to the data before them, as in one interval of some
+        zeros_kept: How many of the zeros may belong to the data before them; in one interval of some
             hundreds the last byte does.
     """
     for data in (
@@ -183,7 +183,7 @@ def _is_sound(plain: bytes, *, zeros_kept: int = 0) -> bool:
 
 
 def _oddly_sampled(plain: bytes, data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
-    """Decode by Pillow, which does not say when data is missing: what is added at its end must not show."""
+    """Decode by Pillow, which does not report missing data: bytes added at the end must not change pixels."""
     seen = zlib.crc32(_by_pillow(jpeg_repair.with_filler(plain), header).data)
     image = _by_pillow(plain, header)
     if zlib.crc32(image.data) != seen:
@@ -195,7 +195,7 @@ def _oddly_sampled(plain: bytes, data: bytes, header: ImageHeader) -> NDArray[np
 
 
 def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
-    """Decode what Pillow decodes, after the file was stripped to what the pixels need."""
+    """Decode by Pillow or OpenCV, after the file was stripped to what the pixels need."""
     match header.format:
         case ImageFormat.PNG:
             return _by_pillow(png.essential(data), header, key_bits=png.bit_depth(data))
@@ -227,7 +227,9 @@ def _decode_webp(still: webp.Still, header: ImageHeader) -> NDArray[np.uint8]:
     if is_opaque and (width, height) == (header.width, header.height):
         pixels = place = image
     else:
-        pixels = np.full((header.height, header.width, 3), 255, np.uint8)  # white is what a frame leaves open
+        pixels = np.full(
+            (header.height, header.width, 3), 255, np.uint8
+        )  # what the frame does not cover stays white
         place = pixels[still.top : still.top + height, still.left : still.left + width]
     for rows in bands(height, width):  # OpenCV would copy the whole to convert it in place
         if is_opaque:
@@ -238,7 +240,7 @@ def _decode_webp(still: webp.Still, header: ImageHeader) -> NDArray[np.uint8]:
 
 
 def _by_pillow(data: bytes, header: ImageHeader, *, key_bits: int = 8) -> NDArray[np.uint8]:
-    """Decode the first frame by Pillow, if it is as large as the header said."""
+    """Decode the first frame by Pillow, if its size is the header's."""
     with Image.open(io.BytesIO(data), formats=(header.format.upper(),)) as image:
         if image.size != (header.width, header.height):
             raise ImageUndecodable(_other_size(header, *image.size))
@@ -249,7 +251,7 @@ def _by_pillow(data: bytes, header: ImageHeader, *, key_bits: int = 8) -> NDArra
 
 
 def _other_size(header: ImageHeader, width: int, height: int) -> str:
-    """Say that the decoder found another size than the header."""
+    """Return the message that the data has another size than the header."""
     return (
         f"The {header.format} image says that it is {header.width} by {header.height} pixels, "
         f"but its data is {width} by {height}; export it again."

@@ -20,15 +20,13 @@ def read_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) of the canvas that holds the logical screen and the whole first frame.
 
     Raises:
-        ImageHeaderInvalid: No frame can be found.
+        ImageHeaderInvalid: There is no frame.
     """
     if len(data) < _SCREEN_END:
         raise ImageHeaderInvalid("The GIF ends within its header; send the whole file.")
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = _after_palette(_SCREEN_END, flags)
-    steps = iter(
-        range(_BLOCKS_MAX)
-    )  # shared with the walk through sub-blocks, so that it bounds both together
+    steps = iter(range(_BLOCKS_MAX))  # shared with the walk through sub-blocks, so that it bounds both
     for _ in steps:
         kind = data[position : position + 1]
         if kind == bytes([_FRAME]) and position + _FRAME_BYTES <= len(data):
@@ -45,12 +43,12 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def _after_palette(position: int, flags: int) -> int:
-    """Return where a colour table at `position` ends; its flag and size stand in `flags`."""
+    """Return where a colour table at `position` ends; `flags` has its presence and size."""
     return position + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
 
 
 def _after_blocks(data: bytes, position: int, steps: Iterator[int]) -> int:
-    """Return where a chain of sub-blocks ends; where the data does when `steps` or the data runs out."""
+    """Return where a chain of sub-blocks ends; the end of the data if `steps` or the data runs out."""
     for _ in steps:
         if position >= len(data):
             break

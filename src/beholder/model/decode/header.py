@@ -1,8 +1,8 @@
-"""What an upload is and how large it is, read from its first bytes by the web tier before it accepts the job.
+"""Reads an upload's format and size from its header; the web tier does so before it accepts the job.
 
-No pixel is decoded and no codec is imported here: the check costs microseconds for each request, and hostile
-bytes meet nothing but `struct`. The size returned is the one that the decoder will allocate; `decode` refuses
-an image whose pixels turn out otherwise.
+No pixel is decoded and no codec is imported: the check takes microseconds, and only `struct` reads hostile
+bytes. The size returned is the size that the decoder will allocate; `decode` refuses an image whose data has
+another one.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ImageHeader:
     """What an image's header says.
 
     Args:
-        format: Told by the file's first bytes, never by its name.
+        format: By the file's first bytes, never by its name.
         width: Columns as stored, in pixels, before the Exif orientation is applied.
         height: Rows as stored, in pixels.
     """
@@ -56,22 +56,22 @@ _READERS = {
     ImageFormat.TIFF: tiff.read_size,
     ImageFormat.BMP: bmp.read_size,
 }
-# Formats of which some files take more than others of their size; a decoder must keep what is not yet whole.
+# Formats of which some files need more memory than others of their size.
 _MEMORY_READERS = {ImageFormat.JPEG: jpeg.read_decoder_bytes, ImageFormat.TIFF: tiff.read_decoder_bytes}
 _DECODER_BYTES_PER_PIXEL = 8
 
 
 def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
-    """Return what `data` is, or refuse it.
+    """Return the format and size of an image, or refuse it.
 
     Args:
         data: The whole file as it was uploaded.
-        limits: The bounds it must keep.
+        limits: The bounds on the image.
 
     Raises:
         ImageMissing: `data` is empty.
         ImageTooLarge: It has more bytes than allowed.
-        ImageTypeUnsupported: It is none of the six formats, or a kind of them that no decoder here reads.
+        ImageTypeUnsupported: It has none of the six formats, or is of a kind that no decoder here reads.
         ImageHeaderInvalid: Its header is damaged or cut off.
         ImageSideTooShort: A side is shorter than allowed.
         ImageSideTooLong: A side is longer than allowed.
@@ -88,7 +88,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     width, height = _READERS[image_format](data)
     _check_size(width, height, limits)
     if image_format is ImageFormat.TIFF:
-        # A tile is allocated whole, however small the picture: it keeps the same bounds.
+        # A decoder allocates a whole tile, however small the picture, so the same bounds apply to tiles.
         tile_width, tile_height = tiff.read_tile_size(data)
         _check_longest(tile_width, tile_height, limits, "a tile of the image")
     if image_format in _MEMORY_READERS:
@@ -124,7 +124,7 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
 
 
 def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
-    """Refuse an image that takes its decoder more memory than others of the largest size do."""
+    """Refuse an image whose decoder needs more memory than the largest allowed image."""
     decoder_bytes_max = _DECODER_BYTES_PER_PIXEL * limits.image_pixels_max
     if decoder_bytes > decoder_bytes_max:
         raise ImagePixelsTooMany(
@@ -134,7 +134,7 @@ def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
 
 
 def _check_longest(width: int, height: int, limits: ImageLimits, what: str) -> None:
-    """Refuse `what` when it is too large."""
+    """Refuse `what` if it is too large."""
     if max(width, height) > limits.image_side_max:
         raise ImageSideTooLong(
             f"{what.capitalize()} is {width} by {height} pixels, but a side may have at most "

@@ -11,7 +11,7 @@ from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
 
 __all__ = [
     "FRAME_MARKERS",
-    "Frame",
+    "FrameHeader",
     "is_complete",
     "misses_scans",
     "read_decoder_bytes",
@@ -26,30 +26,30 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {_DHT, _JPG, _DAC}
 _SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
 _PROGRESSIVE_HUFFMAN = 0xC2
 _BARE_MARKERS = frozenset((_TEM, *range(0xD0, 0xD9)))  # no length follows: TEM, RST0 to RST7, SOI
-# An ICC profile takes up to 255 segments, a panorama's XMP a few hundred; beyond this it is an attack on our
-# time, as each segment costs a microsecond.
+# An ICC profile takes up to 255 segments, a panorama's XMP a few hundred. Each segment costs a microsecond,
+# so a file with more is an attack.
 _SEGMENTS_MAX = 2_000
-_MARKERS_MAX = 10_000  # of the whole file: the segments, and the tables between scans
-_FILL_BYTES_MAX = 4_096  # between two segments; a few are common, more than this no writer puts there
-# libjpeg-turbo's own fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
+_MARKERS_MAX = 10_000  # of the whole file: segments, and tables between scans
+_FILL_BYTES_MAX = 4_096  # between two segments; writers put a few there
+# libjpeg-turbo's fuzzers stop at 500; encoders write about 10. Each scan visits every block of the image.
 _SCANS_MAX = 100
 _SCANNED_PIXELS_MAX = 2_000_000_000  # of all scans together: 31 of the largest image
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _COEFFICIENTS, _COEFFICIENT_BYTES = 64, 2
 _SAMPLING_MAX = 4
-_SCAN_HEADER_BYTES_MAX = 12  # count, two bytes for each of four components, and three for what is in the scan
+_SCAN_HEADER_BYTES_MAX = 12  # count, two bytes for each of four components, and three parameters
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """What a frame header says.
+class FrameHeader:
+    """The content of a frame header.
 
     Args:
         width: Columns in pixels.
         height: Rows in pixels.
         components: The component ids: one for grey, three for colour, four for CMYK.
-        sampling: How often each component is sampled, across and down, beside the others.
-        is_progressive: The picture comes in scans that refine each other.
+        sampling: The sampling factors of each component, across and down.
+        is_progressive: The picture is in several scans that refine each other.
     """
 
     width: int
@@ -60,7 +60,7 @@ class Frame:
 
     @property
     def sampling_max(self) -> tuple[int, int]:
-        """How often the most often sampled component is, across and down."""
+        """The largest sampling factors, across and down."""
         return max(across for across, _ in self.sampling), max(down for _, down in self.sampling)
 
 
@@ -68,19 +68,19 @@ def read_size(data: bytes) -> tuple[int, int]:
     """Return (width, height).
 
     Raises:
-        ImageHeaderInvalid: There is no whole frame header.
-        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+        ImageHeaderInvalid: There is no complete frame header.
+        ImageTypeUnsupported: No decoder here reads this kind of JPEG.
     """
     frame = read_frame(data)
     return frame.width, frame.height
 
 
-def read_frame(data: bytes) -> Frame:
+def read_frame(data: bytes) -> FrameHeader:
     """Return the first frame header.
 
     Raises:
-        ImageHeaderInvalid: There is no whole frame header.
-        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+        ImageHeaderInvalid: There is no complete frame header.
+        ImageTypeUnsupported: No decoder here reads this kind of JPEG.
     """
     for marker, start, end in segments(data):
         if marker in FRAME_MARKERS:
@@ -95,7 +95,7 @@ def read_frame(data: bytes) -> Frame:
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment's content, up to and with the first SOS.
 
-    Bytes between segments are skipped, as libjpeg does. The walk ends quietly where the data does.
+    Bytes between segments are skipped, as libjpeg does. The walk ends where the data ends, without an error.
     """
     position = 2
     for _ in range(_SEGMENTS_MAX):
@@ -115,7 +115,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
-def _parse_frame(marker: int, content: bytes) -> Frame:
+def _parse_frame(marker: int, content: bytes) -> FrameHeader:
     """Read the content of an SOF segment."""
     if marker not in _SEQUENTIAL_HUFFMAN and marker != _PROGRESSIVE_HUFFMAN:
         raise ImageTypeUnsupported(
@@ -136,15 +136,15 @@ def _parse_frame(marker: int, content: bytes) -> Frame:
     sampling = tuple((one >> 4, one & 15) for one in content[7::3])
     if not all(1 <= one <= _SAMPLING_MAX for pair in sampling for one in pair):
         raise ImageHeaderInvalid("The JPEG's components are sampled in no possible way; export it again.")
-    return Frame(width, height, tuple(content[6::3]), sampling, marker == _PROGRESSIVE_HUFFMAN)
+    return FrameHeader(width, height, tuple(content[6::3]), sampling, marker == _PROGRESSIVE_HUFFMAN)
 
 
 def read_decoder_bytes(data: bytes) -> int:
-    """Return how much memory decoding takes: the picture, and the coefficients of one in several scans.
+    """Return how much memory decoding takes: the picture, and the coefficients if it has several scans.
 
     Raises:
-        ImageHeaderInvalid: There is no whole frame header.
-        ImageTypeUnsupported: It is a JPEG of a kind that no decoder here reads.
+        ImageHeaderInvalid: There is no complete frame header.
+        ImageTypeUnsupported: No decoder here reads this kind of JPEG.
     """
     frame = read_frame(data)
     pixels = frame.width * frame.height
@@ -181,14 +181,14 @@ def walk(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def is_complete(data: bytes) -> bool:
-    """Say whether the file goes on to its end-of-image marker."""
+    """Say whether the file has its end-of-image marker."""
     return any(marker == _EOI for marker, _, _ in walk(data))
 
 
-def misses_scans(data: bytes, frame: Frame) -> bool:
+def misses_scans(data: bytes, frame: FrameHeader) -> bool:
     """Say whether scans are missing that would complete the picture, or are so many that it is an attack.
 
-    A decoder fills what is missing with grey or a blur and says nothing, so it is counted here.
+    A decoder silently fills missing data with grey or a blur, so the scans are counted here.
     """
     if not frame.is_progressive and _first_scan_has_all(data, frame):
         return False
@@ -200,18 +200,18 @@ def misses_scans(data: bytes, frame: Frame) -> bool:
             continue
         scans += 1
         content = data[start + 4 : start + 4 + _SCAN_HEADER_BYTES_MAX]
-        if scans > scans_max or not _note_scan(content, missing, is_progressive=frame.is_progressive):
+        if scans > scans_max or not _mark_scan(content, missing, is_progressive=frame.is_progressive):
             return True
     return any(bit != 0 for bits in missing.values() for bit in bits)
 
 
-def _first_scan_has_all(data: bytes, frame: Frame) -> bool:
-    """Say whether the first scan carries every component, as in nearly every sequential file."""
+def _first_scan_has_all(data: bytes, frame: FrameHeader) -> bool:
+    """Say whether the first scan has every component, as in nearly every sequential file."""
     return any(m == _SOS and data[start] == len(frame.components) for m, start, _ in segments(data))
 
 
-def _note_scan(content: bytes, missing: dict[int, list[int | None]], *, is_progressive: bool) -> bool:
-    """Write down in `missing` what one scan brings; False when its header makes no sense."""
+def _mark_scan(content: bytes, missing: dict[int, list[int | None]], *, is_progressive: bool) -> bool:
+    """Update `missing` by what one scan has; return False if its header makes no sense."""
     count = content[0] if content else 0
     if len(content) < 4 + 2 * count:
         return False

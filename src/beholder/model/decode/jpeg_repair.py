@@ -1,6 +1,6 @@
-"""A JPEG file written anew without what libjpeg finds odd, so that what it still finds concerns the picture.
+"""Writes a JPEG file anew without what is merely odd, so that libjpeg's warnings concern the picture.
 
-libjpeg reports its first warning only, and a harmless one would hide all that follow.
+libjpeg reports its first warning only, and a harmless one would hide the others.
 
 Source: ITU-T T.81 (09/1992), annex B; ITU-T T.871 (05/2011) for JFIF; Adobe Technical Note 5116 for APP14.
 """
@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from beholder.model.decode.jpeg import FRAME_MARKERS, Frame, walk
+from beholder.model.decode.jpeg import FRAME_MARKERS, FrameHeader, walk
 
 __all__ = ["essential", "intervals", "with_filler", "without_padding"]
 
@@ -22,21 +22,21 @@ _YCC, _YCCK = 1, 2
 _CMYK_COMPONENTS = 4
 _WHOLE_SPECTRUM = b"\0\x3f\0"  # coefficients 0 to 63, at once
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
-# A zero that follows FF belongs to it: it says that the FF is data.
+# A zero after FF belongs to it: it marks the FF as data.
 _ZEROS_AT_END = re.compile(rb"(?<!\xff)\0+(?=\xff+[\xd0-\xd7]|\Z)")
 _SEGMENT_END = re.compile(rb"(?=\xff[\xd0-\xd7])")
 _FILLER = b"\xaa\x55" * 32
-_SIDE_MAX = 65_500  # what libjpeg takes
+_SIDE_MAX = 65_500  # libjpeg's own bound
 _INTERVALS_MAX = 20_000  # each costs a decoder's start
 _PADDINGS_MAX = 100_000  # each costs a few dozen bytes of memory
 
 
-def essential(data: bytes, frame: Frame) -> bytes:
+def essential(data: bytes, frame: FrameHeader) -> bytes:
     """Return the file with only what the pixels need.
 
-    Kept are the tables, frame and scans; JFIF and Adobe segments, which tell the colours, are written as
-    libjpeg understands them; sequential scans say that they hold every coefficient, and an end marker stands
-    at the end. What lies between segments goes.
+    The tables, the frame and the scans stay. JFIF and Adobe segments, which name the colours, are written as
+    libjpeg understands them; sequential scans declare every coefficient; an end marker is added. Bytes
+    between segments are left out.
     """
     parts = [b"\xff\xd8"]
     for marker, start, end in walk(data):
@@ -51,16 +51,16 @@ def essential(data: bytes, frame: Frame) -> bytes:
     return b"".join(parts) + _END
 
 
-def _clean_scan(scan: bytes, frame: Frame) -> bytes:
-    """Return a scan, of a sequential file with the only parameters that make sense there."""
+def _clean_scan(scan: bytes, frame: FrameHeader) -> bytes:
+    """Return a scan; in a sequential file, with the only parameters that make sense there."""
     at = 5 + 2 * scan[4] if len(scan) > 4 else 0  # noqa: PLR2004 - marker and length
     if frame.is_progressive or not at or at + 3 > len(scan):
         return scan
     return scan[:at] + _WHOLE_SPECTRUM + scan[at + 3 :]
 
 
-def _clean_adobe(segment: bytes, frame: Frame) -> bytes:
-    """Return an Adobe segment whose colour transform exists: for an unknown one what libjpeg assumes."""
+def _clean_adobe(segment: bytes, frame: FrameHeader) -> bytes:
+    """Return an Adobe segment with a known colour transform: for an unknown one, libjpeg's default."""
     at = 4 + _ADOBE_TRANSFORM_AT
     if len(segment) < 4 + _ADOBE_BYTES_MIN:
         return b""
@@ -71,11 +71,11 @@ def _clean_adobe(segment: bytes, frame: Frame) -> bytes:
 
 
 def without_padding(data: bytes, *, kept: int) -> bytes:
-    """Return a file from `essential` without the zeros that stand before a marker within or after a scan.
+    """Return a file from `essential` without the zeros before markers within or after a scan.
 
     Args:
         data: The file.
-        kept: Zeros that stay before each marker, where there are so many.
+        kept: How many zeros stay before each marker.
     """
 
     def shortened(zeros: re.Match[bytes]) -> bytes:
@@ -87,7 +87,7 @@ def without_padding(data: bytes, *, kept: int) -> bytes:
 def with_filler(data: bytes) -> bytes:
     """Return a file from `essential` with bytes added where coded data ends.
 
-    They change the picture exactly where the data ends before the picture does.
+    They change the picture if, and only if, the data ends before the picture does.
     """
     return _with_scans(data, lambda coded: _SEGMENT_END.sub(_FILLER, coded, count=_PADDINGS_MAX) + _FILLER)
 
@@ -106,11 +106,11 @@ def _coded_start(data: bytes, scan: int) -> int:
     return scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
 
 
-def intervals(data: bytes, frame: Frame) -> list[bytes]:
+def intervals(data: bytes, frame: FrameHeader) -> list[bytes]:
     """Return each restart interval of a file from `essential` as a JPEG file of its own.
 
-    The list is empty where the file does not come in one sequential scan, or a restart marker is missing or
-    out of turn.
+    The list is empty if the file has not exactly one sequential scan, or a restart marker is missing or out
+    of turn.
     """
     parts = list(walk(data))
     scans = [(start, end) for marker, start, end in parts if marker == _SOS]
@@ -130,10 +130,10 @@ def intervals(data: bytes, frame: Frame) -> list[bytes]:
     return [heads[size] + piece + _END for size, piece in zip(sizes, pieces[::2], strict=True)]
 
 
-def _interval_sizes(frame: Frame, step: int) -> list[tuple[int, int]]:
+def _interval_sizes(frame: FrameHeader, step: int) -> list[tuple[int, int]]:
     """Return width and height in pixels of an image that one interval fills, for each interval.
 
-    Nothing where there are too many, or one is too long to be an image.
+    The list is empty if there are too many, or one is too wide for an image.
     """
     across, down = frame.sampling_max
     # A scan of one component is coded block by block, whatever its sampling.
@@ -150,7 +150,7 @@ def _interval_sizes(frame: Frame, step: int) -> list[tuple[int, int]]:
 
 
 def _head(data: bytes, parts: list[tuple[int, int, int]], size: tuple[int, int]) -> bytes:
-    """Return what stands before the scan, for an image of another size that has no restart markers."""
+    """Return what precedes the scan, for an image of another size without restart markers."""
     head = data[:2]
     for marker, start, end in parts:
         if marker == _SOS:

@@ -1,4 +1,4 @@
-"""What an image may be; checked from its header, before anything is decoded."""
+"""The bounds on an image; its header is checked against them before it is decoded."""
 
 from dataclasses import dataclass
 

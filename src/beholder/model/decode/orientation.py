@@ -1,4 +1,4 @@
-"""Which way up a photo is: the Exif orientation, read cheaply and applied to pixels.
+"""Reads the Exif orientation of a photo and applies it to pixels.
 
 Source: CIPA DC-008 (Exif 2.32), 4.6.4 A: tag 274, Orientation; in JPEG in APP1, in PNG in the chunk eXIf, in
 WebP in the chunk EXIF.
@@ -15,11 +15,11 @@ __all__ = ["apply_orientation", "read_orientation"]
 _UPRIGHT = 1
 _ORIENTATION_MAX = 8
 _APP1 = 0xE1
-_EXIF, _EXIF_BYTES = b"Exif\0", 6  # the sixth byte is there to fill
+_EXIF, _EXIF_BYTES = b"Exif\0", 6  # the sixth byte is padding
 
 
 def read_orientation(data: bytes, header: ImageHeader) -> int:
-    """Return the image's Exif orientation, 1 to 8; 1 (upright) when there is none or it makes no sense."""
+    """Return the image's Exif orientation, 1 to 8; 1 (upright) if it is missing or makes no sense."""
     exif = _exif_block(data, header.format)
     if exif is None or exif[:4] not in (b"II*\0", b"MM\0*"):
         return _UPRIGHT
@@ -28,7 +28,7 @@ def read_orientation(data: bytes, header: ImageHeader) -> int:
 
 
 def _exif_block(data: bytes, image_format: ImageFormat) -> bytes | None:
-    """Return the block that begins with a TIFF header, or None."""
+    """Return the Exif block, which begins with a TIFF header, or None."""
     match image_format:
         case ImageFormat.JPEG:
             return _jpeg_exif(data)
@@ -43,12 +43,12 @@ def _exif_block(data: bytes, image_format: ImageFormat) -> bytes | None:
 
 
 def _bare(block: bytes | None) -> bytes | None:
-    """Return a block without the name that only JPEG needs, and some writers put elsewhere too."""
+    """Return a block without the name that only JPEG needs; some writers add it elsewhere too."""
     return block[_EXIF_BYTES:] if block and block.startswith(_EXIF) else block
 
 
 def _jpeg_exif(data: bytes) -> bytes | None:
-    """Return the content of a JPEG's first Exif segment, the one that browsers go by."""
+    """Return the content of a JPEG's first Exif segment, as browsers do."""
     for marker, start, end in jpeg.segments(data):
         if marker == _APP1 and data.startswith(_EXIF, start):
             return data[start + _EXIF_BYTES : end]

@@ -1,6 +1,6 @@
-"""From an image as a codec left it, of whatever mode, to 8-bit RGB.
+"""Converts an image of any mode, as Pillow loaded it, to 8-bit RGB.
 
-The work goes band by band, so that a large image never exists three times over in memory.
+It converts band by band, so that memory never holds a large image three times.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ __all__ = ["bands", "lay_on_white", "to_rgb"]
 _BAND_PIXELS = 1 << 18
 _DEEP_MODES = frozenset(("I;16", "I;16L", "I;16B", "I;16N", "I", "F"))
 _ALPHA_MODES = frozenset(("RGBA", "RGBa", "LA", "La", "PA"))
-# Full scales that a deep image may be meant in; the smallest that holds its brightest pixel is taken.
+# Possible full scales of a deep image; the smallest that holds its brightest pixel counts.
 _FULL_SCALES = (255.0, 65_535.0, 4_294_967_295.0)
 
 
 def to_rgb(image: Image.Image, *, key_bits: int = 8) -> NDArray[np.uint8]:
-    """Return the pixels of an image of any mode, transparent ones on white.
+    """Return the pixels of an image, transparent ones on white.
 
     Args:
         image: As Pillow loaded it.
-        key_bits: Bits of a sample in the file. A transparent colour is written in the file's own depth.
+        key_bits: Bits of a sample in the file, in which a transparent colour is written.
 
     Shape:
         returns: (height, width, 3) uint8, RGB.
@@ -46,16 +46,16 @@ def to_rgb(image: Image.Image, *, key_bits: int = 8) -> NDArray[np.uint8]:
 
 
 def lay_on_white(rgba: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-    """Write RGBA pixels into `pixels` as a white page would show them.
+    """Write RGBA pixels into `pixels` as they look on white.
 
     Shape:
-        rgba: (height, width, 4) uint8, the alpha not multiplied in.
+        rgba: (height, width, 4) uint8, not premultiplied.
         pixels: (height, width, 3) uint8, overwritten.
     """
     for rows in bands(*pixels.shape[:2]):
         alpha = rgba[rows, :, 3:].astype(np.uint16)
         mixed = rgba[rows, :, :3] * alpha + (255 - alpha) * np.uint16(255) + np.uint16(128)
-        # A rounded division by 255 in shifts, exact for every value that occurs, within 16 bits.
+        # A rounded division by 255 in 16-bit shifts, exact for every value that occurs.
         pixels[rows] = (mixed + (mixed >> 8)) >> 8
 
 
@@ -67,7 +67,7 @@ def bands(height: int, width: int) -> Iterator[slice]:
 
 
 def _key_to_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ...]:
-    """Scale a transparent colour from `bits` to 8 bits a sample, as the samples themselves were."""
+    """Scale a transparent colour from `bits` to 8 bits a sample, as Pillow scales the samples."""
     if isinstance(key, tuple):
         return tuple(sample >> (bits - 8) & 0xFF if bits > 8 else sample & 0xFF for sample in key)  # noqa: PLR2004
     return min(key * 255 // ((1 << bits) - 1), 255)
@@ -75,13 +75,13 @@ def _key_to_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ..
 
 def _with_alpha(band: Image.Image) -> Image.Image:
     """Return a band as RGBA."""
-    if band.mode == "La":  # Pillow knows no direct way from here
+    if band.mode == "La":  # Pillow has no direct conversion
         band = band.convert("LA")
     return band.convert("RGBA")
 
 
 def _deep_to_grey(band: Image.Image, full: float) -> NDArray[np.uint8]:
-    """Scale a band of grey samples of more than 8 bits, where Pillow would clip them."""
+    """Scale a band of grey samples of more than 8 bits, which Pillow would clip."""
     values = np.asarray(band)
     if values.dtype.itemsize == 2:  # noqa: PLR2004 - bytes: 16-bit samples keep their upper half
         grey = (values >> 8).astype(np.uint8)
@@ -94,7 +94,7 @@ def _deep_to_grey(band: Image.Image, full: float) -> NDArray[np.uint8]:
 
 
 def _full_scale(image: Image.Image) -> float:
-    """Return what white is in an image of 32-bit integers or floats: nothing in the file says it."""
+    """Return the value of white in an image of 32-bit integers or floats, which the file does not name."""
     brightest = 0.0
     for rows in bands(image.height, image.width):
         values = _finite(np.asarray(image.crop((0, rows.start, image.width, rows.stop))))
@@ -105,5 +105,5 @@ def _full_scale(image: Image.Image) -> float:
 
 
 def _finite(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return the values as floats, with zero for what is no number."""
+    """Return the values as floats, with zero for NaN and infinity."""
     return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)

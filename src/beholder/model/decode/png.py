@@ -14,7 +14,7 @@ __all__ = ["bit_depth", "essential", "find_chunk", "read_size"]
 _SIGNATURE_BYTES = 8
 _HEADER_END = 33
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
-_KEPT = frozenset((b"IHDR", b"tRNS", b"IDAT", b"IEND"))  # and PLTE, where it is not merely suggested
+_KEPT = frozenset((b"IHDR", b"tRNS", b"IDAT", b"IEND"))  # and PLTE, in palette images
 _COLOUR_AT, _PALETTE_COLOUR = 25, 3
 _CHUNK = struct.Struct(">I4s")
 _IHDR = struct.Struct(">I4sIIBBBBB")
@@ -23,14 +23,14 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 # Adam7: the first column and row of each pass, and its steps.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATE_BYTES, _PIECE_BYTES = 1 << 18, 1 << 16  # out and in, at a time
-_IS_ANCILLARY = 0x20  # bit of the chunk type's first letter: lower case
+_IS_ANCILLARY = 0x20  # the bit that makes the chunk type's first letter lower case
 
 
 def read_size(data: bytes) -> tuple[int, int]:
     """Return (width, height).
 
     Raises:
-        ImageHeaderInvalid: The file does not begin with a sound IHDR chunk.
+        ImageHeaderInvalid: The file does not begin with a valid IHDR chunk.
     """
     if len(data) < _HEADER_END:
         raise ImageHeaderInvalid("The PNG ends within its header; send the whole file.")
@@ -53,7 +53,7 @@ def essential(data: bytes) -> bytes:
     palette that is only suggested, are dropped as browsers do.
 
     Raises:
-        ImageTruncated: The data ends before the IEND chunk, or brings too few rows.
+        ImageTruncated: The data ends before the IEND chunk, or has too few rows.
         ImageUndecodable: A checksum is wrong, a critical chunk is unknown, or there are too many chunks.
     """
     has_palette = data[_COLOUR_AT] == _PALETTE_COLOUR
@@ -86,7 +86,7 @@ def essential(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield type and whole of each chunk, up to and with IEND."""
+    """Yield each chunk's type and bytes, up to and with IEND."""
     position, view = _SIGNATURE_BYTES, memoryview(data)
     for _ in range(_CHUNKS_MAX):
         if position + 12 > len(data):  # length, type and checksum
@@ -110,10 +110,10 @@ def _is_sound(chunk: memoryview) -> bool:
 
 
 def _has_all_rows(packed: bytes, missing: int) -> bool:
-    """Say whether the compressed data is sound and long enough for `missing` bytes of rows.
+    """Say whether the compressed data is valid and long enough for `missing` bytes of rows.
 
-    Pillow leaves the rows black that a stream ending early, but properly, does not bring. No more is inflated
-    than the header promised, however long the stream goes on.
+    Pillow leaves missing rows black if a stream ends early but properly. No more is inflated than the header
+    promises, however long the stream is.
     """
     inflater = zlib.decompressobj()
     for at in range(0, len(packed), _PIECE_BYTES):
@@ -123,14 +123,14 @@ def _has_all_rows(packed: bytes, missing: int) -> bool:
             piece = inflater.unconsumed_tail
             missing -= len(rows)
             if not rows and not piece:
-                break  # the inflater holds nothing back
+                break  # the inflater is empty
         if missing <= 0 or inflater.eof:
             break
     return missing <= 0
 
 
 def _raw_bytes(data: bytes) -> int:
-    """Return the length of the picture's rows once inflated, each with its filter byte."""
+    """Return the length of the inflated rows, each with its filter byte."""
     _, _, width, height, depth, colour, _, _, interlace = _IHDR.unpack_from(data, _SIGNATURE_BYTES)
     bits = depth * _CHANNELS[colour]
     total = 0
@@ -142,7 +142,7 @@ def _raw_bytes(data: bytes) -> int:
 
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
-    """Return the content of the first chunk of type `wanted`; None when there is none to be found."""
+    """Return the content of the first chunk of type `wanted`; None if there is none."""
     position = _SIGNATURE_BYTES
     for _ in range(_CHUNKS_MAX):
         if position + 12 > len(data):

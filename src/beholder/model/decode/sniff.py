@@ -1,4 +1,4 @@
-"""Names for bytes that are no accepted image, so that a refusal can say what was sent instead."""
+"""Recognises bytes that are no accepted image, so that a refusal can name what was sent."""
 
 import base64
 import re
@@ -8,7 +8,7 @@ from beholder.errors import ImageByUrl, ImageEncoded, ImageTypeUnsupported
 __all__ = ["holds_base64", "refusal_of"]
 
 _HEAD_BYTES = 512  # enough for an XML declaration and a licence comment before <svg
-# Python writes b'...' around bytes that are printed by mistake.
+# Python prints bytes as b'...'.
 _BASE64_HEAD = re.compile(rb"\s*(?:b?[\"'])?(?:base64,)?([A-Za-z0-9+/_\-]{12})")
 _QUOTED = re.compile(rb"[\"'](?:base64,)?([A-Za-z0-9+/_\-]{12})")
 _URL = re.compile(rb"(?:https?|ftp|file|s3|gs)://", re.IGNORECASE)
@@ -39,7 +39,7 @@ _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
 def refusal_of(data: bytes) -> ImageTypeUnsupported:
-    """Return why `data`, which begins like no accepted image, is refused, and what to send instead."""
+    """Return the refusal of `data`, which begins like no accepted image, with advice what to send."""
     text = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:5].lower() == b"data:":
         return ImageEncoded("This is a data URL, not an image; send the image's bytes as they are.")
@@ -65,13 +65,13 @@ def holds_base64(text: bytes) -> bool:
 
 
 def _decodes_to_image(letters: bytes) -> bool:
-    """Say whether twelve letters of base64 are the beginning of an image."""
+    """Say whether twelve letters of base64 are the start of an image."""
     head = base64.b64decode(letters.replace(b"-", b"+").replace(b"_", b"/"))
     return head.startswith(_IMAGES) or (head.startswith(b"BM") and head[6:9] == b"\0\0\0")
 
 
 def _of_json(data: bytes) -> ImageTypeUnsupported:
-    """Refuse JSON text by what it holds; only its head is looked at."""
+    """Return the refusal of JSON text, by what its head holds."""
     head = data[: 16 * _HEAD_BYTES].replace(b"\\/", b"/")
     if b"data:image/" in head or any(_decodes_to_image(one[1]) for one in _QUOTED.finditer(head)):
         return ImageEncoded(
@@ -85,7 +85,7 @@ def _of_json(data: bytes) -> ImageTypeUnsupported:
 
 
 def _looks_like(data: bytes) -> str | None:
-    """Return what `data` seems to be, with its article, or None when nothing known fits."""
+    """Return what `data` seems to be, with an article, or None if unknown."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
@@ -95,7 +95,7 @@ def _looks_like(data: bytes) -> str | None:
 
 
 def _media_container(data: bytes) -> str:
-    """Tell the formats apart that share the ISO base media container."""
+    """Return which format of the ISO base media container it is."""
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, 64, 4))}
     if brands & _AVIF_BRANDS:  # before HEIC: AVIF files name the brand mif1 as well
         return "an AVIF image"
@@ -105,7 +105,7 @@ def _media_container(data: bytes) -> str:
 
 
 def _text_kind(head: bytes) -> str | None:
-    """Tell text formats apart by their first characters."""
+    """Return which text format it is, by its first characters."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<"):
         if b"<svg" in text:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from beholder.errors import ImageHeaderInvalid, ImageTypeUnsupported
 
 __all__ = [
-    "Entry",
+    "DirectoryEntry",
     "essential",
     "has_all_data",
     "is_inverted_16_bit",
@@ -37,12 +37,12 @@ _STRIP_OFFSETS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BY
 _BLOCK_TAGS = frozenset((_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES))
 _LONG = 4
 _PICTURE_BYTES = 4  # a pixel, at most, as Pillow holds it
-_OVERLAP_MAX = 10  # some writers let equal tiles share their bytes; libtiff reads them once for each
-# What the pixels need. Orientation is left out: it is applied here, and the decoder must not do it too.
+_OVERLAP_MAX = 10  # some writers let equal tiles share their bytes; libtiff reads them for each tile
+# What the pixels need. Orientation is not kept: it is applied here, and the decoder must not apply it too.
 _KEPT = frozenset((254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320))
 _KEPT |= frozenset((322, 323, 324, 325, 332, 338, 339, 340, 341, 529, 530, 531, 532))
-# 1 none, 5 LZW, 8 and 32946 deflate, 32773 PackBits. Fax (2 to 4) and JPEG (6, 7) stay out: libtiff fills
-# their damaged parts with guesses and reports success, and prints a line for each bad row.
+# 1 none, 5 LZW, 8 and 32946 deflate, 32773 PackBits. Fax (2 to 4) and JPEG (6, 7) are refused: libtiff fills
+# their damaged parts with guesses and reports success.
 _COMPRESSIONS = frozenset((1, 5, 8, 32773, 32946))
 _ENTRIES_MAX = 1_000
 _VALUES_MAX = 131_072  # strips or tiles: four for each row of the tallest image
@@ -50,23 +50,23 @@ _DAMAGED = "the file is damaged or cut off, export it again."
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DirectoryEntry:
     """One entry of a directory.
 
     Args:
-        raw: The entry as it stands in the file, 12 bytes.
-        values: The values when they are integers, else empty.
+        raw: Its 12 bytes in the file.
+        values: Its values if they are integers, else empty.
     """
 
     raw: bytes
     values: tuple[int, ...]
 
 
-def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, Entry]:
+def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, DirectoryEntry]:
     """Return the first entry of each wanted tag in the first directory.
 
     Raises:
-        ImageHeaderInvalid: The directory, or what it points to, lies outside the file.
+        ImageHeaderInvalid: The directory, or a value of it, is outside the file.
     """
     order = "<" if data[:2] == b"II" else ">"
     try:
@@ -76,7 +76,7 @@ def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, Ent
             raise ImageHeaderInvalid(
                 f"The TIFF's directory of {count} entries does not fit its file; {_DAMAGED}"
             )
-        entries: dict[int, Entry] = {}
+        entries: dict[int, DirectoryEntry] = {}
         for at in range(start + 2, start + 2 + count * _ENTRY_BYTES, _ENTRY_BYTES):
             (tag,) = struct.unpack_from(order + "H", data, at)
             if tag in wanted and tag not in entries:
@@ -86,8 +86,8 @@ def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, Ent
     return entries
 
 
-def _read_entry(data: bytes, at: int, order: str) -> Entry:
-    """Read the entry at `at`, with its values wherever they lie."""
+def _read_entry(data: bytes, at: int, order: str) -> DirectoryEntry:
+    """Read the entry at `at`, with its values."""
     kind, count = struct.unpack_from(order + "HI", data, at + 2)
     size = _TYPE_BYTES.get(kind, 1) * count
     (start,) = (at + 8,) if size <= 4 else struct.unpack_from(order + "I", data, at + 8)  # noqa: PLR2004 - inline
@@ -100,16 +100,16 @@ def _read_entry(data: bytes, at: int, order: str) -> Entry:
     values: tuple[int, ...] = ()
     if kind in _INTEGERS:
         values = struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, start)
-    return Entry(data[at : at + _ENTRY_BYTES], values)
+    return DirectoryEntry(data[at : at + _ENTRY_BYTES], values)
 
 
-def _one(entries: dict[int, Entry], tag: int, default: int) -> int:
+def _one(entries: dict[int, DirectoryEntry], tag: int, default: int) -> int:
     """Return the first integer of a tag."""
     entry = entries.get(tag)
     return entry.values[0] if entry and entry.values else default
 
 
-def _all(entries: dict[int, Entry], tag: int) -> tuple[int, ...]:
+def _all(entries: dict[int, DirectoryEntry], tag: int) -> tuple[int, ...]:
     """Return every integer of a tag."""
     return entries[tag].values if tag in entries else ()
 
@@ -119,7 +119,7 @@ def read_size(data: bytes) -> tuple[int, int]:
 
     Raises:
         ImageHeaderInvalid: The directory is damaged or names no size.
-        ImageTypeUnsupported: The compression is one that is not read here.
+        ImageTypeUnsupported: No decoder here reads the compression.
     """
     entries = read_directory(data, frozenset((_WIDTH, _HEIGHT, _COMPRESSION)))
     width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
@@ -135,15 +135,15 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def read_tile_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of a tile; (0, 0) when the picture comes in strips."""
+    """Return (width, height) of a tile; (0, 0) if the picture is in strips."""
     entries = read_directory(data, frozenset((_TILE_WIDTH, _TILE_HEIGHT)))
     return _one(entries, _TILE_WIDTH, 0), _one(entries, _TILE_HEIGHT, 0)
 
 
 def read_orientation(data: bytes) -> int:
-    """Return the orientation as written, 1 when none is to be found.
+    """Return the orientation as written, 1 if there is none.
 
-    It is looked for in whatever of the directory lies within `data`: some writers cut the rest off.
+    The directory may end early: some writers cut it off.
     """
     order = "<" if data[:2] == b"II" else ">"
     try:
@@ -153,7 +153,7 @@ def read_orientation(data: bytes) -> int:
             if struct.unpack_from(order + "H", data, at) == (_ORIENTATION,):
                 return next(iter(_read_entry(data, at, order).values), 1)
     except (struct.error, ImageHeaderInvalid):
-        pass  # a damaged note about the picture is no reason to refuse the picture
+        pass  # a damaged orientation is no reason to refuse the picture
     return 1
 
 
@@ -166,7 +166,7 @@ def is_inverted_16_bit(data: bytes) -> bool:
 def has_all_data(data: bytes) -> bool:
     """Say whether the first page lists enough strips or tiles for every row, all of them within the file.
 
-    Pillow leaves black what no strip brings.
+    Pillow leaves missing strips black.
     """
     entries = read_directory(data)
     is_tiled = _TILE_OFFSETS in entries
@@ -184,7 +184,7 @@ def has_all_data(data: bytes) -> bool:
     return is_tiled or sum(lengths) >= _raw_bytes(entries, width, height)
 
 
-def _block_size(entries: dict[int, Entry]) -> tuple[int, int]:
+def _block_size(entries: dict[int, DirectoryEntry]) -> tuple[int, int]:
     """Return (width, height) of a tile or strip."""
     width, height = _one(entries, _WIDTH, 0), _one(entries, _HEIGHT, 0)
     if _TILE_OFFSETS in entries:
@@ -192,8 +192,8 @@ def _block_size(entries: dict[int, Entry]) -> tuple[int, int]:
     return width, min(_one(entries, _ROWS_PER_STRIP, height), height)
 
 
-def _blocks_needed(entries: dict[int, Entry]) -> int:
-    """Return how many strips or tiles make up the picture; 0 when that makes no sense."""
+def _blocks_needed(entries: dict[int, DirectoryEntry]) -> int:
+    """Return how many strips or tiles make up the picture; 0 if that makes no sense."""
     columns, rows = _block_size(entries)
     if not columns or not rows:
         return 0
@@ -202,7 +202,7 @@ def _blocks_needed(entries: dict[int, Entry]) -> int:
 
 
 def read_decoder_bytes(data: bytes) -> int:
-    """Return how much memory decoding takes: the picture, and one strip or tile where it is compressed.
+    """Return how much memory decoding takes: the picture, and one strip or tile if it is compressed.
 
     Raises:
         ImageHeaderInvalid: The directory is damaged.
@@ -218,8 +218,8 @@ def read_decoder_bytes(data: bytes) -> int:
     return picture + rows * -(-columns * bits // 8)
 
 
-def _raw_bytes(entries: dict[int, Entry], width: int, height: int) -> int:
-    """Return how long the strips together must be; 0 where compression or subsampling leaves it open."""
+def _raw_bytes(entries: dict[int, DirectoryEntry], width: int, height: int) -> int:
+    """Return the length of all strips together; 0 if compression or subsampling leaves it open."""
     if _one(entries, _COMPRESSION, 1) != 1 or _one(entries, _PHOTOMETRIC, 1) == _YCBCR:
         return 0
     if _STRIP_BYTES not in entries:
@@ -231,8 +231,8 @@ def _raw_bytes(entries: dict[int, Entry], width: int, height: int) -> int:
 def essential(data: bytes) -> bytes:
     """Return the file with a first directory that holds only what the pixels need, and no other page.
 
-    What a directory may drag in besides (profiles, Exif, private tags, any of them pointing at the same
-    bytes many times, strips beyond the last row) never reaches the decoder.
+    The decoder never sees profiles, Exif, private tags, any of which may point at the same bytes many times,
+    or strips beyond the last row.
 
     Raises:
         ImageHeaderInvalid: The directory is damaged.

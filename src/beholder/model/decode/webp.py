@@ -38,27 +38,27 @@ def read_size(data: bytes) -> tuple[int, int]:
 
 
 def _picture_size(kind: bytes, content: bytes) -> tuple[int, int] | None:
-    """Return (width, height) that a chunk of pixels says itself; None when it makes no sense."""
+    """Return (width, height) by the chunk of pixels itself; None if it makes no sense."""
     if kind == b"VP8L" and content[:1] == b"\x2f":  # the signature of lossless data
         bits = int.from_bytes(content[1:5], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if kind == b"VP8 " and content[3:6] == b"\x9d\x01\x2a":
         width, height = struct.unpack("<HH", content[6:_PICTURE_HEADER_BYTES].ljust(4, b"\0"))
-        return width & 0x3FFF, height & 0x3FFF  # the upper two bits ask for upscaling, which nobody does
+        return width & 0x3FFF, height & 0x3FFF  # the upper two bits ask for upscaling, which decoders ignore
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One picture out of a WebP file, as a file of its own.
+    """One picture of a WebP file, as a file of its own.
 
     Args:
         canvas: Width and height of the canvas.
-        data: A WebP file with nothing but the picture; its profile, texts and other frames are left out.
-        width: Columns of the picture, which is as large as the canvas unless it is a frame.
+        data: A WebP file with the picture alone, without profile, texts and other frames.
+        width: Columns of the picture; the canvas has as many unless the picture is a frame.
         height: Its rows.
-        left: Where on the canvas it begins.
-        top: Likewise.
+        left: Its first column on the canvas.
+        top: Its first row on the canvas.
     """
 
     canvas: tuple[int, int]
@@ -73,10 +73,10 @@ def read_still(data: bytes) -> Still:
     """Return the picture of a WebP file, of an animation the first frame.
 
     Raises:
-        ImageTruncated: The file is shorter than its RIFF header announces, or ends within the picture.
-        ImageUndecodable: There is no picture, it has another size than announced, or it exceeds its canvas.
+        ImageTruncated: The file is shorter than its RIFF header says, or ends within the picture.
+        ImageUndecodable: There is no picture, it has another size than its header, or exceeds its canvas.
     """
-    # The last chunk's padding is announced, but some writers leave it out.
+    # The RIFF length counts the last chunk's padding, which some writers leave out.
     if len(data) + 1 < _RIFF_BYTES + int.from_bytes(data[4:8], "little"):
         raise ImageTruncated(f"The WebP ends early, after {len(data)} bytes; send the whole file.")
     width, height = read_size(data)
@@ -109,7 +109,7 @@ def _in_riff(data: bytes, start: int, end: int, width: int, height: int) -> byte
         if kind == b"ALPH" and not alpha:
             alpha = chunk
         if kind in (b"VP8 ", b"VP8L"):
-            # The decoder goes by the picture's own size, whatever the canvas or the frame says.
+            # The decoder allocates the picture's own size, whatever the canvas or the frame says.
             if _picture_size(kind, data[at : at + _PICTURE_HEADER_BYTES]) != (width, height):
                 raise ImageUndecodable(
                     "The WebP's picture has another size than its header says; export it again."
@@ -122,7 +122,7 @@ def _in_riff(data: bytes, start: int, end: int, width: int, height: int) -> byte
 
 
 def _chunks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of each chunk; the end may lie beyond the data."""
+    """Yield type, start and end of the content of each chunk; the end may be beyond the data."""
     for _ in range(_CHUNKS_MAX):
         if start + 8 > end:
             return
@@ -132,7 +132,7 @@ def _chunks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
 
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
-    """Return the content of the first chunk of type `wanted`; None when there is none to be found."""
+    """Return the content of the first chunk of type `wanted`; None if there is none."""
     for kind, start, end in _chunks(data, _FIRST_CHUNK_AT, len(data)):
         if kind == wanted:
             return data[start:end]
