@@ -1,4 +1,4 @@
-"""What is deployed in an AWS account, and what it says of itself."""
+"""What is deployed in an AWS account: the outputs of its stack."""
 
 from beholder.deploy.stack import read_outputs
 

@@ -6,8 +6,6 @@ whose reply was lost is recognised as our own, and errors are sorted by who must
 """
 
 import contextlib
-import importlib
-import importlib.util
 import random
 import re
 import secrets
@@ -15,25 +13,23 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store as ObstoreS3
 
+from beholder.aws.s3 import endpoint_of, profile_credentials
 from beholder.errors import (
     BackendDenied,
     BackendError,
     BackendThrottled,
     BackendUnavailable,
-    ConfigError,
     ObjectExists,
     ObjectNotFound,
 )
 from beholder.store.keys import check_key, check_prefix
 from beholder.store.port import ObjectInfo
-from beholder.store.s3_endpoint import endpoint_of
 
 if TYPE_CHECKING:  # obstore's configuration is typed in its stubs only
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -145,7 +141,7 @@ class S3Store:
             config=_config_of(bucket, region, endpoint, encryption, kms_key),
             client_options=_client_of(endpoint, timeout_s),
             retry_config=_retry_of(retries_max, retry_s_max),
-            credential_provider=_profile_credentials(environ),
+            credential_provider=profile_credentials(environ),
         )
         self._counting = threading.Lock()
         self._calls: Counter[str] = Counter()
@@ -366,35 +362,3 @@ def _metadata_of(attributes: Mapping[str, str]) -> dict[str, str]:
         for name, value in attributes.items()
         if name.lower() not in _STANDARD and name != _PUT_ID
     }
-
-
-def _profile_credentials(environ: Mapping[str, str]) -> Any:
-    """Return what gives credentials of a profile or a shared file, or None where obstore finds its own.
-
-    obstore reads no files of AWS's tools. Keys in the environment and web identities go before them, as in
-    the chain of AWS's own libraries.
-    Source: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html (2026-11)
-    """
-    if any(environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")):
-        return None
-    profile = environ.get("AWS_PROFILE")
-    has_boto3 = importlib.util.find_spec("boto3") is not None
-    if profile and not has_boto3:
-        raise ConfigError("AWS_PROFILE needs boto3; run: pip install boto3")
-    home = Path(environ.get("HOME", "/")) / ".aws"
-    files = (
-        Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials"),
-        Path(environ.get("AWS_CONFIG_FILE") or home / "config"),
-    )
-    if not has_boto3 or not (profile or any(file.is_file() for file in files)):
-        return None
-    provider = importlib.import_module("obstore.auth.boto3").Boto3CredentialProvider
-    botocore_error: type[Exception] = importlib.import_module("botocore.exceptions").BotoCoreError
-    try:
-        # botocore renews what has less than ten minutes left, so what it gives is good for these.
-        # Source: https://github.com/boto/botocore/blob/develop/botocore/credentials.py (2026-11)
-        return provider(ttl=timedelta(minutes=9))
-    except (botocore_error, ValueError) as exc:
-        if profile:
-            raise ConfigError(f"AWS_PROFILE is {profile!r}: {exc}") from exc
-        return None  # the files hold other settings, and the machine may have a role
