@@ -23,6 +23,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -94,7 +96,7 @@ class Rules:
     is_poll_late: bool = True
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Waiting:
     """A message that no worker holds."""
 
@@ -176,40 +178,46 @@ class Member:
         self.is_holding, self.is_receiving = False, not self.is_paused
         self.idle_at_s = self.world.clock.now_s()
 
-    def copy(self, world: "World") -> "Member":
-        """Return the same in another world."""
-        other = Member(world, self.number)
-        vars(other).update({name: value for name, value in vars(self).items() if is_plain(value)})
-        state = {name: value for name, value in vars(self.protocol).items() if is_plain(value)}
-        vars(other.protocol).update(state)
-        return other
+    def save(self) -> "SavedMember":
+        """Return everything that may change, for `restore`."""
+        return self, vars(self).copy(), vars(self.protocol).copy()
 
     def key(self) -> tuple[object, ...]:
-        """Return all that can matter for what follows, in a strict world."""
+        """Return everything that can matter for what follows, in a strict world."""
         now_s = self.world.clock.now_s()
-        values = {**vars(self), **vars(self.protocol)}
-        void = {"_retry_at_s", "_put_off_since_s"}  # no pause and endless patience in a strict world
-        if self.world.rules.is_trust_late or not self.world.rules.is_young_trusting:
-            void.add("is_trusting")
-        void.add("number")  # the order of the members tells it
-        if self.protocol.state is not DrainState.CHECKING:
-            void.add("_empty_since_s")
-        if self.protocol.state is not DrainState.SERVING or self.is_holding:
-            void.add("idle_at_s")
-        return tuple(
-            since(value, now_s) for name, value in values.items() if is_plain(value) and name not in void
+        state = self.protocol.state
+        is_idle = state is DrainState.SERVING and not self.is_holding
+        return (
+            *self.world.facts_of(self),
+            *self.world.facts_of_protocol(self.protocol),
+            since(self.idle_at_s, now_s) if is_idle else None,
+            since(self.protocol._empty_since_s, now_s) if state is DrainState.CHECKING else None,
         )
+
+
+SavedMember = tuple[Member, dict[str, object], dict[str, object]]
+
+
+def restore(saved: SavedMember) -> Member:
+    """Return the member as it was when it was saved."""
+    member, of_member, of_protocol = saved
+    vars(member).update(of_member)
+    vars(member.protocol).update(of_protocol)
+    return member
+
+
+def plain_names(thing: object, *, but: set[str]) -> list[str]:
+    """Return the attributes that a key shows as they are: plain values, and no times."""
+    return [name for name, value in vars(thing).items() if is_plain(value) and name not in but]
 
 
 def is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | float | str | enum.Enum)
 
 
-def since(value: object, now_s: float) -> str:
+def since(at_s: float, now_s: float) -> float:
     """Return a value that is the same at whatever moment the same happened."""
-    if isinstance(value, float):
-        return str(max(-FAR_S, min(FAR_S, value - now_s)))
-    return str(value)
+    return max(-FAR_S, min(FAR_S, at_s - now_s))
 
 
 class World:
@@ -228,20 +236,44 @@ class World:
         self.late_looks: list[float] = []
         # The counts at the start of the last second and of this one.
         self.past = (Depth(0, 0, 0), Depth(0, 0, 0))
+        sample = Member(self, 0)
+        is_trust_early = rules.is_young_trusting and not rules.is_trust_late
+        # The order of the members tells their numbers.
+        void = {"number", "idle_at_s"} if is_trust_early else {"number", "idle_at_s", "is_trusting"}
+        self.facts_of = attrgetter(*plain_names(sample, but=void))
+        # A strict world makes no pause before a retry and has endless patience.
+        void = {"_empty_since_s", "_retry_at_s", "_put_off_since_s"}
+        self.facts_of_protocol = attrgetter(*plain_names(sample.protocol, but=void))
+        self.member_keys: dict[tuple[object, ...], int] = {}
 
-    def copy(self) -> "World":
-        other = World(replace(self.rules, workers=0))
-        other.clock = ManualClock(self.clock.now_s())
-        other.waiting = [replace(one) for one in self.waiting]
-        other.left, other.owed_looks, other.past = dict(self.left), self.owed_looks, self.past
-        other.members = [member.copy(other) for member in self.members]
-        other.launched, other.lost, other.late_looks = self.launched, dict(self.lost), list(self.late_looks)
-        return other
+    def save(self) -> "SavedWorld":
+        """Return everything that may change, for `restore`."""
+        return SavedWorld(
+            self.clock.now_s(),
+            tuple(self.waiting),
+            tuple(self.left.items()),
+            self.owed_looks,
+            tuple(member.save() for member in self.members),
+            self.launched,
+            tuple(self.lost.items()),
+            tuple(self.late_looks),
+            self.past,
+        )
+
+    def restore(self, saved: "SavedWorld") -> None:
+        """Go back to what was saved."""
+        self.clock.advance(saved.now_s - self.clock.now_s())
+        self.waiting, self.left = list(saved.waiting), dict(saved.left)
+        self.owed_looks, self.past = saved.owed_looks, saved.past
+        self.members = [restore(member) for member in saved.members]
+        self.launched, self.lost, self.late_looks = saved.launched, dict(saved.lost), list(saved.late_looks)
 
     def key(self) -> tuple[object, ...]:
+        """Return everything that can matter for what follows, in a strict world."""
         now_s = self.clock.now_s()
         waiting = sorted((max(0.0, one.visible_at_s - now_s), one.was_received) for one in self.waiting)
-        members = [str(member.key()) for member in self.members]
+        keys = self.member_keys
+        members = [keys.setdefault(member.key(), len(keys)) for member in self.members]
         lost: list[object] = []
         if not self.rules.is_young_trusting:
             members.sort()
@@ -253,7 +285,11 @@ class World:
                 if self.is_fresh(at_s)
             ]
         looks = [since(at_s, now_s) for at_s in self.late_looks]
-        return (*waiting, *members, *lost, *looks, *self.left.values(), self.owed_looks, self.past)
+        return (
+            *map(tuple, (waiting, members, lost, looks, self.left.values())),
+            self.owed_looks,
+            *self.past,
+        )
 
     # --- the state ---
 
@@ -416,21 +452,36 @@ class World:
             self.do("second", 0)
 
 
+class SavedWorld(NamedTuple):
+    """A world as it was: nothing in it changes any more."""
+
+    now_s: float
+    waiting: tuple[Waiting, ...]
+    left: tuple[tuple[str, int], ...]
+    owed_looks: int
+    members: tuple[SavedMember, ...]
+    launched: int
+    lost: tuple[tuple[int, float], ...]
+    late_looks: tuple[float, ...]
+    past: tuple[Depth, Depth]
+
+
 def find_loss(rules: Rules, worlds_max: int) -> tuple[list[str], int]:
     """Explore all worlds that follow from these rules; return the steps to a loss and their number."""
-    first = World(rules)
-    seen = {first.key()}
-    todo: deque[tuple[World, tuple[str, ...]]] = deque([(first, ())])
+    world = World(rules)
+    seen = {world.key()}
+    todo: deque[tuple[SavedWorld, tuple[str, ...]]] = deque([(world.save(), ())])
     while todo:
-        world, way = todo.popleft()
+        saved, way = todo.popleft()
+        world.restore(saved)
         if world.is_message_lost:
             return list(way), len(seen)
         for step, number in list(world.steps()):
-            after = world.copy()
-            after.do(step, number)
-            if (key := after.key()) not in seen:
+            world.restore(saved)
+            world.do(step, number)
+            if (key := world.key()) not in seen:
                 seen.add(key)
-                todo.append((after, (*way, f"{step} {number}")))
+                todo.append((world.save(), (*way, f"{step} {number}")))
         assert len(seen) < worlds_max, "the world is too large for this test"
     return [], len(seen)
 
