@@ -49,7 +49,7 @@ def user_data(deployment: Deployment, idle_s_max: float) -> str:
         "BACKEND": "aws",
         "REGION": deployment.emulator.client("sqs").meta.region_name,
         "PREFIX": deployment.prefix,
-        "LANES": "1",
+        "CONSUMERS": "1",
         "VISIBILITY_TIMEOUT_S": str(VISIBILITY_TIMEOUT_S),
         "IDLE_S_MAX": str(idle_s_max),
         "DEPTH_LAG_S": "1",

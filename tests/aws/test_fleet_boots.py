@@ -30,7 +30,7 @@ from ec2.harness import Ec2Harness, End
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
 WAIT_S = 150.0
-# A sign may be late on a busy machine, and a worker that lives must not be taken for one that hangs.
+# A heartbeat may be late on a busy machine, and a live worker must not be taken for one that hangs.
 SILENCE_S = 15.0
 IDLE = f"#!/bin/sh\n# {secrets.token_hex(8)}\nsleep 3600\n"
 
@@ -72,7 +72,7 @@ def user_data(deployment: Deployment, **more: object) -> str:
         "BACKEND": "aws",
         "REGION": REGION,
         "PREFIX": deployment.prefix,
-        "LANES": 1,
+        "CONSUMERS": 1,
         "IDLE_S_MAX": 3,
         "DEPTH_LAG_S": 1,
         "SILENCE_S_MAX": SILENCE_S,
@@ -129,7 +129,7 @@ def store_of(deployment: Deployment) -> Store:
 
 
 def records(deployment: Deployment) -> list[Record]:
-    """Return the 'why' log of the deployment; web processes have to be stopped before."""
+    """Return the deployment's decision log; stop its web processes before."""
     return list(read_records(store_of(deployment), time.time() - 3600, time.time()))
 
 
@@ -150,9 +150,9 @@ def images(imagenet_100: Path) -> list[bytes]:
 def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     deployment: Deployment, harness: Ec2Harness, moto: Emulator, images: list[bytes]
 ) -> None:
-    """With as many consumers as by default, and with the rule that says by itself how long to stay."""
-    # given: no instance of ours, and one of somebody else's
-    template = Account(moto).make_template(user_data(deployment, LANES=4, IDLE_S_MAX=None, BOOT_S=15))
+    """With as many consumers as by default, and with the idle limit that the workers compute themselves."""
+    # given: no instance of this deployment, and one of another
+    template = Account(moto).make_template(user_data(deployment, CONSUMERS=4, IDLE_S_MAX=None, STARTUP_S=15))
     deployment.configure(launch_template=template)
     (foreign,) = Account(moto).create_fleet(Account(moto).make_template(IDLE), 1)
     web = deployment.start_web()
@@ -173,9 +173,9 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
         [*web.process.lines[-30:], *(harness.console(one) for one in ours)]
     )
     assert harness.is_alive(foreign)
-    # and: the last one has left a note of when it fell idle
-    note = json.loads(store_of(deployment).get(IDLE_GAPS_KEY))
-    assert note["idle_since_s"] < time.time() - STAY_S_MIN
+    # and: the last one has recorded when it became idle
+    recorded = json.loads(store_of(deployment).get(IDLE_GAPS_KEY))
+    assert recorded["idle_since_s"] < time.time() - STAY_S_MIN
     # and: the log tells why
     web.process.stop()
     kept = records(deployment)
@@ -184,10 +184,10 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     assert all(record.decision.reason for record in kept)
 
 
-def test_the_second_line_ends_a_worker_that_hangs_while_it_leaves(
+def test_the_reaper_ends_a_worker_that_hangs_while_it_drains(
     deployment: Deployment, harness: Ec2Harness, images: list[bytes]
 ) -> None:
-    # given: a worker that has announced that it goes
+    # given: a worker that has announced that it drains
     web = deployment.start_web()
     await_all(web, send(web, images[:1]), harness)
     (instance,) = harness.startups
@@ -199,7 +199,7 @@ def test_the_second_line_ends_a_worker_that_hangs_while_it_leaves(
     # then
     harness.wait_for(lambda: instance in harness.ended, WAIT_S)
     assert harness.ended[instance] is End.TERMINATED
-    web.process.await_line(rf"controller\.retire.*{instance}")
+    web.process.await_line(rf"controller\.terminate.*{instance}")
     # and: the next image finds a new one, though the long poll of the hung one may take it first: then it
     # comes back once its visibility timeout is over
     await_all(web, send(web, images[1:2]), harness)
@@ -238,9 +238,9 @@ def test_when_the_leader_is_killed_another_web_process_leads(
     assert highest <= 3
 
 
-# The third boot fails, and the sixth.
+# The third startup fails, and the sixth.
 @pytest.mark.parametrize("harness", [{"startup_failures": 0.34}], indirect=True)
-def test_where_a_third_of_the_boots_fail_the_queue_is_drained_all_the_same(
+def test_the_queue_is_drained_though_a_third_of_the_startups_fail(
     deployment: Deployment, harness: Ec2Harness, images: list[bytes]
 ) -> None:
     # given
@@ -260,7 +260,7 @@ def test_where_a_third_of_the_boots_fail_the_queue_is_drained_all_the_same(
     assert terminated == dict.fromkeys(failed, "startup")
 
 
-def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
+def test_a_leaked_instance_of_the_deployment_is_found_and_terminated(
     deployment: Deployment, harness: Ec2Harness, moto: Emulator
 ) -> None:
     """A controller died after its launch, and what it launched never came up."""
@@ -279,7 +279,7 @@ def test_an_instance_of_ours_that_nobody_remembers_is_found_and_ended(
     assert harness.ended == {leaked: End.TERMINATED}
     assert harness.is_alive(untagged)
     assert harness.is_alive(foreign)
-    web.process.await_line(rf"controller\.retire.*{leaked}")
+    web.process.await_line(rf"controller\.terminate.*{leaked}")
 
 
 def test_a_minimum_whose_instances_shut_down_at_once_is_launched_with_pauses(

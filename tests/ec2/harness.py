@@ -58,12 +58,12 @@ class Ec2Harness:
         endpoint: Of the emulator, on 127.0.0.1; guests reach it at the same address.
         guest_env: Environment of the guests. They get `AWS_ENDPOINT_URL` in any case, and neither a region
             nor credentials, as on EC2: the latter come from the instance metadata.
-        boot_failures: Share of instances, 0.0 to 1.0, whose user data never runs; they stay `running`. Spread
-            evenly, so that a few boots have their share too.
+        startup_failures: Share of instances, 0.0 to 1.0, whose user data never runs; they stay `running`.
+            Failures are spread evenly, so that a few instances have their share too.
 
     Attributes:
-        boots: Ids of the instances that were booted, in this order.
-        failed_boots: Those of them whose user data never runs.
+        startups: Ids of the instances that were started, in this order.
+        failed_startups: Those of them whose user data never runs.
         ended: Why each guest that is no more has ended, by id.
         asked: What each guest asked for: 'shutdown', or 'poweroff' for a forced one.
         hang_shutdown: Ids for which a shutdown does nothing, so that only `poweroff -f` or the API ends
@@ -77,11 +77,11 @@ class Ec2Harness:
         self,
         endpoint: str,
         guest_env: Mapping[str, str] | None = None,
-        boot_failures: float = 0.0,
+        startup_failures: float = 0.0,
     ) -> None:
         _need_guests()
-        self.boots: list[str] = []
-        self.failed_boots: list[str] = []
+        self.startups: list[str] = []
+        self.failed_startups: list[str] = []
         self.ended: dict[str, End] = {}
         self.asked: dict[str, list[str]] = {}
         self.hang_shutdown: Container[str] = set()
@@ -90,7 +90,7 @@ class Ec2Harness:
         parts = urlsplit(endpoint)
         self._emulator = (parts.hostname or "", parts.port or 80)
         self._environment = {"AWS_ENDPOINT_URL": endpoint, **(guest_env or {})}
-        self._boot_failures = boot_failures
+        self._startup_failures = startup_failures
         self._guests: dict[str, Guest] = {}
         self._deadlines_s: dict[str, float] = {}
         self._ending: dict[str, End] = {}
@@ -181,14 +181,14 @@ class Ec2Harness:
         for instance_id in list(self._guests):
             self._look_after(instance_id, states.get(instance_id, "terminated"))
         for instance_id, state in states.items():
-            is_new = instance_id not in self._earlier and instance_id not in self.boots
+            is_new = instance_id not in self._earlier and instance_id not in self.startups
             if is_new and state in _LIVE and not self._closing.is_set():
                 self._boot(described[instance_id])
 
     def _boot(self, described: dict[str, Any]) -> None:
         instance = self._launches.instance(described)
         instance_id = instance.instance_id
-        share, earlier = self._boot_failures, len(self.boots)
+        share, earlier = self._startup_failures, len(self.startups)
         fails = int((earlier + 1) * share) > int(earlier * share)
         folder = self.folder / instance_id
         folder.mkdir()
@@ -200,10 +200,10 @@ class Ec2Harness:
             b"" if fails else instance.user_data,
         )
         with self._polled:
-            self.boots.append(instance_id)
+            self.startups.append(instance_id)
             self.asked[instance_id] = []
             if fails:
-                self.failed_boots.append(instance_id)
+                self.failed_startups.append(instance_id)
             self._guests[instance_id] = guest
         try:
             guest.start()
@@ -255,9 +255,9 @@ class Ec2Harness:
             del self._guests[instance_id]
 
     def _standing(self) -> str:
-        lines = [f"booted {self.boots}, failed boots {self.failed_boots}, ended {self.ended}"]
+        lines = [f"started {self.startups}, failed startups {self.failed_startups}, ended {self.ended}"]
         lines += [f"asked {self.asked}, faults {self.faults}"]
-        lines += [f"console of {instance_id}:\n{self.console(instance_id)}" for instance_id in self.boots]
+        lines += [f"console of {instance_id}:\n{self.console(instance_id)}" for instance_id in self.startups]
         return "\n".join(lines)
 
 
