@@ -5,6 +5,9 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
+
+import pytest
 
 from beholder import __version__
 from beholder.config import Settings
@@ -12,11 +15,14 @@ from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_
 from beholder.model.preprocessing_table import read_preprocessing
 from beholder.web.limits import WebLimits
 from beholder.web.openapi.errors import visible_errors
-from docs.pages import PAGES, ROOT, blocks, column, read, table
+from docs.pages import PAGES, ROOT, blocks, column, prose, read, table
 from helpers.service import RunningService
+from helpers.source import SRC, modules
 
 SETTINGS = {one.name for one in fields(Settings)}
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+ARCHITECTURE = "docs/architecture.md"
+PYPROJECT = tomllib.loads(read("pyproject.toml"))
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -142,3 +148,91 @@ def test_the_example_of_a_model_folder_is_one() -> None:
 
 def test_the_changelog_tells_of_this_version() -> None:
     assert re.search(rf"^## .*\b{re.escape(__version__)}\b", read("CHANGELOG.md"), re.MULTILINE)
+
+
+# --- rooms, ports and places --------------------------------------------------------------------------------
+
+
+def rooms() -> set[str]:
+    return {path.parent.name for path in SRC.glob("*/__init__.py")}
+
+
+def ports() -> dict[str, set[str]]:
+    """Return the methods of each room's port."""
+    return {
+        module.path: {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+        for module in modules()
+        if re.fullmatch(r"\w+/port\.py", module.path)
+        for node in module.nodes(ast.ClassDef)
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+    }
+
+
+def adapters(port: str, methods: set[str]) -> set[str]:
+    """Return the files beside a port that have a class with its methods."""
+    return {
+        module.path
+        for module in modules()
+        if module.path != port and module.path.rpartition("/")[0] == port.rpartition("/")[0]
+        for node in module.nodes(ast.ClassDef)
+        if isinstance(node, ast.ClassDef)
+        and methods <= {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+    }
+
+
+def test_every_room_is_described() -> None:
+    assert set(column(read(ARCHITECTURE), "room")) == rooms()
+
+
+def test_the_layers_are_those_that_are_linted() -> None:
+    (shown,) = (block.text for block in blocks(read(ARCHITECTURE)) if block.text.startswith("cli\n"))
+    (linted,) = (
+        one["layers"] for one in PYPROJECT["tool"]["importlinter"]["contracts"] if one["type"] == "layers"
+    )
+    assert shown.split("\n")[:-1] == linted
+
+
+def test_the_table_of_ports_has_every_port() -> None:
+    assert (
+        set(column(read(ARCHITECTURE), "port"))
+        == ports().keys()
+        >= {"queue/port.py", "store/port.py", "fleet/port.py"}
+    )
+
+
+@pytest.mark.parametrize("port", ports())
+def test_the_table_of_ports_has_every_adapter(port: str) -> None:
+    listed = {
+        name for name in column(read(ARCHITECTURE), "port", 2) if name.startswith(port.rpartition("/")[0])
+    }
+    assert listed == adapters(port, ports()[port]) != set()
+
+
+def test_the_suites_run_on_the_ports_that_the_page_says() -> None:
+    suites = {path.name.removesuffix("_contract.py") for path in (SRC / "testing").glob("*_contract.py")}
+    assert suites == {"queue", "priority", "store", "fleet"}
+
+
+def exists(path: str) -> bool:
+    """Say whether a path lies in the repository, or below the package, as the pages abbreviate it."""
+    return (ROOT / path).exists() or (SRC / path).exists() or path in OUTSIDE
+
+
+# What the pages name that is no file of the repository: files of a user, of a service, or of a tool.
+OUTSIDE = {"openvino/__init__.py", "torchvision/models/resnet.py"}
+
+
+def test_the_places_to_change_exist() -> None:
+    places = column(read(ARCHITECTURE), "to change", 1)
+    assert len(places) > 20
+    assert [path for path in places if not exists(path)] == []
+
+
+# A decision record describes its own time, and a change log every time.
+OF_TODAY = [page for page in PAGES if "adr" not in page.parts and page.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", OF_TODAY, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_file_of_python_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", prose(page.read_text(encoding="utf-8")))
+    assert [path for path in named if not exists(path)] == []
