@@ -26,6 +26,7 @@ __all__ = [
 
 _Document = TypeVar("_Document")
 _Convert = Callable[[Any], Any]
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ Time = Annotated[float, Form(format="date-time")]
 
 def to_document(value: Any) -> dict[str, Any]:
     """Return the document of a dataclass; every field is a member."""
-    document = {}
     cls: Any = type(value)
-    for field, member, write in _writers(cls):
+    document = {}
+    for field, name, write in _writing(cls):
         found = getattr(value, field)
-        document[member] = found if write is None or found is None else write(found)
+        document[name] = found if write is None or found is None else write(found)
     return document
 
 
@@ -63,11 +64,11 @@ def from_document(cls: Callable[..., _Document], document: Any) -> _Document:
     """
     if not isinstance(document, dict):
         raise TypeError(f"{cls} is {document!r:.80}")
-    readers = _readers(cls)
-    values = {}
-    for member, value in document.items():
-        field, read = readers.get(member, (member, None))
-        values[field] = value if read is None or value is None else read(value)
+    values = document.copy()
+    for name, field, read in _reading(cls):
+        if name in document:
+            value = values.pop(name)
+            values[field] = value if value is None else read(value)
     return cls(**values)
 
 
@@ -97,13 +98,15 @@ def is_document(hint: Any) -> TypeGuard[type]:
 
 
 @cache
-def _writers(cls: Any) -> tuple[tuple[str, str, _Convert | None], ...]:
+def _writing(cls: Any) -> tuple[tuple[str, str, _Convert | None], ...]:
     return tuple((one.field, one.name, _writer(one.hint)) for one in members_of(cls))
 
 
 @cache
-def _readers(cls: Any) -> dict[str, tuple[str, _Convert | None]]:
-    return {one.name: (one.field, _reader(one.hint)) for one in members_of(cls)}
+def _reading(cls: Any) -> tuple[tuple[str, str, _Convert], ...]:
+    """Return the members that are converted, the fields that they become, and how."""
+    readers = [(one.name, one.field, _reader(one.hint)) for one in members_of(cls)]
+    return tuple((name, field, read) for name, field, read in readers if read is not None)
 
 
 def _writer(hint: Any) -> _Convert | None:
@@ -128,7 +131,8 @@ def _reader(hint: Any) -> _Convert | None:
         item = _reader(get_args(hint)[0])
         return tuple if item is None else lambda values: tuple(item(value) for value in values)
     if is_document(hint):
-        return partial(from_document, hint)
+        # Nothing to convert: the dataclass itself refuses what is missing or unknown.
+        return partial(from_document, hint) if _reading(hint) else lambda document: hint(**document)
     return hint if isinstance(hint, type) and issubclass(hint, Enum) else None
 
 
@@ -145,7 +149,7 @@ def _without_none(hint: Any) -> Any:
 
 def _time_text(time_s: float) -> str:
     # Rounded, not cut off, so that a time read back gives the same text again.
-    rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=round(time_s * 1000))
+    rounded = _EPOCH + timedelta(milliseconds=round(time_s * 1000))
     return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
