@@ -1,6 +1,6 @@
-"""The drop: an object that any tool put into the bucket, as S3 tells the input queue of it.
+"""The upload event: S3 reports to the input queue that a tool put an object into the bucket.
 
-S3 tells it by itself, or through an SNS topic, EventBridge, or the destination of a Lambda function.
+It comes from S3 itself, or through an SNS topic, EventBridge, or the destination of a Lambda function.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html,
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html,
@@ -23,20 +23,20 @@ __all__ = ["EventBatch", "UnknownMessage", "UploadEvent", "read_event"]
 
 _CREATED = "ObjectCreated:"
 _TEST_EVENT = "s3:TestEvent"
-# What tells one version of an object from another, the best first, by S3's name and by EventBridge's; the
-# emulators send no sequencer.
+# Members that tell one version of an object from another, the best first, by their names in S3 and in
+# EventBridge; the emulators send no sequencer.
 _VERSIONS = ("sequencer", "versionId", "version-id", "eTag", "etag")
-# An envelope inside an envelope, and so on: more are a mistake, or malice.
+# Envelopes inside one another; more are a mistake or an attack.
 _ENVELOPES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A body that is understood and asks nothing of a worker: no image is lost with it.
+    """A body that is understood and asks nothing of a worker; no image is lost when it is dropped.
 
     Args:
-        kind: What it is.
-        reason: A sentence that says so.
+        kind: The kind of body.
+        reason: The kind in a sentence.
     """
 
     kind: Literal["test event", "folder marker", "foreign"]
@@ -45,7 +45,7 @@ class UnknownMessage:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """An event that tells of several objects, as one body for each."""
+    """An event about several objects, split into one body for each."""
 
     bodies: tuple[bytes, ...]
 
@@ -55,11 +55,11 @@ class UploadEvent:
     """One object that was put into a bucket.
 
     Args:
-        bucket: The bucket.
-        key: Its key, decoded.
-        size_bytes: Its length when it was put.
-        version: What tells it from an earlier or later object of the same key.
-        put_at_s: When it was put, seconds since the Unix epoch; None where that cannot be read.
+        bucket: Name of the bucket.
+        key: The object's key, decoded.
+        size_bytes: Length of the object when it was put.
+        version: Tells the object from an earlier or later one of the same key.
+        put_at_s: When the object was put, seconds since the Unix epoch; None where that cannot be read.
     """
 
     bucket: str
@@ -70,12 +70,12 @@ class UploadEvent:
 
     @property
     def job_id(self) -> str:
-        """The same for every delivery of the same event."""
+        """The id of the event's job, the same for every delivery of the event."""
         object_name = f"{len(self.key)}:{self.key}{self.version}"
         return job_id_from_key(self.bucket, object_name, epoch_s=self.put_at_s or 0.0)
 
     def to_message(self, now_s: float) -> Message:
-        """Return the drop as a job with options of the default, to which nobody waits for a reply."""
+        """Return the message of a job with default options, for which no caller waits."""
         return Message(
             job_id=self.job_id,
             created_at_s=now_s if self.put_at_s is None else self.put_at_s,
@@ -84,10 +84,10 @@ class UploadEvent:
 
 
 def read_event(body: bytes) -> UploadEvent | UnknownMessage | EventBatch | None:
-    """Read a body that is no message known here; None where it says that it is one.
+    """Read a body that is not a message of ours; return None where it claims to be one.
 
     Raises:
-        MessageInvalid: It is no event of S3 that is understood here, by itself or in an envelope.
+        MessageInvalid: The body is not a known event of S3, by itself or in an envelope.
     """
     try:
         document = _object(json.loads(body))
@@ -109,9 +109,7 @@ def _read(document: dict[str, Any], envelopes: int) -> UploadEvent | UnknownMess
         return UnknownMessage("test event", f"S3 tests its notifications from {document.get('Bucket')!r}")
     if "Records" in document:
         return _read_records(document["Records"], envelopes)
-    if (
-        "eventSource" in document or "EventSource" in document
-    ):  # a record by itself, as EventBridge Pipes sends it
+    if "eventSource" in document or "EventSource" in document:  # a bare record, as EventBridge Pipes sends it
         return _read_records([document], envelopes)
     if document.get("source") == "aws.s3" and "detail-type" in document:
         return _read_eventbridge(document)
@@ -122,13 +120,13 @@ def _read(document: dict[str, Any], envelopes: int) -> UploadEvent | UnknownMess
         return _open(document["Message"], envelopes)
     if kind in {"SubscriptionConfirmation", "UnsubscribeConfirmation"}:
         raise ValueError(
-            f"SNS sent a {kind} of {document.get('TopicArn')!r:.200}; whoever owns the queue answers it"
+            f"SNS sent a {kind} of {document.get('TopicArn')!r:.200}; the owner of the queue has to answer it"
         )
     raise ValueError(f"neither a message nor an event: {sorted(document)!r:.200}")
 
 
 def _open(content: object, envelopes: int) -> UploadEvent | UnknownMessage | EventBatch:
-    """Read what an envelope holds, as a text or as it is."""
+    """Read the content of an envelope, which is JSON text or an object."""
     if not envelopes:
         raise ValueError(f"more than {_ENVELOPES_MAX} envelopes, one in the other")
     return _read(_object(json.loads(content) if isinstance(content, str) else content), envelopes - 1)
@@ -144,7 +142,7 @@ def _read_records(records: list[Any], envelopes: int) -> UploadEvent | UnknownMe
     record = _object(records[0])
     source = record.get("eventSource", record.get("EventSource"))
     match source:
-        case "aws:sns":  # as SNS and SQS hand events to a Lambda function that sends them on
+        case "aws:sns":  # the form in which SNS and SQS call a Lambda function
             return _open(record["Sns"]["Message"], envelopes)
         case "aws:sqs":
             return _open(record["body"], envelopes)
@@ -158,9 +156,9 @@ def _read_record(record: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
     if not name.startswith(_CREATED):
         return UnknownMessage("foreign", f"an event of the kind {name!r:.80}, which puts no object")
     found = record["s3"]["object"]
-    # S3 sends a blank as a plus, and slashes as they are; what emulators encode besides decodes to the same.
+    # S3 sends a blank as a plus and leaves slashes alone; what emulators encode besides decodes alike.
     key = unquote_plus(found["key"], errors="strict")
-    return _drop(record["s3"]["bucket"]["name"], key, found, record.get("eventTime"))
+    return _upload_event(record["s3"]["bucket"]["name"], key, found, record.get("eventTime"))
 
 
 def _read_eventbridge(document: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
@@ -169,22 +167,21 @@ def _read_eventbridge(document: Mapping[str, Any]) -> UploadEvent | UnknownMessa
         return UnknownMessage("foreign", f"an event of the kind {name!r:.80}, which puts no object")
     detail = document["detail"]
     found = detail["object"]
-    return _drop(
-        detail["bucket"]["name"], found["key"], found, document.get("time")
-    )  # here keys are not encoded
+    # Unlike S3, EventBridge does not encode keys.
+    return _upload_event(detail["bucket"]["name"], found["key"], found, document.get("time"))
 
 
-def _drop(bucket: object, key: object, found: Mapping[str, Any], time: object) -> UploadEvent:
+def _upload_event(bucket: object, key: object, found: Mapping[str, Any], time: object) -> UploadEvent:
     size_bytes = found["size"]
     if not isinstance(bucket, str) or not isinstance(key, str) or not isinstance(size_bytes, int):
         raise TypeError(f"bucket is {bucket!r:.80}, key is {key!r:.80}, size is {size_bytes!r:.80}")
-    (key + bucket).encode()  # half a surrogate pair could not be written into the result
+    (key + bucket).encode()  # fails for half a surrogate pair, which no result could contain
     version = next((str(found[one]) for one in _VERSIONS if found.get(one)), "")
     return UploadEvent(bucket, key, size_bytes, version, _time_of(time))
 
 
 def _time_of(text: object) -> float | None:
-    """Return an event's time; what cannot be read costs the job its time of creation and nothing else."""
+    """Return an event's time; None where it cannot be read, which costs the job only its time of creation."""
     try:
         time = datetime.fromisoformat(str(text))
         time_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

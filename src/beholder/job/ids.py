@@ -1,4 +1,4 @@
-"""Job ids: UUIDv7, so that ids sort by the time at which the job was taken in.
+"""Job ids: UUIDv7, so that ids sort by the time at which the job was accepted.
 
 Source: RFC 9562, section 5.7 (UUIDv7: 48 bits of milliseconds since the Unix epoch, then random bits).
 """
@@ -11,7 +11,7 @@ __all__ = ["created_at_s", "is_job_id", "job_id_from_key", "new_job_id"]
 
 
 def new_job_id(now_s: float) -> str:
-    """Return a fresh id for a job taken in at `now_s` (seconds since the Unix epoch)."""
+    """Return a new id for a job accepted at `now_s` (seconds since the Unix epoch)."""
     return _uuid7(now_s, os.urandom(10))
 
 
@@ -19,9 +19,9 @@ def job_id_from_key(caller: str, key: str, *, epoch_s: float) -> str:
     """Return the id that `caller` and their idempotency `key` always give within one epoch.
 
     Args:
-        caller: Who sends the request; two callers may use the same key.
+        caller: Name of the caller; two callers may use the same key.
         key: The Idempotency-Key as sent.
-        epoch_s: A time that both requests agree on; it is written into the id.
+        epoch_s: The time that is written into the id, the same for both requests.
     """
     digest = hashlib.sha256(f"{len(caller)}:{caller}{key}".encode()).digest()
     return _uuid7(epoch_s, digest[:10])
@@ -33,7 +33,7 @@ def created_at_s(job_id: str) -> float:
 
 
 def is_job_id(text: str) -> bool:
-    """Say whether `text` is a job id as this module writes them."""
+    """Return whether `text` is a job id in the form in which this module writes it."""
     try:
         parsed = uuid.UUID(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The job as callers see it and as the output bucket keeps it: frozen, with one JSON form."""
+"""The job, in the JSON form that callers get and the output bucket keeps."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ __all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Optio
 
 
 class JobStatus(StrEnum):
-    """Where a job stands; the last four are terminal and never change."""
+    """The status of a job; the last four are terminal and never change."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class JobStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Say whether the job has its outcome."""
+        """Whether the job has its outcome."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -136,7 +136,7 @@ class Job:
     Args:
         id: UUIDv7, so that ids sort by time of creation.
         status: The last four are terminal and never change.
-        created_at_s: When the image was taken in.
+        created_at_s: When the image was accepted.
         started_at_s: When a worker received the job.
         completed_at_s: When the outcome was known.
         model: The model that ran, or the one asked for while none has.
@@ -186,14 +186,14 @@ _MEMBERS = tuple(one.name for one in members_of(Job))
 
 
 def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:
-    """Read a job with its outcome, as the output bucket keeps it and a reply holds it.
+    """Read a job with its outcome from the output bucket or from a reply.
 
     Args:
-        document: What was stored.
-        job_id: The job that it must be of; None for any.
+        document: The stored bytes.
+        job_id: Id that the job must have; None for any.
 
     Raises:
-        ValueError: It is torn, of another version, or of another job, or the job has no outcome.
+        ValueError: The document is torn, of another version, or of another job, or the job has no outcome.
     """
     try:
         job = Job.from_dict(json.loads(document))

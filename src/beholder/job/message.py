@@ -13,26 +13,26 @@ from beholder.job.job import JobInput, Options
 __all__ = ["TIME_MAX_S", "Message", "MessageInvalid"]
 
 _NUMBER = (int, float)
-_NOTHING = type(None)
-_KINDS: dict[str, tuple[type, ...]] = {
+_NULL = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
     "job": (str,),
     "at": _NUMBER,
     "key": (str,),
     "name": (str,),
     "bytes": (int,),
-    "model": (str, _NOTHING),
+    "model": (str, _NULL),
     "top_k": (int,),
     "min": _NUMBER,
-    "reply": (str, _NOTHING),
-    "deadline": (*_NUMBER, _NOTHING),
+    "reply": (str, _NULL),
+    "deadline": (*_NUMBER, _NULL),
     "text": (bool,),
-    "trace": (str, _NOTHING),
+    "trace": (str, _NULL),
 }
 TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
 
 
 class MessageInvalid(BeholderError):
-    """A queue held a body that is no message of a version known here."""
+    """A body in a queue is not a message of a known version."""
 
     code = "message_invalid"
 
@@ -42,14 +42,14 @@ class Message:
     """One job on its way to a worker.
 
     Args:
-        job_id: The job.
-        created_at_s: When the job was taken in, seconds since the Unix epoch.
+        job_id: Id of the job.
+        created_at_s: When the job was accepted, seconds since the Unix epoch.
         input: Where the image lies, and what the caller asked for.
         reply_to: Name of the reply queue of the web process that waits, or None.
-        deadline_s: After this time the job is worth nothing any more; None for never.
-        wants_text: Also store the best label as plain text, the form the classic clients know.
+        deadline_s: When the job expires; None for never.
+        wants_text: Whether the best label is also stored as plain text, for classic load generators.
         trace: The caller's trace context (W3C traceparent), or None.
-        image: The image itself, where it rides inside; otherwise it is fetched by `input.image_key`.
+        image: The image itself, where it is small enough; None where the worker fetches it by its key.
     """
 
     VERSION: ClassVar[int] = 1
@@ -89,7 +89,7 @@ class Message:
         """Read the wire form.
 
         Raises:
-            MessageInvalid: The body is no message, or one of another version.
+            MessageInvalid: The body is not a message, or one of another version.
         """
         try:
             document = json.loads(body)
@@ -118,15 +118,15 @@ class Message:
 
 
 def _check(document: dict[str, Any]) -> None:
-    """Refuse what a later step would trip over, again and again: nobody could ever settle such a message."""
-    for name, kinds in _KINDS.items():
+    """Refuse a message with which a later step would fail at every delivery."""
+    for name, types in _TYPES.items():
         value = document[name]
-        if not isinstance(value, kinds):
+        if not isinstance(value, types):
             raise TypeError(f"{name} is {value!r:.80}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value}")
         if isinstance(value, str):
-            value.encode()  # half a surrogate pair could not be written into the result
+            value.encode()  # fails for half a surrogate pair, which no result could contain
     if not is_job_id(document["job"]):
         raise ValueError(f"job is {document['job']!r:.80}")
     if not 0 <= document["at"] < TIME_MAX_S:

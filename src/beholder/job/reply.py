@@ -1,4 +1,4 @@
-"""The reply: what a worker tells a web process, the outcomes of a batch in one message."""
+"""The reply: a worker sends the outcomes of a batch to a web process in one message."""
 
 import json
 import re
@@ -17,11 +17,11 @@ _CALL = re.compile(r"[a-z0-9-]{1,40}:[A-Za-z0-9]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Outcomes on their way to the web process that waits, and what the worker called since it last told.
+    """Outcomes on their way to the web process that waits, with the worker's unreported calls.
 
     Args:
-        documents: The jobs, each as it stands in the output bucket.
-        calls: How often the worker called AWS since the reply before, by `service:Operation`.
+        documents: The jobs, each as the output bucket has it.
+        calls: How often the worker called AWS since its last reply, by `service:Operation`.
     """
 
     VERSION: ClassVar[int] = 1
@@ -30,22 +30,26 @@ class Reply:
     calls: Mapping[str, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Return the wire form: one JSON object whose last member holds the documents byte for byte.
+        """Return the wire form: one JSON object whose last member contains the documents byte for byte.
 
-        Their lengths stand before them, so that a reader cuts them out and parses each once.
+        Their lengths come first, so that a reader cuts the documents out and parses each once.
         """
-        head = {"v": self.VERSION, "calls": dict(self.calls), "sizes": [len(one) for one in self.documents]}
+        head = {
+            "v": self.VERSION,
+            "calls": dict(self.calls),
+            "sizes": [len(document) for document in self.documents],
+        }
         text = json.dumps(head, separators=(",", ":")).encode()
         return b"".join((text[:-1], _JOBS, b",".join(self.documents), b"]}"))
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
-        """Read the wire form; the documents in it are not looked into.
+        """Read the wire form; the documents in it are not parsed.
 
         Raises:
-            ValueError: It is no reply, or one of another version.
+            ValueError: The body is not a reply, or one of another version.
         """
-        # JSON escapes the quotes of any text, so these bytes cannot stand in what comes before them.
+        # JSON escapes the quotes in a text, so these bytes cannot occur before the member that they begin.
         head, mark, jobs = body.partition(_JOBS)
         try:
             known = json.loads(head + b"}") if mark else json.loads(body)
@@ -58,32 +62,32 @@ class Reply:
 
 
 def bundled(documents: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
-    """Yield documents in as few bundles as a queue takes, about 200 KB each, in their order."""
+    """Yield documents in bundles of about 200 KB, which any queue takes, in their order."""
     bundle: list[bytes] = []
     size_bytes = 0
-    for one in documents:
-        if bundle and size_bytes + len(one) > _DOCUMENTS_BYTES_MAX:
+    for document in documents:
+        if bundle and size_bytes + len(document) > _DOCUMENTS_BYTES_MAX:
             yield tuple(bundle)
             bundle, size_bytes = [], 0
-        bundle.append(one)
-        size_bytes += len(one)
+        bundle.append(document)
+        size_bytes += len(document)
     if bundle:
         yield tuple(bundle)
 
 
 def _cut(jobs: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
-    at = 0
+    start = 0
     for size in sizes:
         if not isinstance(size, int) or size < 0:
             raise TypeError(f"a size is {size!r:.80}")
-        yield jobs[at : at + size]
-        at += size + 1  # a comma
-    if jobs[max(0, at - 1) :] != b"]}":
+        yield jobs[start : start + size]
+        start += size + 1  # a comma
+    if jobs[max(0, start - 1) :] != b"]}":
         raise ValueError("not a reply: its sizes are not those of its jobs")
 
 
 def _checked(calls: Mapping[str, int]) -> Mapping[str, int]:
-    """Refuse what would make series without end of garbage."""
+    """Refuse names that would give the metrics series without end."""
     for name, count in calls.items():
         if not _CALL.fullmatch(name) or not isinstance(count, int) or count < 0:
             raise ValueError(f"not a reply: calls has {name!r:.80}: {count!r:.80}")

@@ -34,7 +34,7 @@ class HealthDocument:
     """The process answers.
 
     Args:
-        status: Always the same; a process that does not answer says nothing.
+        status: Always `ok`; a process that is not does not answer.
     """
 
     status: Literal["ok"]
@@ -57,7 +57,7 @@ class PartProblem:
 
 @dataclass(frozen=True, slots=True)
 class ReadinessDocument:
-    """Whether images can be taken in.
+    """Whether images can be accepted.
 
     Args:
         status: `ready` where every part answers.

@@ -59,7 +59,7 @@ def problem(
         detail: For people.
         request_id: Of this request.
         headers: Such as Retry-After.
-        job: The document of the job that was taken in and then failed.
+        job: The document of the job that was accepted and then failed.
     """
     document = to_document(
         ProblemDocument(
@@ -77,7 +77,7 @@ def problem(
 
 
 def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
-    """Return the answer that an error stands for: its code and its detail, never its message."""
+    """Return the answer to a request that ended with an error: its code and its detail, never its message."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)

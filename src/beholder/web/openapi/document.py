@@ -1,8 +1,8 @@
-"""The HTTP interface as an OpenAPI 3.1 document, in plain dicts; `/openapi.json` and `/docs` show it.
+"""The HTTP interface as an OpenAPI 3.1 document, for `/openapi.json` and `/docs`.
 
-It is written by hand beside the routes rather than derived from them: what matters to a caller (when a 202
-comes, what Retry-After means) is in no signature. Tests hold it against the route table, the error tree and
-the limits, so that it cannot stay behind.
+The operations are written by hand rather than derived from the routes: no signature says what matters to a
+caller (when a 202 comes, what Retry-After means). Tests compare them with the route table, the error tree and
+the limits. The schemas follow the types of the documents.
 """
 
 from collections.abc import Iterable
@@ -30,31 +30,31 @@ __all__ = ["build_openapi"]
 _Doc = dict[str, Any]
 
 _INTRODUCTION = """\
-Send an image, get what it shows. Every image becomes a job: it is stored, queued, classified by a worker, \
-and answered on the same connection or fetched later under `/v1/jobs/{job_id}`.
+Send an image and get what it shows. Every image becomes a job: it is stored, queued, classified by a \
+worker, and answered on the same connection or fetched later under `/v1/jobs/{job_id}`.
 
 Confidences are probabilities from 0 to 1. Times are RFC 3339 in UTC, durations in `metrics` milliseconds. \
-Every answer carries `x-request-id`. Every GET endpoint answers HEAD as well.
+Every answer has an `x-request-id`. Every GET endpoint answers HEAD as well.
 
 A POST ignores no parameter: one that is unknown, repeated or empty is an error. A GET takes none.
 
 ## Errors
 
-An error is a problem document (`application/problem+json`, RFC 9457). Its `code` is stable and made for \
-programs, its `detail` is made for people. A code marked *again* may succeed when the same request is sent \
+An error is a problem document (`application/problem+json`, RFC 9457). Its `code` is stable and meant for \
+programs, its `detail` is meant for people. A code marked *again* may succeed when the same request is sent \
 again; where the answer has a `Retry-After`, wait that many seconds first.
 
 """
 _TAGS = {
     "Classify": "Send an image.",
     "Jobs": "Fetch an answer later.",
-    "Service": "What is served, and within which bounds.",
+    "Service": "The models, limits and instances of the service.",
     "Operation": "For load balancers and monitoring.",
     "Pages": "For people.",
 }
 _UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "TraceParent")
 _JOB_FAILED = (
-    "Where the job was taken in and then failed, the error holds it as `job`, and Location names it."
+    "Where the job was accepted and then failed, the error contains it as `job`, and Location names it."
 )
 
 
@@ -62,7 +62,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
     """Return the OpenAPI document of the web tier.
 
     Args:
-        ports: What it works with; its limits and models are written into the document.
+        ports: The parts of the web tier; their limits and models are written into the document.
     """
     return {
         "openapi": "3.1.0",
@@ -92,12 +92,12 @@ def _paths(ports: WebPorts) -> _Doc:
         "/": {"get": _index(), "post": _upload("upload_at_root", ports)},
         "/v1/jobs/{job_id}": {"get": _get_job(ports)},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
-        "/v1/limits": {"get": _get("get_limits", "Service", "Tell everything that is bounded.", "Limits")},
+        "/v1/limits": {"get": _get("get_limits", "Service", "List the limits.", "Limits")},
         "/v1/fleet": {"get": _get_fleet()},
         "/openapi.json": {
             "get": _page("openapi", "Service", "This document, for programs.", "application/json")
         },
-        "/healthz": {"get": _get("healthz", "Operation", "Say that the process answers.", "Health")},
+        "/healthz": {"get": _get("healthz", "Operation", "Check that the process answers.", "Health")},
         "/readyz": {"get": _readyz()},
         "/metrics": {
             "get": _page("metrics", "Operation", "Metrics in the Prometheus text format.", "text/plain")
@@ -114,7 +114,7 @@ def _classify(ports: WebPorts) -> _Doc:
         "Classify",
         "Classify an image.",
         f"Waits {ports.limits.wait_s_default:g} seconds for the labels unless Prefer says otherwise, and "
-        "answers 202 with the unfinished job where they do not come in that time. " + _JOB_FAILED,
+        "answers 202 with the unfinished job where they do not arrive in that time. " + _JOB_FAILED,
         {"200": done, "202": _unfinished(applied), **problems(image_errors())},
         named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
         body=image_body(ports, ("top_k", "min_confidence", "model")),
@@ -132,7 +132,7 @@ def _upload(operation_id: str, ports: WebPorts) -> _Doc:
     return _operation(
         operation_id,
         "Classify",
-        "Classify an image, answer in plain text.",
+        "Classify an image and answer in plain text.",
         "For classic load generators, which send a form with `myfile` and read one label. Waits "
         f"{ports.limits.wait_s_default:g} seconds, then answers 202. " + _JOB_FAILED,
         {"200": done, "202": _unfinished({}), **problems(image_errors())},
@@ -148,22 +148,22 @@ def _get_job(ports: WebPorts) -> _Doc:
         "get_job",
         "Jobs",
         "Fetch a job.",
-        "Always 200 for a known job: a failed one tells why in `error`. While it is unfinished, the answer "
-        "has a Retry-After. Any web process answers for any job.",
+        "Always 200 for a known job; a failed one has the cause in `error`. While the job is unfinished, the "
+        "answer has a Retry-After. Any web process answers for any job.",
         {"200": found, **problems(READ_ERRORS)},
         named=["JobId"],
     )
 
 
 def _get_fleet() -> _Doc:
-    told = _json("Fleet", "The fleet; `controller` is null where none ever led.", fleet_example())
+    fleet = _json("Fleet", "The fleet; `controller` is null where none ever led.", fleet_example())
     return _operation(
         "get_fleet",
         "Service",
-        "Tell of the fleet: its instances, what the controller decided, and why.",
-        "As the leading controller wrote it: a change at once, otherwise each minute. Any web process "
+        "Show the fleet: its instances, the last decision of the controller, and the reason.",
+        "The leading controller records a change at once, and otherwise every minute. Any web process "
         "answers, at most 2 seconds behind.",
-        {"200": told, **problems([error for error in READ_ERRORS if error is not JobNotFound])},
+        {"200": fleet, **problems([error for error in READ_ERRORS if error is not JobNotFound])},
     )
 
 
@@ -173,16 +173,16 @@ def _index() -> _Doc:
     return _operation(
         "index",
         "Pages",
-        "The page to drop photos on.",
+        "The page for photos.",
         "A program gets the list of endpoints.",
         {"200": listed},
     )
 
 
 def _readyz() -> _Doc:
-    ready = _json("Readiness", "Images can be taken in.", {"status": "ready", "problems": []})
-    away = BackendUnavailable("sqlite queue", "depth")
-    problem = {"part": "input queue", "code": away.code, "detail": away.detail}
+    ready = _json("Readiness", "Images can be accepted.", {"status": "ready", "problems": []})
+    error = BackendUnavailable("sqlite queue", "depth")
+    problem = {"part": "input queue", "code": error.code, "detail": error.detail}
     unready = _json(
         "Readiness",
         "The queue or a bucket does not answer.",
@@ -190,7 +190,7 @@ def _readyz() -> _Doc:
         {"Retry-After": ref("headers", "RetryAfter")},
     )
     answers = {"200": ready, "503": unready}
-    return _operation("readyz", "Operation", "Say whether images can be taken in.", "", answers)
+    return _operation("readyz", "Operation", "Check whether images can be accepted.", "", answers)
 
 
 def _get(operation_id: str, tag: str, summary: str, schema: str) -> _Doc:
@@ -244,5 +244,5 @@ def _json(schema: str, description: str, example: Any, more_headers: _Doc | None
 def _unfinished(more_headers: _Doc) -> _Doc:
     later = {"Location": ref("headers", "Location"), "Retry-After": ref("headers", "LookAgain")}
     return _json(
-        "Job", "Taken in, not finished; fetch it under Location.", accepted_example(), later | more_headers
+        "Job", "Accepted and not finished; fetch it under Location.", accepted_example(), later | more_headers
     )

@@ -1,4 +1,4 @@
-"""The errors of the OpenAPI document: which a caller may meet, and the responses that hold them."""
+"""The errors of the OpenAPI document: those that a caller may get, and the responses that contain them."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -37,20 +37,20 @@ __all__ = [
 _Errors = Sequence[type[BeholderError]]
 
 READ_ERRORS: _Errors = (JobNotFound, BackendUnavailable, BackendThrottled, BackendDenied, BeholderError)
-"""What a look at a job may be answered with."""
+"""The errors of a GET for a job."""
 
 _GROUPS = {RequestError, JobError}
 _OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound}
 
 
 def visible_errors() -> _Errors:
-    """Return what a caller may be answered with; errors at start-up and inside a worker are none of it."""
+    """Return the errors that a caller may get; those at start-up and inside a worker are not among them."""
     answered = (RequestError, JobError, BackendError)
     return [error for error in all_errors() if error is BeholderError or issubclass(error, answered)]
 
 
 def image_errors() -> _Errors:
-    """Return what an upload may be answered with."""
+    """Return the errors that an upload may get."""
     of_images = [
         error
         for error in visible_errors()
@@ -79,11 +79,11 @@ def problems(errors: _Errors) -> dict[str, Any]:
     by_status: dict[int, list[type[BeholderError]]] = {}
     for error in errors:
         by_status.setdefault(error.http_status, []).append(error)
-    return {str(status): _response(status, of) for status, of in sorted(by_status.items())}
+    return {str(status): _response(status, found) for status, found in sorted(by_status.items())}
 
 
 def other_problems() -> dict[str, Any]:
-    """Return the response that stands for every error a route does not name."""
+    """Return the response for every error that a route does not name."""
     return {
         "description": "Any other error, such as 405 for a method that this path does not take.",
         "headers": {"x-request-id": ref("headers", "RequestId"), "Allow": ref("headers", "Allow")},

@@ -39,12 +39,12 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
 
 
 def accepted_example() -> dict[str, Any]:
-    """Return a job that still waits."""
+    """Return a job that is queued."""
     return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _CREATED_AT_S, input=_INPUT).to_dict()
 
 
 def error_example(error: type[BeholderError]) -> dict[str, Any]:
-    """Return the problem document that an error is answered with."""
+    """Return the problem document of an error."""
     raised = error("sqlite queue", "send") if issubclass(error, BackendError) else error()
     document: dict[str, Any] = json.loads(bytes(problem_of(raised, _REQUEST_ID).body))
     return document

@@ -1,9 +1,11 @@
-"""What a request may hold, for the OpenAPI document: parameters, headers and the image itself."""
+"""Parameters, bodies and headers for the OpenAPI document."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from beholder.job import Options
 from beholder.web.openapi.examples import EXAMPLE_JOB_ID
+from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import WebPorts
 from beholder.web.submission.upload import IMAGE_FIELDS
 
@@ -15,19 +17,19 @@ _TEXT = {"type": "string"}
 _PREFER = (
     "`respond-async` answers 202 at once; `wait=5` waits at most 5 seconds. No wait is longer than "
     "{:g} seconds; one shorter than the work before it queues as `respond-async` does. "
-    "Preference-Applied says what was heeded (RFC 7240)."
+    "Preference-Applied says which preferences were applied (RFC 7240)."
 )
 _IDEMPOTENCY = (
     "Names this request across repetitions: the same key with the same image and options gets the same "
     "job; 409 while that job runs, 422 for another image."
 )
 _CANCEL_AFTER = (
-    "After this long the answer is worth nothing: a job not begun by then expires, and its answer is "
-    "410 `job_expired`. A number with ms, s, m or h, at least one second."
+    "A job that is not begun within this time expires, and its answer is 410 `job_expired`. A number with "
+    "ms, s, m or h, at least one second."
 )
-_FILE_NAME = "Name of the image, in place of that of the form's file; {} characters are kept."
-_TRACE = "W3C trace context, handed on with the job."
-_REQUEST_ID = "Comes back in the answer; where it does not match the pattern, a fresh one does."
+_FILE_NAME = "Name of the image, instead of the name of the form's file; {} characters are kept."
+_TRACE = "W3C trace context, passed on with the job."
+_REQUEST_ID = "Returned in the answer; one that does not match the pattern is replaced by a new one."
 
 
 def parameters(ports: WebPorts) -> _Doc:
@@ -39,11 +41,9 @@ def parameters(ports: WebPorts) -> _Doc:
     prefer = _PREFER.format(limits.wait_s_max)
     job_id = {"type": "string", "format": "uuid"}
     return {
-        "TopK": _parameter("query", "top_k", options["top_k"], "Labels at most, best first."),
-        "MinConfidence": _parameter(
-            "query", "min_confidence", options["min_confidence"], "Leave out labels below this probability."
-        ),
-        "ModelName": _parameter("query", "model", options["model"], "Which model; `/v1/models` lists them."),
+        "TopK": _option("top_k", options),
+        "MinConfidence": _option("min_confidence", options),
+        "ModelName": _option("model", options),
         "FileName": _parameter("query", "file_name", _TEXT, file_name, example="cat.jpg"),
         "Prefer": _parameter("header", "Prefer", _TEXT, prefer, example="respond-async"),
         "IdempotencyKey": _parameter("header", "Idempotency-Key", key, _IDEMPOTENCY, example="order-4711-2"),
@@ -68,13 +68,13 @@ def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
     fields = _options(ports)
     form = {
         "type": "object",
-        "description": "One of the image's fields, and what the query may say as well, if it says the same.",
+        "description": "One of the image's fields, and parameters, which must not contradict the query.",
         "properties": dict.fromkeys(IMAGE_FIELDS, image) | {name: fields[name] for name in options},
         "anyOf": [{"required": [name]} for name in IMAGE_FIELDS],
     }
     return {
         "description": f"A JPEG, PNG, WebP, GIF, TIFF or BMP image of at most {image_bytes_max} bytes, as "
-        "the body or as a field of a form. Its first bytes tell what it is, whatever headers and names say.",
+        "the body or as a field of a form. Its first bytes decide its type; headers and names do not matter.",
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
@@ -89,24 +89,35 @@ def headers() -> _Doc:
     seconds = {"type": "integer", "minimum": 1}
     path = f"/v1/jobs/{EXAMPLE_JOB_ID}"
     return {
-        "RequestId": _header("Of this exchange; name it when you report a problem."),
+        "RequestId": _header("Id of this request; name it when you report a problem."),
         "Location": _header("Path of the job.", example=path),
-        "FailedJob": _header("Path of the job, where one was taken in and then failed."),
+        "FailedJob": _header("Path of the job, where one was accepted and then failed."),
         "LookAgain": _header("Seconds after which to look again, while the job is unfinished.", seconds),
-        "RetryAfter": _header("Seconds after which another try is worth while.", seconds),
-        "PreferenceApplied": _header("What of Prefer was heeded.", example="respond-async"),
-        "JobId": _header("Id of the job that gave this label.", example=EXAMPLE_JOB_ID),
+        "RetryAfter": _header("Seconds after which to try again.", seconds),
+        "PreferenceApplied": _header("The preferences that were applied.", example="respond-async"),
+        "JobId": _header("Id of the job with this label.", example=EXAMPLE_JOB_ID),
         "Allow": _header("With 405: the methods that this path takes."),
     }
 
 
 def _options(ports: WebPorts) -> dict[str, _Doc]:
+    of_type, defaults = schema_of(Options)["properties"], Options()
     names = [model.name for model in ports.models]
     return {
-        "top_k": {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max, "default": 5},
-        "min_confidence": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-        "model": {"type": "string", "enum": names, "default": names[0]},
+        "top_k": of_type["top_k"] | {"maximum": ports.limits.top_k_max, "default": defaults.top_k},
+        "min_confidence": of_type["min_confidence"] | {"default": defaults.min_confidence},
+        "model": {
+            "type": "string",
+            "description": "Which model; `/v1/models` lists them.",
+            "enum": names,
+            "default": names[0],
+        },
     }
+
+
+def _option(name: str, options: dict[str, _Doc]) -> _Doc:
+    schema = dict(options[name])
+    return _parameter("query", name, schema, schema.pop("description"))
 
 
 def _parameter(where: str, name: str, schema: _Doc, description: str, **more: Any) -> _Doc:

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: those of the types of documents, with what only this service knows."""
+"""The schemas of the OpenAPI document: they follow the types, and get what only the running service knows."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from beholder.web.problems import ProblemDocument
 __all__ = ["schemas"]
 
 _DOCUMENTS = (Job, ProblemDocument, ModelsDocument, IndexDocument, HealthDocument, ReadinessDocument)
-# The members that are made when a document is written, and no fields of its type.
+# Members that are made when a document is written, and are not fields of its type.
 _JOB_URLS = {
     "type": "object",
     "description": "Where the job is found.",
@@ -26,7 +26,7 @@ _JOB_URLS = {
 }
 _FAILED_JOB = {
     **ref("schemas", "Job"),
-    "description": "The job, where one was taken in and then failed; otherwise missing.",
+    "description": "The job, where one was accepted and then failed; otherwise missing.",
 }
 
 
@@ -34,7 +34,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
     """Return every schema of the document by name.
 
     Args:
-        ports: What the web tier works with; its models and limits are the examples.
+        ports: The parts of the web tier; their models and limits are the examples.
         codes: The error codes that a caller may see.
     """
     found = schemas_of(_DOCUMENTS) | {"Limits": _limits(ports)}
@@ -50,7 +50,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
 
 
 def _limits(ports: WebPorts) -> dict[str, Any]:
-    """Return the schema of the limits, among which those on an image stand like any other."""
+    """Return the schema of the limits, in which those on an image have no object of their own."""
     limits, of_image = schema_of(WebLimits), schema_of(ImageLimits)
     del limits["properties"]["image"]
     properties = of_image["properties"] | limits["properties"]
