@@ -26,6 +26,7 @@ class Dropping:
 
     def __init__(self, aws: Emulator, folder: Path) -> None:
         from beholder.queue.sqs import SqsQueue  # noqa: PLC0415 -- only where the emulator is
+        from beholder.queue.sqs_client import SqsClient  # noqa: PLC0415
         from beholder.store.s3 import S3Store  # noqa: PLC0415
 
         self.bucket, url = aws.make_bucket(), aws.make_queue()
@@ -39,7 +40,8 @@ class Dropping:
             Bucket=self.bucket, NotificationConfiguration={"QueueConfigurations": [rule]}
         )
         self.rig = Rig(folder)
-        self.queue = SqsQueue(url, region=REGION, endpoint=aws.endpoint)
+        self.client = SqsClient(region=REGION, endpoint=aws.endpoint)
+        self.queue = SqsQueue(url, client=self.client)
         self.rig.queue = self.queue  # type: ignore[assignment]
         self.rig.images = S3Store(self.bucket, region=REGION, endpoint=aws.endpoint)  # type: ignore[assignment]
         self.worker = self.rig.worker(wait_s=1.0, input_bucket=self.bucket, image_bytes_max=100)
@@ -63,6 +65,7 @@ def dropping(aws: Emulator, tmp_path: Path) -> Iterator[Dropping]:
     made = Dropping(aws, tmp_path)
     yield made
     made.queue.close()
+    made.client.close()
 
 
 def test_what_any_tool_puts_into_the_bucket_is_recognised(dropping: Dropping) -> None:

@@ -131,9 +131,7 @@ def test_a_long_listing_comes_in_pages(aws: Emulator) -> None:
     store = _store(bucket, endpoint=aws.endpoint)
     for number in range(1001):
         store.put(f"{number:04}", b"")
-    listing = store.list("", start_after="0000")
-    assert [info.key for info in listing] == [f"{number:04}" for number in range(1, 1001)]
-    assert [info.key for info in store.list("")][-1] == "1000"
+    assert [info.key for info in store.list("")] == [f"{number:04}" for number in range(1001)]
 
 
 @pytest.mark.parametrize("key", ["theirs/./x", "theirs//x"])

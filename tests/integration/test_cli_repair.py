@@ -16,6 +16,7 @@ import pytest
 from beholder.config import Settings
 from beholder.errors import ConfigError
 from beholder.job import Message
+from beholder.queue import SqliteQueue
 from beholder.queue.damage import damage_note
 from beholder.wiring import open_backends
 from beholder.wiring.queue_file import check_queue_file
@@ -170,10 +171,10 @@ def test_up_ends_with_a_sentence(tmp_path: Path) -> None:
 def test_damage_met_while_it_runs_ends_it(tmp_path: Path) -> None:
     with RunningService(tmp_path, workers=1, workers_min=1) as service:
         assert service.classify(jpeg(1)).status == 200
-        with open_backends(Settings(data_dir=tmp_path)) as backends:
-            for _ in range(200):
-                backends.dead_letters.send([b"x" * 3000], delay_s=3600.0)
         path = tmp_path / "queue.sqlite"
+        with SqliteQueue(path, "another") as queue:
+            for _ in range(200):
+                queue.send([b"x" * 3000])
         with contextlib.closing(sqlite3.connect(path)) as db:
             db.execute("pragma wal_checkpoint(truncate)").fetchone()
         path.write_bytes(random.Random(1).randbytes(path.stat().st_size))

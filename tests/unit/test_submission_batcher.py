@@ -128,6 +128,25 @@ def test_a_client_that_went_away_does_not_disturb_the_others_of_its_batch() -> N
     with_batcher(shop, scenario)
 
 
+def test_a_busy_batcher_waits_for_more_and_a_quiet_one_does_not() -> None:
+    shop = Shop()
+    shop.door.set()
+
+    async def scenario() -> None:
+        batcher = Batcher(shop.accept, threads=1, batch_max=3, gather_s=WAIT_S)
+        batcher.start()
+        # given: after silence, the first one goes alone and at once
+        await asyncio.gather(*accepting(batcher, "a"))
+        # when: another comes a moment later, and two more while it waits
+        second = accepting(batcher, "b")
+        await asyncio.sleep(0)
+        await asyncio.gather(*second, *accepting(batcher, "c", "d"))
+        batcher.close()
+
+    asyncio.run(scenario())
+    assert shop.batches == [["a"], ["b", "c", "d"]]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_close_finishes_what_waits(threads: int) -> None:
     shop = Shop()

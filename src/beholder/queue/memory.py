@@ -70,17 +70,10 @@ class MemoryQueue:
         # skipped.
         self._order: dict[Priority, list[tuple[float, int]]] = {priority: [] for priority in PRIORITIES}
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
-        check_seconds("delay_s", delay_s)
         with self._changed:
-            visible_at_s = self._clock.now_s() + delay_s
+            visible_at_s = self._clock.now_s()
             for body in bodies:
                 message_id = next(self._ids)
                 self._messages[message_id] = _Message(bytes(body), visible_at_s, priority)
@@ -141,13 +134,12 @@ class MemoryQueue:
         """Return the number of messages; see `Queue.depth`."""
         with self._changed:
             now_s = self._clock.now_s()
-            hidden = [message for message in self._messages.values() if message.visible_at_s > now_s]
-            in_flight = sum(message.token is not None for message in hidden)
+            in_flight = sum(message.visible_at_s > now_s for message in self._messages.values())
             interactive = sum(
                 message.visible_at_s <= now_s and bool(message.priority & Priority.INTERACTIVE)
                 for message in self._messages.values()
             )
-            return Depth(len(self._messages) - len(hidden), in_flight, len(hidden) - in_flight, interactive)
+            return Depth(len(self._messages) - in_flight, in_flight, 0, interactive)
 
     def purge(self) -> None:
         """Delete every message, those in flight too."""

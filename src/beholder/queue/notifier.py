@@ -1,10 +1,9 @@
-"""Bells: how a process that sends wakes one that waits, without a server and without polling.
+"""Notifiers: how a process that sends wakes one that waits, without a server and without polling.
 
-A waiting receive hangs up a notifier, a FIFO in a folder that all processes of the machine share, looks at
-the queue once more, and sleeps until the notifier rings. Whoever makes a message visible rings one notifier
-a message. Ringing takes the notifier down first, which one process alone can do: no two senders wake the
-same receiver. FIFOs and not sockets, because the path of a socket may have 108 bytes at most and data
-folders lie deep.
+A waiting receive opens a notifier, a FIFO in a folder that all processes of the machine share, looks at the
+queue once more, and sleeps until it is notified. A process that makes messages visible notifies one receive
+for each. It first unlinks the FIFO, which only one process can do, so no two senders wake the same receive.
+FIFOs and not sockets, because the path of a socket may have 108 bytes at most and data folders lie deep.
 """
 
 import contextlib
@@ -19,19 +18,22 @@ from pathlib import Path
 
 __all__ = ["Notifier", "Notifiers"]
 
-# A FIFO gets its public name only when its reader is open, so that a notifier without a reader is a dead one.
+# A FIFO gets its public name only when its reader is open, so a notifier without a reader is a dead one.
 _UNFINISHED = "."
 
 
 class Notifier:
-    """One waiting receive's notifier; rings at most once."""
+    """The notifier of one waiting receive; it is used at most once.
+
+    Args:
+        reader: The open end of a FIFO.
+    """
 
     def __init__(self, reader: int) -> None:
-        """Listen at `reader`, the open end of a FIFO."""
         self._reader = reader
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until the notifier rings, `timeout_s` at most; return whether it rang."""
+        """Sleep until another process notifies this one, `timeout_s` at most; return whether one did."""
         # Not select(): it fails from the 1,024th open file on, which a web tier may well have.
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
@@ -39,19 +41,21 @@ class Notifier:
 
 
 class Notifiers:
-    """The notifiers of one queue, those of all processes."""
+    """The notifiers of one queue, those of all processes.
+
+    Args:
+        folder: Where they are; it is made with the first of them.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Keep the notifiers in `folder`, which is made when the first one is hung up."""
         self._folder = folder
 
     @contextlib.contextmanager
-    def hang(self) -> Iterator[Notifier]:
-        """Hang up a notifier and take it down at the end.
+    def listening(self) -> Iterator[Notifier]:
+        """Open a notifier, and remove it at the end.
 
-        Look at the queue after hanging the notifier (what is sent later rings it) and again after taking it
-        down (what rang it is there by then): so no message is overlooked, and none that rang a notifier is
-        forgotten.
+        Look at the queue after opening the notifier (a message that is sent later notifies it) and again
+        after its end (the message that notified it is there by then): so no message is overlooked.
 
         Raises:
             OSError: The FIFO cannot be made.
@@ -71,54 +75,45 @@ class Notifiers:
             unfinished.rename(path)
             yield Notifier(reader)
         finally:
-            # Taken down before the reader closes: nobody may find the notifier dead while its owner lives.
+            # Removed before the reader closes, or a sender would take the live process for a dead one.
             for left in (path, unfinished):
                 with contextlib.suppress(FileNotFoundError):
                     left.unlink()
             if reader is not None:
                 os.close(reader)
 
-    def ring(self, count: int = 1) -> None:
-        """Ring `count` notifiers, or as many as hang; those of dead processes are removed on the way.
+    def notify(self, count: int = 1) -> None:
+        """Notify `count` waiting receives, or all of them where there are fewer.
 
-        Never raises for a notifier that cannot be rung: its owner looks by itself before long.
+        Notifiers of dead processes are removed on the way. This never raises: a receive that could not be
+        notified looks at the queue by itself before long.
         """
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 -- half the time of iterdir, and paid at every send
-        except OSError:  # none hangs; or the folder is lost, which a receive finds out: what was sent is sent
+        except OSError:  # no receive waits; or the folder is lost, and a receive will find that out
             return
         if not names:
             return
-        # The newest first, though any order serves: whoever is woken passes on what it leaves.
+        # The newest first, though any order serves: a receive notifies another of what it leaves.
         for name in sorted(names, reverse=True):
             if count <= 0:
                 return
-            if not name.startswith(_UNFINISHED) and _ring_one(f"{self._folder}/{name}"):
+            if not name.startswith(_UNFINISHED) and _notify_one(f"{self._folder}/{name}"):
                 count -= 1
 
-    def remove(self) -> None:
-        """Remove every notifier and the folder; a receive that still waits hangs up a new one."""
-        try:
-            for path in self._folder.iterdir():
-                path.unlink(missing_ok=True)
-            self._folder.rmdir()
-        except OSError as exc:
-            if exc.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise
 
-
-def _ring_one(path: str) -> bool:
+def _notify_one(path: str) -> bool:
     try:
         writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
-        if exc.errno == errno.ENXIO:  # a FIFO nobody reads: its process was killed
+        if exc.errno == errno.ENXIO:  # a FIFO without a reader: its process was killed
             with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108 -- see ring
+                os.unlink(path)  # noqa: PTH108 -- see notify
         return False
     try:
-        os.unlink(path)  # noqa: PTH108 -- of several senders, the one that succeeds here rings
+        os.unlink(path)  # noqa: PTH108 -- of several senders, only the one that succeeds here goes on
         os.write(writer, b"!")
-    except OSError:  # another sender was first, or its owner took it down or died
+    except OSError:  # another sender was first, or the receive is over or its process dead
         return False
     else:
         return True

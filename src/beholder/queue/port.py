@@ -45,7 +45,7 @@ class Depth:
     Args:
         backlog: Visible, waiting for a receiver.
         in_flight: Received and neither acked nor visible again.
-        delayed: Sent with a delay that has not passed yet.
+        delayed: Not visible yet, since the queue is set up to delay messages; only SQS knows that.
         interactive: How many of the backlog are interactive; None where the backend cannot tell.
     """
 
@@ -62,18 +62,11 @@ class Queue(Protocol):
     and `BackendDenied` where it refuses.
     """
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; all of them are durable when this returns.
 
         Args:
             bodies: Any number of messages.
-            delay_s: Keep them invisible for this long, counted from the call.
             priority: The class of all of them; a hint where the backend knows no classes.
 
         Raises:

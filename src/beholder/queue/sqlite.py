@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _SYSTEM_CLOCK = SystemClock()
 _BACKEND = "sqlite queue"
 
-# A waiting receive looks again after this long though no notifier rang: who was to ring may have been killed.
+# A waiting receive that is not notified looks again after this long: the sender may have been killed.
 _RECHECK_S = 1.0
 # Only tools from outside hold SQLite's own lock for long; ours take turns by the file lock.
 _BUSY_TIMEOUT_S = 10.0
@@ -149,25 +149,17 @@ class SqliteQueue:
             self._reader.close()
         self._lock.close()
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
-        check_seconds("delay_s", delay_s)
         if not bodies:
             return
 
         def insert(db: sqlite3.Connection) -> None:
-            visible_at_s, number = self._clock.now_s() + delay_s, int(priority)
+            visible_at_s, number = self._clock.now_s(), int(priority)
             db.executemany(sql.INSERT, [(self._name, visible_at_s, number, body) for body in bodies])
 
         self._write("send", insert)
-        # A delayed message wakes one receiver too: it sleeps on until the delay is over.
-        self._notifiers.ring(1 if delay_s > 0 else len(bodies))
+        self._notifiers.notify(len(bodies))
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -179,13 +171,13 @@ class SqliteQueue:
         wait_until_s = time.monotonic() + wait_s
         taken = self._take(count_max, timeout_s)
         while not taken and (left_s := wait_until_s - time.monotonic()) > 0:
-            with _translated("receive", self._path), self._notifiers.hang() as notifier:
+            with _translated("receive", self._path), self._notifiers.listening() as notifier:
                 sleep_s = min(left_s, self._due_in_s(), _RECHECK_S)
                 if sleep_s > 0:
                     notifier.wait(sleep_s)
             taken = self._take(count_max, timeout_s)
             if taken and self._due_in_s() <= 0:  # what woke this receiver may stand for several messages
-                self._notifiers.ring()
+                self._notifiers.notify()
         return taken
 
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
@@ -204,7 +196,7 @@ class SqliteQueue:
             ]
 
         lost = self._write("extend", extend)
-        self._ring_for_timeout(timeout_s)
+        self._notify_for_timeout(timeout_s)
         return lost
 
     def ack(self, receipts: Sequence[str]) -> None:
@@ -223,7 +215,7 @@ class SqliteQueue:
             now_s = self._clock.now_s()
             return db.executemany(sql.NACK, [(now_s, *key, now_s) for key in keys]).rowcount
 
-        self._notifiers.ring(self._write("nack", show))
+        self._notifiers.notify(self._write("nack", show))
 
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
@@ -232,15 +224,14 @@ class SqliteQueue:
             raise QueueDamaged(_BACKEND, "depth")
         now_s = self._clock.now_s()
         backlogs: dict[Priority, int] = {}
-        in_flight = delayed = 0
+        in_flight = 0
         with _translated("depth", self._path), self._reading:
             for priority, number in _NUMBERS.items():
                 at = (self._name, number, now_s)
                 (backlogs[priority],) = self._reader.execute(sql.BACKLOG, at).fetchone()
-                received, waiting = self._reader.execute(sql.HIDDEN, at).fetchone()
-                in_flight, delayed = in_flight + received, delayed + waiting
+                in_flight += self._reader.execute(sql.HIDDEN, at).fetchone()[0]
         interactive = sum(backlogs[classes[0]] for classes in (LIGHT, HEAVY))
-        return Depth(sum(backlogs.values()), in_flight, delayed, interactive)
+        return Depth(sum(backlogs.values()), in_flight, 0, interactive)
 
     def purge(self) -> None:
         """Delete every message of this queue, those in flight too.
@@ -250,24 +241,14 @@ class SqliteQueue:
         """
         self._write("purge", lambda db: db.execute(sql.PURGE, (self._name,)).rowcount)
 
-    def drop(self) -> None:
-        """Delete the queue: its messages and all that lies on disk for it; sending to it makes it anew.
-
-        Raises:
-            BackendError: The queue could not be deleted, or not wholly.
-        """
-        self.purge()
-        with _translated("drop", self._path):
-            self._notifiers.remove()
-
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         if self._due_in_s() > 0:  # read-only: an idle poll takes no lock
             return []
         messages, dead_count = self._write("receive", lambda db: self._take_in(db, count_max, timeout_s))
         if dead_count:
-            self._dead_notifiers.ring(dead_count)
+            self._dead_notifiers.notify(dead_count)
         if messages:
-            self._ring_for_timeout(timeout_s)
+            self._notify_for_timeout(timeout_s)
         return messages
 
     def _take_in(
@@ -325,10 +306,10 @@ class SqliteQueue:
                 due_s = {priority: at_s for priority, at_s in due_s.items() if priority in LIGHT}
         return min(due_s.values(), default=float("inf")) - now_s
 
-    def _ring_for_timeout(self, timeout_s: float) -> None:
+    def _notify_for_timeout(self, timeout_s: float) -> None:
         """Let one waiting receiver know of a hidden time that ends before it would look again."""
         if timeout_s < _RECHECK_S:
-            self._notifiers.ring()
+            self._notifiers.notify()
 
     def _key(self, receipt: str) -> tuple[int, int, str] | None:
         """Return what finds the message of `receipt`, or None where no receipt of ours looks like that."""

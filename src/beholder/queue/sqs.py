@@ -1,7 +1,7 @@
 """The queue on Amazon SQS: a standard queue, through boto3.
 
-Sends of several threads share batches, and receives wait at SQS itself. Redrive, retention and encryption are
-the queue's own settings, made where it is deployed.
+Receives wait at SQS itself. Redrive, retention and encryption are the queue's own settings, made where it is
+deployed.
 """
 
 import concurrent.futures
@@ -17,15 +17,13 @@ from typing import Any, Self
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable
 from beholder.queue.bounds import COUNT_MAX, check_name, check_receive, check_seconds
 from beholder.queue.port import Depth, Priority, Received
-from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, size_bytes_of
+from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, send_batches, size_bytes_of
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
-from beholder.queue.sqs_sender import BatchSender, Entry
 
 __all__ = ["SqsQueue"]
 
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html and
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html (2026-11)
-_DELAY_S_MAX = 900
 _VISIBILITY_S_MAX = 43_200
 _SIZE = "MaximumMessageSize"
 _REDRIVE = "RedrivePolicy"
@@ -46,7 +44,7 @@ _DEPTH = (
 class SqsQueue:
     """A standard queue of SQS; see the `Queue` port for its methods.
 
-    SQS counts in whole seconds: delays and hidden times are rounded up, waits to the nearest second but never
+    SQS counts in whole seconds: hidden times are rounded up, waits to the nearest second but never
     down to none. Order is by best effort. A message may be received twice, and on rare occasions even after
     its ack. The ack of an old receipt is ignored by SQS or, it says, may be.
     Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
@@ -55,44 +53,33 @@ class SqsQueue:
     sqs:GetQueueAttributes; sqs:GetQueueUrl where it is opened by its name.
 
     Every method may also raise `BackendThrottled`: SQS asked for fewer requests until the retries ended.
+
+    Args:
+        url_or_name: The queue's URL, which saves a call, or its name. Nothing is sent before the first call.
+        client: Calls SQS; it may be shared among queues, and the caller closes it.
+        group_of: Returns a message's group by its body, None for none. Receivers get turns of the groups, so
+            that a group with much work does not keep the others waiting.
+            Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
+            sqs-fair-queues.html (2026-11)
+
+    Raises:
+        ValueError: SQS does not allow the name.
     """
 
     def __init__(
         self,
         url_or_name: str,
         *,
-        region: str = "us-east-1",
-        endpoint: str | None = None,
-        client: SqsClient | None = None,
+        client: SqsClient,
         group_of: Callable[[bytes], str | None] | None = None,
-        gather_s: float = 0.005,
     ) -> None:
-        """Use a queue; nothing is sent before the first call.
-
-        Args:
-            url_or_name: Its URL, which saves a call, or its name.
-            region: Where it is.
-            endpoint: Another server that speaks SQS; see `SqsClient`.
-            client: What speaks to SQS, to share one among queues; `region` and `endpoint` are its own then.
-            group_of: Tells a message's group by its body, None for none: receivers get turns of the groups,
-                so that one with much work does not keep the others waiting.
-                Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
-                sqs-fair-queues.html (2026-11)
-            gather_s: How long a batch waits for more messages, where another one is under way.
-
-        Raises:
-            ValueError: The name is none that SQS allows.
-            ConfigError: boto3 cannot be used as it is configured.
-        """
         is_url = "://" in url_or_name
         if not is_url:
             check_name(url_or_name)
         self._name = url_or_name
         self._url = url_or_name if is_url else None
-        self._is_client_own = client is None
-        self._client = client or SqsClient(region=region, endpoint=endpoint)
+        self._client = client
         self._group_of = group_of
-        self._sender = BatchSender(self._deliver, gather_s=gather_s)
         self._size_max: int | None = None
         self._asking = threading.Lock()
         self._interruption: Future[None] = Future()
@@ -117,8 +104,6 @@ class SqsQueue:
         """
         self.interrupt()
         concurrent.futures.wait(tuple(self._polls), timeout=wait_s)
-        if self._is_client_own:
-            self._client.close()
 
     @property
     def open_polls(self) -> int:
@@ -144,26 +129,22 @@ class SqsQueue:
         """
         return binary_bytes_max(self._message_bytes_max())
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`.
 
         SQS knows no classes. Each is a message group of its own where messages have groups, so that SQS holds
         back the one whose messages are most of those in flight; nothing is promised beyond that.
 
         Raises:
-            ValueError: `delay_s` is over 900, or a body too long for the queue; nothing was sent.
+            ValueError: A body is too long for the queue; nothing was sent.
             BackendError: Some bodies were not stored, or perhaps not; others may have been.
         """
-        _check("delay_s", delay_s, _DELAY_S_MAX)
-        entries = [self._entry(body, math.ceil(delay_s), priority) for body in bodies]
-        if entries:
-            self._sender.send(entries)
+        entries = [self._entry(body, priority) for body in bodies]
+        for batch in send_batches(entries):
+            outcomes = self._client.batch("send", "send_message_batch", self._queue_url(), batch)
+            for error in outcomes:
+                if error is not None:
+                    raise error
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -222,7 +203,7 @@ class SqsQueue:
         document = json.loads(policy)
         return str(document["deadLetterTargetArn"]).rpartition(":")[2], int(document["maxReceiveCount"])
 
-    def _entry(self, body: bytes, delay_s: int, priority: Priority) -> Entry:
+    def _entry(self, body: bytes, priority: Priority) -> tuple[dict[str, Any], int]:
         text, attributes = encoded(body)
         size_bytes = size_bytes_of(text, attributes)
         if size_bytes > self._message_bytes_max():
@@ -232,23 +213,10 @@ class SqsQueue:
         parameters: dict[str, Any] = {"MessageBody": text}
         if attributes:
             parameters["MessageAttributes"] = attributes
-        if delay_s:  # the queue may have a delay of its own
-            parameters["DelaySeconds"] = delay_s
         group = self._group_of(body) if self._group_of else None
         if group is not None:
             parameters["MessageGroupId"] = f"{group}{_GROUP_ENDS[priority]}"
-        return Entry(parameters, size_bytes)
-
-    def _deliver(self, entries: Sequence[Entry]) -> None:
-        """Send one batch, and note on each entry what became of it."""
-        parameters = [entry.parameters for entry in entries]
-        try:
-            outcomes = self._client.batch("send", "send_message_batch", self._queue_url(), parameters)
-        except BackendError as exc:
-            outcomes = [exc] * len(entries)
-        for entry, outcome in zip(entries, outcomes, strict=True):
-            entry.error = outcome
-            entry.is_sent = outcome is None
+        return parameters, size_bytes
 
     def _poll(self, asked: Mapping[str, Any]) -> list[Received]:
         """Receive in another thread, so that an interruption need not wait for SQS."""

@@ -132,15 +132,9 @@ class OwnReplyQueue:
 
     # --- the port -------------------------------------------------------------------------------------------
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
-        self._own.queue.send(bodies, delay_s=delay_s, priority=priority)
+        self._own.queue.send(bodies, priority=priority)
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -277,13 +271,7 @@ class _ReplyQueue(SqsQueue):
         self._gone_until_s: float | None = None
         self._gone_s = _GONE_S_MIN
 
-    def send(
-        self,
-        bodies: Sequence[bytes],
-        *,
-        delay_s: float = 0.0,
-        priority: Priority = Priority.ASYNCHRONOUS,
-    ) -> None:
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`.
 
         Raises:
@@ -293,7 +281,7 @@ class _ReplyQueue(SqsQueue):
         if until_s is not None and self._clock.now_s() < until_s:
             raise QueueGone("sqs queue", "send", "the reply queue was gone a short while ago")
         try:
-            super().send(bodies, delay_s=delay_s, priority=priority)
+            super().send(bodies, priority=priority)
         except QueueGone:
             if self._gone_until_s == until_s:  # of several threads that met it, one counts
                 self._gone_until_s = self._clock.now_s() + self._gone_s

@@ -53,8 +53,8 @@ ACK = "delete from message where id = ? and token = ? and queue = ?"
 PURGE = "delete from message where queue = ?"
 BACKLOG = "select count(*) from message where queue = ? and priority = ? and visible_at_s <= ?"
 HIDDEN = (
-    "select count(token), count(*) - count(token) from message"
-    " indexed by message_by_class where queue = ? and priority = ? and visible_at_s > ?"
+    "select count(*) from message indexed by message_by_class"
+    " where queue = ? and priority = ? and visible_at_s > ?"
 )
 
 

@@ -137,20 +137,20 @@ class FolderStore:
             self._remove(name)
             self._remove(f"{_METADATA}/{name}")
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
-        return self._walk(self._root / prefix, prefix, start_after)
+        return self._walk(self._root / prefix, prefix)
 
-    def _walk(self, folder: Path, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         """Yield what lies under `folder`, holding no more than one page of names a level in memory."""
         with _translated("list", prefix):
             self._check_root()
-            for part, name in _parts_of(folder, prefix, start_after):
+            for part, name in _parts_of(folder, prefix):
                 key = prefix + part
                 path = f"{folder}/{name}"
                 if part.endswith("/"):
-                    yield from self._walk(Path(path), key, start_after)
+                    yield from self._walk(Path(path), key)
                     continue
                 try:
                     status = os.stat(path)  # noqa: PTH116 -- ten times faster
@@ -284,20 +284,20 @@ def _name_of(key: str) -> str:
     return f"{key}#" if _ESCAPED.search(key) else key
 
 
-def _parts_of(folder: Path, prefix: str, start_after: str) -> Iterator[tuple[str, str]]:
+def _parts_of(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield parts of keys in one folder in the order of keys, with their names on disk.
 
     One that is a folder ends with a slash. A page of names is in memory, not all: there may be millions.
     """
     last = ""
-    while page := heapq.nsmallest(_PAGE, _parts_in(folder, prefix, start_after, last)):
+    while page := heapq.nsmallest(_PAGE, _parts_in(folder, prefix, last)):
         yield from page
         if len(page) < _PAGE:
             return
         last = page[-1][0]
 
 
-def _parts_in(folder: Path, prefix: str, start_after: str, last: str) -> Iterator[tuple[str, str]]:
+def _parts_in(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             name = part = entry.name
@@ -309,8 +309,7 @@ def _parts_in(folder: Path, prefix: str, start_after: str, last: str) -> Iterato
                 part = name[:-1]
             elif _UNFINISHED.search(name):
                 continue
-            key = prefix + part
-            if part > last and (key > start_after or (part.endswith("/") and start_after.startswith(key))):
+            if part > last:
                 yield part, name
 
 

@@ -1,6 +1,5 @@
 """The store inside one process, for unit tests and the simulator."""
 
-import bisect
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -54,13 +53,11 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(key, None)
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
         with self._lock:
-            keys = sorted(key for key in self._objects if key.startswith(prefix))
-            first = bisect.bisect_right(keys, start_after)
-            found = [self._objects[key][1] for key in keys[first:]]
+            found = [self._objects[key][1] for key in sorted(self._objects) if key.startswith(prefix)]
         return (ObjectInfo(info.key, info.size_bytes, info.stored_at_s) for info in found)
 
     def _find(self, operation: str, key: str) -> tuple[bytes, ObjectInfo]:

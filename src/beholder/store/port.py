@@ -68,13 +68,9 @@ class Store(Protocol):
         """Remove an object; a key that holds none is ignored."""
         ...
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` (ends with `/`, or is empty for all), by key.
 
         Metadata is left out. An object put or deleted meanwhile may or may not be seen.
-
-        Args:
-            prefix: A folder's path.
-            start_after: Leave out keys up to and including this one.
         """
         ...

@@ -132,8 +132,8 @@ def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
                 yield info.stored_at_s, info.key, info
 
     def others() -> Iterator[tuple[float, str, ObjectInfo]]:
-        for info in results.list(RESULTS, start_after=_KEYED_END):
-            if _is_outcome(info):
+        for info in results.list(RESULTS):
+            if info.key >= _KEYED_END and _is_outcome(info):
                 yield created_at_s(_job_id_of(info)), info.key, info
 
     for at_s, _, info in heapq.merge(heapq.nsmallest(_KEYED_AT_ONCE, keyed()), others()):

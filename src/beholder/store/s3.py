@@ -212,13 +212,13 @@ class S3Store:
                 else:
                     return
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
-        return self._walk(prefix, start_after)
+        return self._walk(prefix)
 
-    def _walk(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        pages = iter(self._files.list(prefix or None, offset=start_after or None, chunk_size=_PAGE_KEYS))
+    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        pages = iter(self._files.list(prefix or None, chunk_size=_PAGE_KEYS))
         count = 0
         while True:
             with self._calling("ListObjectsV2", "list", prefix):
@@ -230,8 +230,7 @@ class S3Store:
                 return
             count += 1
             for one in page:
-                if one["path"] > start_after:  # obstore drops a slash at the end of an offset
-                    yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
+                yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
         """Put an object unless there is one, with a mark by which it is known as ours."""

@@ -167,13 +167,6 @@ class QueueContract:
         assert brief.extend([message.receipt], timeout_s=600.0) == [message.receipt]
         assert self._one(brief).body == b"x"
 
-    def test_a_delayed_message_stays_away_for_its_delay(self, queue: Queue, advance: Advance) -> None:
-        """A delay counts from the send."""
-        queue.send([b"later"], delay_s=self.TIMEOUT_S)
-        assert queue.receive(count_max=1, wait_s=0) == []
-        advance(self.TIMEOUT_S * 1.1)
-        assert self._one(queue).receive_count == 1
-
     # --- nack, stale receipts, redrive -------------------------------------------------------------------
 
     def test_a_nacked_message_is_visible_at_once(self, queue: Queue) -> None:
@@ -257,16 +250,15 @@ class QueueContract:
         order = [int(message.body) for message in self._all(queue, 20)]
         assert self._is_ordered(order)
 
-    def test_depth_tells_backlog_in_flight_and_delayed(self, queue: Queue) -> None:
+    def test_depth_tells_backlog_and_in_flight(self, queue: Queue) -> None:
         """Every message is counted, where it stands."""
         assert self._depth_becomes(queue, Depth(backlog=0, in_flight=0, delayed=0))
         queue.send([b"a", b"b", b"c", b"d"])
-        queue.send([b"e"], delay_s=600.0)
         first, second, *_ = self._all(queue, 2)
-        assert self._depth_becomes(queue, Depth(backlog=2, in_flight=2, delayed=1))
+        assert self._depth_becomes(queue, Depth(backlog=2, in_flight=2, delayed=0))
         queue.ack([first.receipt])
         queue.nack([second.receipt])
-        assert self._depth_becomes(queue, Depth(backlog=3, in_flight=0, delayed=1))
+        assert self._depth_becomes(queue, Depth(backlog=3, in_flight=0, delayed=0))
 
     def test_every_class_of_messages_is_received_once_and_counted(self, queue: Queue) -> None:
         """Whatever its class, a message is a message; a backend may know none."""

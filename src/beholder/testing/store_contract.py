@@ -233,13 +233,3 @@ class StoreContract:
         for prefix in ("a", "../", "/"):
             with pytest.raises(ValueError, match=r"prefix|key"):
                 list(store.list(prefix))
-
-    def test_a_listing_goes_on_after_a_key(self, store: Store) -> None:
-        """start_after is exclusive and need not exist."""
-        keys = ["a", "b!", "b/1", "b/10", "b/2", "b/c/d", "b0", "c-d/x", "c/x"]
-        for key in keys:
-            store.put(key, b"x")
-        for start_after in [*keys, "b", "b/", "b/0", "b/c", "c", "zzz", "A"]:
-            expected = [key for key in sorted(keys) if key > start_after]
-            assert [info.key for info in store.list("", start_after=start_after)] == expected
-        assert [info.key for info in store.list("b/", start_after="b/10")] == ["b/2", "b/c/d"]
