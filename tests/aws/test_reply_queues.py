@@ -141,8 +141,8 @@ def test_the_queue_of_a_dead_owner_is_removed_and_those_of_the_living_and_of_oth
         sweeper.sweeper_tick()
         assert (dead in names(aws, prefix)) == (look < 2)
         clock.advance(LOOK_S)
-        sweeper.alive_tick()
-        living.alive_tick()
+        sweeper.heartbeat_tick()
+        living.heartbeat_tick()
     # then
     assert names(aws, prefix) == {sweeper.name, living.name, foreign, untagged}
 
@@ -163,7 +163,7 @@ def test_a_queue_whose_tags_were_read_too_early_is_looked_at_again(
     for _ in range(4):
         clock.advance(LOOK_S)
         sweeper.sweeper_tick()
-        sweeper.alive_tick()
+        sweeper.heartbeat_tick()
     # then
     assert names(aws, prefix) == {sweeper.name}
 
@@ -179,7 +179,7 @@ def test_two_janitors_at_once_remove_a_queue_once(
             list(threads.map(lambda sweeper: sweeper.sweeper_tick(), janitors))
             clock.advance(LOOK_S)
             for sweeper in janitors:
-                sweeper.alive_tick()
+                sweeper.heartbeat_tick()
     assert names(aws, prefix) == {sweeper.name for sweeper in janitors}
 
 
@@ -219,13 +219,13 @@ def test_a_queue_that_is_deleted_while_its_owner_waits_is_made_anew(
     assert own.name != before
 
 
-def test_the_sign_of_life_finds_that_the_queue_is_gone_too(
+def test_the_heartbeat_finds_that_the_queue_is_gone_too(
     aws: Emulator, start: Callable[[str], Any], prefix: str, clock: ManualClock
 ) -> None:
     own = start("web-0")
     clock.advance(3600)
     delete(aws, own.name)
-    own.alive_tick()
+    own.heartbeat_tick()
     assert names(aws, prefix) == {own.name}
 
 

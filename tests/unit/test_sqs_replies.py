@@ -7,7 +7,7 @@ import pytest
 
 from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, QueueGone
-from beholder.queue.sqs_sweeper import ALIVE_AT, DEPLOYMENT, IdleQueueSweeper, QueueHeartbeat
+from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, IdleQueueSweeper, QueueHeartbeat
 
 pytest.importorskip("boto3")
 
@@ -104,14 +104,14 @@ def sweeper(service: Service, clock: ManualClock) -> IdleQueueSweeper:
 # --- what a heartbeat tells ------------------------------------------------------------------------------
 
 
-def test_a_sign_that_does_not_change_over_three_looks_is_a_dead_owner_s() -> None:
+def test_a_heartbeat_that_does_not_change_over_three_looks_is_a_dead_owner_s() -> None:
     first = QueueHeartbeat("a", 0)
     second = first.after("a", 450)
     assert not second.is_dead
     assert second.after("a", 900).is_dead
 
 
-def test_a_sign_that_changes_begins_anew() -> None:
+def test_a_heartbeat_that_changes_begins_anew() -> None:
     assert QueueHeartbeat("a", 0, looks=2).after("b", 600) == QueueHeartbeat("b", 600)
 
 
@@ -136,7 +136,7 @@ def test_it_is_made_with_its_tags_and_removed_at_the_end(service: Service, clock
         assert service.tags[own.name] == {
             DEPLOYMENT: "replies",
             "beholder:owner": "web-0",
-            ALIVE_AT: "2001-09-09T01:46:40Z",
+            HEARTBEAT_AT: "2001-09-09T01:46:40Z",
         }
     assert service.tags == {}
 
@@ -157,37 +157,37 @@ def test_a_prefix_that_leaves_no_room_is_refused(service: Service, clock: Manual
         own_queue(service, clock, prefix="p" * 61)
 
 
-def test_the_sign_of_life_is_written_every_five_minutes(
+def test_the_heartbeat_is_written_every_five_minutes(
     service: Service, clock: ManualClock, own: OwnReplyQueue
 ) -> None:
-    assert own.alive_tick() == 300.0
+    assert own.heartbeat_tick() == 300.0
     assert "tag_queue" not in service.asked  # it was made with one
     clock.advance(300)
-    assert own.alive_tick() == 300.0
-    assert service.tags[own.name][ALIVE_AT] == "2001-09-09T01:51:40Z"
+    assert own.heartbeat_tick() == 300.0
+    assert service.tags[own.name][HEARTBEAT_AT] == "2001-09-09T01:51:40Z"
 
 
 def test_a_clock_that_was_set_back_does_not_silence_the_owner(
     service: Service, clock: ManualClock, own: OwnReplyQueue
 ) -> None:
     clock.advance(-3600)
-    own.alive_tick()
-    assert service.tags[own.name][ALIVE_AT] == "2001-09-09T00:46:40Z"
+    own.heartbeat_tick()
+    assert service.tags[own.name][HEARTBEAT_AT] == "2001-09-09T00:46:40Z"
 
 
-def test_a_sign_that_could_not_be_written_is_written_at_the_next_pass(
+def test_a_heartbeat_that_could_not_be_written_is_written_at_the_next_pass(
     service: Service, clock: ManualClock, own: OwnReplyQueue
 ) -> None:
     clock.advance(300)
     service.errors["tag_queue"] = BackendUnavailable("sqs queue", "tag")
     with pytest.raises(BackendUnavailable):
-        own.alive_tick()
+        own.heartbeat_tick()
     service.errors.clear()
-    own.alive_tick()
+    own.heartbeat_tick()
     assert service.asked.count("tag_queue") == 2
 
 
-@pytest.mark.parametrize("by", ["receive", "alive_tick"])
+@pytest.mark.parametrize("by", ["receive", "heartbeat_tick"])
 def test_a_queue_that_was_deleted_is_made_anew_once(
     service: Service, clock: ManualClock, own: OwnReplyQueue, by: str
 ) -> None:
@@ -197,11 +197,11 @@ def test_a_queue_that_was_deleted_is_made_anew_once(
     if by == "receive":
         assert own.receive(count_max=1, wait_s=0) == []
     else:
-        own.alive_tick()
+        own.heartbeat_tick()
     assert own.name != before
     assert list(service.tags) == [own.name]
     own.receive(count_max=1, wait_s=0)
-    own.alive_tick()
+    own.heartbeat_tick()
     assert len(service.created) == 2
 
 
@@ -255,7 +255,7 @@ def test_an_end_without_sqs_is_an_end(
 
 
 def orphan(service: Service, name: str, **tags: str) -> None:
-    service.tags[name] = {DEPLOYMENT: "replies", ALIVE_AT: "long ago"} | tags
+    service.tags[name] = {DEPLOYMENT: "replies", HEARTBEAT_AT: "long ago"} | tags
 
 
 def passes(sweeper: IdleQueueSweeper, clock: ManualClock, count: int = 3, own: str = "replies-a") -> None:

@@ -1,4 +1,4 @@
-"""What every queue adapter checks before it does anything: one place, so that all of them agree."""
+"""The checks of arguments that all queue adapters share."""
 
 import re
 
@@ -32,7 +32,7 @@ def check_receive(*, count_max: int, wait_s: float) -> None:
 
 
 def check_redrive(*, receive_count_max: int | None, has_dead_letters: bool) -> None:
-    """Refuse a limit on receives that is no limit, or that has nowhere to send what exceeds it.
+    """Refuse a limit on receives below 1, or one without a dead-letter queue.
 
     Raises:
         ValueError: `receive_count_max` is below 1, or given without a dead-letter queue.
@@ -46,7 +46,7 @@ def check_redrive(*, receive_count_max: int | None, has_dead_letters: bool) -> N
 
 
 def check_seconds(what: str, seconds: float) -> None:
-    """Refuse a duration below zero, or one that is no number.
+    """Refuse a negative duration, and NaN.
 
     Raises:
         ValueError: `seconds` is negative or NaN.

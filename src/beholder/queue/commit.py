@@ -1,9 +1,9 @@
 """Group commit: the threads of one process that write at the same time share one SQLite transaction.
 
-The first thread that comes leads: it takes the file lock, does everybody's work in one transaction and wakes
-the others. Those who come meanwhile wait for the next round, which one of them leads. Nobody waits for a
+The first thread leads: it takes the file lock, does the work of all threads in one transaction and wakes the
+others. Threads that come meanwhile wait for the next round, which one of them leads. No thread waits for a
 timer, so a single writer pays nothing. Between processes a lock on a file of its own keeps the order, because
-a process that waits inside SQLite for another one's transaction sleeps for up to 100 ms at a time.
+a process that waits inside SQLite for the transaction of another sleeps for up to 100 ms at a time.
 Source: https://www.sqlite.org/src/file/src/main.c, sqliteDefaultBusyCallback (2025-06).
 """
 
@@ -21,14 +21,16 @@ _T = TypeVar("_T")
 
 
 class FileLock:
-    """A lock between processes, and between objects of one process; the kernel frees what a dead one held."""
+    """A lock between processes, and between objects of one process; the kernel frees that of a dead process.
+
+    Args:
+        path: The file that is locked; it is made where it is missing.
+
+    Raises:
+        OSError: The file cannot be opened for writing.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Use the file at `path`, made where missing.
-
-        Raises:
-            OSError: The file cannot be opened for writing.
-        """
         self._file = path.open("ab")
 
     def __enter__(self) -> None:
@@ -44,13 +46,13 @@ class FileLock:
         self._file.close()
 
 
-class _Ticket:
-    """One thread's piece of work, and what came of it."""
+class _Work:
+    """One thread's piece of work, and its result."""
 
-    __slots__ = ("error", "is_done", "result", "wake", "work")
+    __slots__ = ("error", "is_done", "result", "run", "wake")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        self.work = work
+    def __init__(self, run: Callable[[sqlite3.Connection], Any]) -> None:
+        self.run = run
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_done = False
@@ -59,14 +61,18 @@ class _Ticket:
 
 
 class GroupCommit:
-    """Does pieces of work in transactions on one connection, those of several threads together."""
+    """Does pieces of work in transactions on one connection, those of several threads together.
+
+    Args:
+        connection: In autocommit mode, and usable from any thread.
+        lock: Held during each transaction.
+    """
 
     def __init__(self, connection: sqlite3.Connection, lock: FileLock) -> None:
-        """Write through `connection` (autocommit, usable from any thread) while holding `lock`."""
         self._connection = connection
         self._lock = lock
         self._mutex = threading.Lock()
-        self._pending: list[_Ticket] = []
+        self._pending: list[_Work] = []
         self._is_led = False
         self._is_writing = threading.Lock()
         self._is_closed = False
@@ -75,25 +81,25 @@ class GroupCommit:
         """Do `work` inside a transaction and return its result once it is committed.
 
         Args:
-            work: Executes statements; it may be called a second time after a rollback. It must not return
+            work: Executes statements; it may run a second time after a rollback. It must not return
                 a cursor: that would reset its statement in this thread while another one runs it.
 
         Raises:
             sqlite3.Error: Nothing of this piece of work was stored.
             OSError: The file lock cannot be taken.
         """
-        pending_job = _Ticket(work)
+        piece = _Work(work)
         with self._mutex:
-            self._pending.append(pending_job)
+            self._pending.append(piece)
             is_leader = not self._is_led
             self._is_led = True
         if not is_leader:
-            self._follow(pending_job)
-        if not pending_job.is_done:
+            self._follow(piece)
+        if not piece.is_done:
             self._lead()
-        if pending_job.error is not None:
-            raise pending_job.error
-        result: _T = pending_job.result
+        if piece.error is not None:
+            raise piece.error
+        result: _T = piece.result
         return result
 
     def close(self) -> None:
@@ -102,15 +108,15 @@ class GroupCommit:
             self._is_closed = True
             self._connection.close()
 
-    def _follow(self, pending_job: _Ticket) -> None:
+    def _follow(self, piece: _Work) -> None:
         try:
-            # Released by a leader: the work is done, or it is this thread's turn to lead.
-            pending_job.wake.acquire()
+            # A leader releases it: the work is done, or this thread is the next to lead.
+            piece.wake.acquire()
         except BaseException:  # Ctrl-C: the round must not wait for a thread that has left
             with self._mutex:
-                if pending_job in self._pending:
-                    self._pending.remove(pending_job)
-            if not pending_job.wake.locked() and not pending_job.is_done:
+                if piece in self._pending:
+                    self._pending.remove(piece)
+            if not piece.wake.locked() and not piece.is_done:
                 self._hand_over()
             raise
 
@@ -121,9 +127,9 @@ class GroupCommit:
             self._do(batch)
         finally:
             self._hand_over()
-            for pending_job in batch:
-                pending_job.is_done = True
-                pending_job.wake.release()
+            for piece in batch:
+                piece.is_done = True
+                piece.wake.release()
 
     def _hand_over(self) -> None:
         with self._mutex:
@@ -132,7 +138,7 @@ class GroupCommit:
             else:
                 self._is_led = False
 
-    def _do(self, batch: list[_Ticket], *, is_last_try: bool = False) -> None:
+    def _do(self, batch: list[_Work], *, is_last_try: bool = False) -> None:
         try:
             self._transact(batch)
         except (sqlite3.Error, OSError) as exc:
@@ -140,31 +146,31 @@ class GroupCommit:
             if is_full:
                 self._make_room()
             if len(batch) > 1:
-                for pending_job in batch:  # each alone: one that is too large must not fail the others
-                    self._do([pending_job])
+                for piece in batch:  # each alone: a piece that is too large must not fail the others
+                    self._do([piece])
             elif is_full and not is_last_try:
                 self._do(batch, is_last_try=True)
             else:
                 batch[0].error = exc
         except BaseException:
-            for pending_job in batch:
-                pending_job.error = sqlite3.OperationalError("the transaction was interrupted")
+            for piece in batch:
+                piece.error = sqlite3.OperationalError("the transaction was interrupted")
             raise
 
     def _make_room(self) -> None:
-        """Give the log's room back to the disk: what failed may have filled it, and an ack needs a little."""
+        """Give the log's room back to the disk, which the failed work may have filled: an ack needs some."""
         with self._is_writing, self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
 
-    def _transact(self, batch: list[_Ticket]) -> None:
+    def _transact(self, batch: list[_Work]) -> None:
         with self._is_writing:
             if self._is_closed:
                 raise sqlite3.ProgrammingError("the queue is closed")
             with self._lock:
                 self._connection.execute("begin immediate")
                 try:
-                    for pending_job in batch:
-                        pending_job.result = pending_job.work(self._connection)
+                    for piece in batch:
+                        piece.result = piece.run(self._connection)
                     self._connection.execute("commit")
                 finally:
                     if self._connection.in_transaction:

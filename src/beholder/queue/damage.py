@@ -1,6 +1,6 @@
-"""Damage of a queue file: how it is found, how processes tell each other of it, and what can still be read.
+"""Damage of a queue file: how it is found, how processes learn of it, and what can still be read.
 
-Whoever meets the damage leaves a note beside the file, and `beholder up` ends where there is one.
+A process that meets the damage leaves a note beside the file, and `beholder up` ends where there is one.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["damage_note", "damage_of", "is_blank", "note_damage", "odd_beside", "salvage"]
+__all__ = ["damage_note", "damage_of", "is_blank", "misplaced_beside", "note_damage", "salvage"]
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 # A check reads the whole file; a larger one would keep a start waiting.
@@ -35,15 +35,15 @@ def note_damage(path: Path, reason: str) -> None:
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with a queue file, or None; a file that is not there is not damaged.
+    """Return a sentence on the damage of a queue file, or None; a missing file is not damaged.
 
     Args:
         path: The database. It is only read.
     """
     with contextlib.suppress(OSError):
         return damage_note(path).read_text(encoding="utf-8", errors="replace").strip()
-    for odd in odd_beside(path):
-        return f"{odd.name} is not a file"
+    for misplaced in misplaced_beside(path):
+        return f"{misplaced.name} is not a file"
     if is_blank(path):
         return None
     if not path.is_file():
@@ -63,10 +63,10 @@ def _damage_inside(path: Path) -> str | None:
     return None
 
 
-def odd_beside(path: Path) -> Iterator[Path]:
-    """Yield what lies in the place of a file that belongs to the queue file at `path` and is none.
+def misplaced_beside(path: Path) -> Iterator[Path]:
+    """Yield every folder, FIFO or the like in the place of a file that belongs to the queue file at `path`.
 
-    SQLite cannot open a folder there, and whoever opens a FIFO waits for ever.
+    SQLite cannot open a folder there, and waits for ever where it opens a FIFO.
     """
     for suffix in _BESIDE:
         one = path.with_name(path.name + suffix)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from beholder.clock import Clock, SystemClock
 from beholder.queue.bounds import check_heavy, check_receive, check_redrive, check_seconds
 from beholder.queue.port import Depth, Priority, Queue, Received
-from beholder.queue.turns import HEAVY, LIGHT, PRIORITIES, Turns
+from beholder.queue.round_robin import HEAVY, LIGHT, PRIORITIES, WeightedRoundRobin
 
 __all__ = ["MemoryQueue"]
 
 _SYSTEM_CLOCK = SystemClock()
-# A waiting receive looks again after this long: nobody tells it when a manual clock is moved.
+# A waiting receive looks again after this long: nothing notifies it when a manual clock is moved.
 _RECHECK_S = 1.0
 
 
@@ -31,7 +31,18 @@ class _Message:
 
 
 class MemoryQueue:
-    """A queue in memory; see the `Queue` port for its methods. What it holds ends with the process."""
+    """A queue in memory; see the `Queue` port for its methods. Its messages end with the process.
+
+    Args:
+        visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
+        receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
+        dead_letters: The dead-letter queue.
+        heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
+        clock: Decides when messages become visible; waiting goes by the machine's monotonic clock.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
 
     def __init__(
         self,
@@ -42,23 +53,11 @@ class MemoryQueue:
         heavy_in_flight_max: int | None = None,
         clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        """Make an empty queue.
-
-        Args:
-            visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
-            receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
-            dead_letters: The dead-letter queue.
-            heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
-            clock: Tells when messages become visible; waiting goes by the machine's monotonic clock.
-
-        Raises:
-            ValueError: A number is out of range.
-        """
         check_seconds("visibility_timeout_s", visibility_timeout_s)
         check_redrive(receive_count_max=receive_count_max, has_dead_letters=dead_letters is not None)
         check_heavy(heavy_in_flight_max)
         self._heavy_in_flight_max = heavy_in_flight_max
-        self._turns = Turns()
+        self._round_robin = WeightedRoundRobin()
         self._visibility_timeout_s = visibility_timeout_s
         self._receive_count_max = receive_count_max
         self._dead_letters = dead_letters
@@ -66,8 +65,8 @@ class MemoryQueue:
         self._changed = threading.Condition()
         self._ids = itertools.count(1)
         self._messages: dict[int, _Message] = {}
-        # (visible_at_s, id) of every message of a class, and older ones of messages that moved: those are
-        # skipped.
+        # (visible_at_s, id) of every message of a class, and stale ones of messages whose time changed, which
+        # are skipped.
         self._order: dict[Priority, list[tuple[float, int]]] = {priority: [] for priority in PRIORITIES}
 
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
@@ -107,7 +106,7 @@ class MemoryQueue:
                 if message is None or message.visible_at_s <= now_s:
                     lost.append(receipt)
                 else:
-                    self._show_at(message_id, message, now_s + timeout_s)
+                    self._set_visible_at(message_id, message, now_s + timeout_s)
             self._changed.notify()
             return lost
 
@@ -127,7 +126,7 @@ class MemoryQueue:
                 message_id, message = self._find(receipt)
                 if message is not None and message.visible_at_s > now_s:
                     message.token = None
-                    self._show_at(message_id, message, now_s)
+                    self._set_visible_at(message_id, message, now_s)
             self._changed.notify(len(receipts))
 
     def depth(self) -> Depth:
@@ -156,28 +155,28 @@ class MemoryQueue:
             while self._visible_at_s(priority) <= now_s:
                 _, message_id = heapq.heappop(self._order[priority])
                 message = self._messages[message_id]
-                message.visible_at_s = math.inf  # not met again if it stands in the order twice
+                message.visible_at_s = math.inf  # so that a second entry of it is stale
                 limit = self._receive_count_max
                 if limit is None or message.receive_count < limit:
                     return message_id, message
                 dead.append((message_id, message))
             return None
 
-        taken = self._turns.take(pop, count_max=count_max, heavy_has_room=self._heavy_has_room())
+        taken = self._round_robin.take(pop, count_max=count_max, heavy_has_room=self._heavy_has_room())
         received = []
         for message_id, message in taken:
             message.receive_count += 1
             message.token = secrets.token_hex(8)
-            self._show_at(message_id, message, now_s + timeout_s)
+            self._set_visible_at(message_id, message, now_s + timeout_s)
             received.append(Received(message.body, f"{message_id}-{message.token}", message.receive_count))
-        self._bury(dead, now_s)
-        if self._due_in_s() <= 0:  # the notice that woke this receiver may have stood for several messages
+        self._redrive(dead, now_s)
+        if self._due_in_s() <= 0:  # one notification may stand for several messages
             self._changed.notify()
         return received
 
-    def _bury(self, dead: Sequence[tuple[int, _Message]], now_s: float) -> None:
+    def _redrive(self, dead: Sequence[tuple[int, _Message]], now_s: float) -> None:
         for message_id, message in dead:  # visible again first, in case the dead-letter queue refuses
-            self._show_at(message_id, message, now_s)
+            self._set_visible_at(message_id, message, now_s)
         for message_id, message in dead:
             assert self._dead_letters is not None, "checked by the constructor"  # noqa: S101 -- our own bug
             self._dead_letters.send([message.body])
@@ -209,7 +208,7 @@ class MemoryQueue:
         )
         return in_flight < self._heavy_in_flight_max
 
-    def _show_at(self, message_id: int, message: _Message, visible_at_s: float) -> None:
+    def _set_visible_at(self, message_id: int, message: _Message, visible_at_s: float) -> None:
         message.visible_at_s = visible_at_s
         heapq.heappush(self._order[message.priority], (visible_at_s, message_id))
 

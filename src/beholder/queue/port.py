@@ -13,12 +13,12 @@ __all__ = ["Depth", "Priority", "Queue", "Received"]
 
 
 class Priority(IntFlag):
-    """The class of a message: which ones a receive takes first, and which ones it takes alone."""
+    """The class of a message: which messages a receive takes first, and which it takes alone."""
 
     ASYNCHRONOUS = 0
-    """Nobody waits on the line for its outcome."""
+    """No client waits for its outcome in an open request."""
     INTERACTIVE = 1
-    """Somebody does: it goes first, but for the share of asynchronous ones."""
+    """A client does: the message goes first, but for the share of asynchronous ones."""
     HEAVY = 2
     """Its work takes long: it is received alone, and only so many are in flight at once."""
 
@@ -28,7 +28,7 @@ class Received:
     """One delivery of a message.
 
     Args:
-        body: The bytes as sent.
+        body: The bytes that were sent.
         receipt: Names this delivery for extend, ack and nack; new at each receive.
         receive_count: How often the message has been received, this time included; 1 at first.
     """
@@ -59,7 +59,7 @@ class Queue(Protocol):
     """A queue of byte strings; safe to use from many threads at once.
 
     Every method raises `BackendUnavailable` where the backend cannot be reached (the call may be repeated),
-    and `BackendDenied` where it refuses.
+    and `BackendDenied` where it refuses the call.
     """
 
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
@@ -80,8 +80,8 @@ class Queue(Protocol):
         """Take up to `count_max` visible messages, the oldest of each class first, and hide them.
 
         Returns as soon as there is at least one; waits up to `wait_s` for the first, and returns an empty
-        list when none came. A message that was received `receive_count_max` times already moves to the
-        dead-letter queue instead of being returned.
+        list where none came. A message that was already received `receive_count_max` times moves to the
+        dead-letter queue instead.
 
         Args:
             count_max: 1 to 10.

@@ -1,7 +1,7 @@
 """The queue of one machine: a SQLite file that any number of processes and threads share.
 
-The web tier's processes send, the worker's receive; whoever waits is woken through a notifier. Many named
-queues live in one file, so that a message moves to its dead-letter queue inside one transaction.
+Web processes send and workers receive; a receive that waits is woken through a notifier. Many named queues
+live in one file, so that a message moves to its dead-letter queue inside one transaction.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from beholder.queue.commit import FileLock, GroupCommit
 from beholder.queue.damage import damage_note, note_damage
 from beholder.queue.notifier import Notifiers
 from beholder.queue.port import Depth, Priority, Received
-from beholder.queue.turns import HEAVY, LIGHT, PRIORITIES, Turns
+from beholder.queue.round_robin import HEAVY, LIGHT, PRIORITIES, WeightedRoundRobin
 
 __all__ = ["SqliteQueue"]
 
@@ -34,7 +34,7 @@ _BACKEND = "sqlite queue"
 
 # A waiting receive that is not notified looks again after this long: the sender may have been killed.
 _RECHECK_S = 1.0
-# Only tools from outside hold SQLite's own lock for long; ours take turns by the file lock.
+# Only other programs hold SQLite's own lock for long; beholder's processes wait for the file lock.
 _BUSY_TIMEOUT_S = 10.0
 # 16 MB of log between two checkpoints, because every checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES = 4000
@@ -67,8 +67,26 @@ _ERRORS_OF_SYSTEM: dict[int, type[BackendError]] = {
 class SqliteQueue:
     """A queue in a SQLite file in WAL mode; see the `Queue` port for its methods.
 
-    What `send` stored survives the death of any process at once, and a power cut with `fsync`. Open it after
-    forking, not before: neither SQLite's connections nor the file lock survive a fork.
+    A message that `send` stored survives the death of any process at once, and a power cut with `fsync`. Open
+    the queue after forking, not before: neither SQLite's connections nor the file lock survive a fork.
+
+    Args:
+        path: The database, made where it is missing; further files of the same name with suffixes lie beside
+            it.
+        name: The queue's name within the file, 1 to 80 letters, digits, hyphens or underscores.
+        visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
+        receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
+        dead_letters: Name of the dead-letter queue in the same file.
+        heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
+        clock: Decides when messages become visible; waiting goes by the machine's monotonic clock.
+        fsync: Have every commit reach the disk, at about a third of the speed.
+
+    Raises:
+        ValueError: A name or number is out of range.
+        BackendFull: The disk has no room for a new file.
+        BackendDenied: The file or its folder cannot be written.
+        BackendUnavailable: Another program has locked the file.
+        QueueDamaged: The file is no database, or none of a queue.
     """
 
     def __init__(
@@ -83,25 +101,6 @@ class SqliteQueue:
         clock: Clock = _SYSTEM_CLOCK,
         fsync: bool = False,
     ) -> None:
-        """Open the queue, and make file and folders where they are missing.
-
-        Args:
-            path: The database; further files of the same name with suffixes lie beside it.
-            name: The queue's name within the file, 1 to 80 letters, digits, hyphens or underscores.
-            visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
-            receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
-            dead_letters: Name of the dead-letter queue in the same file.
-            heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
-            clock: Tells when messages become visible; waiting goes by the machine's monotonic clock.
-            fsync: Have every commit reach the disk, at about a third of the speed.
-
-        Raises:
-            ValueError: A name or number is out of range.
-            BackendFull: The disk has no room for a new file.
-            BackendDenied: The file or its folder cannot be written.
-            BackendUnavailable: The file is locked from outside.
-            QueueDamaged: The file is no database, or none of a queue.
-        """
         for queue in (name, dead_letters or name):
             check_name(queue)
         check_seconds("visibility_timeout_s", visibility_timeout_s)
@@ -110,7 +109,7 @@ class SqliteQueue:
         self._path = path
         self._name = name
         self._heavy_in_flight_max = heavy_in_flight_max
-        self._turns = Turns()
+        self._round_robin = WeightedRoundRobin()
         self._visibility_timeout_s = visibility_timeout_s
         self._receive_count_max = receive_count_max
         self._dead_letters = dead_letters
@@ -176,7 +175,7 @@ class SqliteQueue:
                 if sleep_s > 0:
                     notifier.wait(sleep_s)
             taken = self._take(count_max, timeout_s)
-            if taken and self._due_in_s() <= 0:  # what woke this receiver may stand for several messages
+            if taken and self._due_in_s() <= 0:  # one notification may stand for several messages
                 self._notifiers.notify()
         return taken
 
@@ -211,11 +210,11 @@ class SqliteQueue:
         if not keys:
             return
 
-        def show(db: sqlite3.Connection) -> int:
+        def make_visible(db: sqlite3.Connection) -> int:
             now_s = self._clock.now_s()
             return db.executemany(sql.NACK, [(now_s, *key, now_s) for key in keys]).rowcount
 
-        self._notifiers.notify(self._write("nack", show))
+        self._notifiers.notify(self._write("nack", make_visible))
 
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
@@ -276,7 +275,7 @@ class SqliteQueue:
                     dead.append((self._dead_letters, now_s, row_id))
                 return None
 
-            messages = self._turns.take(
+            messages = self._round_robin.take(
                 pop, count_max=count_max, heavy_has_room=self._heavy_has_room(db, now_s)
             )
         db.executemany(sql.HIDE, hidden)
@@ -307,12 +306,12 @@ class SqliteQueue:
         return min(due_s.values(), default=float("inf")) - now_s
 
     def _notify_for_timeout(self, timeout_s: float) -> None:
-        """Let one waiting receiver know of a hidden time that ends before it would look again."""
+        """Notify one waiting receive of a hidden time that ends before it would look again."""
         if timeout_s < _RECHECK_S:
             self._notifiers.notify()
 
     def _key(self, receipt: str) -> tuple[int, int, str] | None:
-        """Return what finds the message of `receipt`, or None where no receipt of ours looks like that."""
+        """Return the parameters that find the message of `receipt`, or None where it is no receipt."""
         found = _RECEIPT.fullmatch(receipt)
         return (int(found[1]), int(found[2]), self._name) if found else None
 
@@ -322,7 +321,7 @@ class SqliteQueue:
             return self._writer.run(work)
 
     def _check_file(self, operation: str) -> None:
-        """Refuse to work on a file that has lost its name: what is stored there vanishes with this process.
+        """Refuse to work on a file that has lost its name: its content vanishes with this process.
 
         Raises:
             BackendUnavailable: The file was deleted or replaced, or its folder was.
@@ -338,9 +337,9 @@ class SqliteQueue:
 
 
 def _file_id(path: str, log: str) -> tuple[int, int, int]:
-    """Return what tells a queue file, with its log, from another of the same name.
+    """Return an identity that tells a queue file, with its log, from another of the same name.
 
-    The log is there, the same one, for as long as anybody has the file open.
+    The log stays the same for as long as any process has the file open.
     """
     found = os.stat(path)  # noqa: PTH116 -- several times as fast, and asked for at every call
     return found.st_dev, found.st_ino, os.stat(log).st_ino  # noqa: PTH116 -- likewise
@@ -377,5 +376,5 @@ def _error_for(exc: sqlite3.Error | OSError | UnicodeError, operation: str) -> t
     # The low byte is the error, the rest says which kind. Source: https://www.sqlite.org/rescode.html
     code = (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
     if isinstance(exc, UnicodeError) or (operation == "open" and code == sqlite3.SQLITE_ERROR):
-        return QueueDamaged  # names that cannot be decoded, or the tables are not those of a queue
+        return QueueDamaged  # undecodable names, or tables that are not those of a queue
     return _ERRORS_OF_SQLITE.get(code, BackendUnavailable)

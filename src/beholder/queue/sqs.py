@@ -44,9 +44,9 @@ _DEPTH = (
 class SqsQueue:
     """A standard queue of SQS; see the `Queue` port for its methods.
 
-    SQS counts in whole seconds: hidden times are rounded up, waits to the nearest second but never
-    down to none. Order is by best effort. A message may be received twice, and on rare occasions even after
-    its ack. The ack of an old receipt is ignored by SQS or, it says, may be.
+    SQS counts in whole seconds: hidden times are rounded up, waits to the nearest second but never down to
+    none. Order is by best effort. A message may be received twice, and on rare occasions even after its ack.
+    SQS may ignore the ack of an old receipt.
     Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
 
     Permissions: sqs:SendMessage, sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility,
@@ -96,8 +96,8 @@ class SqsQueue:
     def close(self, *, wait_s: float = 0.0) -> None:
         """End all waiting, now and later.
 
-        A poll that was left by `interrupt` hands back what it gets; a process that ends before that leaves it
-        hidden for its visibility timeout.
+        A poll that `interrupt` abandoned hands back the messages it gets; if the process ends before that,
+        they stay hidden for their visibility timeout.
 
         Args:
             wait_s: How long to wait for such polls; 20 seconds are always enough.
@@ -107,12 +107,12 @@ class SqsQueue:
 
     @property
     def open_polls(self) -> int:
-        """How many polls were left by `interrupt` or are still waited for."""
+        """How many polls `interrupt` abandoned, or a receive still waits for."""
         return len(self._polls)
 
     def interrupt(self) -> None:
-        """Let receives that wait return at once with nothing, and no later one wait."""
-        with contextlib.suppress(InvalidStateError):  # it is not the first time
+        """Let waiting receives return at once with nothing, and keep later ones from waiting."""
+        with contextlib.suppress(InvalidStateError):  # it was interrupted before
             self._interruption.set_result(None)
 
     @property
@@ -132,12 +132,12 @@ class SqsQueue:
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`.
 
-        SQS knows no classes. Each is a message group of its own where messages have groups, so that SQS holds
-        back the one whose messages are most of those in flight; nothing is promised beyond that.
+        SQS knows no classes. Where messages have groups, each class is a group of its own, and SQS holds back
+        the group with the most messages in flight; nothing is promised beyond that.
 
         Raises:
             ValueError: A body is too long for the queue; nothing was sent.
-            BackendError: Some bodies were not stored, or perhaps not; others may have been.
+            BackendError: Some bodies were not stored, or may not be; others may have been.
         """
         entries = [self._entry(body, priority) for body in bodies]
         for batch in send_batches(entries):
@@ -172,7 +172,7 @@ class SqsQueue:
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
         """Hide messages for `timeout_s` more seconds, counted from this call; see `Queue.extend`.
 
-        SQS hides no message for longer than twelve hours after its receive; what would be is lost too.
+        SQS hides no message for longer than twelve hours after its receive; a receipt past that is lost too.
         """
         _check("timeout_s", timeout_s, _VISIBILITY_S_MAX)
         more = {"VisibilityTimeout": math.ceil(timeout_s)}
@@ -227,7 +227,7 @@ class SqsQueue:
             try:
                 self._answer(poll, asked)
             finally:
-                with contextlib.suppress(InvalidStateError):  # it has its answer, or nobody waits
+                with contextlib.suppress(InvalidStateError):  # it has its answer, or is abandoned
                     poll.set_exception(BackendUnavailable("sqs queue", "receive", "the poll ended"))
                 self._polls.discard(over)
                 over.set_result(None)
@@ -238,8 +238,8 @@ class SqsQueue:
             either: tuple[Future[Any], ...] = (poll, self._interruption)
             concurrent.futures.wait(either, return_when=FIRST_COMPLETED)
         finally:
-            is_left = poll.cancel()  # True where it has no answer yet: from now on it takes none
-        return [] if is_left else poll.result()
+            is_abandoned = poll.cancel()  # True where it has no answer yet: from now on it takes none
+        return [] if is_abandoned else poll.result()
 
     def _answer(self, poll: "Future[list[Received]]", asked: Mapping[str, Any]) -> None:
         received: list[Received] = []
@@ -249,7 +249,7 @@ class SqsQueue:
         except BackendError as exc:
             with contextlib.suppress(InvalidStateError):
                 poll.set_exception(exc)
-        except InvalidStateError:  # nobody waits any more
+        except InvalidStateError:  # it is abandoned
             with contextlib.suppress(BackendError):
                 self.nack([one.receipt for one in received])
 
@@ -274,14 +274,14 @@ class SqsQueue:
     def _change(
         self, operation: str, action: str, receipts: Sequence[str], more: Mapping[str, Any]
     ) -> list[str]:
-        """Do something to every receipt's message, and return the receipts that hold nothing any more."""
+        """Change the message of every receipt, and return the receipts that hold nothing any more."""
         gone: list[str] = []
         rest = iter(receipts)
         while chunk := list(islice(rest, COUNT_MAX)):
             entries = [{"ReceiptHandle": receipt, **more} for receipt in chunk]
             outcomes = self._client.batch(operation, action, self._queue_url(), entries)
             for receipt, outcome in zip(chunk, outcomes, strict=True):
-                # The one thing that can be wrong with an entry is its receipt: ReceiptHandleIsInvalid,
+                # Only its receipt can be wrong with an entry: ReceiptHandleIsInvalid,
                 # MessageNotInflight, or InvalidParameterValue where the message is gone.
                 if isinstance(outcome, BackendDenied):
                     gone.append(receipt)

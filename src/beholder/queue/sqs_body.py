@@ -1,7 +1,4 @@
-"""Bytes as SQS takes them: text where they are text that SQS allows, and base64 with a mark otherwise.
-
-And as many messages in a batch as SQS allows.
-"""
+"""Messages in the form that SQS takes: text, or base64 with a mark; and batches of them."""
 
 import base64
 import re
@@ -38,7 +35,7 @@ def encoded(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def decoded(text: str, attributes: Mapping[str, Any]) -> bytes:
-    """Return the bytes that `encoded` was given; what another sender marked wrongly is taken as text."""
+    """Return the bytes that `encoded` was given; a body that was marked wrongly is taken as text."""
     if attributes.get(ENCODING, {}).get("StringValue") != _BASE64:
         return text.encode()
     if text == _EMPTY:
@@ -50,7 +47,7 @@ def decoded(text: str, attributes: Mapping[str, Any]) -> bytes:
 
 
 def size_bytes_of(text: str, attributes: Mapping[str, Any]) -> int:
-    """Return what a message counts for against SQS's limits: its text, and all of its attributes.
+    """Return the size that SQS's limits count: a message's text and all of its attributes.
 
     Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
     (2026-11)
@@ -70,7 +67,7 @@ def send_batches(entries: Sequence[tuple[dict[str, Any], int]]) -> list[list[dic
     """Return the parameters of messages in as few batches as keep their order.
 
     Args:
-        entries: The parameters of each message, and what it counts for against SQS's limits.
+        entries: The parameters of each message, and its size.
     """
     batches: list[list[dict[str, Any]]] = []
     room_bytes = 0

@@ -1,4 +1,4 @@
-"""Reply queues on SQS: the one that a web process makes for itself, and those that a worker replies to."""
+"""Reply queues on SQS: the own one of a web process, and those that a worker sends replies to."""
 
 import contextlib
 import functools
@@ -17,14 +17,14 @@ from beholder.queue.bounds import check_name
 from beholder.queue.port import Depth, Priority, Queue, Received
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
-from beholder.queue.sqs_sweeper import ALIVE_AT, ALIVE_EVERY_S, DEPLOYMENT, OWNER, IdleQueueSweeper
+from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, HEARTBEAT_EVERY_S, OWNER, IdleQueueSweeper
 from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["OwnReplyQueue", "ReplyQueues"]
 
 _log = get_logger(__name__)
 
-# A reply is a hint: whoever has not heard of it after minutes has looked into the bucket. Encryption with
+# A reply is a hint: after minutes without one the web process has looked into the bucket. Encryption with
 # SQS's own keys is the default of every queue.
 # Source (2026-11): https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
 # and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-sqs-sse-queue.html
@@ -36,12 +36,12 @@ _ATTRIBUTES = {
 _NAME_CHARS_MAX = 80
 _UNIQUE_CHARS = 8
 # SQS may not know a queue in the first second after it was made, by the page on CreateQueue above. This is
-# longer, so that whoever deletes our queues again and again does not make us create them as fast.
+# longer, so that a queue which is deleted again and again is not created as often.
 _SETTLE_S = 30.0
-# A worker that is told of no such queue believes it for so long, and twice as long the next time: its first
-# reply may come before SQS knows a new queue everywhere.
+# After SQS says that there is no such queue, a worker sends nothing to it for so long, and twice as long the
+# next time: its first reply may come before SQS knows a new queue everywhere.
 _GONE_S_MIN, _GONE_S_MAX = 5.0, 300.0
-# Queues that a worker keeps open; one that is opened again costs two calls.
+# Queues that a worker keeps open; to open one again costs two calls.
 _OPEN_MAX = 1000
 
 _MONOTONIC = MonotonicClock()
@@ -58,32 +58,31 @@ class _Made:
 
 
 class OwnReplyQueue:
-    """The reply queue of one web process: made at `with`, removed at its end, made anew when it was deleted.
+    """The reply queue of one web process: made at `with`, removed at its end, made anew after a deletion.
 
-    It is a `Queue` to receive from; see the port for its methods. Where it was deleted under us, `receive`
-    makes another, whose `name` is new: SQS keeps the name of a deleted queue for a minute. Replies to the old
-    name are lost, and their pending replies look into the output bucket.
+    It is a `Queue` to receive from; see the port for its methods. Where another program deleted the queue,
+    `receive` makes another, whose `name` is new: SQS keeps the name of a deleted queue for a minute. Replies
+    to the old name are lost, and the web process looks for their outcomes in the output bucket.
 
     Permissions, on `<prefix>-*`: sqs:CreateQueue, sqs:TagQueue, sqs:DeleteQueue, sqs:ListQueueTags,
     sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility; on every queue sqs:ListQueues. The
     attributes are given at creation, so sqs:SetQueueAttributes is not among them.
+
+    Args:
+        client: Calls SQS.
+        prefix: First part of the names of all reply queues of the deployment, 60 characters at most.
+        owner: Name of this web process; others may have the same. Characters that SQS does not allow become
+            `-`.
+        clock: Gives the time that is written on the queue.
+
+    Raises:
+        ValueError: No name can be made of the prefix.
     """
 
     def __init__(self, client: SqsClient, *, prefix: str, owner: str, clock: Clock) -> None:
-        """Keep what is needed; the queue is made at `with`.
-
-        Args:
-            client: What speaks to SQS.
-            prefix: First part of the names of all reply queues of the deployment, 60 characters at most.
-            owner: Name of this web process; others may have the same. What SQS does not allow becomes `-`.
-            clock: The time that is written on the queue.
-
-        Raises:
-            ValueError: No name can be made of the prefix.
-        """
         check_name(prefix)
         room = _NAME_CHARS_MAX - len(prefix) - _UNIQUE_CHARS - 2
-        if room < 10:  # noqa: PLR2004 -- or owners could not be told apart by a reader
+        if room < 10:  # noqa: PLR2004 -- or a reader could not tell owners apart
             raise ValueError(f"the prefix {prefix!r} of reply queues is longer than 60 characters")
         self._client = client
         self._prefix = prefix
@@ -107,7 +106,7 @@ class OwnReplyQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the queue; what could not be removed is logged and left to the others."""
+        """Remove the queue; where that fails, it is logged, and left to the sweepers of others."""
         with self._changing:
             self._is_closed = True
         own = self._own
@@ -121,11 +120,11 @@ class OwnReplyQueue:
 
     @property
     def name(self) -> str:
-        """Return the name that workers reply to; it changes when the queue is made anew."""
+        """The name that workers reply to; it changes when the queue is made anew."""
         return self._own.name
 
     def interrupt(self) -> None:
-        """Let receives that wait return at once with nothing, and no later one wait."""
+        """Let waiting receives return at once with nothing, and keep later ones from waiting."""
         with self._changing:
             self._is_interrupted = True
         self._own.queue.interrupt()
@@ -139,7 +138,7 @@ class OwnReplyQueue:
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
     ) -> list[Received]:
-        """Take up to `count_max` replies; see `Queue.receive`. Nothing comes where the queue was made anew.
+        """Take up to `count_max` replies; see `Queue.receive`. It returns none where it made the queue anew.
 
         Raises:
             QueueGone: SQS does not know the queue, or not yet: it is new, or this process is at its end.
@@ -162,7 +161,7 @@ class OwnReplyQueue:
             return list(receipts)
 
     def ack(self, receipts: Sequence[str]) -> None:
-        """Delete replies for good; see `Queue.ack`. Those of a queue that was deleted are gone already."""
+        """Delete replies for good; see `Queue.ack`. Those of a deleted queue are gone already."""
         with contextlib.suppress(QueueGone):
             self._own.queue.ack(receipts)
 
@@ -175,29 +174,29 @@ class OwnReplyQueue:
         """Return the approximate number of replies; see `Queue.depth`."""
         return self._own.queue.depth()
 
-    # --- what runs beside -----------------------------------------------------------------------------------
+    # --- ticks ----------------------------------------------------------------------------------------------
 
-    def alive_tick(self) -> float:
+    def heartbeat_tick(self) -> float:
         """Write a new heartbeat on the queue; returns the seconds until the next pass.
 
         Raises:
-            BackendError: It could not be written; others take the owner for dead after a quarter of an hour.
+            BackendError: It could not be written; others take the owner for dead after 15 minutes.
         """
         own = self._own
         now_s = self._clock.now_s()
-        # Not by the clock alone: one that was set back must not silence us.
-        if 0 <= now_s - self._renewed_at_s < ALIVE_EVERY_S:
-            return self._renewed_at_s + ALIVE_EVERY_S - now_s
+        # A clock that was set back must not stop the heartbeat.
+        if 0 <= now_s - self._renewed_at_s < HEARTBEAT_EVERY_S:
+            return self._renewed_at_s + HEARTBEAT_EVERY_S - now_s
         try:
-            self._client.call("tag", "tag_queue", QueueUrl=own.url, Tags={ALIVE_AT: _text(now_s)})
+            self._client.call("tag", "tag_queue", QueueUrl=own.url, Tags={HEARTBEAT_AT: _text(now_s)})
             self._renewed_at_s = now_s
         except QueueGone:
             if not self._replace(own):
                 raise
-        return ALIVE_EVERY_S
+        return HEARTBEAT_EVERY_S
 
     def sweeper_tick(self) -> float:
-        """Look at others' reply queues, and remove those whose owner is gone; see `IdleQueueSweeper.tick`."""
+        """Remove the reply queues of dead owners; see `IdleQueueSweeper.tick`."""
         return self._sweeper.tick(self.name)
 
     # --- the queue itself -----------------------------------------------------------------------------------
@@ -205,11 +204,11 @@ class OwnReplyQueue:
     @property
     def _own(self) -> _Made:
         if self._made is None:
-            raise RuntimeError("a reply queue is there only inside its `with`")
+            raise RuntimeError("a reply queue exists only inside its `with`")
         return self._made
 
     def _replace(self, gone: _Made) -> bool:
-        """Make another queue unless somebody did already; say whether there is one that may be used."""
+        """Make another queue unless another thread did; return whether there is one to use."""
         with self._changing:
             if self._own is not gone:
                 return True
@@ -219,13 +218,13 @@ class OwnReplyQueue:
             if self._is_interrupted:
                 made.queue.interrupt()
         facts = {"queue": made.name, "gone": gone.name}
-        log_event(_log, logging.WARNING, "reply_queue.replaced", "it was deleted; there is another", **facts)
+        log_event(_log, logging.WARNING, "reply_queue.replaced", "it was deleted and made anew", **facts)
         return True
 
     def _make(self) -> _Made:
         now_s = self._clock.now_s()
         name = f"{self._prefix}-{self._owner}-{new_job_id(now_s)[-_UNIQUE_CHARS:]}"
-        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, ALIVE_AT: _text(now_s)}
+        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, HEARTBEAT_AT: _text(now_s)}
         made = self._client.call("create", "create_queue", QueueName=name, Attributes=_ATTRIBUTES, tags=tags)
         self._renewed_at_s = now_s
         return _Made(name, made["QueueUrl"], SqsQueue(made["QueueUrl"], client=self._client), now_s)
@@ -235,10 +234,13 @@ class ReplyQueues:
     """Opens the reply queues of web processes by their names; safe to use from many threads at once.
 
     Permissions: sqs:GetQueueUrl, sqs:GetQueueAttributes and sqs:SendMessage on the reply queues.
+
+    Args:
+        client: Calls SQS.
+        clock: Measures how long ago a queue was gone.
     """
 
     def __init__(self, client: SqsClient, *, clock: Clock = _MONOTONIC) -> None:
-        """Send through `client`; `clock` tells how long ago a queue was gone."""
         self._client = client
         self._clock = clock
         # Web processes come and go under ever new names.
@@ -250,20 +252,20 @@ class ReplyQueues:
         A queue that is gone refuses every send with `QueueGone`, for a while without asking SQS.
 
         Raises:
-            BackendDenied: `name` is no queue's name; it came in a message, from wherever.
+            BackendDenied: `name` is no queue's name; it came in a message, from an unknown sender.
         """
         return self._open(name)
 
     def _opened(self, name: str) -> Queue:
         try:
-            check_name(name)  # and no URL, which would have us send to another server
+            check_name(name)  # a URL, too, is refused: it could name another server
         except ValueError as exc:
             raise BackendDenied("sqs queue", "open", str(exc)) from exc
         return _ReplyQueue(name, self._client, self._clock)
 
 
 class _ReplyQueue(SqsQueue):
-    """A reply queue of somebody else, who may be gone."""
+    """The reply queue of a web process that may be gone."""
 
     def __init__(self, name: str, client: SqsClient, clock: Clock) -> None:
         super().__init__(name, client=client)
@@ -283,7 +285,7 @@ class _ReplyQueue(SqsQueue):
         try:
             super().send(bodies, priority=priority)
         except QueueGone:
-            if self._gone_until_s == until_s:  # of several threads that met it, one counts
+            if self._gone_until_s == until_s:  # of several threads that met this, only one counts
                 self._gone_until_s = self._clock.now_s() + self._gone_s
                 self._gone_s = min(self._gone_s * 2, _GONE_S_MAX)
             raise

@@ -1,8 +1,8 @@
 """Removes the reply queues that dead web processes left behind; every web process runs one of these.
 
-An owner writes a new heartbeat on its queue every five minutes. A sweeper compares what it reads with what
-it read before: a sign that did not change over three looks has no owner any more. Clocks of two machines are
-never compared.
+An owner writes a new heartbeat on its queue every five minutes. A sweeper compares the heartbeat that it
+reads with the one it read before: a heartbeat that did not change over three looks has no owner any more.
+Clocks of two machines are never compared.
 """
 
 import logging
@@ -19,9 +19,9 @@ if TYPE_CHECKING:  # boto3 is an optional extra, and nothing here needs it
     from beholder.queue.sqs_client import SqsClient
 
 __all__ = [
-    "ALIVE_AT",
-    "ALIVE_EVERY_S",
     "DEPLOYMENT",
+    "HEARTBEAT_AT",
+    "HEARTBEAT_EVERY_S",
     "OWNER",
     "IdleQueueSweeper",
     "QueueHeartbeat",
@@ -33,17 +33,17 @@ _log = get_logger(__name__)
 # Tags of a reply queue: the first part of its name, its web process, and its owner's last heartbeat.
 DEPLOYMENT = "beholder:deployment"
 OWNER = "beholder:owner"
-ALIVE_AT = "beholder:alive-at"
+HEARTBEAT_AT = "beholder:alive-at"
 
-ALIVE_EVERY_S = 300.0
+HEARTBEAT_EVERY_S = 300.0
 _LOOK_EVERY_S = 600.0
 # Passes of one sweeper are 480 to 720 s apart, so that several do not all look at once.
 _SPREAD = 0.4
-# A pass that failed is soon repeated. What it saw already does not count as another look: between two that
-# count, an owner that lives has written a new sign.
+# A pass that failed is soon repeated. A queue that it looked at already is not counted as looked at again:
+# between two looks that count, a live owner has written a new heartbeat.
 _LOOKS_APART_S = 450.0
 _LOOKS = 3
-# In one pass; else calls would grow with the square of the number of web processes.
+# Queues in one pass; without a limit, calls would grow with the square of the number of web processes.
 _LOOKED_AT_MAX = 8
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueues.html (2026-11):
 # a token for the next page comes only where MaxResults is given, 1,000 at most.
@@ -55,9 +55,9 @@ class QueueHeartbeat:
     """An owner's heartbeat as a sweeper has seen it.
 
     Args:
-        text: What the tag says.
+        text: The value of the tag.
         looked_at_s: When the last look that counts was, by the sweeper's own clock.
-        looks: How often in a row it was the same.
+        looks: How often in a row the value was the same.
     """
 
     text: str
@@ -65,7 +65,7 @@ class QueueHeartbeat:
     looks: int = 1
 
     def after(self, text: str, now_s: float) -> "QueueHeartbeat":
-        """Return what is known after another look, which found `text`."""
+        """Return the heartbeat after another look, which found `text`."""
         if text != self.text:
             return QueueHeartbeat(text, now_s)
         if now_s < self.looked_at_s:  # the clock was set back
@@ -81,26 +81,30 @@ class QueueHeartbeat:
 
 
 class IdleQueueSweeper:
-    """Looks at other web processes' reply queues, and removes those whose owner is gone.
+    """Looks at the reply queues of other web processes, and removes those whose owner is gone.
 
     Permissions: sqs:ListQueues on every queue; sqs:ListQueueTags and sqs:DeleteQueue on the reply queues.
+
+    Args:
+        client: Calls SQS.
+        prefix: Its queues are named `<prefix>-...` and carry beholder's tags.
+        clock: The time.
     """
 
     def __init__(self, client: "SqsClient", *, prefix: str, clock: Clock) -> None:
-        """Look after the queues named `<prefix>-...` that carry our tags; `clock` tells the time."""
         self._client = client
         self._prefix = prefix
         self._clock = clock
-        self._signs: dict[str, QueueHeartbeat] = {}
-        # By name, the one that was looked at longest ago first.
+        self._heartbeats: dict[str, QueueHeartbeat] = {}
+        # Queues of other owners, by name; the one that was looked at longest ago comes first.
         self._foreign: dict[str, None] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def tick(self, own: str) -> float:
-        """Look at the queues that follow `own` by name, in a circle; returns the seconds until the next pass.
+        """Look at the queues that follow `own` by name, in a circle; return the seconds until the next pass.
 
-        Every sweeper begins behind its own queue, so together they see all, at a cost that grows with their
-        number alone.
+        Every sweeper begins behind its own queue, so that all of them together see every queue, at a cost
+        that grows with their number alone.
 
         Raises:
             BackendUnavailable: SQS could not be reached; the pass may be repeated at once.
@@ -110,14 +114,14 @@ class IdleQueueSweeper:
         except BackendDenied as exc:
             log_event(_log, logging.WARNING, "reply_queue.unlisted", exc.message)
             return _delay_s(own)
-        self._signs = {name: sign for name, sign in self._signs.items() if name in urls}
+        self._heartbeats = {name: heartbeat for name, heartbeat in self._heartbeats.items() if name in urls}
         self._foreign = {name: None for name in self._foreign if name in urls}
-        self._told &= urls.keys()
+        self._reported &= urls.keys()
         again = next(iter(self._foreign), None)
         for name in _behind(own, [name for name in urls if name not in self._foreign])[:_LOOKED_AT_MAX]:
             self._look_at(name, urls[name])
         if again is not None:
-            # Tags may be read before they are there, so each is looked at again, one in a pass.
+            # The tags of a new queue may not be readable yet, so each is looked at again, one in a pass.
             del self._foreign[again]
             self._look_at(again, urls[again])
         return _delay_s(own)
@@ -125,30 +129,31 @@ class IdleQueueSweeper:
     def _look_at(self, name: str, url: str) -> None:
         try:
             tags = self._client.call("list", "list_queue_tags", QueueUrl=url).get("Tags", {})
-            if tags.get(DEPLOYMENT) != self._prefix or ALIVE_AT not in tags:
+            if tags.get(DEPLOYMENT) != self._prefix or HEARTBEAT_AT not in tags:
                 self._foreign[name] = None
                 return
-            sign = self._sign(name, tags[ALIVE_AT])
-            if sign.is_dead:
+            heartbeat = self._heartbeat(name, tags[HEARTBEAT_AT])
+            if heartbeat.is_dead:
                 self._client.call("delete", "delete_queue", QueueUrl=url)
-                facts = {"queue": name, "owner": tags.get(OWNER), "alive_at": sign.text}
+                facts = {"queue": name, "owner": tags.get(OWNER), "alive_at": heartbeat.text}
                 log_event(_log, logging.INFO, "reply_queue.removed", "its owner is gone", **facts)
         except QueueGone:  # its owner or another sweeper was first
-            self._signs.pop(name, None)
+            self._heartbeats.pop(name, None)
         except BackendDenied as exc:
             self._foreign[name] = None
-            if name not in self._told:
+            if name not in self._reported:
                 log_event(_log, logging.WARNING, "reply_queue.left", exc.message, queue=name)
-            self._told.add(name)
+            self._reported.add(name)
 
-    def _sign(self, name: str, text: str) -> QueueHeartbeat:
+    def _heartbeat(self, name: str, text: str) -> QueueHeartbeat:
         now_s = self._clock.now_s()
-        before = self._signs.get(name)
-        self._signs[name] = sign = before.after(text, now_s) if before else QueueHeartbeat(text, now_s)
-        return sign
+        before = self._heartbeats.get(name)
+        heartbeat = before.after(text, now_s) if before else QueueHeartbeat(text, now_s)
+        self._heartbeats[name] = heartbeat
+        return heartbeat
 
     def _listed(self) -> Mapping[str, str]:
-        """Return the URL of each queue that is named like ours, by its name."""
+        """Return the URL of each queue with the prefix, by its name."""
         urls: list[str] = []
         more: dict[str, str] = {}
         while True:

@@ -1,4 +1,4 @@
-"""The tables of a queue's SQLite file, the statements on them, and how earlier files come to them."""
+"""The table of a queue's SQLite file, the statements on it, and the migration of earlier files."""
 
 import sqlite3
 
@@ -30,7 +30,7 @@ create table if not exists message(
 );
 """
 _COLUMNS = "select name from pragma_table_info('message')"
-# A file from before there were classes: what waits in it counts as asynchronous.
+# For a file from before there were classes: its messages count as asynchronous.
 _ADD_PRIORITY = "alter table message add column priority integer not null default 0"
 _INDEX = """
 create index if not exists message_by_class on message(queue, priority, visible_at_s);
@@ -59,13 +59,13 @@ HIDDEN = (
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Make what is missing in a file; the caller keeps other processes away meanwhile.
+    """Make the table and the index where they are missing; the caller keeps other processes away meanwhile.
 
     Raises:
         sqlite3.Error: The file is no database, or cannot be written.
     """
     db.executescript(_SCHEMA)
     columns = {name for (name,) in db.execute(_COLUMNS)}
-    if "priority" not in columns and "visible_at_s" in columns:  # a table of somebody else is left alone
+    if "priority" not in columns and "visible_at_s" in columns:  # a table of another program is left alone
         db.execute(_ADD_PRIORITY)
     db.executescript(_INDEX)

@@ -130,7 +130,7 @@ class _Account:
         prefix = self._settings.output_queue
         with OwnReplyQueue(self.client, prefix=prefix, owner=owner, clock=self.clock) as own:
             self._own = own
-            ticks = {"reply_alive": own.alive_tick, "reply_janitor": own.sweeper_tick}
+            ticks = {"reply_heartbeat": own.heartbeat_tick, "idle_queue_sweeper": own.sweeper_tick}
             yield OwnReplies(own, lambda: own.name, ticks)
 
     def check(self) -> None:

@@ -23,7 +23,7 @@ from beholder.clock import Clock
 from beholder.config import Settings
 from beholder.errors import ConfigError
 from beholder.job import Message, MessageInvalid
-from beholder.queue.damage import damage_note, damage_of, is_blank, note_damage, odd_beside, salvage
+from beholder.queue.damage import damage_note, damage_of, is_blank, misplaced_beside, note_damage, salvage
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.store.keys import IMAGES
@@ -151,8 +151,8 @@ def _set_aside(path: Path, now_s: float) -> Path | None:
 
     A folder is renamed, since it has one name only.
     """
-    for odd in odd_beside(path):
-        odd.rename(_aside_name(odd, now_s))
+    for misplaced in misplaced_beside(path):
+        misplaced.rename(_aside_name(misplaced, now_s))
     if not path.exists():
         return None
     if not path.is_file():

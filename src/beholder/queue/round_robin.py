@@ -1,8 +1,8 @@
-"""Whose turn it is: which of the waiting messages a receive takes, where several classes of them wait.
+"""Which of the visible messages a receive takes, where several classes of them wait: weighted round robin.
 
 Interactive messages go first, and each fourth place is offered to asynchronous ones, so that neither
 starves. Heavy messages come alone, so that no light one waits in the batch of a heavy one; while both wait,
-each fourth receive is a heavy one's.
+each fourth receive takes a heavy one.
 """
 
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from typing import TypeVar
 
 from beholder.queue.port import Priority
 
-__all__ = ["HEAVY", "LIGHT", "PRIORITIES", "Turns"]
+__all__ = ["HEAVY", "LIGHT", "PRIORITIES", "WeightedRoundRobin"]
 
 _T = TypeVar("_T")
 
-# One in so many is for those who otherwise come second.
+# Each fourth place and each fourth receive is for the classes that otherwise come second.
 _SHARE = 4
 LIGHT = (Priority.INTERACTIVE, Priority.ASYNCHRONOUS)
 HEAVY = (Priority.INTERACTIVE | Priority.HEAVY, Priority.ASYNCHRONOUS | Priority.HEAVY)
 PRIORITIES = (*LIGHT, *HEAVY)
 
 
-class Turns:
-    """The turns of one receiver; used by one thread at a time.
+class WeightedRoundRobin:
+    """The order in which one receiver takes messages; used by one thread at a time.
 
-    Each receiver counts for itself: where every one of them keeps the share, all together do.
+    Each receiver counts for itself: where every receiver keeps the share, all of them together do.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Turns:
         self._places = {LIGHT: 0, HEAVY: 0}
 
     def take(self, pop: Callable[[Priority], _T | None], *, count_max: int, heavy_has_room: bool) -> list[_T]:
-        """Return what one receive takes: several light messages, or one heavy one.
+        """Return the messages of one receive: several light ones, or one heavy one.
 
         Args:
             pop: Takes the oldest visible message of a class, None where there is none.
@@ -50,13 +50,13 @@ class Turns:
     ) -> list[_T]:
         taken: list[_T] = []
         while len(taken) < count_max:
-            is_turned = self._places[classes] % _SHARE == _SHARE - 1
-            first, second = classes[::-1] if is_turned else classes
-            one = pop(first)
-            if one is None:
-                one = pop(second)
-            if one is None:
+            is_swapped = self._places[classes] % _SHARE == _SHARE - 1
+            first, second = classes[::-1] if is_swapped else classes
+            message = pop(first)
+            if message is None:
+                message = pop(second)
+            if message is None:
                 break
             self._places[classes] += 1
-            taken.append(one)
+            taken.append(message)
         return taken
