@@ -1,6 +1,6 @@
-"""The clock as an argument: every part that needs the time takes one of these.
+"""The clock as an argument: every part that needs the time takes one.
 
-It stands below all rooms, so that the simulator and the tests can hand any of them a clock of their own.
+So the simulator and the tests can give each of them a clock of their own.
 """
 
 import time
@@ -19,14 +19,14 @@ class Clock(Protocol):
 
 
 def age_s(now_s: float, then_s: float, *, most_s: float = inf) -> float:
-    """Return how long ago something was by what another machine's clock says; never negative.
+    """Return the age of an event whose time another machine's clock gave; never negative.
 
-    Every difference of two times that come from two machines is taken here.
+    Every difference between times of two machines is taken here.
 
     Args:
-        now_s: The moment by the own clock, seconds since the Unix epoch.
-        then_s: When it was, by the other clock.
-        most_s: What the age cannot exceed, by what the own clock has seen itself.
+        now_s: The present time by this machine's clock, seconds since the Unix epoch.
+        then_s: The time of the event, by the other clock.
+        most_s: The age cannot exceed this, by this machine's own observation.
     """
     return min(max(0.0, now_s - then_s), max(0.0, most_s))
 

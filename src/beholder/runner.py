@@ -1,4 +1,4 @@
-"""The only loop that sleeps: it calls a `tick()` again and again, as late as the tick itself asks for.
+"""The only loop that sleeps: it calls a `tick()` again and again, after the pauses that the tick asks for.
 
 Every long-running part of beholder is a `tick()` that does one pass and returns the seconds until the next.
 """
@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 
 _PAUSE_AFTER_ERROR_S = 0.5
 _PAUSE_MAX_S = 10.0
-# For how long a start is tried again: where a service is away, and where a permission may be on its way.
+# For how long a start is repeated: where a service is away, and where a permission may be on its way.
 _AWAY_S_MAX, _REFUSED_S_MAX = 300.0, 60.0
 _MONOTONIC_CLOCK = MonotonicClock()
 
@@ -31,14 +31,14 @@ def run(
 ) -> None:
     """Call `tick` until `stop` is set, sleeping between passes for as long as it says.
 
-    This is the outermost place of its thread, so it alone catches everything: an error is logged, and the
-    next pass comes after a pause that grows while errors go on.
+    This is the outermost place of its thread, so it catches everything: an error is logged, and the next pass
+    comes after a pause that grows while errors go on.
 
     Args:
-        name: Of the part, for the log.
+        name: The part's name, for the log.
         tick: One pass; returns the seconds until the next.
-        stop: Ends the loop; a sleep ends at once, where there is no notifier.
-        notifier: Ends a sleep when it is set, and is cleared then; who sets `stop` sets it too.
+        stop: Ends the loop, and a sleep at once where there is no notifier.
+        notifier: Ends a sleep when it is set, and is cleared then; the caller that sets `stop` sets it too.
     """
     pause_s = _PAUSE_AFTER_ERROR_S
     while not stop.is_set():
@@ -48,7 +48,7 @@ def run(
         except BeholderError as exc:
             log_event(_log, logging.WARNING, f"{name}.retry", exc.message, code=exc.code, pause_s=pause_s)
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
-        except Exception:  # noqa: BLE001 -- the outermost place of a thread; nobody else could log it
+        except Exception:  # noqa: BLE001 -- the outermost place of a thread
             _log.exception("a pass failed", extra={"action": f"{name}.error", "facts": {"pause_s": pause_s}})
             delay_s, pause_s = pause_s, min(pause_s * 2, _PAUSE_MAX_S)
         if delay_s > 0:
@@ -60,18 +60,18 @@ def run(
 def persist(
     name: str, call: Callable[[], _T], stop: threading.Event, *, clock: Clock = _MONOTONIC_CLOCK
 ) -> _T:
-    """Return what `call` returns, tried again for minutes where it fails for now; for a start.
+    """Return the value of `call`, which is repeated for minutes where it fails for now.
 
-    The pauses grow up to 10 s, each shorter by chance, so that a fleet does not ask all at once.
+    The pauses grow up to 10 s, with jitter, so that a fleet does not ask all at once.
 
     Args:
-        name: Of the part, for the log.
-        call: A step of a start.
+        name: The part's name, for the log.
+        call: A step of a process's start.
         stop: Ends the attempts.
         clock: The time; only durations count.
 
     Raises:
-        BeholderError: It failed for good, or for too long; or `stop` was set.
+        BeholderError: The call failed for good, or for too long; or `stop` was set.
     """
     begun_s, pause_s = clock.now_s(), _PAUSE_AFTER_ERROR_S
     while True:

@@ -19,15 +19,3 @@ class TestS3Store(StoreContract):
         from beholder.store.s3 import S3Store  # noqa: PLC0415 -- only where the emulator is
 
         return S3Store(aws.make_bucket(), region=REGION, endpoint=aws.endpoint)
-
-
-class TestS3StoreUnderAPrefix(TestS3Store):
-    """A folder of the bucket is a store of its own."""
-
-    @pytest.fixture
-    def store(self, aws: Emulator) -> Store:
-        from beholder.store.s3 import S3Store  # noqa: PLC0415
-
-        bucket = aws.make_bucket()
-        S3Store(bucket, region=REGION, endpoint=aws.endpoint).put("neighbour/a", b"not ours")
-        return S3Store(bucket, region=REGION, endpoint=aws.endpoint, prefix="team/ours")

@@ -172,7 +172,7 @@ def test_fewer_instances_without_an_error_are_a_refusal_too(client: Ec2Client, s
     stub.add_response("describe_instances", {})
     answer_a_fleet(stub, {"Instances": [launched("spot", "i-1")]})
     launch = Ec2Fleet(client, "zoo", TEMPLATE).launch(count=2, token="t1")  # noqa: S106
-    assert launch.refusals == ("EC2 launched fewer instances than asked for, and did not say why",)
+    assert launch.refusals == ("EC2 launched fewer instances than asked for, and gave no reason",)
 
 
 @pytest.mark.parametrize("code", ["MaxSpotInstanceCountExceeded", "InsufficientInstanceCapacity"])

@@ -12,7 +12,7 @@ from beholder.job.ids import job_id_from_key
 from beholder.job.job import Result
 from beholder.store.keys import dead_letter_key, image_key, resent_key, result_key, text_key
 from beholder.store.memory import MemoryStore
-from beholder.store.retention import Bounds, Retention, SteadyClock, doomed
+from beholder.store.retention import Bounds, Retention, SteadyClock, expired
 
 DAY_S = 86_400.0
 WEEK = Bounds(7 * DAY_S, None)
@@ -42,7 +42,7 @@ class Buckets:
     def sweep(self, bounds: Bounds = WEEK) -> list[str]:
         """Delete what is over the bounds, and return its names in order."""
         found = []
-        for one in doomed(self.images, self.results, bounds, self.clock.now_s()):
+        for one in expired(self.images, self.results, bounds, self.clock.now_s()):
             one.delete(self.images, self.results)
             found.append(one.name)
         return found
@@ -153,7 +153,7 @@ def test_who_dies_while_deleting_leaves_no_job_that_looks_queued(buckets: Bucket
             left -= 1
             self._inner.delete(key)
 
-    (one,) = doomed(buckets.images, buckets.results, WEEK, buckets.clock.now_s())
+    (one,) = expired(buckets.images, buckets.results, WEEK, buckets.clock.now_s())
     with pytest.raises(BackendUnavailable):
         one.delete(Dying(buckets.images), Dying(buckets.results))
     assert result_key(job_id) in buckets.stored()

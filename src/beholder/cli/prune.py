@@ -43,12 +43,12 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
     if not (settings.data_dir / "buckets").is_dir():
         raise ConfigError(f"data_dir {settings.data_dir} holds no buckets; give another with --data-dir")
     from beholder.clock import SystemClock  # noqa: PLC0415 -- only where it runs
-    from beholder.store.retention import doomed  # noqa: PLC0415
+    from beholder.store.retention import expired  # noqa: PLC0415
     from beholder.wiring.retention import bounds_of, buckets_of  # noqa: PLC0415
 
     images, results = buckets_of(settings)
     now_s = SystemClock().now_s()
-    found = doomed(images, results, bounds_of(settings), now_s)
+    found = expired(images, results, bounds_of(settings), now_s)
     if dry_run:
         _say("would delete", [one.size_bytes for one in found])
         return

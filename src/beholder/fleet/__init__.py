@@ -1,4 +1,7 @@
-"""The processes that do the work: on one machine, children of `beholder up`."""
+"""The fleet room: the instances that run workers, on EC2 or as child processes of `beholder up`.
+
+`Fleet` is the port; `LocalFleet` serves one machine, `Ec2Fleet` AWS, `MemoryFleet` tests and simulation.
+"""
 
 from beholder.fleet.local import LocalFleet
 from beholder.fleet.memory import MemoryFleet

@@ -1,9 +1,8 @@
 """The fleet on Amazon EC2: instances by CreateFleet of type instant, from the operator's launch template.
 
-An instant fleet launches at once, answers with what it launched and with an error for each pool that it could
-not use, and keeps nothing up afterwards: an instance that leaves is not replaced behind our back, as an Auto
-Scaling group would. The template says everything that a worker's instance is; only types, subnets and tags
-come from here.
+An instant fleet launches at once, answers with the launched instances and an error for each pool that it
+could not use, and does nothing afterwards: unlike an Auto Scaling group, it does not replace an instance that
+ends. The template defines a worker's instance; only types, subnets and tags come from here.
 """
 
 import logging
@@ -36,15 +35,15 @@ _GONE = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 
 @dataclass(frozen=True)
 class Template:
-    """What to launch.
+    """The launch template and the choices that are not in it.
 
     Args:
-        name: Of the launch template, or its id, which begins with 'lt-'.
-        version: Of it; '$Default' is what its owner made the default.
-        instance_types: Instance types, the first the most wanted; none for the template's own.
+        name: The launch template's name, or its id, which begins with 'lt-'.
+        version: Its version; '$Default' is the one that its owner made the default.
+        instance_types: Instance types in order of preference; none for the template's own.
         subnets: One in each zone that may be used; none for the template's own.
         on_demand_share: Share of instances that are not spot, 0 to 1.
-        prices: Dollars per hour by type, and by 'type/spot' for what spot costs.
+        prices: Dollars per hour by type, and by 'type/spot' for spot.
     """
 
     name: str
@@ -55,7 +54,7 @@ class Template:
     prices: Mapping[str, float] = field(default_factory=dict)
 
     def price_per_hour(self, instance_type: str, *, spot: bool) -> float:
-        """Return what an instance costs; 0 where nobody said."""
+        """Return the price of an instance; 0 where the settings have none."""
         full = self.prices.get(instance_type, 0.0)
         return self.prices.get(f"{instance_type}/spot", full) if spot else full
 
@@ -66,16 +65,16 @@ class Ec2Fleet:
     Permissions: `ec2:DescribeInstances`; `ec2:CreateFleet`, and with it `ec2:RunInstances` on template,
     image, subnets, security groups, volumes and interfaces, `ec2:CreateTags` where the action that creates is
     CreateFleet or RunInstances, `iam:PassRole` of the template's instance role; `ec2:TerminateInstances`
-    where the resource has the tag `beholder:deployment`. Whose account never used spot or fleets needs their
-    service-linked roles once.
+    where the resource has the tag `beholder:deployment`. An account that never used spot or fleets needs
+    their service-linked roles once.
 
-    A launch is one launch per token in three ways: this process remembers its answer, EC2 remembers its
-    client token, and its instances carry it as a tag, which is looked for before anything is launched.
+    Three things make a token one launch: this process remembers the answer, EC2 remembers the client token,
+    and the instances carry the token as a tag, which is looked for before anything is launched.
 
     Args:
-        client: Of EC2.
-        deployment: Its prefix; the value of the tag.
-        template: What to launch.
+        client: Calls EC2.
+        deployment: The deployment's prefix, which is the value of the tag.
+        template: The instances to launch.
     """
 
     def __init__(self, client: Ec2Client, deployment: str, template: Template) -> None:
@@ -86,22 +85,22 @@ class Ec2Fleet:
         self._launches: dict[str, Launch] = {}
 
     def describe(self) -> list[FleetInstance]:
-        """Return every instance of ours; see `Fleet.describe`.
+        """Return every instance of the deployment; see `Fleet.describe`.
 
-        One that is stopped is there too, as ending: nobody will start it, and its volume costs.
+        A stopped instance counts as ending: nothing starts it again, and its volume costs money.
         """
-        found = self._client.instances("describe", self._ours() | {"instance-state-name": _THERE})
+        found = self._client.instances("describe", self._own() | {"instance-state-name": _THERE})
         return [self._seen(one) for one in found]
 
     def launch(self, *, count: int, token: str) -> Launch:
         """Launch instances; see `Fleet.launch`.
 
-        Spot that cannot be had is asked for as on-demand at once.
+        Where there is no spot capacity, on-demand instances are launched at once instead.
         """
-        # One launch at a time: a second one with this token waits for the first one's answer.
+        # One launch at a time: a second one with the same token waits for the answer to the first.
         with self._lock:
             if token not in self._launches:
-                found = self._client.instances("launch", self._ours() | {f"tag:{LAUNCH_TAG}": [token]})
+                found = self._client.instances("launch", self._own() | {f"tag:{LAUNCH_TAG}": [token]})
                 known = tuple(str(one["InstanceId"]) for one in found)
                 self._remember(token, Launch(known) if known else self._create(count, token))
             return self._launches[token]
@@ -110,10 +109,10 @@ class Ec2Fleet:
         """End instances; see `Fleet.terminate`."""
         for start in range(0, len(ids), _IDS_ASKED):
             asked = {"instance-id": ids[start : start + _IDS_ASKED], "instance-state-name": _THERE}
-            found = self._client.instances("terminate", self._ours() | asked)
+            found = self._client.instances("terminate", self._own() | asked)
             self._terminate([str(one["InstanceId"]) for one in found])
 
-    def _ours(self) -> dict[str, Sequence[str]]:
+    def _own(self) -> dict[str, Sequence[str]]:
         return {f"tag:{DEPLOYMENT_TAG}": [self._deployment]}
 
     def _seen(self, one: Mapping[str, Any]) -> FleetInstance:
@@ -134,27 +133,27 @@ class Ec2Fleet:
             del self._launches[next(iter(self._launches))]
 
     def _create(self, count: int, token: str) -> Launch:
-        firm = _on_demand_of(count, self._template.on_demand_share, token)
-        answer = self._create_fleet(token, token, spot=count - firm, firm=firm)
+        on_demand = _on_demand_of(count, self._template.on_demand_share, token)
+        answer = self._create_fleet(token, token, spot=count - on_demand, on_demand=on_demand)
         ids, errors = _ids_of(answer), list(answer.get("Errors", []))
-        spot_missing = count - firm - len(_ids_of(answer, "spot"))
+        spot_missing = count - on_demand - len(_ids_of(answer, "spot"))
         if spot_missing > 0 and any(one.get("ErrorCode") in FALLS_BACK for one in errors):
             log_event(
                 _log,
                 logging.WARNING,
                 "fleet.fallback",
-                "spot cannot be had; on-demand is asked for",
+                "there is no spot capacity; on-demand instances are launched instead",
                 count=spot_missing,
                 why="; ".join(sentences(errors)),
             )
             # A token of its own: to EC2 the same token with other parameters is an error (runs-on#251).
-            instead = self._create_fleet(f"{token}-od", token, spot=0, firm=spot_missing)
+            instead = self._create_fleet(f"{token}-od", token, spot=0, on_demand=spot_missing)
             ids += _ids_of(instead)
             errors += instead.get("Errors", [])
         # Errors of pools do not matter once others gave what was asked for.
         return Launch(ids, sentences(errors) if len(ids) < count else ())
 
-    def _create_fleet(self, client_token: str, token: str, *, spot: int, firm: int) -> Mapping[str, Any]:
+    def _create_fleet(self, client_token: str, token: str, *, spot: int, on_demand: int) -> Mapping[str, Any]:
         tags = {DEPLOYMENT_TAG: self._deployment, LAUNCH_TAG: token, "Name": f"{self._deployment}-worker"}
         return self._client.call(
             "launch",
@@ -164,8 +163,8 @@ class Ec2Fleet:
             ClientToken=client_token,
             LaunchTemplateConfigs=[self._config()],
             TargetCapacitySpecification={
-                "TotalTargetCapacity": spot + firm,
-                "OnDemandTargetCapacity": firm,
+                "TotalTargetCapacity": spot + on_demand,
+                "OnDemandTargetCapacity": on_demand,
                 "SpotTargetCapacity": spot,
                 "DefaultTargetCapacityType": "spot" if spot else "on-demand",
             },
@@ -194,7 +193,7 @@ class Ec2Fleet:
         return config | ({"Overrides": overrides} if overrides != [{}] else {})
 
     def _terminate(self, ids: list[str]) -> None:
-        """End instances that are there; where one is gone meanwhile EC2 ends none, so each goes alone."""
+        """End instances; where one of them is gone meanwhile EC2 ends none, so each is ended alone."""
         if not ids:
             return
         answer = self._client.call("terminate", "terminate_instances", expected=_GONE, InstanceIds=ids)
@@ -204,10 +203,10 @@ class Ec2Fleet:
 
 
 def _on_demand_of(count: int, share: float, token: str) -> int:
-    """Return how many of a launch are on-demand: its share, the part of one by the token.
+    """Return how many instances of a launch are on-demand: its share, where the token decides on a fraction.
 
-    A repeated launch has to ask for the same, or EC2 refuses its token; so nothing here may depend on chance
-    or on what there is by now.
+    A repeated launch has to ask for the same, or EC2 refuses its token; so the result depends neither on
+    chance nor on the instances of the moment.
     """
     exact = count * share
     whole = math.floor(exact)

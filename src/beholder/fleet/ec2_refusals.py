@@ -1,12 +1,12 @@
-"""What CreateFleet says to instances that it does not launch, in words for an operator."""
+"""The reasons why CreateFleet does not launch an instance, in sentences for an operator."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = ["FALLS_BACK", "REFUSALS", "sentences"]
 
-# Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (2026-11), and what
-# karpenter-provider-aws meets in practice (issues 1556, 5789, 5850).
+# Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (2026-11), and issues
+# 1556, 5789 and 5850 of karpenter-provider-aws.
 _WORDS = {
     "InsufficientInstanceCapacity": "EC2 has no capacity",
     "InsufficientHostCapacity": "EC2 has no capacity",
@@ -36,10 +36,10 @@ _WORDS = {
     "InvalidParameterValue": "EC2 does not take a value",
 }
 
-# With these the whole call may fail as well as a part of it; either way they are an answer, and no outage.
+# These codes may fail the whole call or a part of it; either way they are an answer, and no outage.
 REFUSALS = frozenset(_WORDS)
 
-# What on-demand may still have where spot has not.
+# After one of these, on-demand capacity may still be there.
 FALLS_BACK = frozenset(
     {
         "InsufficientInstanceCapacity",
@@ -56,7 +56,7 @@ _POOLS_NAMED = 6
 
 
 def sentences(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return one sentence for each kind of refusal, with the pools that it was said of.
+    """Return one sentence for each kind of refusal, with the pools that it is about.
 
     Args:
         errors: Entries of CreateFleet's `Errors`.
@@ -68,11 +68,11 @@ def sentences(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         pools.setdefault(kind, {}).update(dict.fromkeys(_pool_of(one)))
         messages.setdefault(kind, str(one.get("ErrorMessage") or "no message"))
     found = [_sentence(kind, tuple(pools[kind]), messages[kind]) for kind in pools]
-    return tuple(found) or ("EC2 launched fewer instances than asked for, and did not say why",)
+    return tuple(found) or ("EC2 launched fewer instances than asked for, and gave no reason",)
 
 
 def _pool_of(error: Mapping[str, Any]) -> list[str]:
-    """Return the type and place that an error is about, where it says one."""
+    """Return the type and place that an error is about, where it names them."""
     override = (error.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
     place = override.get("AvailabilityZone") or override.get("SubnetId")
     words = [override.get("InstanceType"), f"in {place}" if place else None]

@@ -1,8 +1,7 @@
-"""What an EC2 instance can ask about itself: who it is, and whether it is to be interrupted.
+"""Instance metadata of EC2: which instance this is, and whether EC2 is about to interrupt it.
 
-The instance metadata service answers at a link-local address, over plain HTTP, to whoever holds a token
-(IMDSv2). It needs no credentials and no SDK, and it is never asked through a proxy: `http.client` reads no
-proxy settings.
+The service answers at a link-local address, over plain HTTP, to requests with a token (IMDSv2). It needs no
+credentials and no SDK, and it is never asked through a proxy: `http.client` reads no proxy settings.
 """
 
 import http.client
@@ -25,7 +24,7 @@ _log = get_logger(__name__)
 _ENDPOINT = "http://169.254.169.254"
 _BACKEND = "instance metadata"
 _TOKEN_TTL_S = 21_600
-# A token is renewed this long before it ends, so that none ends on its way.
+# A token is renewed this long before it expires, so that none expires on its way.
 _TOKEN_MARGIN_S = 300
 _BODY_BYTES_MAX = 65_536
 _POLL_S = 5.0
@@ -42,7 +41,7 @@ class Identity:
         instance_type: Such as 'c7i.large'.
         region: Such as 'us-east-1'.
         zone: Availability zone, such as 'us-east-1a'.
-        life_cycle: 'on-demand', 'spot', 'scheduled' or 'capacity-block'; 'unknown' where nothing tells.
+        life_cycle: 'on-demand', 'spot', 'scheduled' or 'capacity-block'; 'unknown' where there is none.
     """
 
     instance_id: str
@@ -54,12 +53,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What EC2 says it will do to this instance.
+    """A notice that EC2 will interrupt this instance, or may.
 
     Args:
         action: 'terminate', 'stop' or 'hibernate' for an interruption; 'rebalance' for a recommendation.
-        at_s: When it happens, or when it was recommended, in seconds since the Unix epoch; None where the
-            time cannot be read: the notice counts all the same.
+        at_s: The time of the interruption or of the recommendation, in seconds since the Unix epoch; None
+            where it cannot be read, and the notice counts all the same.
     """
 
     action: str
@@ -67,17 +66,17 @@ class Notice:
 
     @property
     def is_interruption(self) -> bool:
-        """Say whether the instance will be taken away; if not, it is only likely to be."""
+        """Whether EC2 will interrupt the instance; if not, the risk is only elevated."""
         return self.action != _REBALANCE
 
     def makes_leave(self, *, on_rebalance: bool) -> bool:
-        """Say whether a worker leaves because of it.
+        """Return whether a worker leaves because of the notice.
 
         A recommendation only says that the risk is elevated, and may come at once or never be followed.
         Source: EC2 user guide, "EC2 instance rebalance recommendations", 2026-10.
 
         Args:
-            on_rebalance: A recommendation is enough.
+            on_rebalance: Whether a recommendation is enough.
         """
         return self.is_interruption or on_rebalance
 
@@ -131,21 +130,21 @@ class InstanceMetadata:
             raise BackendUnavailable(_BACKEND, "identity", f"the identity document lacks {exc}") from exc
 
     def interruption(self) -> Notice | None:
-        """Return what EC2 says it will do to this instance, None while it says nothing.
+        """Return the notice for this instance, None while there is none.
 
         Source: EC2 user guide, "Spot Instance interruption notices" and "EC2 instance rebalance
-        recommendations", 2026-10: an interruption is told two minutes before; until then both answer 404.
+        recommendations", 2026-10: interruptions are announced two minutes before; else both answer 404.
 
         Raises:
             BackendUnavailable: The service does not answer, or not in a form that can be read.
             BackendDenied: Instance metadata is turned off for this instance.
         """
-        told = self._json("/latest/meta-data/spot/instance-action", "interruption")
-        if told is not None:
-            return Notice(str(told.get("action", "terminate")), _time(told.get("time")))
-        told = self._json("/latest/meta-data/events/recommendations/rebalance", "interruption")
-        if told is not None:
-            return Notice(_REBALANCE, _time(told.get("noticeTime")))
+        notice = self._json("/latest/meta-data/spot/instance-action", "interruption")
+        if notice is not None:
+            return Notice(str(notice.get("action", "terminate")), _time(notice.get("time")))
+        notice = self._json("/latest/meta-data/events/recommendations/rebalance", "interruption")
+        if notice is not None:
+            return Notice(_REBALANCE, _time(notice.get("noticeTime")))
         return None
 
     def _json(self, path: str, operation: str) -> dict[str, Any] | None:
@@ -161,11 +160,11 @@ class InstanceMetadata:
         return document
 
     def _get(self, path: str, operation: str) -> bytes | None:
-        """Return what stands under a path, None where nothing does."""
+        """Return the content of a path, None where there is none."""
         if self._clock.now_s() >= self._token_until_s:
             self._renew(operation)
         status, body = self._get_once(path, operation)
-        if status == http.HTTPStatus.UNAUTHORIZED:  # the token ended early, as after a hibernation
+        if status == http.HTTPStatus.UNAUTHORIZED:  # the token expired early, as after a hibernation
             self._renew(operation)
             status, body = self._get_once(path, operation)
         if status == http.HTTPStatus.NOT_FOUND:
@@ -201,15 +200,15 @@ class InstanceMetadata:
 
 
 class InterruptionWatch:
-    """Asks every five seconds whether this instance is to be interrupted, and tells once.
+    """Asks every five seconds for a notice, and reports an interruption once.
 
-    A recommendation to rebalance is told once too, and the interruption that may follow it once more.
+    A recommendation to rebalance is reported once too, and so is the interruption that may follow it.
 
     Source: EC2 user guide, "Spot Instance interruption notices", 2026-10: "check every 5 seconds".
 
     Args:
         interruption: Such as `InstanceMetadata.interruption`.
-        on_notice: Called with each notice; where it raises, it is called again at the next pass.
+        on_notice: Called with each notice; if it raises, it is called again at the next pass.
     """
 
     def __init__(
@@ -217,13 +216,13 @@ class InterruptionWatch:
     ) -> None:
         self._interruption = interruption
         self._on_notice = on_notice
-        self._told: set[bool] = set()
+        self._reported: set[bool] = set()
         self._is_blind = False
 
     def tick(self) -> float:
-        """Ask once; returns the seconds until the next pass.
+        """Ask once; return the seconds until the next pass.
 
-        A service that does not answer is logged once for as long as it does not, and asked again.
+        While the service does not answer, that is logged once, and it is asked again.
         """
         try:
             notice = self._interruption()
@@ -233,17 +232,17 @@ class InterruptionWatch:
             self._is_blind = True
             return _POLL_S
         self._is_blind = False
-        if notice is not None and notice.is_interruption not in self._told:
+        if notice is not None and notice.is_interruption not in self._reported:
             log_event(
                 _log,
                 logging.WARNING,
                 "interruption.notice",
-                "the instance will be taken away" if notice.is_interruption else "the instance is at risk",
+                "EC2 will interrupt the instance" if notice.is_interruption else "the instance is at risk",
                 does=notice.action,
                 at_s=notice.at_s,
             )
             self._on_notice(notice)
-            self._told.add(notice.is_interruption)
+            self._reported.add(notice.is_interruption)
         return _POLL_S
 
 

@@ -1,8 +1,9 @@
 """The fleet of one machine: worker processes as instances, kept running by the supervisor.
 
 An instance is a name, such as 'worker-0', and names are used again: a worker finds the in-flight journal of
-the one that had its name before, and goes on with what that one held. One that ends with status 0 has left.
-One that crashes is started again in its place, with the supervisor's pauses, and counts as booting meanwhile.
+its predecessor of the same name, and goes on with the messages in it. A process that ends with status 0 has
+left. A process that crashes is started again in its place, with the supervisor's pauses, and counts as
+pending meanwhile.
 """
 
 import threading
@@ -23,10 +24,10 @@ class LocalFleet:
     """Processes of this machine; see the `Fleet` port for its methods.
 
     Args:
-        supervisor: Starts and restarts them; whoever owns it calls its `tick`.
-        spec_of: From a number, 0 first, to what to start.
-        room: Processes that there may be at once.
-        clock: Tells when a process was launched.
+        supervisor: Starts and restarts the processes; its owner calls its `tick`.
+        spec_of: Returns the specification of the process with a number, from 0 on.
+        room: Processes at once, at most.
+        clock: Gives the time of each launch.
     """
 
     def __init__(
@@ -70,17 +71,15 @@ class LocalFleet:
 
     def _describe(self) -> list[FleetInstance]:
         now_s = self._clock.now_s()
-        lives = [one for one in self._supervisor.lives() if one.name in self._names]
-        # A crash begins a new life, which boots anew.
-        self._begun = {
-            (one.name, one.number): self._begun.get((one.name, one.number), now_s) for one in lives
-        }
+        runs = [one for one in self._supervisor.runs() if one.name in self._names]
+        # A process that is started again after a crash has a launch time of its own.
+        self._begun = {(one.name, one.number): self._begun.get((one.name, one.number), now_s) for one in runs}
         return [FleetInstance(id=name, launched_at_s=at_s) for (name, _), at_s in self._begun.items()]
 
     def _launch(self, count: int) -> Launch:
         there = {one.id for one in self._describe()}
         free = [one for one in self._specs if one.name not in there]
-        # First where somebody was killed: what it held is waited for.
+        # Names of killed processes first: their successors go on with the messages that they held.
         free.sort(key=lambda one: one.name not in self._killed)
         launched = []
         refusals = (f"there is room for {len(self._specs)} worker processes",) if count > len(free) else ()
@@ -98,4 +97,4 @@ class LocalFleet:
         return Launch(tuple(launched), refusals)
 
     def _forget(self, name: str) -> None:
-        self._begun = {life: at_s for life, at_s in self._begun.items() if life[0] != name}
+        self._begun = {run: at_s for run, at_s in self._begun.items() if run[0] != name}

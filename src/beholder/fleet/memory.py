@@ -17,10 +17,10 @@ class MemoryFleet:
     """Instances that are only names; see the `Fleet` port for its methods.
 
     Args:
-        clock: Tells when an instance was launched.
-        room: Instances that the backend has; launches beyond them are refused.
-        instance_type: Type of what it launches.
-        price_per_hour: Price of what it launches.
+        clock: Gives the time of each launch.
+        room: Instances at most; launches beyond it are refused.
+        instance_type: Type of the launched instances.
+        price_per_hour: Price of the launched instances.
         launched: Called with the id of each new instance.
     """
 
@@ -69,12 +69,12 @@ class MemoryFleet:
             self.end(one)
 
     def end(self, instance_id: str) -> None:
-        """Let an instance be gone, as one that left by itself."""
+        """Remove an instance, as if it had exited by itself."""
         with self._lock:
             self._instances.pop(instance_id, None)
 
     def begin_ending(self, instance_id: str) -> None:
-        """Let an instance be on its way out."""
+        """Mark an instance as shutting down."""
         with self._lock:
             self._instances[instance_id] = replace(self._instances[instance_id], is_ending=True)
 

@@ -1,6 +1,6 @@
-"""The fleet port: what the controller may ask of whoever runs instances.
+"""The fleet port: what the controller may ask of a backend that runs instances.
 
-An instance leaves by its own exit; `terminate` is the reaper, for one that hangs.
+An instance ends by its own exit; the reaper calls `terminate` for an instance that hangs.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ __all__ = ["Fleet", "FleetInstance", "Launch"]
 
 @dataclass(frozen=True, slots=True)
 class FleetInstance:
-    """An instance of ours that is not terminated.
+    """An instance of the deployment that is not terminated.
 
     Args:
         id: The backend's name for it.
-        launched_at_s: When it was asked for, seconds since the Unix epoch.
+        launched_at_s: When it was launched, seconds since the Unix epoch.
         instance_type: Its type, such as 'c7a.large'.
         spot: Whether the backend may take it back.
-        price_per_hour: What it costs; 0 where that is unknown.
-        is_ending: It was told to end, or ends by itself; it does no more work.
+        price_per_hour: Its price in dollars; 0 where it is unknown.
+        is_ending: It shuts down, by a request or by itself; it does no more work.
     """
 
     id: str
@@ -33,11 +33,11 @@ class FleetInstance:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What came of a launch.
+    """The result of a launch.
 
     Args:
-        ids: Of the instances that were launched, at most as many as were asked for.
-        refusals: What the backend said to the rest, one sentence each, such as that it has no capacity.
+        ids: Ids of the launched instances, at most as many as the caller asked for.
+        refusals: Why the backend did not launch the rest, one sentence each, such as that it has no capacity.
     """
 
     ids: tuple[str, ...]
@@ -52,22 +52,22 @@ class Fleet(Protocol):
     """
 
     def describe(self) -> list[FleetInstance]:
-        """Return every instance of ours that is not terminated; those of others are left out.
+        """Return every instance of the deployment that is not terminated.
 
-        A launch or an end of the last seconds may not be seen yet.
+        A launch or an end of the last seconds may not show yet.
         """
         ...
 
     def launch(self, *, count: int, token: str) -> Launch:
-        """Launch up to `count` instances, each tagged as ours from its first moment.
+        """Launch up to `count` instances, each tagged as the deployment's from its first moment.
 
         Args:
             count: At least 1.
-            token: Names this launch. A call with the token of an earlier one launches nothing more and
-                returns what that one launched; `count` is then the same.
+            token: Names this launch. A call with the token of an earlier launch starts nothing more and
+                returns the result of that launch; `count` is then the same.
         """
         ...
 
     def terminate(self, ids: Sequence[str]) -> None:
-        """End instances whatever they do; one that is gone, or is not ours, is left alone."""
+        """End instances at once; ids of instances that are gone, or of other deployments, are ignored."""
         ...

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -13,15 +12,15 @@ __all__ = ["ChildSpec", "ParentDeathPipe", "follow_parent", "start_child"]
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What to start.
+    """The specification of a child process.
 
     Args:
         name: Such as 'worker-0'; unique, and the same after a restart.
         command: Program and arguments.
         environment: All of the child's environment.
         fds: File descriptors that it inherits.
-        stage: Children of a lower stage are stopped first, and have ended before the next are asked to.
-        may_leave: With exit status 0 it has left for good, and is not started again.
+        stage: Children of a lower stage are stopped first, and have ended before the next stage is stopped.
+        may_leave: An exit with status 0 is final, and the child is not started again.
     """
 
     name: str
@@ -33,7 +32,7 @@ class ChildSpec:
 
 
 class ParentDeathPipe:
-    """The parent's side: as long as this process lives, the pipe stays open."""
+    """The parent's side of the pipe, which stays open for as long as this process lives."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
@@ -49,7 +48,7 @@ class ParentDeathPipe:
 
 
 def follow_parent(fd: int) -> None:
-    """Ask this process to end, as SIGTERM does, once the parent is gone; for the child's start."""
+    """Send SIGTERM to this process once its parent is gone; a child calls this at its start."""
 
     def watch() -> None:
         while os.read(fd, 1):
@@ -61,9 +60,8 @@ def follow_parent(fd: int) -> None:
 
 def start_child(spec: ChildSpec) -> subprocess.Popen[bytes]:
     """Start a child in a process group of its own, so that a Ctrl-C reaches the parent alone."""
-    command: Sequence[str] = spec.command
     return subprocess.Popen(  # noqa: S603 -- the command is our own
-        command,
+        spec.command,
         env=spec.environment,
         pass_fds=spec.fds,
         stdin=subprocess.DEVNULL,

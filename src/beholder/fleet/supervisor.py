@@ -1,6 +1,6 @@
-"""Keeps children running: restarts each that ends, at once at first and then with growing pauses.
+"""Keeps child processes running: restarts each that ends, at once at first and then after growing pauses.
 
-A child that may leave and ends with status 0 is forgotten; others can be added and ended at any time.
+A child with `may_leave` that ends with status 0 is forgotten. Children can be added and ended at any time.
 """
 
 import logging
@@ -15,7 +15,7 @@ from beholder.clock import Clock
 from beholder.fleet.process import ChildSpec, start_child
 from beholder.telemetry.log import get_logger, log_event
 
-__all__ = ["Life", "Supervisor", "restart_pause_s"]
+__all__ = ["ChildRun", "Supervisor", "restart_pause_s"]
 
 _log = get_logger(__name__)
 
@@ -26,16 +26,16 @@ _TICK_S = 0.2
 _HEALTHY_S = 10.0
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 10.0
-# After SIGKILL; only one that hangs in the kernel takes longer.
+# The wait after SIGKILL; only a process that hangs in the kernel takes longer.
 _KILL_S = 2.0
 
 
 def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
-    """Return the pause before a restart: none after a healthy life, else twice the previous one.
+    """Return the pause before a restart: none after a healthy run, else twice the previous pause.
 
     Args:
-        previous_pause_s: The pause before the life that ended.
-        lived_s: How long that life was.
+        previous_pause_s: The pause before the run that ended.
+        lived_s: How long that run was.
     """
     if lived_s >= _HEALTHY_S:
         return 0.0
@@ -43,12 +43,12 @@ def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """A child that is there, or is about to be started again.
+class ChildRun:
+    """One run of a child, which lasts, or is about to begin again.
 
     Args:
-        name: Of the child.
-        number: How many lives it had before this one.
+        name: The child's name.
+        number: How many runs it had before this one.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Supervisor:
     """Starts children, restarts those that end, and stops them in order; safe in any thread.
 
     Args:
-        specs: What to run.
+        specs: The children to run.
         clock: The time.
         start: Starts one child; the default starts a process.
     """
@@ -89,7 +89,7 @@ class Supervisor:
 
     @property
     def unfit(self) -> str | None:
-        """Name of a child that cannot work with its settings, so that restarting it is no use; or None."""
+        """Name of a child that cannot work with its settings, so that a restart is of no use; or None."""
         with self._lock:
             return next((one.spec.name for one in self._children if one.is_unfit), None)
 
@@ -100,10 +100,12 @@ class Supervisor:
                 child.spec.name: child.process.pid for child in self._children if child.process is not None
             }
 
-    def lives(self) -> list[Life]:
-        """Return every child that has not left, one between two lives too."""
+    def runs(self) -> list[ChildRun]:
+        """Return the run of every child that has not left, including children that wait for a restart."""
         with self._lock:
-            return [Life(child.spec.name, child.restarts) for child in self._children if not _has_left(child)]
+            return [
+                ChildRun(child.spec.name, child.restarts) for child in self._children if not _has_left(child)
+            ]
 
     def add(self, spec: ChildSpec) -> None:
         """Start one more child.
@@ -113,15 +115,15 @@ class Supervisor:
             ValueError: There is a child of this name, or its stage was stopped.
         """
         with self._lock:
-            self._forget_the_left()
+            self._forget_left()
             if spec.stage in self._stopped or any(child.spec.name == spec.name for child in self._children):
-                raise ValueError(f"{spec.name} cannot be started: it is there, or all are to end")
+                raise ValueError(f"{spec.name} cannot be started: it runs already, or its stage was stopped")
             child = _Child(spec)
             self._begin(child)
             self._children.append(child)
 
     def end(self, name: str) -> None:
-        """Kill a child and forget it; one that is not there is left alone."""
+        """Kill a child and forget it; an unknown name is ignored."""
         with self._lock:
             ended = [child for child in self._children if child.spec.name == name]
             self._children = [child for child in self._children if child.spec.name != name]
@@ -132,9 +134,9 @@ class Supervisor:
                     child.process.wait(_KILL_S)
 
     def tick(self) -> float:
-        """Notice who ended, start who is due; returns the seconds until the next pass."""
+        """Record ended children, and start those that are due; return the seconds until the next pass."""
         with self._lock:
-            self._forget_the_left()
+            self._forget_left()
             for child in self._children:
                 self._reap(child)
                 is_due = child.process is None and self._clock.now_s() >= child.start_at_s
@@ -143,11 +145,11 @@ class Supervisor:
         return _TICK_S
 
     def stop(self, *, drain_s: float, stage: int | None = None) -> None:
-        """End every child, stage after stage: SIGTERM, time to finish, SIGKILL for those that do not.
+        """End every child, stage after stage: SIGTERM, time to finish, then SIGKILL.
 
         Args:
             drain_s: How long one stage may take.
-            stage: The only one to end; None for all.
+            stage: The only stage to end; None for all.
         """
         with self._lock:
             stages = {child.spec.stage for child in self._children} if stage is None else {stage}
@@ -180,7 +182,7 @@ class Supervisor:
         child.process = self._start(child.spec)
         child.started_at_s = self._clock.now_s()
 
-    def _forget_the_left(self) -> None:
+    def _forget_left(self) -> None:
         left = [child for child in self._children if _has_left(child)]
         self._children = [child for child in self._children if child not in left]
         for child in left:
@@ -202,7 +204,7 @@ class Supervisor:
             "ended unexpectedly",
             child=child.spec.name,
             pid=child.process.pid,
-            status=_ending(child.process.returncode),
+            status=_exit_text(child.process.returncode),
             lived_s=round(lived_s, 1),
             pause_s=child.pause_s,
             restarts=child.restarts,
@@ -214,7 +216,7 @@ def _has_left(child: _Child) -> bool:
     return child.spec.may_leave and child.process is not None and child.process.poll() == 0
 
 
-def _ending(status: int) -> str:
+def _exit_text(status: int) -> str:
     if status >= 0:
         return f"exit {status}"
     return next((one.name for one in signal.Signals if one.value == -status), f"signal {-status}")

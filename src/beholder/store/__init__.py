@@ -1,7 +1,7 @@
 """The store room: where images wait for their worker, and where results are kept.
 
-`Store` is the port; `FolderStore` serves one machine, `MemoryStore` tests and simulation. `keys` says what
-lies where.
+`Store` is the port; `FolderStore` serves one machine, `S3Store` AWS, `MemoryStore` tests and simulation.
+`keys` holds every key.
 """
 
 from beholder.store.folder import FolderStore

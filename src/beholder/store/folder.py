@@ -1,7 +1,7 @@
-"""The store of one machine: a folder, with one file an object under the object's own name.
+"""The store of one machine: a folder, with a file for each object under the object's own name.
 
-obstore writes each file beside its place and renames it, so that an object appears whole or not at all. What
-a local folder lacks is added here: metadata (a twin of the object under `.metadata/`) and ordered listings.
+obstore writes each file beside its place and renames it, so that an object appears whole or not at all. This
+module adds metadata (in a twin of the object under `.metadata/`) and ordered listings.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ _BACKEND = "folder store"
 _METADATA = ".metadata"
 _LOCKS = ".locks"
 _LOCK_COUNT = 64
-# Names of one folder that are in memory at once; each page more costs a look at all of them.
+# Names of one folder that are in memory at once; each further page costs a scan of the whole folder.
 _PAGE = 100_000
 
-# obstore keeps names that end so for files it is still writing, and refuses them as keys.
+# obstore gives such names to files that it is still writing, and refuses them as keys.
 # Source: https://docs.rs/object_store/latest/object_store/local/struct.LocalFileSystem.html (2025-06)
 _UNFINISHED = re.compile(r"#\d+\Z")
-# A key that ends so gets one more # on disk, which makes the names on disk and the keys one to one.
+# Such a key gets one more # on disk, so that names on disk and keys correspond one to one.
 _ESCAPED = re.compile(r"#\d+#*\Z")
 
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -53,33 +53,31 @@ _ERRORS: dict[int, type[BackendError]] = {
     errno.EPERM: BackendDenied,
     errno.EACCES: BackendDenied,
     errno.EROFS: BackendDenied,
-    errno.EISDIR: BackendDenied,  # the key is a folder of other keys, which a file system cannot hold both
+    errno.EISDIR: BackendDenied,  # the key is a folder of other keys, and a file system cannot hold both
     errno.ENOTDIR: BackendDenied,
-    errno.ELOOP: BackendDenied,  # a link to itself, which no retry mends
+    errno.ELOOP: BackendDenied,  # a link to itself, which no retry repairs
 }
 _NO_FILE = {errno.ENOENT, errno.ELOOP}
-# Not a directory: a part of the key's path is an object itself. The last is what opening a socket gives.
+# Not a directory: a part of the key's path is an object itself. ENXIO: the file is a socket.
 _NO_OBJECT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
 
 
 class FolderStore:
     """A bucket in a folder; see the `Store` port for its methods.
 
-    Any number of processes may share the folder. What `put` stored survives the death of any of them at once,
-    and a power cut once the kernel has written it back. One key cannot be the folder of another.
+    Any number of processes may share the folder. An object that `put` stored survives the death of any of
+    them at once, and a power cut once the kernel has written it back. No key may be the folder of another.
+
+    Args:
+        root: The folder, made where it is missing.
+        fsync: Wait for the disk at each put, so that stored objects survive a power cut too.
+
+    Raises:
+        BackendFull: There is no room for a folder.
+        BackendDenied: The folder cannot be made.
     """
 
     def __init__(self, root: Path, *, fsync: bool = False) -> None:
-        """Use the folder `root`, made where missing.
-
-        Args:
-            root: The folder.
-            fsync: Wait for the disk at each put, so that what was stored survives a power cut too.
-
-        Raises:
-            BackendFull: There is no room for a folder.
-            BackendDenied: The folder cannot be made.
-        """
         self._root = root
         self._fsync = fsync
         self._locks = root / _LOCKS
@@ -122,7 +120,7 @@ class FolderStore:
             return _bytes_of(f"{self._root}/{name}")
 
     def head(self, key: str) -> ObjectInfo:
-        """Return what is known of an object; see `Store.head`."""
+        """Return the facts of an object; see `Store.head`."""
         name = _name_of(key)
         with _translated("head", key), self._found():
             status = os.stat(f"{self._root}/{name}")  # noqa: PTH116 -- as in a listing
@@ -143,7 +141,7 @@ class FolderStore:
         return self._walk(self._root / prefix, prefix)
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield what lies under `folder`, holding no more than one page of names a level in memory."""
+        """Yield the objects under `folder`, with at most one page of names of each level in memory."""
         with _translated("list", prefix):
             self._check_root()
             for part, name in _parts_of(folder, prefix):
@@ -161,13 +159,14 @@ class FolderStore:
                 yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     def tidy(self, before_s: float) -> int:
-        """Remove what killed processes left before a time: files never finished, and folders that are empty.
+        """Remove the leftovers of killed processes: unfinished files, and empty folders.
 
         Args:
-            before_s: Seconds since the Unix epoch; an hour ago nobody was writing what is written now.
+            before_s: Leave newer ones alone; seconds since the Unix epoch. An hour ago is early enough for
+                files that another process still writes.
 
         Returns:
-            How many.
+            How many were removed.
 
         Raises:
             BackendError: The folder cannot be read or written.
@@ -177,16 +176,16 @@ class FolderStore:
             return _tidied(str(self._root), before_s, depth=0)
 
     def _check_root(self) -> None:
-        """Refuse to work on a folder that was deleted or replaced: it is not an empty bucket."""
+        """Refuse to work on a folder that was deleted or replaced, which would look like an empty bucket."""
         if not os.path.isdir(self._locks):  # noqa: PTH112 -- ten times faster
             raise OSError(errno.ESTALE, "the folder was deleted or replaced", str(self._root))
 
     @contextlib.contextmanager
     def _found(self) -> Iterator[None]:
-        """Tell an object that is missing from a whole folder that is."""
+        """Raise another error where not only the object is missing but the whole bucket."""
         try:
             yield
-        except (OSError, BaseError):  # obstore has no class of its own for a part that is no folder
+        except (OSError, BaseError):  # obstore has no class for a part that is no folder
             self._check_root()
             raise
 
@@ -195,7 +194,7 @@ class FolderStore:
         """Keep other writers of `key` away, so that an object and its metadata are of one put."""
         path = self._locks / str(zlib.crc32(key.encode()) % _LOCK_COUNT)
         with self._found(), path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the owner's death
+            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the process's death
             yield
 
     @contextlib.contextmanager
@@ -262,7 +261,7 @@ class FolderStore:
 
 
 def _bytes_of(path: str) -> bytes:
-    """Read a file; what is none, such as a FIFO that nobody writes to, keeps nobody waiting."""
+    """Read a file without waiting where it is a FIFO that no process writes to."""
     with open(path, "rb", opener=_open_at_once) as file:
         _check_regular(os.fstat(file.fileno()))
         return file.read()
@@ -273,7 +272,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _check_regular(status: os.stat_result) -> None:
-    """Refuse a folder, FIFO or device: it is no object."""
+    """Refuse a folder, a FIFO or a device: none of them is an object."""
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "no regular file is there")
 
@@ -287,7 +286,7 @@ def _name_of(key: str) -> str:
 def _parts_of(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield parts of keys in one folder in the order of keys, with their names on disk.
 
-    One that is a folder ends with a slash. A page of names is in memory, not all: there may be millions.
+    The part of a folder ends with a slash. One page of names is in memory, as there may be millions.
     """
     last = ""
     while page := heapq.nsmallest(_PAGE, _parts_in(folder, prefix, last)):
@@ -302,7 +301,7 @@ def _parts_in(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]
         for entry in entries:
             name = part = entry.name
             if not prefix and name.startswith("."):
-                continue  # ours, or at least no object's
+                continue  # the adapter's own, or no object's
             if entry.is_dir(follow_symlinks=False):
                 part = f"{name}/"
             elif name.endswith("#") and _ESCAPED.search(name):
@@ -314,7 +313,7 @@ def _parts_in(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]
 
 
 def _tidied(folder: str, before_s: float, *, depth: int) -> int:
-    """Remove leftovers under one folder, which itself goes where it is left empty, and count them."""
+    """Remove leftovers under a folder, and the folder itself where that leaves it empty; count them."""
     count = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -325,7 +324,7 @@ def _tidied(folder: str, before_s: float, *, depth: int) -> int:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(entry.path)  # noqa: PTH108 -- there may be millions of folders
                     count += 1
-    # The bucket's own folders stay: images/, results/ and what is ours.
+    # The bucket's own folders stay: images/, results/ and the adapter's.
     if depth > 1:
         with contextlib.suppress(OSError):  # not empty
             if os.stat(folder).st_mtime < before_s:  # noqa: PTH116 -- likewise
@@ -354,7 +353,7 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
 
 
 def _number_of(exc: BaseError | OSError) -> int:
-    """Return the system's error number, which obstore tells in its text only; 0 where there is none."""
+    """Return the system's error number, which obstore gives in its text alone; 0 where there is none."""
     if isinstance(exc, FileNotFoundError):  # raised by obstore without a number
         return errno.ENOENT
     if isinstance(exc, OSError):

@@ -1,4 +1,4 @@
-"""Every object key of beholder, in one file: what lies where in the two buckets, and what a key may be."""
+"""Every object key of beholder, in both buckets, and the rules for keys."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ __all__ = [
     "unreadable_key",
 ]
 
-# File systems take names of 255 bytes; an adapter may add to a name, and a script takes 4 bytes a character.
+# File systems take names of 255 bytes; an adapter may add to a name, and a character takes up to 4 bytes.
 _FILE_NAME_BYTES_MAX = 180
 _SUFFIX_BYTES_MAX = 40
 _KEY_BYTES_MAX = 1024
@@ -26,7 +26,7 @@ _PART_BYTES_MAX = 200
 IMAGES = "images/"
 _DROP = "drop/"
 RESULTS = "results/"
-# Put or asked for where another key failed, to tell the trouble of one object from that of the bucket.
+# Put or asked for after another key failed, to tell trouble with one object from trouble with the bucket.
 PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -47,7 +47,7 @@ def image_key(job_id: str, file_name: str) -> str:
 
 
 def result_key(job_id: str) -> str:
-    """Return the key of the whole job object in the output bucket: the truth about the job."""
+    """Return the key of the whole job object in the output bucket, which is authoritative for the job."""
     return f"{RESULTS}{job_id}.json"
 
 
@@ -57,14 +57,14 @@ def text_key(job_id: str) -> str:
 
 
 def is_drop_key(key: str) -> bool:
-    """Say whether a key of the input bucket is one under which other tools drop images."""
+    """Return whether other tools drop images under this key of the input bucket."""
     return key.startswith(_DROP)
 
 
 def drop_result_key(dropped_key: str) -> str:
     """Return the key of the whole job object of a dropped image: `drop/a/b.jpg` has `results/drop/a/b.jpg`.
 
-    No job id has a slash or begins so, so it is nobody else's; a newer object of the same key replaces it.
+    No job id has a slash, so the key is no other job's; a newer image of the same key replaces it.
     """
     return RESULTS + dropped_key
 
@@ -75,7 +75,7 @@ def dead_letter_key(job_id: str) -> str:
 
 
 def unreadable_key(digest: str) -> str:
-    """Return the key, in the output bucket, of a message body that nobody could read, by its SHA-256."""
+    """Return the key, in the output bucket, of a message body that could not be read, by its SHA-256."""
     return f"dead/unreadable/{digest}.bin"
 
 
@@ -85,12 +85,12 @@ def redrive_claim_key(letter_id: str) -> str:
 
 
 def resent_key(job_id: str) -> str:
-    """Return the key, in the output bucket, that tells how often a job's lost message was sent again."""
+    """Return the key, in the output bucket, that holds how often a job's lost message was sent again."""
     return f"resent/{job_id}.json"
 
 
 def safe_file_name(file_name: str) -> str:
-    """Return `file_name` without folders, control characters or anything a file system or URL trips over.
+    """Return `file_name` without folders, control characters and characters that break file systems or URLs.
 
     The result is 1 to 180 bytes of UTF-8, keeps a short suffix such as `.jpeg`, and is a valid part of a key.
     """

@@ -15,10 +15,13 @@ _SYSTEM_CLOCK = SystemClock()
 
 
 class MemoryStore:
-    """A bucket in memory; see the `Store` port for its methods. What it holds ends with the process."""
+    """A bucket in memory; see the `Store` port for its methods. Its objects end with the process.
+
+    Args:
+        clock: Gives the time at which an object is stored.
+    """
 
     def __init__(self, *, clock: Clock = _SYSTEM_CLOCK) -> None:
-        """Make an empty bucket; `clock` tells when an object was stored."""
         self._clock = clock
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
@@ -44,7 +47,7 @@ class MemoryStore:
         return self._find("get", key)[0]
 
     def head(self, key: str) -> ObjectInfo:
-        """Return what is known of an object; see `Store.head`."""
+        """Return the facts of an object; see `Store.head`."""
         return self._find("head", key)[1]
 
     def delete(self, key: str) -> None:

@@ -12,13 +12,13 @@ __all__ = ["ObjectInfo", "Store"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What the store knows of an object without reading it.
+    """The facts that a store has of an object without reading it.
 
     Args:
         key: Its key.
         size_bytes: Its length.
         stored_at_s: When it was last put, seconds since the Unix epoch.
-        metadata: The texts that were put with it.
+        metadata: The texts that were put with it; none in a listing.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Store(Protocol):
         ...
 
     def head(self, key: str) -> ObjectInfo:
-        """Return what is known of an object; raises `ObjectNotFound`."""
+        """Return the facts of an object; raises `ObjectNotFound`."""
         ...
 
     def delete(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""What the buckets tell of jobs whose message may be gone: the message made anew, and who needs one."""
+"""Jobs whose message may be lost: which they are by the buckets, and their messages made anew."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,30 +14,33 @@ __all__ = ["has_outcome", "message_of", "unfinished"]
 
 
 def message_of(job_id: str, image: ObjectInfo) -> Message:
-    """Return the message of a job as its image's object tells it.
+    """Return the message of a job, made from its image's object.
 
-    The object does not tell whether the caller wanted the label as text, so it is stored; a deadline is not
-    known either, so there is none. Torn metadata costs the options.
+    The object does not hold whether the caller wanted the label as text, so the label is stored; nor does it
+    hold a deadline, so there is none. Torn metadata costs the options.
 
     Args:
         job_id: The job.
         image: The image's object, with its metadata.
     """
-    order, options = _submission_of(image.metadata)
+    submission, options = _submission_of(image.metadata)
     return Message(
         job_id=job_id,
         created_at_s=created_at_s(job_id) or image.stored_at_s,
         input=JobInput(
-            image.key, str(order.get("file_name") or image.key.rpartition("/")[2]), image.size_bytes, options
+            image.key,
+            str(submission.get("file_name") or image.key.rpartition("/")[2]),
+            image.size_bytes,
+            options,
         ),
         wants_text=True,
     )
 
 
 def has_outcome(results: Store, job_id: str) -> bool:
-    """Say whether a job has an outcome that can be read; one that the store refuses is none.
+    """Return whether a job has an outcome that can be read; an outcome that the store refuses counts as none.
 
-    Whoever takes a finished job for an unfinished one works on it again, and its first outcome stands.
+    A finished job that is taken for an unfinished one runs again, and its first outcome stands.
     """
     try:
         read_outcome(results.get(result_key(job_id)), job_id=job_id)
@@ -47,7 +50,7 @@ def has_outcome(results: Store, job_id: str) -> bool:
 
 
 def unfinished(images: Store, results: Store) -> Iterator[Message]:
-    """Yield a new message for every image whose job has no outcome that can be read, by job id.
+    """Yield a new message for every image whose job has no readable outcome, by job id.
 
     Raises:
         BackendError: The images cannot be listed.
@@ -59,13 +62,15 @@ def unfinished(images: Store, results: Store) -> Iterator[Message]:
                 yield message_of(job_id, images.head(info.key))
             except ObjectNotFound:
                 continue  # deleted meanwhile
-            except BackendError:  # its metadata cannot be read, which costs the options and no other job
+            except (
+                BackendError
+            ):  # its metadata cannot be read: the job loses its options, and other jobs nothing
                 yield message_of(job_id, info)
 
 
 def _submission_of(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Options]:
     try:
-        order = json.loads(metadata.get("order", "{}"))
-        return order, Options(**order.get("options", {}))
+        submission = json.loads(metadata.get("order", "{}"))
+        return submission, Options(**submission.get("options", {}))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}, Options()

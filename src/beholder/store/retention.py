@@ -1,7 +1,7 @@
-"""What is deleted when its time is over: finished jobs, oldest first, with all that the buckets hold of them.
+"""Retention: finished jobs are deleted, oldest first, with everything that the buckets hold of them.
 
-A job without an outcome that can be read is never touched, whatever its age. An outcome is deleted last, so
-that a process which dies in between leaves nothing that looks like a job that waits.
+A job without a readable outcome is never deleted, whatever its age. The outcome goes last: a process that
+dies in between leaves nothing that looks like an unfinished job.
 """
 
 import heapq
@@ -26,11 +26,11 @@ from beholder.store.port import ObjectInfo, Store
 from beholder.store.recovery import has_outcome
 from beholder.telemetry.log import get_logger, log_event
 
-__all__ = ["Bounds", "Doomed", "Retention", "SteadyClock", "doomed"]
+__all__ = ["Bounds", "Expired", "Retention", "SteadyClock", "expired"]
 
 _log = get_logger(__name__)
 
-# Ids of idempotency keys tell no time, and sort before all that do.
+# Job ids made from idempotency keys hold no time, and sort before all others.
 _KEYED_END = f"{RESULTS}00000000-0000-8"
 _KEYED_AT_ONCE = 10_000
 _REST = ("dead/unreadable/", "dead/claims/", "resent/")
@@ -40,7 +40,7 @@ _JOBS_PER_PASS_WHEN_FULL = 100
 _PASS_S = 1.0
 _SWEEP_S_MAX = 3600.0
 _SWEEP_S_MIN = 1.0
-# Adding up a large store takes its time; at most this share of it.
+# Adding up the sizes of a large store takes long, so the pause is this many times as long.
 _MEASURING_SHARE = 50
 _JUMP_S = 60.0
 _BELIEVED_AFTER_S = 3600.0
@@ -48,11 +48,11 @@ _BELIEVED_AFTER_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long and how much is kept.
+    """How long and how much the buckets keep.
 
     Args:
         age_s_max: Seconds since an outcome was stored; None for ever.
-        bytes_max: Of images and outcomes together; None for no bound.
+        bytes_max: Bytes of images and outcomes together; None for no bound.
     """
 
     age_s_max: float | None
@@ -60,14 +60,14 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
-    """One job, or a leftover, whose time is over.
+class Expired:
+    """One job, or a leftover, that is to be deleted.
 
     Args:
         name: The job's id, or the leftover's key.
-        image_keys: Its images, in the input bucket.
-        keys: The rest, in the output bucket, in the order in which they are deleted.
-        size_bytes: Of the images and the outcome.
+        image_keys: Keys of its images, in the input bucket.
+        keys: Its other keys, in the output bucket, in the order of their deletion.
+        size_bytes: Bytes of the images and the outcome.
     """
 
     name: str
@@ -76,10 +76,10 @@ class Doomed:
     size_bytes: int
 
     def delete(self, images: Store, results: Store) -> None:
-        """Delete all of it.
+        """Delete all of its objects.
 
         Raises:
-            BackendError: Some of it is left; the next sweep finds it.
+            BackendError: Some are left; the next sweep finds them.
         """
         for key in self.image_keys:
             images.delete(key)
@@ -87,15 +87,16 @@ class Doomed:
             results.delete(key)
 
 
-def doomed(images: Store, results: Store, bounds: Bounds, now_s: float) -> Iterator[Doomed]:
-    """Yield what is over the bounds, oldest first; delete each before taking the next, or none.
+def expired(images: Store, results: Store, bounds: Bounds, now_s: float) -> Iterator[Expired]:
+    """Yield the jobs and leftovers beyond the bounds, oldest first.
 
-    Something is too old when both its id and the time at which it was stored say so.
+    The caller deletes either each one before it takes the next, or none. A job is too old when it is so both
+    by its id and by the time at which its outcome was stored.
 
     Args:
         images: The input bucket.
         results: The output bucket.
-        bounds: What is kept.
+        bounds: How much the buckets keep.
         now_s: Seconds since the Unix epoch.
 
     Raises:
@@ -118,11 +119,11 @@ def doomed(images: Store, results: Store, bounds: Bounds, now_s: float) -> Itera
     for prefix in _REST:
         for info in results.list(prefix):
             if info.stored_at_s <= oldest_s:
-                yield Doomed(info.key, (), (info.key,), info.size_bytes)
+                yield Expired(info.key, (), (info.key,), info.size_bytes)
 
 
 def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
-    """Yield outcomes with the time by which they are in order."""
+    """Yield outcomes in the order of their times, each with its time."""
 
     def keyed() -> Iterator[tuple[float, str, ObjectInfo]]:
         for info in results.list(RESULTS):
@@ -140,15 +141,15 @@ def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
         yield at_s, info
 
 
-def _all_of(info: ObjectInfo, images: Store, results: Store) -> Doomed | None:
-    """Return all that is stored of a job; None where it is not finished, or nobody can tell."""
+def _all_of(info: ObjectInfo, images: Store, results: Store) -> Expired | None:
+    """Return all objects of a job; None where it is unfinished, or its outcome cannot be read."""
     job_id = _job_id_of(info)
     found = tuple(images.list(image_prefix(job_id)))
     if found and not has_outcome(results, job_id):
         return None
     size_bytes = info.size_bytes + sum(one.size_bytes for one in found)
     keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
-    return Doomed(job_id, tuple(one.key for one in found), keys, size_bytes)
+    return Expired(job_id, tuple(one.key for one in found), keys, size_bytes)
 
 
 def _job_id_of(info: ObjectInfo) -> str:
@@ -165,13 +166,13 @@ def _size_of(store: Store) -> int:
 
 
 class SteadyClock:
-    """The time of day, but a jump ahead counts only once it has lasted for an hour.
+    """The time of day, in which a jump ahead counts only once it has lasted for an hour.
 
-    A clock that is set to next year by mistake would make everything old at once.
+    A clock that is set to next year by mistake would otherwise make every job too old at once.
 
     Args:
         clock: The time of day.
-        elapsed: A clock that nothing sets.
+        elapsed: A monotonic clock.
     """
 
     def __init__(self, clock: Clock, elapsed: Clock) -> None:
@@ -195,15 +196,15 @@ class SteadyClock:
 
 
 class Retention:
-    """Deletes what is over the bounds, a few jobs a second.
+    """Deletes the jobs beyond the bounds, a few each second.
 
     Args:
         images: The input bucket.
         results: The output bucket.
-        bounds: What is kept.
-        clock: The time of day; give a `SteadyClock`.
-        elapsed: The time for durations.
-        tidy: Removes what processes that were killed left in the stores; told until when it must be from.
+        bounds: How much the buckets keep.
+        clock: The time of day; a `SteadyClock` in production.
+        elapsed: The clock for durations.
+        tidy: Removes leftovers of killed processes that are older than a time, and returns how many.
     """
 
     def __init__(
@@ -222,13 +223,13 @@ class Retention:
         self._clock = clock
         self._elapsed = elapsed
         self._tidy = tidy
-        self._sweep: Iterator[Doomed] | None = None
+        self._sweep: Iterator[Expired] | None = None
         self._deleted = 0
         self._left: list[str] = []
         self._took_s = 0.0
 
     def tick(self) -> float:
-        """Delete a few; returns the seconds until the next pass."""
+        """Delete a few jobs; return the seconds until the next pass."""
         began_s = self._elapsed.now_s()
         if self._sweep is None:
             self._sweep, self._deleted, self._left, self._took_s = self._begin(), 0, [], 0.0
@@ -246,16 +247,16 @@ class Retention:
         self._took_s += self._elapsed.now_s() - began_s
         return _PASS_S
 
-    def _delete(self, found: Doomed) -> None:
-        """Delete one; what is refused keeps no other from it, and the next sweep finds it again."""
+    def _delete(self, found: Expired) -> None:
+        """Delete one job; where the store refuses, the others go on, and the next sweep finds it again."""
         try:
             found.delete(self._images, self._results)
             self._deleted += 1
         except BackendError as exc:
             self._left.append(exc.message)
 
-    def _begin(self) -> Iterator[Doomed]:
-        return doomed(self._images, self._results, self._bounds, self._clock.now_s())
+    def _begin(self) -> Iterator[Expired]:
+        return expired(self._images, self._results, self._bounds, self._clock.now_s())
 
     def _end(self) -> float:
         self._sweep = None
@@ -265,7 +266,7 @@ class Retention:
                 _log,
                 logging.INFO,
                 "retention.deleted",
-                "what was kept for long enough was deleted",
+                "old jobs were deleted",
                 jobs=self._deleted,
                 leftovers=left,
             )

@@ -1,8 +1,8 @@
 """The store on Amazon S3: one bucket, or the part of one under a prefix, through obstore.
 
 obstore signs, retries with jitter and finds credentials by itself, and does not hold Python's lock meanwhile.
-What S3 does otherwise than the port says is made good here: metadata is percent-encoded, a put-if-absent
-whose reply was lost is recognised as our own, and errors are sorted by who must act.
+This module adds what the port asks for besides: metadata is percent-encoded, a put-if-absent whose reply was
+lost is recognised as this process's own, and errors are sorted by who must act.
 """
 
 import contextlib
@@ -59,23 +59,25 @@ _PUT_ID = "beholder-put-id"
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 _EMPTY = "%"  # what no text is encoded to; S3 does not say what becomes of an empty value
 
-# What obstore tells of an answer stands in its text only.
+# obstore gives status and code of an answer in its text alone.
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _REASON_CHARS = 200
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (2026-11). All of them are 400
-# or 409, which obstore does not retry; that other requests are at fault makes them worth repeating.
+# or 409, which obstore does not retry; they are worth another try, as other requests are at fault.
 _PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
 _CONFLICT = "ConditionalRequestConflict"
-# Where credentials come from fails, whatever its status: the metadata service, or boto3 in its place.
+# The source of credentials fails, whatever its status: the metadata service, or boto3 in its place.
 _CREDENTIALS = re.compile(
     r"performing \w+ \w+://[^/\s]+/latest/(api/token|meta-data/)|AWS credential provider"
 )
-# A key of KMS that is disabled or may not be used is the bucket's trouble, and as a rule no single object's.
+# A key of KMS that is disabled or may not be used: as a rule the whole bucket has that trouble.
 # Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html (2026-11)
 _KEY_TROUBLE = re.compile(r"<Code>KMS|kms:(Decrypt|GenerateDataKey)")
 _TIMED_OUT = "kind: Timeout"
+# No further attempt begins so long after the first.
+_RETRY_S_MAX = 30.0
 _TRIES = 4
 _PAUSE_S = 0.1
 _NO_VARIABLES: Mapping[str, str] = {}
@@ -91,10 +93,28 @@ class S3Store:
     Metadata values are percent-encoded wherever they are not printable ASCII, so that other tools read
     `a%20b.jpg` for `a b.jpg`; values that other tools wrote are decoded likewise.
 
-    Other tools may put keys that the port does not allow. Those with empty parts or dots stop a listing that
-    meets them with `BackendDenied`; give what they write a prefix of its own.
+    Other tools may put keys that the port does not allow. A key with empty parts or dots stops a listing that
+    meets it with `BackendDenied`; such tools need a prefix of their own.
 
     Every method may also raise `BackendThrottled`: S3 asked for fewer requests until the retries ended.
+
+    Credentials are found as AWS's tools find them, and renewed: environment, web identity, container,
+    instance role by IMDSv2; a profile or a shared file needs boto3. Nothing is sent before the first call.
+
+    Args:
+        bucket: Its name.
+        region: Its region.
+        endpoint: Another server that speaks S3; None for the one that AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
+            of `environ` names, or else AWS's own.
+        encryption: By S3's own keys, or by KMS; None leaves it to the bucket, which encrypts in any case.
+            Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
+        kms_key: ARN of the key for `aws:kms`; None for the account's own.
+        timeout_s: For one attempt at a request, data included.
+        retries_max: Further attempts at a request that failed by the server's or no one's fault.
+        environ: Environment variables for what obstore does not read itself: profile, files, endpoint.
+
+    Raises:
+        ConfigError: AWS_PROFILE is set, and boto3 is not installed or knows no such profile.
     """
 
     def __init__(
@@ -103,44 +123,19 @@ class S3Store:
         *,
         region: str = "us-east-1",
         endpoint: str | None = None,
-        prefix: str = "",
         encryption: Literal["AES256", "aws:kms"] | None = None,
         kms_key: str | None = None,
         timeout_s: float = 30.0,
         retries_max: int = 4,
-        retry_s_max: float = 30.0,
         environ: Mapping[str, str] = _NO_VARIABLES,
     ) -> None:
-        """Use a bucket; nothing is sent before the first call.
-
-        Credentials are found as AWS's tools find them, and renewed: environment, web identity, container,
-        instance role by IMDSv2; a profile or a shared file needs boto3.
-
-        Args:
-            bucket: Its name.
-            region: Where it lies.
-            endpoint: Another server that speaks S3; None for what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
-                of `environ` names, or else AWS's own.
-            prefix: A folder of the bucket that is the whole store; it is no part of any key.
-            encryption: By S3's own keys, or by KMS; None leaves it to the bucket, which encrypts in any case.
-                Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
-            kms_key: ARN of the key for `aws:kms`; None for the account's own.
-            timeout_s: For one attempt at a request, data included.
-            retries_max: Further attempts at a request that failed by our fault or nobody's.
-            retry_s_max: No further attempt begins so long after the first.
-            environ: Environment variables for what obstore does not read itself: profile, files, endpoint.
-
-        Raises:
-            ConfigError: AWS_PROFILE is set, and boto3 is not installed or knows no such profile.
-        """
         endpoint = endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         self._bucket = bucket
         self._files = ObstoreS3(
             bucket,
-            prefix=prefix or None,
             config=_config_of(bucket, region, endpoint, encryption, kms_key),
             client_options=_client_of(endpoint, timeout_s),
-            retry_config=_retry_of(retries_max, retry_s_max),
+            retry_config=_retry_of(retries_max),
             credential_provider=profile_credentials(environ),
         )
         self._counting = threading.Lock()
@@ -150,7 +145,7 @@ class S3Store:
 
     @property
     def calls(self) -> dict[str, int]:
-        """Return how often each of S3's operations was called, retries not counted."""
+        """How often each of S3's operations was called, retries not counted."""
         with self._counting:
             return dict(self._calls)
 
@@ -183,14 +178,14 @@ class S3Store:
             return bytes(self._files.get(key).bytes())
 
     def head(self, key: str) -> ObjectInfo:
-        """Return what is known of an object; see `Store.head`."""
+        """Return the facts of an object; see `Store.head`."""
         check_key(key)
         try:
             with self._calling("HeadObject", "head", key):
                 found = self._files.get(key, options={"head": True})
         except ObjectNotFound:
             if not self._is_bucket_seen:
-                # This raises: only an answer with a body tells a missing bucket from a missing object.
+                # This raises: only an answer with a body tells whether the bucket or the object is missing.
                 self.get(key)
             raise
         meta = found.meta
@@ -206,7 +201,7 @@ class S3Store:
                 try:
                     self._files.delete(key)
                 except BaseError as exc:
-                    # Which obstore does not try again, though a second deletion does no harm.
+                    # obstore does not repeat these, though a second deletion does no harm.
                     if _TIMED_OUT not in str(exc) or not tries_left:
                         raise
                 else:
@@ -224,7 +219,7 @@ class S3Store:
             with self._calling("ListObjectsV2", "list", prefix):
                 page = next(pages, None)
             if page is None:
-                if count:  # the end was told with the page before
+                if count:  # the page before said that it is the last
                     with self._counting:
                         self._calls["ListObjectsV2"] -= 1
                 return
@@ -233,7 +228,7 @@ class S3Store:
                 yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
-        """Put an object unless there is one, with a mark by which it is known as ours."""
+        """Put an object unless there is one, with a mark that names this put."""
         put_id = secrets.token_hex(8)
         for attempt in range(_TRIES):
             try:
@@ -299,16 +294,16 @@ def _client_of(endpoint: str | None, timeout_s: float) -> "ClientConfig":
     }
 
 
-def _retry_of(retries_max: int, retry_s_max: float) -> "RetryConfig":
+def _retry_of(retries_max: int) -> "RetryConfig":
     return {
         "max_retries": retries_max,
-        "retry_timeout": timedelta(seconds=retry_s_max),
+        "retry_timeout": timedelta(seconds=_RETRY_S_MAX),
         "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5)},
     }
 
 
 def _reason_of(exc: BaseError | OSError) -> str:
-    """Return what matters of obstore's text: S3's own code, or the first line without the URL."""
+    """Return the short reason in obstore's text: S3's own code, or the first line without the URL."""
     text = str(exc)
     if found := _CODE.search(text):
         return found[1]
@@ -324,7 +319,7 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
     if code in _PASSING or _KEY_TROUBLE.search(text) or _CREDENTIALS.search(first_line):
         return BackendUnavailable
     if isinstance(exc, FileNotFoundError):
-        # Putting and deleting never miss an object: what is missing is the bucket.
+        # Putting and deleting never miss an object, so the bucket is missing.
         is_object = operation in {"get", "head"} and code != "NoSuchBucket"
         return ObjectNotFound if is_object else BackendDenied
     if isinstance(exc, AlreadyExistsError):
@@ -333,15 +328,15 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
         return BackendThrottled
     if isinstance(exc, (PermissionDeniedError, UnauthenticatedError)):
         return BackendDenied
-    # Of the rest of 4xx, expired credentials are 400; a redirect means another region than ours; and a key
-    # with empty parts or dots, which another tool put there, stops a listing until somebody removes it.
-    is_ours = "redirect" in first_line or "invalid path" in first_line
+    # Of the rest of 4xx, expired credentials are 400; a redirect means another region than the settings say;
+    # and a key with empty parts or dots, which another tool put there, stops a listing until it is removed.
+    is_misconfigured = "redirect" in first_line or "invalid path" in first_line
     is_refused = 300 <= status < 500  # noqa: PLR2004 -- HTTP's ranges
-    return BackendDenied if is_ours or is_refused else BackendUnavailable
+    return BackendDenied if is_misconfigured or is_refused else BackendUnavailable
 
 
 def _attributes_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata as S3 can hold it."""
+    """Return metadata in the form that S3 holds."""
     for name in metadata:
         if not _NAME.fullmatch(name) or name in _STANDARD or name == _PUT_ID:
             raise ValueError(
