@@ -59,7 +59,7 @@ def _do(store: Any, operation: str) -> object:
 
 @pytest.mark.parametrize("fault", _PASSING)
 @pytest.mark.parametrize("operation", _VERBS)
-def test_what_passes_is_tried_again(
+def test_a_passing_error_is_tried_again(
     open_store: Callable[..., Any], proxy: FaultyProxy, operation: str, fault: str
 ) -> None:
     store = open_store()
@@ -82,7 +82,7 @@ def test_what_passes_is_tried_again(
     ids=["slow down", "429", "500", "reset"],
 )
 @pytest.mark.parametrize("operation", _VERBS)
-def test_what_lasts_is_told_apart(
+def test_a_lasting_error_is_told_apart(
     open_store: Callable[..., Any],
     proxy: FaultyProxy,
     operation: str,
@@ -91,9 +91,9 @@ def test_what_lasts_is_told_apart(
 ) -> None:
     store = open_store()
     proxy.inject(_VERBS[operation], *[fault] * 3)
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as caught:
         _do(store, operation)
-    assert told.value.retryable
+    assert caught.value.retryable
     assert proxy.is_spent
 
 

@@ -1,4 +1,4 @@
-"""What S3 is told besides the bytes: encryption, metadata, credentials, and how often it is asked."""
+"""Requests to S3 besides the bytes: encryption, metadata, credentials, and their number."""
 
 import json
 import os
@@ -62,8 +62,8 @@ def test_objects_are_encrypted_unless_it_is_left_to_the_bucket(
     store = _store(bucket, endpoint=proxy.endpoint, **settings)
     store.put("k", b"x", only_if_absent=how == "create")
     assert proxy.headers.get("x-amz-server-side-encryption") == algorithm
-    told = proxy.headers.get("x-amz-server-side-encryption-aws-kms-key-id")
-    assert told == settings.get("kms_key")
+    key = proxy.headers.get("x-amz-server-side-encryption-aws-kms-key-id")
+    assert key == settings.get("kms_key")
     if algorithm:
         assert aws.client("s3").head_object(Bucket=bucket, Key="k")["ServerSideEncryption"] == algorithm
 
@@ -97,8 +97,8 @@ def test_other_tools_read_plain_text_as_it_is(aws: Emulator) -> None:
     store = _store(bucket, endpoint=aws.endpoint)
     order = json.dumps({"name": "a.jpg", "top_k": 5}, separators=(",", ":"))
     store.put("k", b"x", metadata={"order": order}, only_if_absent=True)
-    told = aws.client("s3").head_object(Bucket=bucket, Key="k")["Metadata"]
-    assert told["order"] == order
+    metadata = aws.client("s3").head_object(Bucket=bucket, Key="k")["Metadata"]
+    assert metadata["order"] == order
     aws.client("s3").put_object(Bucket=bucket, Key="l", Body=b"x", Metadata={"theirs": "100% plain"})
     assert dict(store.head("l").metadata) == {"theirs": "100% plain"}
 

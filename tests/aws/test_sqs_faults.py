@@ -79,7 +79,7 @@ def _do(queue: Any, operation: str, receipt: str = "none") -> object:
 
 @pytest.mark.parametrize("fault", _PASSING)
 @pytest.mark.parametrize("operation", _ACTIONS)
-def test_what_passes_is_tried_again(
+def test_a_passing_error_is_tried_again(
     open_queue: Callable[..., Any], proxy: FaultyProxy, operation: str, fault: str
 ) -> None:
     queue = open_queue()
@@ -104,7 +104,7 @@ def test_what_passes_is_tried_again(
     ids=["throttled", "throttling", "500", "reset"],
 )
 @pytest.mark.parametrize("operation", _ACTIONS)
-def test_what_lasts_is_told_apart(
+def test_a_lasting_error_is_told_apart(
     open_queue: Callable[..., Any],
     proxy: FaultyProxy,
     operation: str,
@@ -114,9 +114,9 @@ def test_what_lasts_is_told_apart(
     queue = open_queue()
     queue.send([b"x"])  # which also reads the queue's limit
     proxy.inject(_ACTIONS[operation], fault, fault)
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as caught:
         _do(queue, operation)
-    assert told.value.retryable
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,9 @@ def test_a_hundred_images_share_requests(open_queue: Callable[..., Any]) -> None
     assert queue.calls["SendMessageBatch"] <= 40
 
 
-def test_groups_are_told_to_sqs(open_queue: Callable[..., Any], aws: Emulator, proxy: FaultyProxy) -> None:
+def test_messages_carry_their_group(
+    open_queue: Callable[..., Any], aws: Emulator, proxy: FaultyProxy
+) -> None:
     url = aws.make_queue()
     queue = open_queue(url, group_of=lambda body: body.decode()[:1] if body else None)
     queue.send([b"alice's", b"bob's", b""])

@@ -109,7 +109,7 @@ def test_tags_types_and_lifecycles_are_those_that_were_asked_for(
     }
 
 
-def test_instances_of_others_are_neither_seen_nor_ended(
+def test_instances_of_other_deployments_are_neither_seen_nor_ended(
     aws: Emulator, make_fleet: Any, deployment: str, template_name: str
 ) -> None:
     # given: one without tags, one of another deployment
@@ -135,7 +135,7 @@ def test_instances_of_others_are_neither_seen_nor_ended(
     assert states[ours[0]] in ("shutting-down", "terminated")
 
 
-def test_a_stopped_instance_is_on_its_way_out_and_can_be_ended(
+def test_a_stopped_instance_is_ending_and_can_be_terminated(
     aws: Emulator, make_fleet: Any, deployment: str
 ) -> None:
     """Its volume costs, so it is not forgotten."""
@@ -148,7 +148,7 @@ def test_a_stopped_instance_is_on_its_way_out_and_can_be_ended(
     assert fleet.describe() == []
 
 
-def test_a_template_that_is_missing_is_told(aws: Emulator, deployment: str) -> None:
+def test_a_missing_template_is_a_refusal(aws: Emulator, deployment: str) -> None:
     from beholder.fleet.ec2 import Ec2Fleet, Template  # noqa: PLC0415
     from beholder.fleet.ec2_client import Ec2Client  # noqa: PLC0415
 

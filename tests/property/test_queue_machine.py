@@ -146,15 +146,15 @@ class QueueMachine(RuleBasedStateMachine):
         return []
 
     def _next(self, taken: list[Modelled], *, is_heavy: bool) -> Modelled | None:
-        """Return who is next of the light or the heavy ones; the exhausted ones before it are buried."""
-        is_turned = self.places[is_heavy] % 4 == 3
+        """Return the next light or heavy message; exhausted ones before it move to the dead letters."""
+        is_swapped = self.places[is_heavy] % 4 == 3
         visible = [
             message
             for message in self.model
             if message.is_heavy == is_heavy and message.visible_at_s <= self.clock.now_s()
         ]
         for message in sorted(
-            visible, key=lambda one: (one.is_interactive == is_turned, one.visible_at_s, one.sequence)
+            visible, key=lambda one: (one.is_interactive == is_swapped, one.visible_at_s, one.sequence)
         ):
             if any(message is one for one in taken):
                 continue

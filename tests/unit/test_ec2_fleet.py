@@ -1,4 +1,4 @@
-"""The fleet on EC2 where it launches less than was asked for, or nothing: botocore's stub plays the answers.
+"""The fleet on EC2 where it launches fewer instances than asked for, or none; botocore's stub answers.
 
 The emulator has capacity without end, ignores client tokens and never fails in part, so this is said here.
 """
@@ -102,9 +102,7 @@ def test_spot_that_is_missing_is_asked_for_as_on_demand(client: Ec2Client, stub:
     assert capacity.value["DefaultTargetCapacityType"] == "on-demand"
 
 
-def test_what_nobody_has_is_told_in_a_sentence_for_each_kind_of_error(
-    client: Ec2Client, stub: Stubber
-) -> None:
+def test_refusals_are_one_sentence_for_each_kind_of_error(client: Ec2Client, stub: Stubber) -> None:
     # given
     stub.add_response("describe_instances", {})
     errors = [
@@ -156,7 +154,7 @@ def test_errors_of_pools_are_no_refusal_where_others_gave_enough(client: Ec2Clie
         ("SomethingNew", "spot: EC2 refuses"),
     ],
 )
-def test_what_on_demand_cannot_mend_is_not_asked_for_again(
+def test_an_error_that_on_demand_has_too_is_not_asked_for_again(
     client: Ec2Client, stub: Stubber, code: str, words: str
 ) -> None:
     stub.add_response("describe_instances", {})
@@ -211,7 +209,7 @@ def test_an_error_of_the_call_is_sorted_by_who_must_act(
 def test_a_launch_whose_answer_was_lost_is_asked_for_under_the_same_token(
     client: Ec2Client, stub: Stubber
 ) -> None:
-    """EC2 then answers with the first launch; instances that are seen already are told without asking."""
+    """EC2 then answers with the first launch; instances that show already are returned without asking."""
     # given
     fleet = Ec2Fleet(client, "zoo", Template("workers", on_demand_share=0.3))
     stub.add_response("describe_instances", {})
@@ -288,7 +286,7 @@ def test_single_launches_share_on_demand_by_their_tokens(client: Ec2Client, stub
     assert 30 <= firm <= 70
 
 
-def test_where_one_is_gone_meanwhile_the_others_are_ended_all_the_same(
+def test_where_an_instance_is_gone_meanwhile_the_others_are_ended_all_the_same(
     client: Ec2Client, stub: Stubber
 ) -> None:
     """EC2 ends none of a call that names one it does not know."""

@@ -105,7 +105,7 @@ def client(endpoint: str, clock: ManualClock) -> InstanceMetadata:
 # --- identity -----------------------------------------------------------------------------------------------
 
 
-def test_an_instance_learns_who_it_is(client: InstanceMetadata, metadata: Metadata) -> None:
+def test_an_instance_learns_its_identity(client: InstanceMetadata, metadata: Metadata) -> None:
     # given
     metadata.put(DOCUMENT, INSTANCE)
     metadata.answers[LIFE_CYCLE] = b"spot"
@@ -121,7 +121,9 @@ def test_an_unknown_life_cycle_is_no_error(client: InstanceMetadata, metadata: M
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"\xff"])
-def test_a_document_that_is_none_says_so(client: InstanceMetadata, metadata: Metadata, body: bytes) -> None:
+def test_a_document_that_cannot_be_read_is_an_error(
+    client: InstanceMetadata, metadata: Metadata, body: bytes
+) -> None:
     metadata.answers[DOCUMENT] = body
     with pytest.raises(BackendUnavailable, match="identity"):
         client.identity()
@@ -144,8 +146,8 @@ def test_another_cloud_s_service_is_no_instance(client: InstanceMetadata, metada
         client.identity()
 
 
-def test_nobody_there_is_said() -> None:
-    # given: a port at which nobody listens
+def test_a_service_that_does_not_listen_is_unavailable() -> None:
+    # given: a port at which no process listens
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     # when, then
@@ -163,7 +165,7 @@ def test_silence_ends_with_the_time_out() -> None:
 def test_no_proxy_is_asked(
     client: InstanceMetadata, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given: a proxy for everything, at which nobody listens
+    # given: a proxy for everything, at which no process listens
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     metadata.put(DOCUMENT, INSTANCE)
@@ -172,7 +174,7 @@ def test_no_proxy_is_asked(
 
 
 @pytest.mark.parametrize("endpoint", ["169.254.169.254", "https://169.254.169.254", "http://", "http://h:x"])
-def test_an_endpoint_that_is_none_is_told_at_once(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_refused_at_once(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="no http URL"):
         InstanceMetadata(endpoint)
 
@@ -199,7 +201,7 @@ def test_one_token_serves_until_shortly_before_its_end(
 def test_a_token_that_is_refused_is_renewed(client: InstanceMetadata, metadata: Metadata) -> None:
     # given
     client.interruption()
-    metadata.tokens.append("of somebody else")
+    metadata.tokens.append("of another client")
     metadata.put(ACTION, NOTICE)
     # when, then
     assert client.interruption() == Notice("terminate", NOTICE_S)
@@ -216,7 +218,7 @@ def test_a_token_that_is_refused_again_is_an_error(client: InstanceMetadata, met
 # --- interruptions ------------------------------------------------------------------------------------------
 
 
-def test_nothing_told_is_no_notice(client: InstanceMetadata) -> None:
+def test_without_an_announcement_there_is_no_notice(client: InstanceMetadata) -> None:
     assert client.interruption() is None
 
 
@@ -231,11 +233,11 @@ def test_an_interruption_comes_before_a_recommendation(client: InstanceMetadata,
     assert client.interruption() == Notice("terminate", NOTICE_S)
 
 
-@pytest.mark.parametrize("told", [{"action": "stop"}, {"action": "stop", "time": "soon"}])
+@pytest.mark.parametrize("document", [{"action": "stop"}, {"action": "stop", "time": "soon"}])
 def test_a_notice_whose_time_cannot_be_read_counts(
-    client: InstanceMetadata, metadata: Metadata, told: dict[str, str]
+    client: InstanceMetadata, metadata: Metadata, document: dict[str, str]
 ) -> None:
-    metadata.put(ACTION, told)
+    metadata.put(ACTION, document)
     assert client.interruption() == Notice("stop", None)
 
 
@@ -248,14 +250,14 @@ def test_a_service_in_trouble_is_no_all_clear(client: InstanceMetadata, metadata
 # --- the watch ----------------------------------------------------------------------------------------------
 
 
-class Told:
-    """A service that tells what it was given, and somebody who listens to the watch."""
+class Watched:
+    """A service with a notice, and a watch on it whose reports are written down."""
 
     def __init__(self) -> None:
         self.notice: Notice | None = None
         self.is_down = False
-        self.heard: list[Notice] = []
-        self.is_deaf = False
+        self.reported: list[Notice] = []
+        self.handler_fails = False
         self.watch = InterruptionWatch(self.interruption, self.on_notice)
 
     def interruption(self) -> Notice | None:
@@ -264,47 +266,47 @@ class Told:
         return self.notice
 
     def on_notice(self, notice: Notice) -> None:
-        if self.is_deaf:
+        if self.handler_fails:
             raise BackendUnavailable("queue", "nack", "away")
-        self.heard.append(notice)
+        self.reported.append(notice)
 
 
-def test_a_notice_is_told_once_and_each_kind_for_itself() -> None:
+def test_a_notice_is_reported_once_and_each_kind_by_itself() -> None:
     # given
-    told = Told()
+    watched = Watched()
     rebalance, terminate = Notice("rebalance", 1.0), Notice("terminate", 2.0)
     # when
     for notice in (None, rebalance, rebalance, terminate, terminate, Notice("terminate", 3.0), None):
-        told.notice = notice
-        assert told.watch.tick() == 5.0
+        watched.notice = notice
+        assert watched.watch.tick() == 5.0
     # then
-    assert told.heard == [rebalance, terminate]
+    assert watched.reported == [rebalance, terminate]
 
 
-def test_who_could_not_act_is_told_again() -> None:
+def test_a_notice_whose_handler_failed_is_reported_again() -> None:
     # given
-    told = Told()
-    told.notice, told.is_deaf = Notice("terminate", 2.0), True
+    watched = Watched()
+    watched.notice, watched.handler_fails = Notice("terminate", 2.0), True
     with pytest.raises(BackendUnavailable):
-        told.watch.tick()
+        watched.watch.tick()
     # when
-    told.is_deaf = False
-    told.watch.tick()
+    watched.handler_fails = False
+    watched.watch.tick()
     # then
-    assert told.heard == [told.notice]
+    assert watched.reported == [watched.notice]
 
 
 def test_a_service_that_is_away_is_logged_once_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     # given
-    told = Told()
-    told.is_down = True
+    watched = Watched()
+    watched.is_down = True
     # when
     with caplog.at_level(logging.WARNING):
-        assert [told.watch.tick() for _ in range(3)] == [5.0] * 3
-        told.is_down = False
-        told.watch.tick()
-        told.is_down = True
-        told.watch.tick()
+        assert [watched.watch.tick() for _ in range(3)] == [5.0] * 3
+        watched.is_down = False
+        watched.watch.tick()
+        watched.is_down = True
+        watched.watch.tick()
     # then: once for each time that it was away
     assert [record.__dict__["action"] for record in caplog.records] == ["interruption.blind"] * 2
 

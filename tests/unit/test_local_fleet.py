@@ -1,4 +1,4 @@
-"""Worker processes as instances: who left is gone, who crashed comes back, and names are used again."""
+"""Worker processes as instances: exits, crashes, and names that are used again."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from beholder.fleet import ChildSpec, Launch, LocalFleet, Supervisor
 
 @dataclass
 class FakeProcess:
-    """A process that ends when told to."""
+    """A process that ends on SIGTERM."""
 
     name: str
     returncode: int | None = None
@@ -68,7 +68,7 @@ def test_the_lowest_free_names_are_taken() -> None:
     assert machine.launch(1, "b").ids == ("worker-0",)
 
 
-def test_one_that_left_is_gone_at_once_and_is_not_started_again() -> None:
+def test_a_worker_that_left_is_gone_at_once_and_is_not_started_again() -> None:
     # given
     machine = Machine()
     machine.launch(2, "a")
@@ -83,7 +83,7 @@ def test_one_that_left_is_gone_at_once_and_is_not_started_again() -> None:
     assert machine.ids() == ["worker-0"]
 
 
-def test_the_log_says_that_one_left(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_that_a_worker_left(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     machine = Machine()
     machine.launch(1, "a")
@@ -92,7 +92,7 @@ def test_the_log_says_that_one_left(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.action for record in caplog.records] == ["supervisor.left"]  # type: ignore[attr-defined]
 
 
-def test_one_that_crashed_stays_an_instance_and_boots_anew_in_its_place() -> None:
+def test_a_worker_that_crashed_stays_an_instance_and_starts_again_in_its_place() -> None:
     # given
     machine = Machine()
     machine.launch(1, "a")
@@ -109,7 +109,7 @@ def test_one_that_crashed_stays_an_instance_and_boots_anew_in_its_place() -> Non
     assert [one.name for one in machine.started] == ["worker-0", "worker-0"]
 
 
-def test_one_between_two_lives_is_counted() -> None:
+def test_a_worker_that_waits_for_its_restart_is_counted() -> None:
     machine = Machine()
     machine.launch(1, "a")
     machine.end("worker-0", 1)
@@ -118,7 +118,7 @@ def test_one_between_two_lives_is_counted() -> None:
     assert machine.ids() == ["worker-0"]
 
 
-def test_one_that_was_terminated_is_not_started_again_and_its_name_is_the_next() -> None:
+def test_a_terminated_worker_is_not_started_again_and_its_name_is_the_next() -> None:
     # given
     machine = Machine()
     machine.launch(3, "a")
@@ -132,7 +132,7 @@ def test_one_that_was_terminated_is_not_started_again_and_its_name_is_the_next()
     assert machine.launch(3, "b").ids == ("worker-0", "worker-2", "worker-1")
 
 
-def test_beyond_the_room_and_without_processes_a_launch_is_refused_in_words() -> None:
+def test_beyond_the_room_or_without_processes_a_launch_is_refused_with_a_reason() -> None:
     machine = Machine()
     launch = machine.launch(4, "a")
     assert len(launch.ids) == 3
@@ -156,7 +156,7 @@ def test_after_a_stop_nothing_is_launched() -> None:
     assert len(machine.started) == 1
 
 
-def test_what_is_no_worker_is_no_instance() -> None:
+def test_other_processes_are_no_instances() -> None:
     clock = ManualClock()
     started: list[FakeProcess] = []
 

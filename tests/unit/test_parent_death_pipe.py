@@ -1,4 +1,4 @@
-"""The parent-death pipe: a pipe that nobody writes to, whose end tells a child that its parent is gone."""
+"""The parent-death pipe: no process writes to it, and its end means that the parent is gone."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Group commit: who leads, who follows, and what an error costs whom."""
+"""Group commit: leaders, followers, and which thread an error reaches."""
 
 import sqlite3
 import threading
@@ -54,7 +54,7 @@ def test_work_that_comes_together_is_committed_together(
     assert connection.execute("select count(*) from t").fetchone() == (9,)
 
 
-def test_an_error_is_told_to_the_one_who_caused_it(group: GroupCommit, tmp_path: Path) -> None:
+def test_an_error_reaches_the_thread_that_caused_it(group: GroupCommit, tmp_path: Path) -> None:
     other = FileLock(tmp_path / "lock")
 
     def fail(db: sqlite3.Connection) -> int:
@@ -76,7 +76,7 @@ def test_an_error_is_told_to_the_one_who_caused_it(group: GroupCommit, tmp_path:
     assert kept == [(0,), (1,), (2,), (3,)]
 
 
-def test_a_bug_in_one_piece_of_work_blocks_nobody(group: GroupCommit) -> None:
+def test_a_bug_in_one_piece_of_work_blocks_no_other(group: GroupCommit) -> None:
     def fail(db: sqlite3.Connection) -> None:
         insert(99, db)
         raise KeyError("a bug")

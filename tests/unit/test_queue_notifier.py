@@ -24,7 +24,7 @@ def test_a_notifier_is_used_once(notifiers: Notifiers) -> None:
         assert list(notifiers._folder.iterdir()) == []
 
 
-def test_as_many_are_notified_as_it_should_be(notifiers: Notifiers) -> None:
+def test_as_many_receives_are_notified_as_asked_for(notifiers: Notifiers) -> None:
     with notifiers.listening() as first, notifiers.listening() as second, notifiers.listening() as third:
         notifiers.notify(2)
         assert sum(notifier.wait(0) for notifier in (first, second, third)) == 2
@@ -32,7 +32,7 @@ def test_as_many_are_notified_as_it_should_be(notifiers: Notifiers) -> None:
         assert sum(notifier.wait(0) for notifier in (first, second, third)) == 3
 
 
-def test_that_nobody_waits_is_no_error(notifiers: Notifiers) -> None:
+def test_a_send_without_a_waiting_receive_is_no_error(notifiers: Notifiers) -> None:
     notifiers.notify()
     with notifiers.listening():
         pass

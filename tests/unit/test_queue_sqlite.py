@@ -77,7 +77,7 @@ def test_bad_numbers_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     "receipt", ["", "x", "1", "1-2-3", "-1-1", "9" * 40 + "-1", "1-" + "9" * 40, "\u0661-\u0661"]
 )
-def test_what_is_no_receipt_holds_nothing(path: Path, receipt: str) -> None:
+def test_an_invalid_receipt_holds_nothing(path: Path, receipt: str) -> None:
     with SqliteQueue(path, "work") as queue:
         queue.send([b"x"])
         queue.receive(count_max=1, wait_s=0)
@@ -129,7 +129,7 @@ def test_a_file_where_a_folder_should_be_is_unavailable(tmp_path: Path) -> None:
         (None, BackendUnavailable),
     ],
 )
-def test_errors_tell_who_must_act(code: int | None, error: type[BackendError]) -> None:
+def test_errors_are_sorted_by_who_must_act(code: int | None, error: type[BackendError]) -> None:
     exc = sqlite3.OperationalError("as SQLite says")
     if code is not None:
         exc.sqlite_errorcode = code

@@ -1,4 +1,4 @@
-"""Retention: what is deleted, what never, in which order, and what a clock that jumps does."""
+"""Retention: which jobs are deleted, in which order, and the effect of a clock that jumps."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ class Buckets:
         return job_id
 
     def sweep(self, bounds: Bounds = WEEK) -> list[str]:
-        """Delete what is over the bounds, and return its names in order."""
+        """Delete the jobs beyond the bounds, and return their names in order."""
         found = []
         for one in expired(self.images, self.results, bounds, self.clock.now_s()):
             one.delete(self.images, self.results)
@@ -137,7 +137,9 @@ def test_leftovers_of_the_output_bucket_go_by_their_own_age(buckets: Buckets) ->
 
 
 @pytest.mark.parametrize("dies_at", range(5))
-def test_who_dies_while_deleting_leaves_no_job_that_looks_queued(buckets: Buckets, dies_at: int) -> None:
+def test_a_process_that_dies_while_it_deletes_leaves_no_job_that_looks_queued(
+    buckets: Buckets, dies_at: int
+) -> None:
     job_id = buckets.job()
     buckets.clock.advance(8 * DAY_S)
     left = dies_at
@@ -173,7 +175,7 @@ def test_a_pass_deletes_a_few_and_a_sweep_all(buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize(("place", "call"), [("images", "delete"), ("results", "delete"), ("results", "get")])
-def test_one_job_that_cannot_be_deleted_keeps_no_other(
+def test_a_job_that_cannot_be_deleted_does_not_keep_the_others(
     buckets: Buckets, place: str, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given: the oldest is refused
@@ -204,7 +206,7 @@ def test_one_job_that_cannot_be_deleted_keeps_no_other(
     assert buckets.stored() == set()
 
 
-def test_a_short_retention_is_looked_after_often(buckets: Buckets) -> None:
+def test_a_short_retention_is_swept_often(buckets: Buckets) -> None:
     assert (
         Retention(
             buckets.images, buckets.results, Bounds(10.0, None), buckets.clock, elapsed=ManualClock()

@@ -59,7 +59,7 @@ def test_a_pass_that_succeeds_makes_the_next_pause_short_again() -> None:
     assert waits_of(tick, 4) == [0.5, 1.0, 0.5]
 
 
-def test_an_error_of_ours_is_a_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_tree_is_a_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> float:
         raise BackendUnavailable("sqlite queue", "receive", "it is locked")
 
@@ -82,7 +82,7 @@ def test_any_other_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit])
-def test_who_wants_to_leave_may(leaving: type[BaseException]) -> None:
+def test_exceptions_that_end_a_process_pass(leaving: type[BaseException]) -> None:
     def leave() -> float:
         raise leaving
 
@@ -96,7 +96,7 @@ def test_a_stop_that_came_before_runs_nothing() -> None:
     run("part", lambda: pytest.fail("ran all the same"), stop)
 
 
-def test_a_stop_ends_every_part_also_one_that_would_sleep_for_long() -> None:
+def test_a_stop_ends_every_part_even_in_a_long_sleep() -> None:
     # given
     runner = Runner()
     started = [threading.Event(), threading.Event()]
@@ -199,7 +199,7 @@ REFUSED = ConfigError("input_queue is refused", may_pass=True)
     ("error", "away_s"),
     [(UNAVAILABLE, 290.0), (BackendThrottled("cloudformation", "describe"), 290.0), (REFUSED, 55.0)],
 )
-def test_a_start_waits_for_what_passes(error: BeholderError, away_s: float) -> None:
+def test_a_start_is_repeated_while_an_error_may_pass(error: BeholderError, away_s: float) -> None:
     clock = ManualClock()
     stop, call = Passing(clock), Flaky(clock, error, away_s)
     assert persist("start", call, stop, clock=clock) == 7
@@ -223,7 +223,7 @@ def test_a_start_does_not_wait_for_ever(error: BeholderError, limit_s: float) ->
 @pytest.mark.parametrize(
     "error", [ConfigError("port must be 1..65535"), BackendDenied("a", "b"), ValueError("x")]
 )
-def test_what_does_not_pass_ends_a_start_at_once(error: Exception) -> None:
+def test_an_error_that_does_not_pass_ends_a_start_at_once(error: Exception) -> None:
     clock = ManualClock()
     stop, call = Passing(clock), Flaky(clock, error, 1e9)  # type: ignore[arg-type]
     with pytest.raises(type(error)):

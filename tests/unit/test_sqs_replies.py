@@ -1,4 +1,4 @@
-"""Reply queues and their sweeper, on a service that is told what it has and what it refuses."""
+"""Reply queues and their sweeper, on a fake service with given queues and refusals."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -125,7 +125,7 @@ def test_a_clock_that_was_set_back_counts_no_look_and_stops_none() -> None:
     assert back.after("a", 450).is_dead
 
 
-# --- one's own queue ----------------------------------------------------------------------------------------
+# --- the own queue ------------------------------------------------------------------------------------------
 
 
 def test_it_is_made_with_its_tags_and_removed_at_the_end(service: Service, clock: ManualClock) -> None:

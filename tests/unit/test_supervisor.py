@@ -1,4 +1,4 @@
-"""The supervisor: pauses before restarts, a healthy life forgives, and a stop in order."""
+"""The supervisor: pauses before restarts, none after a healthy run, and a stop in order."""
 
 import logging
 import subprocess
@@ -13,13 +13,13 @@ from beholder.fleet.supervisor import restart_pause_s
 
 @dataclass
 class FakeProcess:
-    """A process that ends when told to, or refuses to until it is killed.
+    """A process that ends on SIGTERM, or ignores it until it is killed.
 
     Args:
-        name: Of the child.
+        name: The child's name.
         pid: Its process id.
-        clock: Moves while somebody waits for it.
-        events: Where everything that happens to it is written down.
+        clock: Moves while a test waits for the process.
+        events: The record of everything that happens to it.
         drain_s: How long it takes to end after SIGTERM; None for never.
     """
 
@@ -105,14 +105,14 @@ def test_the_first_pass_starts_every_child() -> None:
     assert len(fleet.started) == 2
 
 
-def test_pauses_grow_while_a_child_dies_young() -> None:
+def test_pauses_grow_while_a_child_ends_soon_after_its_start() -> None:
     fleet = Fleet(web=0)
     fleet.supervisor.tick()
     pauses = [fleet.pause_after_death(1.0) for _ in range(7)]
     assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0], abs=0.21)
 
 
-def test_a_healthy_life_is_followed_by_a_restart_at_once() -> None:
+def test_a_healthy_run_is_followed_by_a_restart_at_once() -> None:
     fleet = Fleet(web=0)
     fleet.supervisor.tick()
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_a_stop_ends_one_stage_before_it_asks_the_next() -> None:
     ]
 
 
-def test_who_does_not_end_in_time_is_killed_and_the_time_is_the_stage_s(
+def test_a_child_that_does_not_end_in_time_is_killed_and_the_time_is_the_stage_s(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # given
@@ -206,7 +206,7 @@ def test_a_stop_without_time_still_asks_first() -> None:
     assert fleet.events == ["web started", "web asked", "web killed", "web ended"]
 
 
-def test_a_child_between_two_lives_is_not_asked() -> None:
+def test_a_child_that_waits_for_its_restart_is_not_asked_to_end() -> None:
     fleet = Fleet(web=0, worker=1)
     fleet.supervisor.tick()
     fleet.started[0].end(1)

@@ -184,6 +184,6 @@ def _core_session() -> Any:
     """
     core = botocore.session.get_session()
     for name, value in _METADATA.items():
-        if core.get_config_variable(name) == 1:  # the default, so nobody has set it
+        if core.get_config_variable(name) == 1:  # the default, so it is not set
             core.set_config_variable(name, value)
     return core

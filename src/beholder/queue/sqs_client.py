@@ -32,7 +32,7 @@ _CODES: dict[str, type[BackendError]] = {
 class SqsClient(AwsClient):
     """A client of SQS; safe to use from many threads at once, and to share among queues.
 
-    `call` raises `QueueGone`, a kind of `BackendDenied`, where there is no such queue.
+    `call` raises `QueueGone`, a subclass of `BackendDenied`, where there is no such queue.
 
     Args:
         region: The region of the queues.

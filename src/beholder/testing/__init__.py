@@ -1,7 +1,7 @@
-"""Contract suites: what every backend of a port must do, as test classes for pytest.
+"""Contract suites: the tests that every backend of a port must pass, as classes for pytest.
 
 A backend's author subclasses the suite of the port and gives fixtures that make the backend; each suite's
-module says which. beholder's own backends are tested by the same classes.
+module says which. The same classes test beholder's own backends.
 """
 
 from beholder.testing.fleet_contract import FleetContract

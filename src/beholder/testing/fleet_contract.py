@@ -1,4 +1,4 @@
-"""What every fleet must do, as a test class that a backend's author subclasses.
+"""The contract of every fleet, as a test class that a backend's author subclasses.
 
 Give a fixture that makes an empty fleet with room for three instances and more, and pytest runs the suite::
 
@@ -9,7 +9,7 @@ Give a fixture that makes an empty fleet with room for three instances and more,
         def fleet(self):
             return MyFleet()
 
-What a launch means to the machine (a process, an EC2 instance) is the backend's own test.
+The backend's own tests cover what a launch starts (a process, an EC2 instance).
 """
 
 import threading
@@ -31,7 +31,7 @@ class FleetContract:
         raise NotImplementedError
 
     def alive(self, fleet: Fleet) -> set[str]:
-        """Return the ids of what does not end; a backend that is slow to tell overrides this and waits."""
+        """Return the ids of instances that do not end; a backend with late answers overrides it."""
         return {one.id for one in fleet.describe() if not one.is_ending}
 
     def test_an_empty_fleet_has_no_instances(self, fleet: Fleet) -> None:
@@ -39,7 +39,7 @@ class FleetContract:
         assert self.alive(fleet) == set()
 
     def test_a_launch_names_what_it_launched(self, fleet: Fleet) -> None:
-        """The ids of a launch are those that describe tells."""
+        """The ids of a launch are those that describe returns."""
         launch = fleet.launch(count=2, token="one")  # noqa: S106 -- a name, no secret
         assert len(set(launch.ids)) == 2
         assert launch.refusals == ()
@@ -52,7 +52,7 @@ class FleetContract:
         assert len(self.alive(fleet)) == 3
 
     def test_a_launch_repeated_with_its_token_is_one_launch(self, fleet: Fleet) -> None:
-        """A retry after a lost answer launches nothing more and tells what there is."""
+        """A retry after a lost answer launches nothing more and returns the same ids."""
         first = fleet.launch(count=2, token="again")  # noqa: S106
         again = fleet.launch(count=2, token="again")  # noqa: S106
         assert set(again.ids) == set(first.ids)
@@ -80,19 +80,19 @@ class FleetContract:
         assert again.launched_at_s == first.launched_at_s
 
     def test_terminated_instances_end_and_the_others_stay(self, fleet: Fleet) -> None:
-        """Only what is named is ended."""
+        """Only the named instances are ended."""
         launch = fleet.launch(count=3, token="one")  # noqa: S106
         fleet.terminate(launch.ids[:2])
         assert self.alive(fleet) == {launch.ids[2]}
 
-    def test_what_is_gone_or_unknown_can_be_terminated(self, fleet: Fleet) -> None:
+    def test_an_instance_that_is_gone_or_unknown_can_be_terminated(self, fleet: Fleet) -> None:
         """A second termination does nothing, and no name makes it fail."""
         launch = fleet.launch(count=1, token="one")  # noqa: S106
         fleet.terminate(launch.ids)
-        fleet.terminate([*launch.ids, "nobody"])
+        fleet.terminate([*launch.ids, "unknown"])
         assert self.alive(fleet) == set()
 
-    def test_retiring_nothing_does_nothing(self, fleet: Fleet) -> None:
+    def test_terminating_nothing_does_nothing(self, fleet: Fleet) -> None:
         """An empty list is allowed."""
         launch = fleet.launch(count=1, token="one")  # noqa: S106
         fleet.terminate([])

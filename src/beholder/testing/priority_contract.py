@@ -1,4 +1,4 @@
-"""What a queue must do that knows classes of messages; see `queue_contract` for the fixtures."""
+"""The contract of queues that know classes of messages; see `queue_contract` for the fixtures."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,27 +27,27 @@ class PriorityContract(QueueContract):
         """Each fourth place is an asynchronous message's, while both wait; so neither starves."""
         self._send(queue, Priority.ASYNCHRONOUS, b"a", 40)
         self._send(queue, Priority.INTERACTIVE, b"i", 9)
-        kinds = b"".join(message.body[:1] for message in self._all(queue, 16))
-        assert kinds == b"iiia" * 3 + b"aaaa"
+        letters = b"".join(message.body[:1] for message in self._all(queue, 16))
+        assert letters == b"iiia" * 3 + b"aaaa"
 
     @pytest.mark.parametrize("count_max", [1, 2, 3, 4, 7, 10])
     def test_neither_starves_whatever_a_receive_asks_for(self, queue: Queue, count_max: int) -> None:
         """The share is kept over receives of any size, and in an order that no size upsets."""
         self._send(queue, Priority.ASYNCHRONOUS, b"a", 100)
         self._send(queue, Priority.INTERACTIVE, b"i", 100)
-        kinds: list[bytes] = []
-        while len(kinds) < 80:
-            kinds += [one.body[:1] for one in queue.receive(count_max=count_max, wait_s=0)]
-        for begin in range(len(kinds) - 8):
-            assert 5 <= kinds[begin : begin + 8].count(b"i") <= 7
+        letters: list[bytes] = []
+        while len(letters) < 80:
+            letters += [one.body[:1] for one in queue.receive(count_max=count_max, wait_s=0)]
+        for begin in range(len(letters) - 8):
+            assert 5 <= letters[begin : begin + 8].count(b"i") <= 7
 
     def test_the_oldest_of_a_class_comes_first(self, queue: Queue) -> None:
         """Classes overtake each other, messages of one class do not."""
         for number in range(12):
             self._send(queue, _CLASSES[number % 4], b"%d" % number, 1)
         order = [int(message.body) for message in self._all(queue, 12)]
-        for kind in range(4):
-            mine = [number for number in order if number % 4 == kind]
+        for index in range(4):
+            mine = [number for number in order if number % 4 == index]
             assert mine == sorted(mine)
 
     def test_a_heavy_message_comes_alone(self, queue: Queue) -> None:
@@ -56,11 +56,11 @@ class PriorityContract(QueueContract):
             self._send(queue, Priority.HEAVY | Priority.INTERACTIVE, b"h", 1)
             self._send(queue, Priority(number % 2), b"l", 2)
         while received := queue.receive(count_max=10, wait_s=0):
-            kinds = [message.body[:1] for message in received]
-            assert kinds == [b"h"] or b"h" not in kinds
+            letters = [message.body[:1] for message in received]
+            assert letters == [b"h"] or b"h" not in letters
 
     def test_heavy_and_light_messages_take_turns(self, queue: Queue) -> None:
-        """Each fourth receive is a heavy message's, while both wait; and heavy ones wait for nobody else."""
+        """Each fourth receive is a heavy message's, while both wait; heavy ones alone do not wait."""
         self._send(queue, Priority.HEAVY, b"h", 4)
         self._send(queue, Priority.INTERACTIVE, b"l", 12)
         receives = [queue.receive(count_max=2, wait_s=0)[0].body[:1] for _ in range(10)]
@@ -82,7 +82,7 @@ class PriorityContract(QueueContract):
         assert [len(queue.receive(count_max=10, wait_s=0)) for _ in range(3)] == [1, 1, 0]
 
     def test_light_messages_pass_heavy_ones_that_have_no_room(self, make_queue: MakeQueue) -> None:
-        """A receiver that waits meanwhile sleeps, and the next light message wakes it."""
+        """A receive that waits meanwhile sleeps, and the next light message wakes it."""
         queue = make_queue(visibility_timeout_s=600.0, heavy_in_flight_max=1)
         self._send(queue, Priority.HEAVY, b"h", 3)
         self._one(queue)
@@ -116,5 +116,5 @@ class PriorityContract(QueueContract):
         queue.receive(count_max=1, wait_s=0)
         assert queue.depth().interactive == 3
 
-    def _send(self, queue: Queue, priority: Priority, kind: bytes, count: int) -> None:
-        queue.send([kind] * count, priority=priority)
+    def _send(self, queue: Queue, priority: Priority, letter: bytes, count: int) -> None:
+        queue.send([letter] * count, priority=priority)

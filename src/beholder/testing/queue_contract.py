@@ -1,4 +1,4 @@
-"""What every queue must do, as a test class that a backend's author subclasses.
+"""The contract of every queue, as a test class that a backend's author subclasses.
 
 Give the fixtures that make your queues, and pytest runs the whole suite on them::
 
@@ -41,9 +41,9 @@ _FALL_ASLEEP_S = 0.1
 
 
 def fall_asleep() -> None:
-    """Give another thread the time to begin to wait inside a receive; nothing tells that it has.
+    """Give another thread the time to begin to wait inside a receive, which nothing announces.
 
-    Who comes too early passes too.
+    A test passes too where the thread is slower than this.
     """
     time.sleep(_FALL_ASLEEP_S)
 
@@ -87,7 +87,7 @@ class QueueContract:
     # --- one message -------------------------------------------------------------------------------------
 
     def test_a_sent_message_is_received_once_and_hidden(self, queue: Queue) -> None:
-        """What was sent comes back unchanged, and only to the first who asks."""
+        """A message comes back unchanged, and only to the first receiver that asks."""
         queue.send([b"hello"])
         message = self._one(queue)
         assert (message.body, message.receive_count) == (b"hello", 1)
@@ -95,7 +95,7 @@ class QueueContract:
 
     @pytest.mark.parametrize("body", [b"", b"\x00\xff\xfe\r\n", bytes(range(256)), "köln ☃".encode()])
     def test_any_bytes_survive(self, queue: Queue, body: bytes) -> None:
-        """A body is bytes, none included, and not text."""
+        """A body is bytes, possibly none, and not text."""
         queue.send([body])
         assert self._one(queue).body == body
 
@@ -120,7 +120,7 @@ class QueueContract:
     # --- time --------------------------------------------------------------------------------------------
 
     def test_an_unacked_message_comes_back_with_a_new_receipt(self, brief: Queue, advance: Advance) -> None:
-        """At least once: whoever dies with a message loses nothing but time."""
+        """At least once: the death of a receiver costs nothing but time."""
         brief.send([b"x"])
         first = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -147,7 +147,7 @@ class QueueContract:
         assert self._one(brief).receive_count == 2
 
     def test_an_extension_comes_too_late(self, brief: Queue, advance: Advance) -> None:
-        """Extending tells which receipts hold nothing any more."""
+        """Extending returns the receipts that hold nothing any more."""
         brief.send([b"expired", b"acked", b"held"])
         expired = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -160,7 +160,7 @@ class QueueContract:
     def test_an_extension_of_a_message_that_is_visible_again_fails(
         self, brief: Queue, advance: Advance
     ) -> None:
-        """Once the time is over the message is anybody's, even while nobody took it."""
+        """Once the time is over any receiver may take the message, even while none has."""
         brief.send([b"x"])
         message = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -170,14 +170,14 @@ class QueueContract:
     # --- nack, stale receipts, redrive -------------------------------------------------------------------
 
     def test_a_nacked_message_is_visible_at_once(self, queue: Queue) -> None:
-        """Giving a message back costs no waiting, but a receive."""
+        """A nack costs no wait, but the next receive counts."""
         queue.send([b"x"])
         first = self._one(queue)
         queue.nack([first.receipt])
         assert self._one(queue).receive_count == 2
 
     def test_stale_receipts_are_ignored(self, brief: Queue, advance: Advance) -> None:
-        """Who lost a message to another can neither delete it nor give it back."""
+        """A receiver that lost a message to another can neither delete it nor give it back."""
         brief.send([b"x"])
         stale = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -188,7 +188,7 @@ class QueueContract:
         assert brief.extend([fresh.receipt], timeout_s=600.0) == []
 
     def test_an_acked_receipt_may_be_used_again_to_no_effect(self, queue: Queue) -> None:
-        """Ack and nack of what is gone are ignored."""
+        """Ack and nack of a deleted message are ignored."""
         queue.send([b"x"])
         receipt = self._one(queue).receipt
         queue.ack([receipt])
@@ -199,7 +199,7 @@ class QueueContract:
     def test_a_message_is_redriven_after_its_last_receive(
         self, make_queue: MakeQueue, dead_letters: Queue
     ) -> None:
-        """What was received receive_count_max times moves to the dead letters, its body kept."""
+        """A message that was received receive_count_max times moves to the dead letters, its body kept."""
         queue = make_queue(visibility_timeout_s=600.0, receive_count_max=2)
         queue.send([b"poison", b"food"])
         for receive_count in (1, 2):
@@ -215,7 +215,7 @@ class QueueContract:
     def test_a_healthy_message_passes_a_poisoned_one(
         self, make_queue: MakeQueue, dead_letters: Queue
     ) -> None:
-        """Moving a dead message does not cost the receive that meets it."""
+        """A receive that moves a message to the dead letters still returns others."""
         queue = make_queue(visibility_timeout_s=600.0, receive_count_max=1)
         queue.send([b"poison"])
         queue.nack([self._one(queue).receipt])
@@ -251,7 +251,7 @@ class QueueContract:
         assert self._is_ordered(order)
 
     def test_depth_tells_backlog_and_in_flight(self, queue: Queue) -> None:
-        """Every message is counted, where it stands."""
+        """Every message is counted once, in its state."""
         assert self._depth_becomes(queue, Depth(backlog=0, in_flight=0, delayed=0))
         queue.send([b"a", b"b", b"c", b"d"])
         first, second, *_ = self._all(queue, 2)
@@ -261,7 +261,7 @@ class QueueContract:
         assert self._depth_becomes(queue, Depth(backlog=3, in_flight=0, delayed=0))
 
     def test_every_class_of_messages_is_received_once_and_counted(self, queue: Queue) -> None:
-        """Whatever its class, a message is a message; a backend may know none."""
+        """Messages of all classes are delivered, even where a backend knows no classes."""
         for number, priority in enumerate(map(Priority, range(4))):
             queue.send([b"%d" % number], priority=priority)
         assert self._depth_becomes(queue, Depth(backlog=4, in_flight=0, delayed=0))
@@ -274,7 +274,7 @@ class QueueContract:
     # --- waiting and many at once ------------------------------------------------------------------------
 
     def test_an_empty_receive_returns_when_its_wait_is_over(self, queue: Queue) -> None:
-        """Waiting ends by itself, and no wait is none."""
+        """A wait ends by itself, and a receive without a wait returns at once."""
         began_s = time.monotonic()
         assert queue.receive(count_max=1, wait_s=0) == []
         assert time.monotonic() - began_s < 0.5
@@ -282,7 +282,7 @@ class QueueContract:
         assert 0.9 <= time.monotonic() - began_s < 3.0
 
     def test_a_waiting_receive_is_woken_by_a_send(self, queue: Queue) -> None:
-        """A message does not wait for the end of a receiver's wait."""
+        """A message is delivered before the end of a receiver's wait."""
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(queue.receive, count_max=1, wait_s=20.0)
             fall_asleep()

@@ -1,4 +1,4 @@
-"""What every store must do, as a test class that a backend's author subclasses.
+"""The contract of every store, as a test class that a backend's author subclasses.
 
 Give the fixture that makes an empty store, and pytest runs the whole suite on it::
 
@@ -69,7 +69,7 @@ class StoreContract:
     # --- one object ----------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("data", [b"", b"\x00\xff\r\n", b"text"])
-    def test_what_is_put_can_be_read(self, store: Store, data: bytes) -> None:
+    def test_an_object_that_was_put_can_be_read(self, store: Store, data: bytes) -> None:
         """A read after a put sees it, byte for byte."""
         store.put("a/b.bin", data)
         assert store.get("a/b.bin") == data
@@ -83,7 +83,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("key", _KEYS)
     def test_any_valid_key_keeps_its_name(self, store: Store, key: str) -> None:
-        """Keys may hold spaces, any script, and what is special in URLs and on file systems."""
+        """Keys may hold spaces, any script, and characters that are special in URLs and on file systems."""
         store.put(key, key.encode(), metadata={"key": "x"})
         assert store.get(key) == key.encode()
         assert store.head(key).key == key
@@ -107,7 +107,7 @@ class StoreContract:
         assert (store.head("k").size_bytes, store.head("k").metadata) == (6, {"version": "2"})
 
     def test_a_missing_object_is_not_found(self, store: Store) -> None:
-        """Reading what is not there raises, also below an object and above one."""
+        """Reading a missing object raises, also below an object and above one."""
         store.put("a/b", b"x")
         for key in ("missing", "a/missing", "a", "a/b/c"):
             with pytest.raises(ObjectNotFound):
@@ -133,13 +133,13 @@ class StoreContract:
     # --- metadata ------------------------------------------------------------------------------------------
 
     def test_metadata_comes_back(self, store: Store) -> None:
-        """Texts put with an object are told by head."""
+        """Head returns the texts that were put with an object."""
         metadata = {"file-name": "a b.jpg", "top-k": "5", "empty": ""}
         store.put("images/1/a b.jpg", b"x", metadata=metadata)
         assert dict(store.head("images/1/a b.jpg").metadata) == metadata
 
     def test_no_metadata_is_none(self, store: Store) -> None:
-        """An object put without metadata has none, whatever lay there before."""
+        """An object put without metadata has none, whatever metadata its predecessor had."""
         store.put("k", b"1", metadata={"m": "1"})
         store.put("k", b"2")
         assert dict(store.head("k").metadata) == {}
@@ -149,13 +149,13 @@ class StoreContract:
         assert dict(store.head("k").metadata) == {}
 
     def test_metadata_is_no_object(self, store: Store) -> None:
-        """What a backend keeps for itself is never listed."""
+        """The files that a backend keeps for itself are never listed."""
         store.put("a/k", b"1", metadata={"m": "1"})
         assert [info.key for info in store.list("")] == ["a/k"]
 
     # --- only if absent ------------------------------------------------------------------------------------
 
-    def test_only_if_absent_leaves_what_is_there(self, store: Store) -> None:
+    def test_only_if_absent_leaves_an_existing_object(self, store: Store) -> None:
         """The first put of a key wins, with its data and its metadata."""
         store.put("k", b"first", metadata={"m": "first"}, only_if_absent=True)
         with pytest.raises(ObjectExists):
@@ -166,7 +166,7 @@ class StoreContract:
         assert store.get("k") == b"third"
 
     def test_of_eight_racing_puts_one_wins(self, store: Store) -> None:
-        """Everybody else is told, and the winner's data and metadata stay together."""
+        """The others get an error, and the winner's data and metadata stay together."""
         for attempt in range(10):
             key, together = f"race/{attempt}", threading.Barrier(8)
 
@@ -199,7 +199,7 @@ class StoreContract:
         assert store.get("k") in bodies
 
     def test_concurrent_puts_of_many_keys_all_arrive(self, store: Store) -> None:
-        """Writers of one folder do not get in each other's way, nor in that of deletions."""
+        """Writers of one folder disturb neither each other nor deletions."""
 
         def put(number: int) -> None:
             store.put(f"many/{number % 10}/gone", b"x", metadata={"m": "x"})
@@ -224,7 +224,7 @@ class StoreContract:
         assert [info.size_bytes for info in listed] == [len(info.key.encode()) for info in listed]
 
     def test_a_listing_keeps_to_its_prefix(self, store: Store) -> None:
-        """A prefix is a folder: what merely begins alike is left out."""
+        """A prefix is a folder: keys that merely begin alike are left out."""
         for key in ("a/1", "a/b/2", "ab/3", "a.4"):
             store.put(key, b"x")
         assert [info.key for info in store.list("a/")] == ["a/1", "a/b/2"]
