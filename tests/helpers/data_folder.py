@@ -11,7 +11,7 @@ from beholder.config import Settings
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
 from beholder.job.job import Result
 from beholder.store.keys import image_key, result_key
-from beholder.wiring import open_backends
+from beholder.wiring import profile_of
 
 __all__ = ["fill", "run"]
 
@@ -32,7 +32,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def fill(data_dir: Path, count: int, *, finished: int = 0) -> list[str]:
     """Take `count` images in as the web tier does; the first `finished` of them have an outcome."""
     clock, ids = SystemClock(), []
-    with open_backends(Settings(data_dir=data_dir)) as backends:
+    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
         for number in range(count):
             job_id = new_job_id(clock.now_s())
             key = image_key(job_id, "a.jpg")

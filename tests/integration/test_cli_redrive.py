@@ -16,7 +16,7 @@ from beholder.config import Settings
 from beholder.job import JobInput, Message, new_job_id
 from beholder.queue.port import Queue
 from beholder.store.port import Store
-from beholder.wiring import open_backends
+from beholder.wiring import profile_of
 from helpers.images import jpeg
 from helpers.service import RunningService
 
@@ -42,7 +42,7 @@ def redrive(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
 @contextmanager
 def opened(data_dir: Path) -> Iterator[tuple[Queue, Store]]:
     """Give the input queue and the output bucket of a data folder."""
-    with open_backends(Settings(data_dir=data_dir)) as backends:
+    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
         yield backends.queue, backends.results
 
 

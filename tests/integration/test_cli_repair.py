@@ -18,7 +18,7 @@ from beholder.errors import ConfigError
 from beholder.job import Message
 from beholder.queue import SqliteQueue
 from beholder.queue.damage import damage_note
-from beholder.wiring import open_backends
+from beholder.wiring import profile_of
 from beholder.wiring.queue_file import check_queue_file
 from helpers.data_folder import fill, run
 from helpers.images import jpeg
@@ -30,7 +30,7 @@ Start = Callable[..., RunningService]
 def waiting(data_dir: Path) -> list[Message]:
     """Receive all that the queue holds."""
     found = []
-    with open_backends(Settings(data_dir=data_dir)) as backends:
+    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
         while taken := backends.queue.receive(count_max=10, wait_s=0):
             found += [Message.from_bytes(one.body) for one in taken]
     return found

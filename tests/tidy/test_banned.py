@@ -4,7 +4,9 @@ A module that no longer needs its exception loses it: a name here that is not us
 """
 
 import ast
+import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,13 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "os.environ": (
         "settings; they are read once and handed on",
         # AWS's own variables: profile, files of credentials, endpoint.
-        {"cli/options.py", "cli/service.py", "config/settings.py", "wiring/aws.py", "wiring/leaving.py"},
+        {
+            "cli/options.py",
+            "config/settings.py",
+            "wiring/aws.py",
+            "wiring/children.py",
+            "wiring/draining.py",
+        },
     ),
     "os.getenv": ("settings; they are read once and handed on", set()),
     "os.urandom": ("an argument", {"job/ids.py", *SUITES}),
@@ -118,42 +126,79 @@ def test_an_assertion_says_what_our_own_bug_is() -> None:
 
 # --- concrete adapters --------------------------------------------------------------------------------------
 
-ADAPTERS = {
-    "beholder.queue.sqlite": "SqliteQueue",
-    "beholder.queue.memory": "MemoryQueue",
-    "beholder.queue.sqs": "SqsQueue",
-    "beholder.fleet.ec2": "Ec2Fleet",
-    "beholder.store.folder": "FolderStore",
-    "beholder.store.memory": "MemoryStore",
-    "beholder.store.s3": "S3Store",
-    "beholder.model.openvino_cpu": "OpenVinoClassifier",
-    "beholder.model.onnx_runtime": "OnnxRuntimeClassifier",
-}
+PORTS = {"queue": "Queue", "store": "Store", "fleet": "Fleet", "model": "Classifier"}
 
 
-def test_the_adapters_are_what_they_are_said_to_be() -> None:
-    classes = {
-        f"beholder.{module.path.removesuffix('.py').replace('/', '.')}.{node.name}"
-        for module in modules()
-        for node in module.nodes(ast.ClassDef)
-        if isinstance(node, ast.ClassDef)
+def methods(node: ast.ClassDef) -> set[str]:
+    return {one.name for one in node.body if isinstance(one, ast.FunctionDef) and one.name[0] != "_"}
+
+
+def classes(room: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield every class of a room with its full name."""
+    for module in modules():
+        if module.path.startswith(f"{room}/"):
+            for node in module.nodes(ast.ClassDef):
+                assert isinstance(node, ast.ClassDef)
+                yield f"beholder.{module.path.removesuffix('.py').replace('/', '.')}.{node.name}", node
+
+
+@functools.cache
+def adapters() -> dict[str, str]:
+    """Return the module of every class that has all methods of its room's port, by the class's name."""
+    found = {}
+    for room, port in PORTS.items():
+        there = dict(classes(room))
+        needed = methods(there[f"beholder.{room}.port.{port}"])
+        assert needed
+        for full_name, node in there.items():
+            module, _, name = full_name.rpartition(".")
+            if name != port and needed <= methods(node):
+                found[name] = module
+    return found
+
+
+def test_the_adapters_are_found_in_every_room() -> None:
+    known = {
+        *("SqliteQueue", "MemoryQueue", "SqsQueue"),
+        *("FolderStore", "MemoryStore", "S3Store"),
+        *("LocalFleet", "MemoryFleet", "Ec2Fleet"),
+        *("OpenVinoClassifier", "OnnxRuntimeClassifier"),
     }
-    assert {f"{module}.{name}" for module, name in ADAPTERS.items()} <= classes
+    assert known <= adapters().keys()
 
 
 def test_wiring_alone_names_concrete_adapters() -> None:
     for module in modules():
-        room = "beholder." + module.path.rpartition("/")[0].replace("/", ".")
+        room = module.path.partition("/")[0]
         named = {
             target
             for target in module.imports.values()
-            if any(target.startswith(one) for one in ADAPTERS)
-            or (target.startswith("beholder.") and target.rpartition(".")[2] in ADAPTERS.values())
+            if target.startswith("beholder.")
+            and (target.rpartition(".")[2] in adapters() or target in adapters().values())
         }
-        foreign = {target for target in named if target.rpartition(".")[0].rpartition(".")[0] != room}
-        assert module.path.startswith("wiring/") or not foreign, (
-            f"{module.path}: take a port instead of {foreign}"
+        foreign = {target for target in named if target.split(".")[1] != room}
+        assert room == "wiring" or not foreign, f"{module.path}: take a port instead of {foreign}"
+
+
+@pytest.mark.parametrize("setting", ["backend", "leave_by"])
+def test_what_makes_deployments_differ_is_asked_in_one_function(setting: str) -> None:
+    asking = [
+        f"{module.path}:{node.lineno}"
+        for module in modules()
+        if not module.path.startswith("config/")
+        for node in module.nodes(ast.Compare)
+        if isinstance(node, ast.Compare)
+        and any(
+            isinstance(one, ast.Attribute) and one.attr == setting for one in (node.left, *node.comparators)
         )
+    ]
+    assert len(asking) == 1, f"let the profile say it: {asking}"
+    assert asking[0].startswith("wiring/")
+
+
+def test_the_composition_root_is_short() -> None:
+    (root,) = [module for module in modules() if module.path == "wiring/__init__.py"]
+    assert root.text.count("\n") <= 60
 
 
 # --- tests --------------------------------------------------------------------------------------------------

@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from beholder.cli import main
-from beholder.cli.service import Service, _children, where_to_look
-from beholder.cli.sockets import bind, url_of
+from beholder.cli.up import where_to_look
 from beholder.cli.worker import end_on_signals
 from beholder.config import Settings, load_settings
 from beholder.errors import ConfigError
+from beholder.wiring import profile_of
+from beholder.wiring.children import children
+from beholder.wiring.machine import Service
+from beholder.wiring.sockets import bind, url_of
 from helpers.images import jpeg
 
 Run = Callable[..., tuple[int, str, str]]
@@ -289,7 +292,7 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
     monkeypatch.setenv("LANG", "C.UTF-8")
     settings = Settings(port=2, data_dir=tmp_path, workers=2)
     # when
-    web, worker_of = _children(settings, 7, 8, 9)
+    web, worker_of = children(settings, socket_fd=7, parent_death_pipe_fd=8, ready_fd=9, in_fleet=True)
     workers = [worker_of(number) for number in range(2)]
     # then
     assert [one.name for one in (web, *workers)] == ["web-0", "worker-0", "worker-1"]
@@ -306,11 +309,11 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
 def test_a_service_that_is_told_to_stop_before_it_is_ready_is_not_waited_for(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
-    assert not Service(Settings(data_dir=tmp_path)).await_ready(stop)
+    assert not Service(profile_of(Settings(data_dir=tmp_path))).await_ready(stop)
 
 
 def test_a_person_is_told_where_to_look() -> None:
-    text = where_to_look("http://127.0.0.1:8080", Settings())
+    text = where_to_look("http://127.0.0.1:8080", profile_of(Settings()))
     for part in (
         "deleted after 7d; BEHOLDER_RETENTION=forever",
         "http://127.0.0.1:8080/docs",
@@ -318,5 +321,5 @@ def test_a_person_is_told_where_to_look() -> None:
         "Ctrl-C",
     ):
         assert part in text
-    kept = where_to_look("http://127.0.0.1:8080", Settings(retention="forever"))
+    kept = where_to_look("http://127.0.0.1:8080", profile_of(Settings(retention="forever")))
     assert "never deleted" in kept

@@ -17,7 +17,7 @@ from beholder.model.unloaded import UnloadedClassifier
 from beholder.queue.port import Received
 from beholder.store import FolderStore
 from beholder.store.keys import PROBE_KEY, dead_letter_key, result_key
-from beholder.wiring import _warm_classifiers
+from beholder.wiring.classifiers import warm_classifiers
 from beholder.worker.journal import InFlightJournal
 from helpers.rig import BUCKET, Rig, take_all
 from tiny_models import write_folder
@@ -363,10 +363,10 @@ def test_a_worker_loads_the_other_models_where_one_is_damaged(
     for name in ("sound", "torn"):
         write_folder(tmp_path / "models" / name, name=name)
     (tmp_path / "models" / "torn" / "model.onnx").write_bytes(b"rubbish")
-    found = _warm_classifiers(Settings(data_dir=tmp_path, model=("sound", "torn")))
+    found = warm_classifiers(Settings(data_dir=tmp_path, model=("sound", "torn")))
     assert found["sound"].spec.name == "sound"
     with pytest.raises(ModelInvalid, match="damaged"):
         found["torn"].classify([])
     assert [one.action for one in caplog.records if hasattr(one, "action")] == ["worker.model_unloaded"]
     with pytest.raises(ModelInvalid):  # the default is another matter
-        _warm_classifiers(Settings(data_dir=tmp_path, model=("torn", "sound")))
+        warm_classifiers(Settings(data_dir=tmp_path, model=("torn", "sound")))

@@ -50,7 +50,8 @@ def classify(
     from beholder.cli.recognise import find_images, recognise  # noqa: PLC0415
     from beholder.config.models import served_specs  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
-    from beholder.wiring import image_limits, load_classifier  # noqa: PLC0415
+    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
+    from beholder.wiring.limits import image_limits  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     files = find_images(paths)

@@ -10,6 +10,7 @@ import click
 
 from beholder.cli.files import allow_files
 from beholder.cli.options import read_settings, setting_options
+from beholder.cli.up import where_to_look
 from beholder.cli.worker import end_on_signals
 from beholder.config import Settings
 from beholder.errors import ConfigError
@@ -29,9 +30,10 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
 
     Exit status 1 when any photo was not recognised.
     """
-    from beholder.cli.service import Service, where_to_look  # noqa: PLC0415
     from beholder.loadgen.engine import run_load  # noqa: PLC0415
     from beholder.loadgen.plan import LoadPlan, images_in  # noqa: PLC0415
+    from beholder.wiring import profile_of  # noqa: PLC0415
+    from beholder.wiring.machine import Service  # noqa: PLC0415
 
     settings = _settings(flags)
     configure_logging(level=settings.log_level, process="demo", form=settings.log_form)
@@ -41,7 +43,8 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     images = images_in(folder)
     stop = threading.Event()
     end_on_signals(stop.set)
-    with Service(settings) as service:
+    profile = profile_of(settings)
+    with Service(profile) as service:
         if not service.await_ready(stop):
             return
         service.follow_demand()
@@ -53,7 +56,7 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
             f"{report.throughput_per_s:.0f} a second, median {report.latency_s.p50 * 1000:.0f} ms"
         )
         if not must_exit and sys.stdin.isatty() and sys.stdout.isatty():
-            click.echo(where_to_look(service.url, settings))
+            click.echo(where_to_look(service.url, profile))
             service.run(stop)
     if not report.is_clean:
         sys.exit(1)

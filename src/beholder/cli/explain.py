@@ -32,10 +32,10 @@ def explain(at: str | None, *, as_json: bool, **flags: Any) -> None:
     """  # noqa: D301 -- click needs the character \b itself, not its escape
     from beholder.scaling.decision_log import read_records  # noqa: PLC0415
     from beholder.scaling.explain import explain as in_words  # noqa: PLC0415 -- only where it runs
-    from beholder.wiring import open_backends  # noqa: PLC0415
+    from beholder.wiring import profile_of  # noqa: PLC0415
 
     settings = read_settings(flags).settings
-    with open_backends(settings) as backends:
+    with profile_of(settings).open_backends("") as backends:
         now_s = backends.clock.now_s()
         at_s = now_s if at is None else moment_of(at, datetime.fromtimestamp(now_s, UTC).astimezone())
         records = list(read_records(backends.results, at_s - _AROUND_S, at_s + _AROUND_S))

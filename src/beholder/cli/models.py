@@ -60,7 +60,8 @@ def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
     """Load the model NAME (a name, or the path of a folder), time it, and recognise IMAGES with it."""
     from beholder.model.checking import check_model  # noqa: PLC0415 -- numpy and the runtime only where they run
     from beholder.model.prepare import prepare  # noqa: PLC0415
-    from beholder.wiring import image_limits, load_classifier  # noqa: PLC0415
+    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
+    from beholder.wiring.limits import image_limits  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     report = check_model(
@@ -123,7 +124,7 @@ def import_model(file: Path, name: str, **given: Any) -> None:
     The new model is loaded and tried before it is kept. A checkpoint needs `pip install torch onnx`.
     """
     from beholder.model.importing import Description, import_onnx, import_resnet18  # noqa: PLC0415
-    from beholder.wiring import load_classifier  # noqa: PLC0415
+    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
 
     settings = read_settings({"data_dir": given["data_dir"]}).settings
     destination = models_folder(settings) / name

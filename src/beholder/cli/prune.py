@@ -38,14 +38,15 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
         except ValueError as exc:
             raise ConfigError(f"{option} {exc}") from exc
     settings = read_settings({**flags, "retention": older_than, "retention_bytes_max": bytes_max}).settings
-    if settings.backend != "local":
+    from beholder.clock import SystemClock  # noqa: PLC0415
+    from beholder.store.retention import expired  # noqa: PLC0415
+    from beholder.wiring import profile_of  # noqa: PLC0415
+    from beholder.wiring.retention import bounds_of, buckets_of  # noqa: PLC0415
+
+    if not profile_of(settings).is_one_machine:
         raise ConfigError("beholder prune works on one machine; on AWS the buckets' lifecycle rules delete")
     if not (settings.data_dir / "buckets").is_dir():
         raise ConfigError(f"data_dir {settings.data_dir} holds no buckets; give another with --data-dir")
-    from beholder.clock import SystemClock  # noqa: PLC0415 -- only where it runs
-    from beholder.store.retention import expired  # noqa: PLC0415
-    from beholder.wiring.retention import bounds_of, buckets_of  # noqa: PLC0415
-
     images, results = buckets_of(settings)
     now_s = SystemClock().now_s()
     found = expired(images, results, bounds_of(settings), now_s)

@@ -41,10 +41,10 @@ def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool,
     if dry_run and not (is_all or ids):
         raise click.UsageError("--dry-run says what would be sent back; give IDs or --all with it")
     from beholder.dead_letters.redrive import Action, Redrive  # noqa: PLC0415
-    from beholder.wiring import open_backends  # noqa: PLC0415 -- only where it runs
+    from beholder.wiring import profile_of  # noqa: PLC0415
 
     settings = read_settings(flags).settings
-    with open_backends(settings) as backends:
+    with profile_of(settings).open_backends("") as backends:
         map_items = backends.per_image.map_items
         work = Redrive(backends.queue, backends.results, backends.clock, map_items=map_items)
         if not (is_all or ids):

@@ -19,11 +19,11 @@ def repair(**flags: Any) -> None:
     time, and run on a sound file too: then it queues the images whose message was lost.
     """
     settings = read_settings(flags).settings
-    from beholder.cli.service import lock_data_dir  # noqa: PLC0415 -- only where it runs
     from beholder.clock import SystemClock  # noqa: PLC0415
-    from beholder.wiring import queue_file  # noqa: PLC0415
+    from beholder.wiring import profile_of, queue_file  # noqa: PLC0415
+    from beholder.wiring.locks import lock_data_dir  # noqa: PLC0415
 
-    if settings.backend != "local":
+    if not profile_of(settings).is_one_machine:
         raise ConfigError("beholder repair mends the queue file of one machine; on AWS there is none")
     if not settings.data_dir.is_dir():
         raise ConfigError(f"data_dir {settings.data_dir} is no folder; give another with --data-dir")

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,10 @@ from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
 from beholder.telemetry.log import configure_logging, get_logger, log_event
 
-__all__ = ["up"]
+if TYPE_CHECKING:
+    from beholder.wiring import Profile
+
+__all__ = ["up", "where_to_look"]
 
 _log = get_logger(__name__)
 
@@ -30,17 +33,38 @@ def up(**flags: Any) -> None:
     beholder up
     curl -F myfile=@photo.jpg http://127.0.0.1:8080/upload
     """  # noqa: D301 -- click needs the character \b itself, not its escape
-    loaded = read_settings(flags)
-    configure_logging(level=loaded.settings.log_level, process="up", form=loaded.settings.log_form)
+    settings = read_settings(flags).settings
+    configure_logging(level=settings.log_level, process="up", form=settings.log_form)
     allow_files()
-    from beholder.cli.service import Service, where_to_look  # noqa: PLC0415
+    from beholder.wiring import profile_of  # noqa: PLC0415
+    from beholder.wiring.machine import Service  # noqa: PLC0415
 
     stop = threading.Event()
     end_on_signals(stop.set)
-    with Service(loaded.settings) as service:
+    profile = profile_of(settings)
+    with Service(profile) as service:
         # A second Ctrl-C does not wait for the work in hand.
         end_on_signals(lambda: service.kill() if stop.is_set() else stop.set())
         if service.await_ready(stop):
-            click.echo(where_to_look(service.url, loaded.settings))
+            click.echo(where_to_look(service.url, profile))
         service.run(stop)
         log_event(_log, logging.INFO, "up.stopping", "finishing the work in hand; nothing accepted is lost")
+
+
+def where_to_look(url: str, profile: "Profile") -> str:
+    """Return the lines that tell a person where the service is, and for how long it keeps what it takes."""
+    from beholder.wiring.retention import kept_sentence  # noqa: PLC0415
+
+    retention = f"  retention           {kept_sentence(profile.settings)}"
+    return "\n".join(
+        (
+            "",
+            f"  beholder is up      {url}",
+            f"  page                {url}/",
+            f"  API, with examples  {url}/docs",
+            f"  try                 curl -F myfile=@photo.jpg {url}/upload",
+            *((retention,) if profile.is_one_machine else ()),
+            "  stop                Ctrl-C",
+            "",
+        )
+    )

@@ -12,13 +12,14 @@ import uvicorn
 from beholder.cli.files import allow_files, connections_max
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import Server
-from beholder.cli.sockets import bind, url_of
 from beholder.cli.worker import end_on_signals
 from beholder.fleet import follow_parent
 from beholder.runner import persist
 from beholder.telemetry.log import configure_logging, get_logger, log_event
 from beholder.web.connections.protocol import BoundedProtocol
 from beholder.web.connections.registry import Connections
+from beholder.wiring import profile_of
+from beholder.wiring.sockets import bind, url_of
 
 __all__ = ["web"]
 
@@ -49,15 +50,16 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
     # The server answers those who wait, and then raises the signal again. On AWS something is to be let go
     # then; on one machine nothing is, and a queue that is not closed keeps files which a start on a full disk
     # would have no room for.
-    if settings.backend == "aws":
+    profile = profile_of(settings)
+    if not profile.is_one_machine:
         end_on_signals(_end)
     if parent_death_pipe is not None:
         follow_parent(parent_death_pipe)
     files = allow_files()
-    from beholder.wiring import open_web  # noqa: PLC0415 -- bind errors come first
+    from beholder.wiring.web import open_web  # noqa: PLC0415 -- bind errors come first
 
     listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
-    with listener, open_web(settings, name, connections_max=connections_max(files)) as app:
+    with listener, open_web(profile, name, connections_max=connections_max(files)) as app:
         if socket_fd is None:
             log_event(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))
         limits = app.limits

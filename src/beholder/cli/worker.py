@@ -62,24 +62,25 @@ def worker(
     if parent_death_pipe is not None:
         follow_parent(parent_death_pipe)
     allow_files()
-    from beholder.wiring import open_worker  # noqa: PLC0415 -- signals must be handled before the slow part
+    from beholder.wiring import profile_of  # noqa: PLC0415 -- signals must be handled before the slow part
+    from beholder.wiring.worker import open_worker  # noqa: PLC0415
 
-    with open_worker(settings, name, on_hung=_end_at_once, stop=stop, in_fleet=in_fleet) as parts:
+    profile = profile_of(settings)
+    with open_worker(profile, name, on_hung=_end_at_once, stop=stop, in_fleet=in_fleet) as opened:
         beside, consumers = Runner(), Runner()
-        beside.start("keeper", parts.extender.tick)
-        for part, tick in parts.ticks.items():
+        for part, tick in opened.ticks.items():
             beside.start(part, tick)
         if ready_fd is not None:
             os.write(ready_fd, b"1")
         log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
-        for consumer in parts.consumers:
+        for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
         stop.wait()
-        parts.consumers.drain()
-        parts.backends.interrupt()
+        opened.consumers.drain()
+        opened.interrupt()
         consumers.stop(timeout_s=settings.drain_s)
         with suppress(BackendError):  # it becomes visible by itself later
-            parts.consumers.hand_back()
+            opened.consumers.hand_back()
         beside.stop()
     log_event(_log, logging.INFO, "worker.done", "ended in good order")
 

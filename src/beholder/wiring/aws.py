@@ -1,4 +1,4 @@
-"""The backends of AWS: buckets on S3, queues on SQS, and the machine's own instance."""
+"""The profile of AWS: buckets on S3, queues on SQS, and workers on EC2."""
 
 import importlib.util
 import logging
@@ -6,27 +6,33 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from beholder.clock import SystemClock
 from beholder.config import Settings
+from beholder.draining.protocol import DrainLimits
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.s3 import S3Store
 from beholder.telemetry.log import get_logger, log_event
-from beholder.wiring.backends import Backends, OwnReplies, PerImage
+from beholder.wiring.backends import Backends, OwnReplies, Pace, PerImage, Scaling
+from beholder.wiring.locks import make_notes_folder
+from beholder.wiring.profile import Profile
 
 if TYPE_CHECKING:
     from beholder.queue.sqs_replies import OwnReplyQueue
+    from beholder.telemetry.metrics import Telemetry
 
-__all__ = ["open_aws"]
+__all__ = ["aws_profile"]
 
 _log = get_logger(__name__)
 
 # No object has it; to ask for it costs a twelfth of a listing.
 _NO_KEY = "readyz"
 # SQS ends a poll after so long.
-POLL_S_MAX = 20.0
+_POLL_S_MAX = 20.0
 # A put takes tens of milliseconds and no work of ours, so many run at once.
 _CALLS_AT_ONCE = 32
 # Few, so that images which come together are sent together: a send costs as much as a put does in time.
@@ -34,28 +40,54 @@ _ACCEPT_THREADS = 4
 _GATHER_S = 0.005
 # What a message takes besides its image: names, options, trace.
 _MESSAGE_BYTES = 4_096
-# An empty long poll of 20 s is 130,000 calls a month, and one of 1 s is 2.6 million.
-_POLL_S = 20.0
-# Anything above 0 asks all servers of the queue, and that is what it is for.
-_LAST_POLL_S = 1.0
-_DEPTH_EVERY_S = 5.0
-# Load balancers ask often, and anybody may.
-_READY_EVERY_S = 10.0
+# How long a worker process takes that runs elsewhere and has nothing else to do.
+_RUNNING_WORKER_S = 0.8
+_PACE = Pace(
+    depth_every_s=5.0,
+    # Load balancers ask often, and anybody may.
+    ready_every_s=10.0,
+    # An empty long poll of 20 s is 130,000 calls a month, and one of 1 s is 2.6 million.
+    receive_wait_s=20.0,
+    # Anything above 0 asks all servers of the queue, and that is what it is for.
+    final_poll_s=1.0,
+    # A PUT.
+    announce_every_s=30.0,
+    # A LIST.
+    peers_every_s=30.0,
+)
+
+
+def aws_profile(settings: Settings) -> Profile:
+    """Return the profile of AWS; nothing is created in the account but reply queues and instances."""
+    return Profile(
+        settings,
+        is_one_machine=False,
+        # S3 sends an event for each object that is put there.
+        event_bucket=settings.input_bucket,
+        first_job_s=settings.startup_s if settings.launch_template else _RUNNING_WORKER_S,
+        open_backends=partial(_open_aws, settings),
+        open_scaling=partial(_open_scaling, settings),
+        # SQS keeps its queues sound.
+        check_queue=lambda: None,
+        is_queue_damaged=lambda: False,
+        # The buckets' lifecycle rules delete.
+        open_retention=lambda: None,
+    )
+
+
+def _open_scaling(
+    settings: Settings, backends: Backends, name: str, telemetry: "Telemetry"
+) -> AbstractContextManager[Scaling]:
+    if not settings.launch_template:
+        return nullcontext(Scaling())
+    from beholder.wiring.fleet_aws import open_scaling  # noqa: PLC0415
+
+    return open_scaling(settings, backends, name, telemetry)
 
 
 @contextmanager
-def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
-    """Use the queues and buckets in the account; nothing is created but reply queues.
-
-    Args:
-        settings: Of the deployment.
-        name: Of the process.
-
-    Raises:
-        ConfigError: boto3 is not installed, or cannot be used as it is configured; or a queue or bucket is
-            missing or refuses us. All of it at once.
-        BackendError: Something cannot be reached.
-    """
+def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
+    make_notes_folder(settings.data_dir)
     if importlib.util.find_spec("boto3") is None:
         raise ConfigError("backend 'aws' needs boto3; run: pip install boto3")
     with _Account(settings, name) as account:
@@ -76,12 +108,9 @@ def open_aws(settings: Settings, name: str) -> Iterator[Backends]:
                 accept_gather_s=_GATHER_S,
                 inline_bytes_max=max(0, min(settings.inline_bytes_max, room)),
             ),
+            pace=replace(_PACE, drain=DrainLimits(lag_s=settings.depth_lag_s)),
             interrupt=account.interrupt,
             calls=account.calls,
-            depth_every_s=_DEPTH_EVERY_S,
-            ready_every_s=_READY_EVERY_S,
-            receive_wait_s=_POLL_S,
-            final_poll_s=_LAST_POLL_S,
         )
 
 
@@ -117,7 +146,7 @@ class _Account:
         self.interrupt()
         if self.queue.open_polls:
             # What they still receive is handed back; without us it would stay hidden.
-            wait_s = min(self._settings.drain_s, POLL_S_MAX + 1)
+            wait_s = min(self._settings.drain_s, _POLL_S_MAX + 1)
             log_event(_log, logging.INFO, "worker.polls", "waiting for open polls", at_most_s=wait_s)
             self.queue.close(wait_s=wait_s)
         self.pool.shutdown()

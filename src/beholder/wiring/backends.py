@@ -1,15 +1,17 @@
-"""The queues and buckets of one deployment, whatever they are made of."""
+"""The queues and buckets of one deployment, whatever they are made of, and what they make worth while."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from beholder.clock import Clock
+from beholder.draining.protocol import DrainLimits
 from beholder.queue.port import Queue
 from beholder.store.port import Store
 
-__all__ = ["Backends", "OwnReplies", "PerImage"]
+__all__ = ["Backends", "OwnReplies", "Pace", "PerImage", "Scaling"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class OwnReplies:
 
     Args:
         queue: To receive from.
-        name: Tells what workers must be told, now.
+        name: Returns the name that workers reply to at present.
         ticks: What must run beside it.
     """
 
@@ -32,7 +34,7 @@ class PerImage:
     """How the steps of many images run: one after the other where a call costs nothing but work.
 
     Args:
-        map_items: Runs a function for each of several images, and returns what it returned, in their order.
+        map_items: Runs a function for each of several images, and returns the results in the images' order.
         accept_threads: Batches of images that a web process stores at once.
         accept_batch_max: Images in one such batch.
         accept_gather_s: How long such a batch waits for more images, while they come one after another.
@@ -47,6 +49,29 @@ class PerImage:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How often a process asks the backends, in seconds; each question costs money on AWS.
+
+    Args:
+        depth_every_s: Between two looks of a web process at the input queue's depth.
+        ready_every_s: How long an answer of `/readyz` is good.
+        receive_wait_s: How long one receive waits for a message.
+        final_poll_s: How long the final poll of a draining worker waits; 0 where none is made.
+        announce_every_s: Between two heartbeats of a worker that turns busy or idle, at least.
+        peers_every_s: Between two looks of an idle worker for the other workers.
+        drain: The times of a worker's drain.
+    """
+
+    depth_every_s: float = 0.25
+    ready_every_s: float = 0.0
+    receive_wait_s: float = 1.0
+    final_poll_s: float = 0.0
+    announce_every_s: float = 1.0
+    peers_every_s: float = 2.0
+    drain: DrainLimits = field(default_factory=lambda: DrainLimits(lag_s=0.0, check_every_s=1.0, retry_s=2.0))
+
+
+@dataclass(frozen=True)
 class Backends:
     """The queues and buckets of one deployment.
 
@@ -55,16 +80,13 @@ class Backends:
         dead_letters: The queue of messages that were received too often.
         images: The input bucket.
         results: The output bucket.
-        replies: Gives the reply queue of a web process by its name.
+        replies: Returns the reply queue of a web process by its name.
         own_replies: Opens the reply queue of this web process, for its name.
         clock: The time.
         per_image: How the steps of many images run.
+        pace: How often the backends are asked.
         interrupt: Ends waiting for messages; for a process that ends.
         calls: How many requests were sent, by `service:operation`.
-        depth_every_s: How often a web process may ask for the input queue's depth.
-        ready_every_s: How long an answer of `/readyz` is good.
-        receive_wait_s: How long one receive waits for a message.
-        final_poll_s: How long the final poll of a worker waits that wants to leave; 0 for none.
     """
 
     queue: Queue
@@ -75,9 +97,21 @@ class Backends:
     own_replies: Callable[[str], AbstractContextManager[OwnReplies]]
     clock: Clock
     per_image: PerImage = field(default_factory=PerImage)
+    pace: Pace = field(default_factory=Pace)
     interrupt: Callable[[], None] = lambda: None
     calls: Callable[[], Mapping[str, int]] = dict
-    depth_every_s: float = 0.25
-    ready_every_s: float = 0.0
-    receive_wait_s: float = 1.0
-    final_poll_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What scales the fleet beside a web process; by default nothing.
+
+    Args:
+        ticks: Each a `tick()` by its name.
+        notifiers: End the sleep of the tick of that name when they are set.
+        on_sent: Is called with the number of messages after each send.
+    """
+
+    ticks: Mapping[str, Callable[[], float]] = field(default_factory=dict)
+    notifiers: Mapping[str, threading.Event] = field(default_factory=dict)
+    on_sent: Callable[[int], None] = lambda _count: None

@@ -1,6 +1,7 @@
 """The controller of a fleet on EC2, beside a web process; of several web processes one leads."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from beholder.config import Settings
 from beholder.config.lists import names_of, prices_of
 from beholder.errors import BackendError
 from beholder.job import new_job_id
+from beholder.scaling.activator import Activator
 from beholder.scaling.controller import Controller, ControllerPorts
 from beholder.scaling.decision import Record
 from beholder.scaling.decision_log import DecisionLog
@@ -19,12 +21,13 @@ from beholder.scaling.observation import ServiceSeen
 from beholder.scaling.sensor import Counts, FleetSensor
 from beholder.scaling.snapshot import LatestRecord, Tee, read_last
 from beholder.store.port import Store
-from beholder.wiring.backends import Backends
+from beholder.wiring.backends import Backends, Scaling
 
 if TYPE_CHECKING:
     from beholder.fleet.ec2 import Template
+    from beholder.telemetry.metrics import Telemetry
 
-__all__ = ["open_controller", "template_of"]
+__all__ = ["open_scaling", "template_of"]
 
 # The lease wants to be held four times in a period.
 _TICKS_IN_PERIOD = 4
@@ -33,7 +36,7 @@ _LOOK_S_MAX = 60.0
 
 
 @contextmanager
-def open_controller(
+def _open_controller(
     settings: Settings,
     backends: Backends,
     name: str,
@@ -96,6 +99,26 @@ def open_controller(
         with contextlib.suppress(BackendError):
             lease.release()
         client.close()
+
+
+@contextmanager
+def open_scaling(
+    settings: Settings, backends: Backends, name: str, telemetry: "Telemetry"
+) -> Iterator[Scaling]:
+    """Open the controller and the activator beside a web process.
+
+    Raises:
+        ConfigError: boto3 cannot be used as it is configured.
+    """
+    activator = Activator(MonotonicClock(), threading.Event())
+    with _open_controller(settings, backends, name, telemetry.take_services, activator.lately) as controller:
+
+        def tick() -> float:
+            delay_s = controller.tick()
+            activator.listen(is_at_zero=controller.is_at_zero)
+            return delay_s
+
+        yield Scaling({"controller": tick}, {"controller": activator.notifier}, activator.sent)
 
 
 def _before(results: Store) -> Record | None:

@@ -1,29 +1,53 @@
-"""The embedded backends: a queue in SQLite and buckets that are folders, all in the data folder."""
+"""The profile of one machine: a queue in SQLite and buckets that are folders, all in the data folder."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.errors import BackendDenied, ConfigError, QueueDamaged
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
-from beholder.wiring.backends import Backends, OwnReplies
-from beholder.wiring.queue_file import check_queue_file, damage_sentence, queue_path
+from beholder.wiring.backends import Backends, OwnReplies, Scaling
+from beholder.wiring.locks import make_notes_folder
+from beholder.wiring.profile import Profile
+from beholder.wiring.queue_file import check_queue_file, damage_sentence, is_damaged, queue_path
+from beholder.wiring.retention import open_retention
 
-__all__ = ["open_local"]
+__all__ = ["local_profile"]
+
+# A worker process is ready after so long.
+_FIRST_JOB_S = 0.8
+
+
+def local_profile(settings: Settings) -> Profile:
+    """Return the profile of one machine."""
+    return Profile(
+        settings,
+        is_one_machine=True,
+        # Folders send no events.
+        event_bucket="",
+        first_job_s=_FIRST_JOB_S,
+        open_backends=lambda _name: _open_backends(settings),
+        # `beholder up` scales, and not a web process.
+        open_scaling=lambda _backends, _name, _telemetry: nullcontext(Scaling()),
+        check_queue=partial(check_queue_file, settings),
+        is_queue_damaged=partial(is_damaged, settings),
+        open_retention=partial(open_retention, settings),
+    )
+
+
+def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
+    make_notes_folder(settings.data_dir)
+    check_queue_file(settings)
+    return _open_local(settings)
 
 
 @contextmanager
-def open_local(settings: Settings) -> Iterator[Backends]:
-    """Open the embedded backends in the data folder, and close them at the end.
-
-    Raises:
-        ConfigError: The data folder cannot be used.
-    """
+def _open_local(settings: Settings) -> Iterator[Backends]:
     clock, folder, fsync = SystemClock(), settings.data_dir, settings.durability == "power"
     path = queue_path(settings)
-    check_queue_file(settings)
     opened: dict[str, SqliteQueue] = {}
 
     def replies(name: str) -> SqliteQueue:
@@ -35,7 +59,7 @@ def open_local(settings: Settings) -> Iterator[Backends]:
     def own_replies(name: str) -> Iterator[OwnReplies]:
         reply_to = f"{settings.output_queue}-{name}"
         queue = replies(reply_to)
-        # Those who waited for these are gone with the process that had this name before.
+        # The requests that waited for these replies ended with the process that had this name before.
         queue.purge()
         yield OwnReplies(queue, lambda: reply_to)
 

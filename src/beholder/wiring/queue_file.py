@@ -10,7 +10,6 @@ The order of effects of a repair, so that it may be killed anywhere and run agai
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.store.keys import IMAGES
 from beholder.store.recovery import has_outcome, unfinished
+from beholder.wiring.locks import no_process_of
 
 __all__ = ["Repaired", "check_queue_file", "damage_sentence", "is_damaged", "queue_path", "repair"]
 
@@ -99,7 +99,7 @@ def repair(settings: Settings, clock: Clock) -> Repaired:
     path = queue_path(settings)
     buckets = settings.data_dir / "buckets"
     new = path.with_name(f"{path.name}.new")
-    with _nobody_else(settings.data_dir / "notes"):
+    with no_process_of(settings.data_dir):
         images = FolderStore(buckets / settings.input_bucket)
         results = FolderStore(buckets / settings.output_bucket)
         if not damage_note(path).exists():
@@ -200,19 +200,6 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@contextlib.contextmanager
-def _nobody_else(notes: Path) -> Iterator[None]:
-    """Refuse where a web process or a worker works on the data folder; each holds the lock of its name."""
-    with contextlib.ExitStack() as stack:
-        for path in sorted(notes.glob("*.lock")):
-            file = stack.enter_context(path.open("r"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise ConfigError(f"{path.stem} runs on {notes.parent}; stop it first") from exc
-        yield
 
 
 def _has_images(settings: Settings) -> bool:

@@ -37,13 +37,13 @@ def buckets_of(settings: Settings) -> tuple[FolderStore, FolderStore]:
 
 
 def open_retention(settings: Settings) -> Retention | None:
-    """Return what deletes beside the service; None where all is kept, or the buckets' own rules delete.
+    """Return what deletes beside the service; None where all is kept.
 
     Raises:
         BackendError: The buckets cannot be opened.
     """
     bounds = bounds_of(settings)
-    if settings.backend != "local" or bounds == Bounds(None, None):
+    if bounds == Bounds(None, None):
         return None
     images, results = buckets_of(settings)
     elapsed = MonotonicClock()
