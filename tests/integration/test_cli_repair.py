@@ -17,7 +17,7 @@ from beholder.config import Settings
 from beholder.errors import ConfigError
 from beholder.job import Message
 from beholder.queue import SqliteQueue
-from beholder.queue.damage import damage_note
+from beholder.queue.damage import damage_marker
 from beholder.wiring import profile_of
 from beholder.wiring.queue_file import check_queue_file
 from helpers.data_folder import fill, run
@@ -181,7 +181,7 @@ def test_damage_met_while_it_runs_ends_it(tmp_path: Path) -> None:
         service.classify(jpeg(2), "?wait=1")
         assert service.wait() == 2
         assert any(f"beholder repair --data-dir {tmp_path}" in line for line in service.lines)
-    assert damage_note(path).exists()
+    assert damage_marker(path).exists()
     assert run("repair", "--data-dir", str(tmp_path))[0] == 0
     with RunningService(tmp_path, workers=1) as service:
         assert service.classify(jpeg(3)).status == 200

@@ -1,6 +1,6 @@
 """Damage of a queue file: how it is found, how processes learn of it, and what can still be read.
 
-A process that meets the damage leaves a note beside the file, and `beholder up` ends where there is one.
+A process that meets the damage leaves a marker beside the file, and `beholder up` ends where there is one.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["damage_note", "damage_of", "is_blank", "misplaced_beside", "note_damage", "salvage"]
+__all__ = ["damage_marker", "damage_of", "is_blank", "mark_damaged", "misplaced_beside", "salvage"]
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 # A check reads the whole file; a larger one would keep a start waiting.
@@ -23,15 +23,15 @@ _NEXT = "select id, queue, body from message where id > ? order by id"
 _PREVIOUS = "select id, queue, body from message where id > ? order by id desc"
 
 
-def damage_note(path: Path) -> Path:
-    """Return the path of the note that says that the queue file at `path` is damaged."""
+def damage_marker(path: Path) -> Path:
+    """Return the path of the file that marks the queue file at `path` as damaged."""
     return path.with_name(f"{path.name}.damaged")
 
 
-def note_damage(path: Path, reason: str) -> None:
-    """Leave a note that the queue file at `path` is damaged; on a full disk there is none."""
+def mark_damaged(path: Path, reason: str) -> None:
+    """Mark the queue file at `path` as damaged; on a full disk there is no marker."""
     with contextlib.suppress(OSError):
-        damage_note(path).write_text(f"{reason}\n", encoding="utf-8")
+        damage_marker(path).write_text(f"{reason}\n", encoding="utf-8")
 
 
 def damage_of(path: Path) -> str | None:
@@ -41,7 +41,7 @@ def damage_of(path: Path) -> str | None:
         path: The database. It is only read.
     """
     with contextlib.suppress(OSError):
-        return damage_note(path).read_text(encoding="utf-8", errors="replace").strip()
+        return damage_marker(path).read_text(encoding="utf-8", errors="replace").strip()
     for misplaced in misplaced_beside(path):
         return f"{misplaced.name} is not a file"
     if is_blank(path):

@@ -21,7 +21,7 @@ from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUna
 from beholder.queue import statements as sql
 from beholder.queue.bounds import check_heavy, check_name, check_receive, check_redrive, check_seconds
 from beholder.queue.commit import FileLock, GroupCommit
-from beholder.queue.damage import damage_note, note_damage
+from beholder.queue.damage import damage_marker, mark_damaged
 from beholder.queue.notifier import Notifiers
 from beholder.queue.port import Depth, Priority, Received
 from beholder.queue.round_robin import HEAVY, LIGHT, PRIORITIES, WeightedRoundRobin
@@ -219,7 +219,7 @@ class SqliteQueue:
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
         self._check_file("depth")
-        if damage_note(self._path).exists():  # another process may have met the damage, not this one
+        if damage_marker(self._path).exists():  # another process may have met the damage, not this one
             raise QueueDamaged(_BACKEND, "depth")
         now_s = self._clock.now_s()
         backlogs: dict[Priority, int] = {}
@@ -366,7 +366,7 @@ def _translated(operation: str, path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError, UnicodeError) as exc:
         error = _error_for(exc, operation)
         if error is QueueDamaged:
-            note_damage(path, str(exc))
+            mark_damaged(path, str(exc))
         raise error(_BACKEND, operation, f"{path}: {exc}") from exc
 
 

@@ -22,7 +22,7 @@ from beholder.clock import Clock
 from beholder.config import Settings
 from beholder.errors import ConfigError
 from beholder.job import Message, MessageInvalid
-from beholder.queue.damage import damage_note, damage_of, is_blank, misplaced_beside, note_damage, salvage
+from beholder.queue.damage import damage_marker, damage_of, is_blank, mark_damaged, misplaced_beside, salvage
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.store.keys import IMAGES
@@ -85,7 +85,7 @@ def check_queue_file(settings: Settings) -> None:
 
 def is_damaged(settings: Settings) -> bool:
     """Say whether a process has noted that the queue file is damaged."""
-    return damage_note(queue_path(settings)).exists()
+    return damage_marker(queue_path(settings)).exists()
 
 
 def repair(settings: Settings, clock: Clock) -> Repaired:
@@ -102,8 +102,8 @@ def repair(settings: Settings, clock: Clock) -> Repaired:
     with no_process_of(settings.data_dir):
         images = FolderStore(buckets / settings.input_bucket)
         results = FolderStore(buckets / settings.output_bucket)
-        if not damage_note(path).exists():
-            note_damage(path, _UNDER_REPAIR)
+        if not damage_marker(path).exists():
+            mark_damaged(path, _UNDER_REPAIR)
         aside = _set_aside(path, clock.now_s())
         _remove(new)
         with contextlib.ExitStack() as stack:
@@ -116,7 +116,7 @@ def repair(settings: Settings, clock: Clock) -> Repaired:
             lost = (one for one in unfinished(images, results) if one.job_id not in known)
             queued = len(_send(queue, ((one.job_id, one.to_bytes()) for one in lost)))
         _put_in_place(new, path)
-        damage_note(path).unlink(missing_ok=True)
+        damage_marker(path).unlink(missing_ok=True)
     return Repaired(aside, len(known) + dead_count, queued)
 
 
