@@ -40,7 +40,7 @@ from beholder.scaling.snapshot import LatestRecord, Tee
 from beholder.store import MemoryStore, Store
 from beholder.store.s3 import S3Store
 
-_STATES = (InstanceState.BUSY, InstanceState.IDLE, None)
+_BUSY = (True, False, None)
 _LAUNCHED_AT_ONCE = 100
 
 
@@ -88,9 +88,9 @@ def ready(world: World, instances: int) -> Controller:
     left = instances
     while left:
         left -= len(world.fleet.launch(count=min(left, _LAUNCHED_AT_ONCE), token=f"t{next(numbers)}").ids)
-    for one, state in zip(world.fleet.describe(), itertools.cycle(_STATES), strict=False):
-        if state is not None:
-            write_heartbeat(world.store, one.id, state)
+    for one, is_busy in zip(world.fleet.describe(), itertools.cycle(_BUSY), strict=False):
+        if is_busy is not None:
+            write_heartbeat(world.store, one.id, InstanceState.IN_SERVICE, is_busy=is_busy)
     world.queue.send([b"image"])
     records = Tee(DecisionLog(world.store, "bench"), LatestRecord(world.store))
     sensor = FleetSensor(world.queue, world.fleet, world.store, SystemClock())

@@ -63,8 +63,8 @@ class World:
             lived_s = self.lived_s[one.id] = before_s + seconds
             is_due = lived_s // 60 > before_s // 60
             if lived_s >= BOOT_S and (before_s < BOOT_S or is_due):
-                state = InstanceState.READY if before_s < BOOT_S else InstanceState.BUSY
-                write_heartbeat(self.store, one.id, state)
+                is_busy = before_s >= BOOT_S
+                write_heartbeat(self.store, one.id, InstanceState.IN_SERVICE, is_busy=is_busy)
 
 
 @settings(max_examples=40, deadline=None)

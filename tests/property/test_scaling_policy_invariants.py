@@ -10,10 +10,12 @@ from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observ
 
 NOW_S = 10_000.0
 
-states = st.sampled_from(list(InstanceState))
-instances = st.lists(st.tuples(states, st.floats(0, 5000)), max_size=30).map(
+PENDING, IN_SERVICE, DRAINING = InstanceState.PENDING, InstanceState.IN_SERVICE, InstanceState.DRAINING
+conditions = st.sampled_from([(PENDING, False), (IN_SERVICE, False), (IN_SERVICE, True), (DRAINING, False)])
+instances = st.lists(st.tuples(conditions, st.floats(0, 5000)), max_size=30).map(
     lambda drawn: tuple(
-        InstanceSeen(str(number), state, NOW_S - age_s) for number, (state, age_s) in enumerate(drawn)
+        InstanceSeen(str(number), state, NOW_S - age_s, is_busy=is_busy)
+        for number, ((state, is_busy), age_s) in enumerate(drawn)
     )
 )
 limits = st.builds(
@@ -42,7 +44,7 @@ def test_the_fleet_stays_within_min_and_max(seen: Observation, limits: Limits) -
     there = len(seen.instances)
     assert decision.desired <= limits.max
     assert there + decision.launch <= max(limits.max, there)
-    drains = sum(one.state is InstanceState.DRAINING for one in seen.instances)
+    drains = sum(one.state is DRAINING for one in seen.instances)
     assert decision.desired >= min(limits.min, limits.max - drains)
 
 
@@ -104,12 +106,13 @@ class World:
         self._leave(ready, share)
 
     def _decide(self, ready: list[str], *, busy: bool) -> None:
-        working = InstanceState.BUSY if busy else InstanceState.IDLE
         seen = Observation(
             self.now_s,
             int(self.messages),
             instances=tuple(
-                InstanceSeen(one, working if one in ready else InstanceState.PENDING, at_s)
+                InstanceSeen(one, IN_SERVICE, at_s, is_busy=busy)
+                if one in ready
+                else InstanceSeen(one, PENDING, at_s)
                 for one, at_s in self.alive.items()
             ),
         )

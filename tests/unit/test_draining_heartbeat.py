@@ -9,8 +9,8 @@ from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.observation import InstanceState
 from beholder.store.memory import MemoryStore
 
-READY, BUSY, IDLE = InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE
-DRAINING = InstanceState.DRAINING
+IDLE, BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)
+DRAINING = (InstanceState.DRAINING, False)
 
 
 class Scene:
@@ -18,17 +18,17 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.written: list[InstanceState] = []
+        self.written: list[tuple[InstanceState, bool]] = []
         self.idle_since_s: float | None = 0.0
         self.is_broken = False
         self.heartbeats = HeartbeatWriter(
             self._write, lambda: self.idle_since_s, self.clock, every_s=60.0, flip_s=10.0
         )
 
-    def _write(self, state: InstanceState) -> None:
+    def _write(self, state: InstanceState, is_busy: bool) -> None:  # noqa: FBT001 -- as the writer calls it
         if self.is_broken:
             raise BackendUnavailable("store", "put", "away")
-        self.written.append(state)
+        self.written.append((state, is_busy))
 
     def runs(self, seconds: float) -> None:
         end_s = self.clock.now_s() + seconds
@@ -36,17 +36,17 @@ class Scene:
             self.clock.advance(self.heartbeats.tick())
 
 
-def test_the_first_heartbeat_is_written_at_once_and_says_ready() -> None:
+def test_the_first_heartbeat_is_written_at_once_and_says_idle() -> None:
     scene = Scene()
     scene.idle_since_s = None
     scene.heartbeats.tick()
-    assert scene.written == [READY]
+    assert scene.written == [IDLE]
 
 
 def test_an_unchanged_worker_writes_a_heartbeat_a_minute() -> None:
     scene = Scene()
     scene.runs(10 + 10 * 60)
-    assert scene.written == [READY, *[IDLE] * 10]
+    assert scene.written == [IDLE] * 11
 
 
 def test_a_worker_that_flips_all_the_time_writes_one_heartbeat_in_ten_seconds() -> None:
@@ -64,9 +64,9 @@ def test_draining_is_stored_when_announce_returns_however_fresh_the_last_heartbe
     scene = Scene()
     scene.heartbeats.announce("in_service")
     scene.heartbeats.announce("draining")
-    assert scene.written == [READY, DRAINING]
+    assert scene.written == [IDLE, DRAINING]
     scene.heartbeats.announce("in_service")
-    assert scene.written == [READY, DRAINING, IDLE]
+    assert scene.written == [IDLE, DRAINING, IDLE]
 
 
 def test_an_announcement_that_could_not_be_stored_is_an_error_and_changes_nothing() -> None:
@@ -79,10 +79,11 @@ def test_an_announcement_that_could_not_be_stored_is_an_error_and_changes_nothin
         scene.heartbeats.announce("draining")
     # then: it still serves, and the announcement can be tried again
     scene.is_broken = False
+    scene.idle_since_s = None
     scene.runs(11)
-    assert scene.written == [READY, IDLE]
+    assert scene.written == [IDLE, BUSY]
     scene.heartbeats.announce("draining")
-    assert scene.written[-1] is DRAINING
+    assert scene.written[-1] == DRAINING
 
 
 def test_a_draining_worker_writes_no_other_state() -> None:
@@ -98,7 +99,7 @@ def test_the_last_heartbeat_says_draining_and_a_broken_store_does_not_hinder_the
     scene = Scene()
     scene.heartbeats.tick()
     scene.heartbeats.end()
-    assert scene.written == [READY, DRAINING]
+    assert scene.written == [IDLE, DRAINING]
     other = Scene()
     other.is_broken = True
     other.heartbeats.end()
@@ -112,20 +113,20 @@ def test_a_heartbeat_that_could_not_be_stored_is_stored_at_the_next_pass() -> No
         scene.heartbeats.tick()
     scene.is_broken = False
     scene.heartbeats.tick()
-    assert scene.written == [READY]
+    assert scene.written == [IDLE]
 
 
 def test_the_controller_reads_what_the_worker_wrote() -> None:
     store = MemoryStore()
     heartbeats = HeartbeatWriter(
-        lambda state: write_heartbeat(store, "worker-0", state),
+        lambda state, is_busy: write_heartbeat(store, "worker-0", state, is_busy=is_busy),
         lambda: 0.0,
         ManualClock(),
         every_s=60.0,
         flip_s=30.0,
     )
     heartbeats.announce("draining")
-    assert read_heartbeats(store)["worker-0"].state is DRAINING
+    assert read_heartbeats(store)["worker-0"].state is InstanceState.DRAINING
 
 
 def test_a_change_of_state_delays_no_heartbeat() -> None:
@@ -134,6 +135,7 @@ def test_a_change_of_state_delays_no_heartbeat() -> None:
         scene._write, lambda: scene.idle_since_s, scene.clock, every_s=5.0, flip_s=30.0
     )
     scene.runs(1)
-    assert scene.written == [READY]
+    assert scene.written == [IDLE]
+    scene.idle_since_s = None
     scene.runs(6)
-    assert scene.written == [READY, IDLE]
+    assert scene.written == [IDLE, BUSY]

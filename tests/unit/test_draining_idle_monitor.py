@@ -14,7 +14,7 @@ from beholder.scaling.heartbeats import Heartbeat
 from beholder.scaling.observation import InstanceState
 from beholder.store.memory import MemoryStore
 
-READY, BUSY, IDLE = InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE
+IN_SERVICE = InstanceState.IN_SERVICE
 DRAINING, PENDING = InstanceState.DRAINING, InstanceState.PENDING
 
 
@@ -26,7 +26,9 @@ def heartbeats(**states: InstanceState) -> dict[str, Heartbeat]:
 
 
 def test_only_workers_that_serve_count_as_peers() -> None:
-    found = heartbeats(worker_0=BUSY, worker_1=DRAINING, worker_2=PENDING, worker_3=READY, worker_4=IDLE)
+    found = heartbeats(
+        worker_0=IN_SERVICE, worker_1=DRAINING, worker_2=PENDING, worker_3=IN_SERVICE, worker_4=IN_SERVICE
+    )
     assert seniority_of(found, "worker-3", 1010.0) == Seniority(count=3, older=1)
 
 
@@ -36,12 +38,12 @@ def test_a_worker_counts_itself_whatever_its_heartbeat_says() -> None:
 
 
 def test_a_worker_that_has_been_silent_for_long_is_no_peer() -> None:
-    assert seniority_of(heartbeats(worker_0=BUSY), "worker-1", 1200.0) == Seniority(count=1, older=0)
+    assert seniority_of(heartbeats(worker_0=IN_SERVICE), "worker-1", 1200.0) == Seniority(count=1, older=0)
 
 
 def test_all_workers_agree_on_one_order_and_ten_comes_after_nine() -> None:
     names = [f"worker-{number}" for number in range(12)]
-    found = {name: Heartbeat(IDLE, 1000.0) for name in names}
+    found = {name: Heartbeat(IN_SERVICE, 1000.0) for name in names}
     assert [seniority_of(found, name, 1000.0).older for name in names] == list(range(12))
 
 

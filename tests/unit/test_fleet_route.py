@@ -82,6 +82,7 @@ class Web:
             seen.in_flight,
             seen.delayed,
             {one.state.value: 1 for one in instances},
+            sum(one.is_busy for one in instances),
             decision,
             instances=instances,
             **more,
@@ -92,7 +93,15 @@ class Web:
     def busy(self) -> InstanceSeen:
         now_s = self.clock.now_s()
         return InstanceSeen(
-            "i-1", InstanceState.BUSY, now_s - 900, now_s - 700, now_s - 12, "c7a.large", True, 0.04
+            "i-1",
+            InstanceState.IN_SERVICE,
+            now_s - 900,
+            now_s - 700,
+            now_s - 12,
+            "c7a.large",
+            True,
+            0.04,
+            is_busy=True,
         )
 
     def starting(self) -> InstanceSeen:
@@ -118,7 +127,8 @@ def test_where_no_controller_ever_led_the_answer_says_so(web: Web) -> None:
     assert answer.json["controller"] is None
     assert answer.json["decision"] is None
     assert answer.json["instances"] == []
-    assert set(answer.json["states"].values()) == {0}
+    assert answer.json["states"] == {"pending": 0, "in_service": 0, "draining": 0}
+    assert answer.json["busy"] == 0
 
 
 def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
@@ -143,10 +153,10 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
         "decided_at": "2026-03-01T12:00:00.000Z",
         "age_s": 7.0,
         "is_stale": False,
-        "is_dry": False,
     }
     assert (told["desired"], told["alive"]) == (record.decision.desired, record.decision.alive)
-    assert told["states"] == {"pending": 1, "ready": 0, "busy": 1, "idle": 0, "draining": 0}
+    assert told["states"] == {"pending": 1, "in_service": 1, "draining": 0}
+    assert told["busy"] == 1
     assert told["price_per_hour"] == pytest.approx(0.14)
     assert told["queue"] == {"backlog": 1200, "in_flight": 3, "delayed": 1}
     assert told["decision"]["reason"] == record.decision.reason
@@ -154,15 +164,16 @@ def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
     assert [one["name"] for one in told["decision"]["bounds"]] == ["max"]
     assert told["instances"][0] == {
         "id": "i-1",
-        "state": "busy",
+        "state": "in_service",
+        "is_busy": True,
         "instance_type": "c7a.large",
         "spot": True,
         "price_per_hour": 0.04,
         "launched_at": "2026-03-01T11:45:00.000Z",
         "age_s": 907.0,
-        "last_sign_at": "2026-03-01T11:59:48.000Z",
+        "last_heartbeat_at": "2026-03-01T11:59:48.000Z",
     }
-    assert told["instances"][1]["last_sign_at"] is None
+    assert told["instances"][1]["last_heartbeat_at"] is None
     assert told["launched_total"] == 2
     assert told["terminated_total"] == {"startup": 1}
     termination = {"at": "2026-03-01T12:00:00.000Z", "id": "i-9", "cause": "startup", "why": gone.why}
@@ -254,10 +265,9 @@ def test_the_metrics_tell_the_same(web: Web) -> None:
     # then
     assert series == {
         'beholder_fleet_instances{state="pending"}': 1,
-        'beholder_fleet_instances{state="ready"}': 0,
-        'beholder_fleet_instances{state="busy"}': 1,
-        'beholder_fleet_instances{state="idle"}': 0,
+        'beholder_fleet_instances{state="in_service"}': 1,
         'beholder_fleet_instances{state="draining"}': 0,
+        "beholder_fleet_instances_busy": 1,
         "beholder_fleet_desired": record.decision.desired,
         "beholder_fleet_price_per_hour": pytest.approx(0.14),
         "beholder_fleet_arrivals_per_second": record.decision.forecast.arrivals_per_s,
@@ -274,7 +284,7 @@ def test_without_a_controller_the_metrics_of_a_fleet_have_no_series(web: Web) ->
 def test_a_thousand_instances_come_through_whole(web: Web) -> None:
     # given
     now_s = web.clock.now_s()
-    many = tuple(InstanceSeen(f"i-{n}", InstanceState.IDLE, now_s) for n in range(1000))
+    many = tuple(InstanceSeen(f"i-{n}", InstanceState.IN_SERVICE, now_s) for n in range(1000))
     record = web.decide(*many)
     # when
     view = FleetView(web.bucket, web.clock)

@@ -9,7 +9,7 @@ from beholder.errors import BackendDenied, BackendUnavailable
 from beholder.fleet import FleetInstance, Launch, MemoryFleet
 from beholder.queue import MemoryQueue
 from beholder.scaling import InstanceState, Limits, Record
-from beholder.scaling.controller import Controller, ControllerPorts, DryFleet, SoleLeader
+from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.sensor import FleetSensor
@@ -75,12 +75,7 @@ class World:
         self.limits = limits
 
     def controller(
-        self,
-        fleet: object = None,
-        lease: object = None,
-        *,
-        is_dry: bool = False,
-        records: RecordSink | None = None,
+        self, fleet: object = None, lease: object = None, *, records: RecordSink | None = None
     ) -> Controller:
         acting = fleet or self.fleet
         sensor = FleetSensor(self.queue, self.fleet, self.store, self.clock)
@@ -91,17 +86,25 @@ class World:
 
         kept = records or self.records
         ports = ControllerPorts(sensor, acting, lease or SoleLeader(), kept, self.tokens, before)
-        return Controller(ports, self.limits, name="web-0", is_dry=is_dry)
+        return Controller(ports, self.limits, name="web-0")
 
-    def log_event(self, state: InstanceState) -> None:
+    def beat(self, state: InstanceState, *, is_busy: bool = False) -> None:
+        """Write a heartbeat of every instance."""
         for one in self.fleet.describe():
-            write_heartbeat(self.store, one.id, state)
+            write_heartbeat(self.store, one.id, state, is_busy=is_busy)
 
-    def go(self, controller: Controller, seconds: float, state: InstanceState | None = None) -> None:
+    def go(
+        self,
+        controller: Controller,
+        seconds: float,
+        state: InstanceState | None = None,
+        *,
+        is_busy: bool = False,
+    ) -> None:
         for _ in range(round(seconds / self.limits.tick_s)):
             self.clock.advance(self.limits.tick_s)
             if state is not None:
-                self.log_event(state)
+                self.beat(state, is_busy=is_busy)
             controller.tick()
 
 
@@ -181,23 +184,6 @@ def test_a_leader_whose_time_ran_out_while_it_looked_does_not_act() -> None:
     assert world.fleet.describe() == []
 
 
-def test_a_dry_run_reads_the_truth_and_acts_on_nothing() -> None:
-    # given
-    world = World()
-    world.queue.send([b"image"] * 200)
-    world.fleet.launch(count=1, token="before")  # noqa: S106 -- a name
-    controller = world.controller(DryFleet(world.fleet), is_dry=True)
-    # when
-    controller.tick()
-    # then
-    (record,) = world.records.kept
-    assert record.is_dry
-    assert record.states == {"pending": 1}
-    assert record.decision.launch > 0
-    assert record.launched == ()
-    assert len(world.fleet.describe()) == 1
-
-
 def test_a_boot_without_a_sign_of_life_is_ended_and_replaced() -> None:
     """elastic-ci-stack#1051, gitlab-runner#450: instances that nobody would have ended."""
     world = World()
@@ -217,10 +203,10 @@ def test_a_busy_worker_is_never_ended_however_old() -> None:
     world = World(replace(LIMITS, lifetime_s_max=3600.0))
     controller = world.controller()
     world.fleet.launch(count=1, token="old")  # noqa: S106
-    world.go(controller, 7200, InstanceState.BUSY)
+    world.go(controller, 7200, InstanceState.IN_SERVICE, is_busy=True)
     assert len(world.fleet.describe()) == 1
     # when: it comes to rest
-    world.go(controller, 30, InstanceState.IDLE)
+    world.go(controller, 30, InstanceState.IN_SERVICE)
     assert world.fleet.describe() == []
 
 
@@ -228,7 +214,7 @@ def test_a_worker_that_fell_silent_is_ended_after_a_second_look() -> None:
     world = World()
     controller = world.controller()
     world.fleet.launch(count=1, token="one")  # noqa: S106
-    world.go(controller, 60, InstanceState.IDLE)
+    world.go(controller, 60, InstanceState.IN_SERVICE)
     world.go(controller, 180)
     assert len(world.fleet.describe()) == 1
     world.go(controller, 30)
@@ -239,9 +225,9 @@ def test_a_worker_that_was_silent_for_a_moment_is_left_alone() -> None:
     world = World()
     controller = world.controller()
     world.fleet.launch(count=1, token="one")  # noqa: S106
-    world.go(controller, 60, InstanceState.IDLE)
+    world.go(controller, 60, InstanceState.IN_SERVICE)
     world.go(controller, 185)
-    world.go(controller, 60, InstanceState.IDLE)
+    world.go(controller, 60, InstanceState.IN_SERVICE)
     assert len(world.fleet.describe()) == 1
 
 
@@ -257,7 +243,7 @@ def test_a_drain_that_does_not_end_is_ended() -> None:
 
 def test_signs_without_an_instance_are_swept_after_a_while() -> None:
     world = World()
-    write_heartbeat(world.store, "gone", InstanceState.IDLE)
+    write_heartbeat(world.store, "gone", InstanceState.IN_SERVICE)
     controller = world.controller()
     world.go(controller, 590)
     assert "gone" in read_heartbeats(world.store)
@@ -267,14 +253,17 @@ def test_signs_without_an_instance_are_swept_after_a_while() -> None:
 
 def test_signs_tell_every_state_and_when() -> None:
     store = MemoryStore(clock=ManualClock(77.0))
-    for state in InstanceState:
-        write_heartbeat(store, state.value, state)
-    heartbeats = read_heartbeats(store)
-    assert {one: heartbeat.state.value for one, heartbeat in heartbeats.items()} == {
-        one: one for one in heartbeats
+    written = {
+        "pending": (InstanceState.PENDING, False),
+        "idle": (InstanceState.IN_SERVICE, False),
+        "busy": (InstanceState.IN_SERVICE, True),
+        "draining": (InstanceState.DRAINING, False),
     }
+    for name, (state, is_busy) in written.items():
+        write_heartbeat(store, name, state, is_busy=is_busy)
+    heartbeats = read_heartbeats(store)
+    assert {name: (one.state, one.is_busy) for name, one in heartbeats.items()} == written
     assert {heartbeat.at_s for heartbeat in heartbeats.values()} == {77.0}
-    assert len(heartbeats) == 5
 
 
 @pytest.mark.parametrize("seen", ["never", "starting", "ending"])
@@ -315,7 +304,7 @@ def test_one_that_came_up_and_left_between_two_looks_is_no_failed_boot() -> None
     controller = world.controller()
     world.queue.send([b"image"])
     world.go(controller, 50)
-    world.log_event(InstanceState.DRAINING)
+    world.beat(InstanceState.DRAINING)
     (one,) = world.fleet.describe()
     world.fleet.end(one.id)
     world.go(controller, 10)
@@ -345,7 +334,7 @@ def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
         world.fleet.launch(count=1, token=world.tokens())
         world.clock.advance(5)
         controller.tick()
-        world.log_event(InstanceState.READY)
+        world.beat(InstanceState.IN_SERVICE)
         controller.tick()
         world.fleet.end(world.fleet.describe()[-1].id)
     world.fleet.launch(count=1, token=world.tokens())

@@ -29,7 +29,9 @@ def keys(store: MemoryStore) -> list[str]:
 
 
 def test_a_record_comes_back_as_it_was() -> None:
-    one = record(NOON_S, 5000, (InstanceState.BUSY, InstanceState.DRAINING), launched=["i-7"], refused="no")
+    one = record(
+        NOON_S, 5000, (InstanceState.IN_SERVICE, InstanceState.DRAINING), launched=["i-7"], refused="no"
+    )
     assert Record.from_dict(one.to_dict()) == one
     assert one.decision.bounds
 

@@ -17,15 +17,24 @@ from beholder.scaling import (
 )
 
 LIMITS = Limits(startup_s=200.0, service_s=0.5, latency_goal_s=30.0, max=20)
-PENDING, READY, BUSY, IDLE, DRAINING = InstanceState
+PENDING, DRAINING = (InstanceState.PENDING, False), (InstanceState.DRAINING, False)
+IDLE, BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)
+Condition = tuple[InstanceState, bool]
 
 
-def fleet(*states: InstanceState, age_s: float = 1000.0, now_s: float = 5000.0) -> tuple[InstanceSeen, ...]:
-    return tuple(InstanceSeen(f"i-{number}", state, now_s - age_s) for number, state in enumerate(states))
+def instance(
+    name: str, condition: Condition, launched_at_s: float, ready_at_s: float | None = None
+) -> InstanceSeen:
+    state, is_busy = condition
+    return InstanceSeen(name, state, launched_at_s, ready_at_s, is_busy=is_busy)
 
 
-def at(backlog: int, *states: InstanceState, now_s: float = 5000.0, age_s: float = 1000.0) -> Observation:
-    return Observation(now_s, backlog, instances=fleet(*states, age_s=age_s, now_s=now_s))
+def fleet(*conditions: Condition, age_s: float = 1000.0, now_s: float = 5000.0) -> tuple[InstanceSeen, ...]:
+    return tuple(instance(f"i-{number}", one, now_s - age_s) for number, one in enumerate(conditions))
+
+
+def at(backlog: int, *conditions: Condition, now_s: float = 5000.0, age_s: float = 1000.0) -> Observation:
+    return Observation(now_s, backlog, instances=fleet(*conditions, age_s=age_s, now_s=now_s))
 
 
 def decided(seen: Observation, limits: Limits = LIMITS, memory: Memory | None = None) -> Decision:
@@ -54,7 +63,7 @@ def test_booting_instances_count_for_what_they_will_deliver() -> None:
     # given: enough was launched a moment ago for all that waits
     first, memory = decide(at(300), Memory(), LIMITS)
     ids = tuple(f"i-{number}" for number in range(first.launch))
-    starting = tuple(InstanceSeen(one, PENDING, 5000.0) for one in ids)
+    starting = tuple(instance(one, PENDING, 5000.0) for one in ids)
     # when: the same messages are seen again while they boot
     again, _ = decide(Observation(5005.0, 300, instances=starting), memory, LIMITS)
     # then
@@ -126,7 +135,7 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     # given: five boots that vanished, one after the other
     memory, now_s = Memory(), 5000.0
     for number in range(5):
-        starting = (InstanceSeen(f"i-{number}", PENDING, now_s),)
+        starting = (instance(f"i-{number}", PENDING, now_s),)
         _, memory = decide(Observation(now_s, 100, instances=starting), memory, LIMITS)
         now_s += 5
         decision, memory = decide(Observation(now_s, 100), memory, LIMITS)
@@ -143,7 +152,7 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     decision, memory = decide(Observation(now_s + 3605, 500), memory, LIMITS)
     assert decision.launch == 0
     # when: it came up
-    ready = (InstanceSeen("i-9", READY, now_s + 3600, now_s + 3800),)
+    ready = (instance("i-9", IDLE, now_s + 3600, now_s + 3800),)
     decision, memory = decide(Observation(now_s + 3800, 5000, instances=ready), memory, LIMITS)
     assert decision.launch > 1
 
@@ -158,9 +167,9 @@ def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
     """philips-labs#3493: with 20 % of boots failing the queue is drained all the same."""
     # given: ten launched together, of which the last six never came up and are given up at once
     ids = [f"i-{number}" for number in range(10)]
-    starting = tuple(InstanceSeen(one, PENDING, 5000.0) for one in ids)
+    starting = tuple(instance(one, PENDING, 5000.0) for one in ids)
     _, memory = decide(Observation(5005.0, 300, instances=starting), Memory(), LIMITS)
-    up = tuple(InstanceSeen(one, BUSY, 5000.0, 5200.0) for one in ids[:4])
+    up = tuple(instance(one, BUSY, 5000.0, 5200.0) for one in ids[:4])
     _, memory = decide(Observation(5205.0, 300, instances=up + starting[4:]), memory, LIMITS)
     # when
     decision, memory = decide(Observation(5605.0, 50_000, instances=up), memory, LIMITS)
@@ -206,7 +215,7 @@ def test_stuck_in_flight_messages_in_flight_start_one_instance_and_no_more() -> 
             launched += decision.launch
             # it comes up, finds nothing and leaves
             ids = tuple(f"{now_s}-{n}" for n in range(decision.launch))
-            ready = tuple(InstanceSeen(one, IDLE, now_s) for one in ids)
+            ready = tuple(instance(one, IDLE, now_s) for one in ids)
             _, memory = decide(Observation(now_s + 1, 0, 3, instances=ready), memory, LIMITS)
         now_s += 5
     # then: only as long as they could still come back
@@ -237,8 +246,8 @@ def test_boot_times_are_learnt_from_launch_to_ready() -> None:
     memory = Memory()
     for number in range(9):
         at_s = 1000.0 * number
-        for state, now_s in ((PENDING, at_s), (READY, at_s + 90)):
-            one = InstanceSeen(f"i-{number}", state, at_s, at_s + 80 if state is READY else None)
+        for condition, now_s in ((PENDING, at_s), (IDLE, at_s + 90)):
+            one = instance(f"i-{number}", condition, at_s, at_s + 80 if condition is IDLE else None)
             decision, memory = decide(Observation(now_s, 0, instances=(one,)), memory, LIMITS)
     assert decision.forecast.startup_s == 80.0
 

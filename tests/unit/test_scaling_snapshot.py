@@ -12,17 +12,22 @@ from beholder.scaling.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord,
 from beholder.store import MemoryStore
 
 NOON_S = 1_772_366_400.0
+IDLE, BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)
+DRAINING = (InstanceState.DRAINING, False)
+Condition = tuple[InstanceState, bool]
 GONE = Termination("i-9", "startup", "It gave no heartbeat.")
 
 
 def record(
-    at_s: float = NOON_S, states: tuple[InstanceState, ...] = (), leader: str = "web-0", **more: Any
+    at_s: float = NOON_S, conditions: tuple[Condition, ...] = (), leader: str = "web-0", **more: Any
 ) -> Record:
     instances = tuple(
-        InstanceSeen(f"i-{n}", one, NOON_S - 500, NOON_S - 300, NOON_S - 2, "c7a.large", True, 0.05)
-        for n, one in enumerate(states)
+        InstanceSeen(
+            f"i-{n}", state, NOON_S - 500, NOON_S - 300, NOON_S - 2, "c7a.large", True, 0.05, is_busy
+        )
+        for n, (state, is_busy) in enumerate(conditions)
     )
-    seen = Observation(at_s, 5 * len(states), instances=instances)
+    seen = Observation(at_s, 5 * len(conditions), instances=instances)
     decision, _ = decide(seen, Memory(), Limits())
     return replace(Record.of(seen, decision, leader=leader), **more)
 
@@ -55,7 +60,7 @@ def test_where_no_controller_ever_led_there_is_nothing() -> None:
 def test_a_record_comes_back_with_its_instances() -> None:
     # given
     store = MemoryStore()
-    one = record(states=(InstanceState.BUSY, InstanceState.DRAINING), launched=("i-7",), refused="no room")
+    one = record(conditions=(BUSY, DRAINING), launched=("i-7",), refused="no room")
     # when
     LatestRecord(store).write(one)
     # then
@@ -84,9 +89,8 @@ def test_a_change_is_written_at_once_and_a_quiet_fleet_once_a_minute() -> None:
     sink = LatestRecord(store)
     # when: ten minutes of ticks, of which one changes the fleet, and back
     for tick in range(120):
-        states = (InstanceState.IDLE,) if tick == 30 else ()
-        sink.write(record(NOON_S + tick * 5, states))
-        assert found(store).record.states == dict.fromkeys((one.value for one in states), 1)
+        sink.write(record(NOON_S + tick * 5, (IDLE,) if tick == 30 else ()))
+        assert found(store).record.states == ({"in_service": 1} if tick == 30 else {})
     # then
     assert store.puts == 12
 
@@ -94,9 +98,9 @@ def test_a_change_is_written_at_once_and_a_quiet_fleet_once_a_minute() -> None:
 def test_two_instances_that_swap_their_states_are_news() -> None:
     store = Counted()
     sink = LatestRecord(store)
-    sink.write(record(NOON_S, (InstanceState.IDLE, InstanceState.BUSY)))
-    sink.write(record(NOON_S + 5, (InstanceState.BUSY, InstanceState.IDLE)))
-    assert [one.state for one in found(store).record.instances] == [InstanceState.BUSY, InstanceState.IDLE]
+    sink.write(record(NOON_S, (IDLE, BUSY)))
+    sink.write(record(NOON_S + 5, (BUSY, IDLE)))
+    assert [one.is_busy for one in found(store).record.instances] == [True, False]
 
 
 def test_a_store_that_is_away_fails_no_tick_and_is_tried_again_at_the_next(
@@ -108,9 +112,9 @@ def test_a_store_that_is_away_fails_no_tick_and_is_tried_again_at_the_next(
     sink.write(record(NOON_S))
     # when
     store.is_away = True
-    sink.write(record(NOON_S + 5, (InstanceState.IDLE,)))
+    sink.write(record(NOON_S + 5, (IDLE,)))
     store.is_away = False
-    sink.write(record(NOON_S + 10, (InstanceState.IDLE,)))
+    sink.write(record(NOON_S + 10, (IDLE,)))
     # then
     assert found(store).record.at_s == NOON_S + 10
     assert [one.__dict__["action"] for one in caplog.records] == ["snapshot.unwritten"]
@@ -147,13 +151,6 @@ def test_the_past_is_bounded_and_a_refusal_that_is_repeated_counts_once() -> Non
     last = found(store)
     assert [one.termination.id for one in last.terminations] == [f"i-{n}" for n in range(29, 19, -1)]
     assert [one.at_s for one in last.refusals] == [NOON_S + 29 * 60]
-
-
-def test_a_dry_run_terminates_nothing() -> None:
-    store = MemoryStore()
-    LatestRecord(store).write(record(terminated=(GONE,), is_dry=True))
-    assert found(store).terminations == ()
-    assert found(store).terminated_total == {}
 
 
 def test_it_is_stale_after_three_periods() -> None:

@@ -21,7 +21,7 @@ class HeartbeatWriter:
     """Writes a worker's heartbeats: at once when it is ready or drains, otherwise at intervals.
 
     Args:
-        write: Stores a heartbeat; when it returns, the controller can see it.
+        write: Stores a state, and whether the worker is busy; when it returns, the controller can see it.
         idle_since_s: Since when the worker has had no message; None while it has one.
         clock: The time; only durations count.
         every_s: Between two heartbeats of the same state.
@@ -30,7 +30,7 @@ class HeartbeatWriter:
 
     def __init__(
         self,
-        write: Callable[[InstanceState], None],
+        write: Callable[[InstanceState, bool], None],
         idle_since_s: Callable[[], float | None],
         clock: Clock,
         *,
@@ -44,7 +44,7 @@ class HeartbeatWriter:
         self._flip_s = min(flip_s, every_s)
         # A heartbeat that is being written must not overtake the announcement that follows it.
         self._lock = threading.Lock()
-        self._written: InstanceState | None = None
+        self._written: tuple[InstanceState, bool] | None = None
         self._written_at_s = 0.0
         self._is_draining = False
 
@@ -57,7 +57,7 @@ class HeartbeatWriter:
         with self._lock:
             is_draining = announced == "draining"
             if self._written is None or is_draining != self._is_draining:
-                self._write_now(self._state(is_draining=is_draining))
+                self._write_now(self._condition(is_draining=is_draining))
             self._is_draining = is_draining
 
     def tick(self) -> float:
@@ -67,10 +67,10 @@ class HeartbeatWriter:
             BackendError: The heartbeat cannot be stored; the next pass tries again.
         """
         with self._lock:
-            state = self._state(is_draining=self._is_draining)
-            interval_s = self._every_s if state is self._written else self._flip_s
+            condition = self._condition(is_draining=self._is_draining)
+            interval_s = self._every_s if condition == self._written else self._flip_s
             if self._written is None or self._clock.now_s() - self._written_at_s >= interval_s:
-                self._write_now(state)
+                self._write_now(condition)
         return _TICK_S
 
     def end(self) -> None:
@@ -82,13 +82,11 @@ class HeartbeatWriter:
         with suppress(BackendError):
             self.announce("draining")
 
-    def _state(self, *, is_draining: bool) -> InstanceState:
+    def _condition(self, *, is_draining: bool) -> tuple[InstanceState, bool]:
         if is_draining:
-            return InstanceState.DRAINING
-        if self._written is None:
-            return InstanceState.READY
-        return InstanceState.BUSY if self._idle_since_s() is None else InstanceState.IDLE
+            return InstanceState.DRAINING, False
+        return InstanceState.IN_SERVICE, self._written is not None and self._idle_since_s() is None
 
-    def _write_now(self, state: InstanceState) -> None:
-        self._write(state)
-        self._written, self._written_at_s = state, self._clock.now_s()
+    def _write_now(self, condition: tuple[InstanceState, bool]) -> None:
+        self._write(*condition)
+        self._written, self._written_at_s = condition, self._clock.now_s()

@@ -31,7 +31,6 @@ _PEER_SILENCE_S = 180.0
 _PEERS_FRESH_S = 2.0
 # From the last decision to the exit: the rest of a long poll, the final poll, and a slow machine.
 _DECIDED_S_MAX = 60.0
-_SERVING = (InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE)
 
 
 def seniority_of(heartbeats: dict[str, Heartbeat], name: str, now_s: float) -> Seniority:
@@ -48,7 +47,9 @@ def seniority_of(heartbeats: dict[str, Heartbeat], name: str, now_s: float) -> S
     serving = {
         one
         for one, heartbeat in heartbeats.items()
-        if heartbeat.state in _SERVING and age_s(now_s, heartbeat.at_s) < _PEER_SILENCE_S and one != name
+        if heartbeat.state is InstanceState.IN_SERVICE
+        and age_s(now_s, heartbeat.at_s) < _PEER_SILENCE_S
+        and one != name
     }
     older = sum((len(one), one) < (len(name), name) for one in serving)
     return Seniority(count=len(serving) + 1, older=older)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from beholder.errors import BackendDenied, BackendError
-from beholder.fleet.port import Fleet, FleetInstance, Launch
+from beholder.fleet.port import Fleet, Launch
 from beholder.scaling.decision import Decision, FailedStartup, Record, Termination
 from beholder.scaling.limits import Limits
 from beholder.scaling.memory import Memory
@@ -16,7 +16,7 @@ from beholder.scaling.ports import Lease, RecordSink, Sensor
 from beholder.scaling.reaper import watch
 from beholder.telemetry.log import get_logger, log_event
 
-__all__ = ["Controller", "ControllerPorts", "DryFleet", "SoleLeader"]
+__all__ = ["Controller", "ControllerPorts", "SoleLeader"]
 
 _log = get_logger(__name__)
 
@@ -55,14 +55,12 @@ class Controller:
         ports: What it works with.
         limits: The operator's settings.
         name: In its records.
-        is_dry: Its fleet carries nothing out, and its records say so.
     """
 
-    def __init__(self, ports: ControllerPorts, limits: Limits, *, name: str, is_dry: bool = False) -> None:
+    def __init__(self, ports: ControllerPorts, limits: Limits, *, name: str) -> None:
         self._ports = ports
         self._limits = limits
         self._name = name
-        self._is_dry = is_dry
         self._memory = Memory()
         self._is_new = True
         self._attempt: _Attempt | None = None
@@ -103,7 +101,7 @@ class Controller:
         rest = _without(seen, terminated)
         decision, self._memory = decide(rest, self._memory, self._limits)
         failed = self._reported_failed_startups()
-        record = Record.of(seen, decision, leader=self._name, is_dry=self._is_dry)
+        record = Record.of(seen, decision, leader=self._name)
         record = replace(record, failed_startups=failed)
         if not self._ports.lease.is_held():
             return self._limits.tick_s
@@ -198,32 +196,8 @@ def _without(seen: Observation, terminated: tuple[Termination, ...]) -> Observat
     return replace(seen, instances=tuple(one for one in seen.instances if one.id not in gone))
 
 
-class DryFleet:
-    """A fleet that tells the truth and carries nothing out, around a real one.
-
-    Args:
-        fleet: The real one, which is only asked.
-    """
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def describe(self) -> list[FleetInstance]:
-        """Return what there is; see `Fleet.describe`."""
-        return self._fleet.describe()
-
-    def launch(self, *, count: int, token: str) -> Launch:
-        """Say what would be launched; see `Fleet.launch`."""
-        log_event(_log, logging.INFO, "controller.dry", "would launch instances", count=count, token=token)
-        return Launch(())
-
-    def terminate(self, ids: list[str] | tuple[str, ...]) -> None:
-        """Say what would be ended; see `Fleet.terminate`."""
-        log_event(_log, logging.INFO, "controller.dry", "would terminate instances", instances=",".join(ids))
-
-
 class SoleLeader:
-    """The lease of a controller that has no rival: one machine, the simulator, a dry run."""
+    """The lease of a controller that has no rival: one machine, or the simulator."""
 
     def hold(self) -> bool:
         """Lead."""

@@ -104,7 +104,7 @@ class Decision:
     """How many instances there should be, and why.
 
     Args:
-        alive: Instances that count: booting, ready, busy, idle, and those launched but not yet seen.
+        alive: Instances that count: pending, in service, and those launched but not yet seen.
         raw: What the policy alone wants.
         desired: After every bound.
         launch: How many to launch now; `desired - alive`, never below 0.
@@ -133,6 +133,7 @@ class Record:
         in_flight: Received messages.
         delayed: Messages not yet visible.
         states: How many instances were in each state.
+        busy: How many of those in service held a message.
         decision: What was concluded.
         launched: Ids that the fleet said it launched.
         refused: What the cloud said to launches it refused; empty where it refused none.
@@ -140,7 +141,6 @@ class Record:
         failed_startups: Instances that were found not to have come up.
         failures: failed startups in a row.
         awaited_s: How long ago each instance was launched that is on its way, by id.
-        is_dry: Nothing was carried out.
         instances: What was seen one by one. The decision log leaves them out; see `LatestRecord`.
     """
 
@@ -150,6 +150,7 @@ class Record:
     in_flight: int
     delayed: int
     states: dict[str, int]
+    busy: int
     decision: Decision
     launched: tuple[str, ...] = ()
     refused: str = ""
@@ -157,12 +158,11 @@ class Record:
     failed_startups: tuple[FailedStartup, ...] = ()
     failures: int = 0
     awaited_s: dict[str, float] = field(default_factory=dict)
-    is_dry: bool = False
     version: int = field(default=RECORD_VERSION)
     instances: tuple[InstanceSeen, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def of(cls, seen: Observation, decision: Decision, *, leader: str, is_dry: bool = False) -> Self:
+    def of(cls, seen: Observation, decision: Decision, *, leader: str) -> Self:
         """Return the record of a decision before it is carried out; its times are times of day."""
         at_s = seen.now_s if seen.at_s is None else seen.at_s
         return cls(
@@ -172,8 +172,8 @@ class Record:
             in_flight=seen.in_flight,
             delayed=seen.delayed,
             states=dict(Counter(one.state.value for one in seen.instances)),
+            busy=sum(one.is_busy for one in seen.instances),
             decision=decision,
-            is_dry=is_dry,
             instances=tuple(one.moved(at_s - seen.now_s) for one in seen.instances),
         )
 

@@ -142,6 +142,7 @@ def gist_of(record: Record) -> tuple[object, ...]:
     decision = record.decision
     return (
         sorted(record.states.items()),
+        record.busy,
         decision.desired,
         decision.raw,
         decision.launch,

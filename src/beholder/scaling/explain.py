@@ -30,7 +30,7 @@ def explain(records: Sequence[Record], at_s: float, zone: tzinfo = UTC) -> str:
         lines.append(
             f"The last record is {minutes:.0f} minutes older: no controller led, or nothing is kept."
         )
-    lines += [f"{_time(now.at_s, zone)} ({now.leader}{', dry run' if now.is_dry else ''})", *_facts(now)]
+    lines += [f"{_time(now.at_s, zone)} ({now.leader})", *_facts(now)]
     changes = [one for one in before[:-1] if _has_change(one)][-3:]
     if changes:
         lines += ["", "Before that:", *(f"  {line_of(one, zone)}" for one in changes)]
@@ -47,7 +47,7 @@ def line_of(record: Record, zone: tzinfo = UTC) -> str:
     if record.launched:
         parts.append(f"launched {len(record.launched)}")
     elif decision.launch:
-        parts.append(f"{'would launch' if record.is_dry else 'asked for'} {decision.launch}")
+        parts.append(f"asked for {decision.launch}")
     parts += [f"ended {one.id} ({one.why})" for one in record.terminated]
     if record.refused:
         parts.append(f"refused: {record.refused}")
@@ -58,13 +58,14 @@ def line_of(record: Record, zone: tzinfo = UTC) -> str:
 def _facts(record: Record) -> list[str]:
     decision, forecast = record.decision, record.decision.forecast
     states = ", ".join(f"{count} {state}" for state, count in sorted(record.states.items())) or "none"
+    busy = f"; {record.busy} busy" if record.busy else ""
     learnt = (
         f"{forecast.arrivals_per_s:.3g} messages a second arrive, one takes {forecast.service_s:.3g} s, "
         f"a startup {forecast.startup_s:.0f} s (95 in 100 within {forecast.startup_s_p95:.0f} s)"
     )
     lines = [
         f"  queue      {record.backlog} visible, {record.in_flight} in flight, {record.delayed} delayed",
-        f"  instances  {states}",
+        f"  instances  {states}{busy}",
         f"  learnt     {learnt}",
         f"  decision   {decision.desired} desired, {decision.alive} there, {decision.launch} to launch",
         f"  why        {decision.reason}",

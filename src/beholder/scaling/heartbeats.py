@@ -25,15 +25,9 @@ __all__ = [
 
 HEARTBEATS_PREFIX = "fleet/heartbeats/"
 
-# The size of the object for each state; of another size, by a later version, it counts as busy.
-_STATES = (
-    InstanceState.PENDING,
-    InstanceState.READY,
-    InstanceState.BUSY,
-    InstanceState.IDLE,
-    InstanceState.DRAINING,
-)
-
+_IN_SERVICE, _BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)
+# The object's size is 1 plus the place here. A later version's other sizes count as busy.
+_CONDITIONS = ((InstanceState.PENDING, False), _IN_SERVICE, _BUSY, (InstanceState.DRAINING, False))
 
 # The kernel stamps a file with a time that is up to a timer tick old; of two machines' clocks this is not.
 SKEW_S = 0.01
@@ -46,15 +40,17 @@ class Heartbeat:
     Args:
         state: Of the instance.
         at_s: When, by the store's clock.
+        is_busy: Whether the instance is in service and holds a message.
     """
 
     state: InstanceState
     at_s: float
+    is_busy: bool = False
 
 
-def write_heartbeat(store: Store, instance_id: str, state: InstanceState) -> None:
-    """Say that an instance lives and what it does; raises what `Store.put` raises."""
-    store.put(HEARTBEATS_PREFIX + instance_id, b"." * (_STATES.index(state) + 1))
+def write_heartbeat(store: Store, instance_id: str, state: InstanceState, *, is_busy: bool = False) -> None:
+    """Store an instance's heartbeat; raises what `Store.put` raises."""
+    store.put(HEARTBEATS_PREFIX + instance_id, b"." * (_CONDITIONS.index((state, is_busy)) + 1))
 
 
 def delete_heartbeat(store: Store, instance_id: str) -> None:
@@ -66,9 +62,9 @@ def read_heartbeats(store: Store) -> dict[str, Heartbeat]:
     """Return every sign, by instance."""
     found = {}
     for info in store.list(HEARTBEATS_PREFIX):
-        known = 1 <= info.size_bytes <= len(_STATES)
-        state = _STATES[info.size_bytes - 1] if known else InstanceState.BUSY
-        found[info.key.removeprefix(HEARTBEATS_PREFIX)] = Heartbeat(state, info.stored_at_s)
+        is_known = 1 <= info.size_bytes <= len(_CONDITIONS)
+        state, is_busy = _CONDITIONS[info.size_bytes - 1] if is_known else _BUSY
+        found[info.key.removeprefix(HEARTBEATS_PREFIX)] = Heartbeat(state, info.stored_at_s, is_busy)
     return found
 
 
@@ -88,17 +84,18 @@ def seen_of(
         if heartbeat is None:
             found.append(one)
             continue
-        ends = one.state is InstanceState.DRAINING
+        is_draining = one.state is InstanceState.DRAINING
         found.append(
             InstanceSeen(
                 one.id,
-                one.state if ends else heartbeat.state,
+                one.state if is_draining else heartbeat.state,
                 one.launched_at_s,
                 ready_at_s.get(one.id),
                 heartbeat.at_s,
                 one.instance_type,
                 one.spot,
                 one.price_per_hour,
+                is_busy=heartbeat.is_busy and not is_draining,
             )
         )
     return tuple(found)

@@ -14,8 +14,6 @@ from beholder.scaling.observation import InstanceSeen, InstanceState, Observatio
 __all__ = ["learn", "messages_of"]
 
 _UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after this it never came
-_WORKING = (InstanceState.READY, InstanceState.BUSY, InstanceState.IDLE)
-_HOLDING = (InstanceState.BUSY, InstanceState.DRAINING)
 _SATURATED_MIN = 2  # visible messages per ready instance at both ends of a saturated interval
 
 
@@ -41,7 +39,7 @@ def _notice_stuck_in_flight(seen: Observation, memory: Memory, limits: Limits) -
     so that a wrong count starts instances once and not for ever.
     """
     stuck_in_flight = min(memory.stuck_in_flight, seen.in_flight)
-    holders = sum(one.state in _HOLDING for one in seen.instances)
+    holders = sum(one.is_busy or one.state is InstanceState.DRAINING for one in seen.instances)
     excess = seen.in_flight - holders * limits.hold_max
     since_s, low = memory.excess_since_s, memory.excess_low
     if excess <= 0:
@@ -148,18 +146,20 @@ def _throughput(seen: Observation, memory: Memory) -> tuple[str, float] | None:
     past = memory.past
     if past is None or past.done_total is None or seen.done_total is None:
         return None
-    ready = sum(one.state in _WORKING for one in seen.instances)
+    ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
     done, over_s = seen.done_total - past.done_total, seen.now_s - past.now_s
     is_saturated = min(past.backlog, seen.backlog) >= _SATURATED_MIN * ready
     if done <= 0 or over_s <= 0 or ready == 0 or ready != past.ready or not is_saturated:
         return None
-    instance_types = Counter(one.instance_type for one in seen.instances if one.state in _WORKING)
+    instance_types = Counter(
+        one.instance_type for one in seen.instances if one.state is InstanceState.IN_SERVICE
+    )
     return (next(iter(instance_types)) if len(instance_types) == 1 else ""), ready * over_s / done
 
 
 def _learn_arrivals(seen: Observation, memory: Memory, limits: Limits) -> Memory:
     messages = messages_of(seen, memory)
-    ready = sum(one.state in _WORKING for one in seen.instances)
+    ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
     past = memory.past
     arrivals = memory.arrivals
     if past is not None and seen.now_s > past.now_s:

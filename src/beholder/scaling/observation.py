@@ -14,13 +14,16 @@ __all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
 
 
 class InstanceState(Enum):
-    """Where an instance stands in its life, as its last heartbeat says."""
+    """Where an instance stands in its life, in EC2's words, in production and in the simulator."""
 
     PENDING = "pending"
-    READY = "ready"
-    BUSY = "busy"
-    IDLE = "idle"
+    """Launched, and not yet ready to receive."""
+    IN_SERVICE = "in_service"
+    """Receives messages."""
     DRAINING = "draining"
+    """Finishes what it holds, receives no more, and ends."""
+    TERMINATED = "terminated"
+    """Has ended. No observation contains such an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,14 @@ class InstanceSeen:
 
     Args:
         id: The fleet's name for it.
-        state: Booting until its first heartbeat.
+        state: Pending until its first heartbeat.
         launched_at_s: When it was asked for, seconds since the Unix epoch.
         ready_at_s: When it was first ready to receive; None where nobody saw that.
         last_heartbeat_at_s: Its last heartbeat; None before the first.
         instance_type: The instance type, such as 'c7a.large'.
         spot: Whether the cloud may take it back.
         price_per_hour: What it costs; 0 where that is unknown.
+        is_busy: Whether it is in service and holds a message, by its last heartbeat.
     """
 
     id: str
@@ -46,6 +50,7 @@ class InstanceSeen:
     instance_type: str = ""
     spot: bool = False
     price_per_hour: float = 0.0
+    is_busy: bool = False
 
     def moved(self, by_s: float) -> Self:
         """Return it with its times moved, as to another clock."""

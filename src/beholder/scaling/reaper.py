@@ -66,16 +66,12 @@ def _suspicion(
             return None
         return "startup", f"no heartbeat {old_s:.0f} s after its launch, {most_s:.0f} s at most", twice_s
     if one.last_heartbeat_at_s is not None:
-        is_busy = one.state is InstanceState.BUSY
         silence_s = age_s(now_s, one.last_heartbeat_at_s)
-        most_s = limits.silence_s_max * (_BUSY_SILENCE if is_busy else 1.0)
+        most_s = limits.silence_s_max * (_BUSY_SILENCE if one.is_busy else 1.0)
         if silence_s > most_s:
             return "silent", f"its last heartbeat was {silence_s:.0f} s ago", twice_s
     if one.state is InstanceState.DRAINING:
         return "hung", f"it drains for more than {_DRAIN_S_MAX:.0f} s and does not end", _DRAIN_S_MAX
-    if limits.lifetime_s_max is not None and old_s > limits.lifetime_s_max and one.state in _AT_REST:
+    if limits.lifetime_s_max is not None and old_s > limits.lifetime_s_max and not one.is_busy:
         return "lifetime", f"it is {old_s / 3600:.1f} hours old and has nothing to do", twice_s
     return None
-
-
-_AT_REST = (InstanceState.READY, InstanceState.IDLE)

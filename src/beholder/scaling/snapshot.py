@@ -118,21 +118,20 @@ class FleetSnapshot:
         return self.age_s(now_s) > _STALE_PERIODS * self.every_s
 
     def followed_by(self, record: Record, every_s: float) -> Self:
-        """Return what is known once `record` was made; a dry run adds nothing to the past."""
-        terminated = () if record.is_dry else record.terminated
+        """Return what is known once `record` was made."""
         refusals = self.refusals
         if record.refused:
             again = bool(refusals) and refusals[0].why == record.refused
             refusals = (PastRefusal(record.at_s, record.refused), *(refusals[1:] if again else refusals))
         failed = tuple(PastFailedStartup(record.at_s, one) for one in reversed(record.failed_startups))
-        ended = tuple(PastTermination(record.at_s, one) for one in reversed(terminated))
+        ended = tuple(PastTermination(record.at_s, one) for one in reversed(record.terminated))
         return type(self)(
             record,
             every_s,
             (*ended, *self.terminations)[:_PAST_MAX],
             refusals[:_PAST_MAX],
             self.launched_total + len(record.launched),
-            Counter(self.terminated_total) + Counter(one.cause for one in terminated),
+            Counter(self.terminated_total) + Counter(one.cause for one in record.terminated),
             (*failed, *self.failed_startups)[:_PAST_MAX],
             Counter(self.failed_startups_total) + Counter(one.startup.cause for one in failed),
         )
@@ -203,7 +202,7 @@ class LatestRecord:
 
     def write(self, record: Record) -> None:
         """Keep a record; see `RecordSink.write`. One that the store cannot take is not counted later."""
-        states = sorted((one.id, one.state.value) for one in record.instances)
+        states = sorted((one.id, one.state.value, one.is_busy) for one in record.instances)
         news = (gist_of(record), record.failures, states)
         # A time of day that went back is news too.
         every_s = self._every_s * (_AWAITED_PART if record.awaited_s else 1.0)

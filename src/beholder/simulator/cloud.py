@@ -7,7 +7,8 @@ from itertools import repeat
 
 import numpy as np
 
-from beholder.simulator.policy import InstanceView, KillRule, Limits, State
+from beholder.scaling.observation import InstanceState
+from beholder.simulator.policy import InstanceView, KillRule, Limits
 
 __all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "taken"]
 
@@ -87,7 +88,7 @@ class Instance:
         self.timer_at_s = math.inf
         self.put_off_since_s = math.inf
         self.drained_at_s = math.inf
-        self.state = State.PENDING
+        self.state = InstanceState.PENDING
 
     def view(self) -> InstanceView:
         """Return what a policy may see of it."""
@@ -170,7 +171,7 @@ class Cloud:
             kill: The longest idle under IDLE, else any at random.
         """
         alive = self.alive.values()
-        pending = [one for one in alive if one.state is State.PENDING][::-1][:surplus]
+        pending = [one for one in alive if one.state is InstanceState.PENDING][::-1][:surplus]
         rest = surplus - len(pending)
         if kill is KillRule.IDLE:
             return pending + sorted(candidates, key=lambda one: (one.idle_since_s, one.instance_id))[:rest]

@@ -32,7 +32,6 @@ from beholder.simulator.policy import (
     Limits,
     ScalerTraits,
     Snapshot,
-    State,
 )
 
 __all__ = ["IdleWorkers", "Ours"]
@@ -250,16 +249,11 @@ def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]
 
 
 def _seen(one: InstanceView, now_s: float) -> InstanceSeen:
-    if one.state is State.DRAINING:
-        state = InstanceState.DRAINING
-    elif one.ready_at_s is None:
-        state = InstanceState.PENDING
-    else:
-        state = InstanceState.BUSY if one.is_busy else InstanceState.IDLE
     return InstanceSeen(
         id=str(one.instance_id),
-        state=state,
+        state=one.state,
         launched_at_s=one.launched_at_s,
         ready_at_s=one.ready_at_s,
         last_heartbeat_at_s=None if one.ready_at_s is None else now_s,
+        is_busy=one.is_busy and one.state is InstanceState.IN_SERVICE,
     )

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from beholder.draining.protocol import DrainLimits
+from beholder.scaling.observation import InstanceState
 
 __all__ = [
     "Actuator",
@@ -23,7 +24,6 @@ __all__ = [
     "ScalerTraits",
     "Seniority",
     "Snapshot",
-    "State",
     "WorkerRule",
 ]
 
@@ -42,14 +42,6 @@ class KillRule(StrEnum):
     """As blind, but a busy one finishes its work, for `grace_s` at most."""
     IDLE = "idle"
     """Idle ones alone; a busy one is never chosen."""
-
-
-class State(StrEnum):
-    """Where an instance is in its life."""
-
-    PENDING = "pending"
-    IN_SERVICE = "in_service"
-    DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,7 @@ class InstanceView:
     instance_id: int
     launched_at_s: float
     ready_at_s: float | None
-    state: State
+    state: InstanceState
     is_busy: bool
 
 

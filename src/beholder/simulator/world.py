@@ -14,10 +14,11 @@ import numpy as np
 
 from beholder.draining.protocol import decision_on
 from beholder.queue.port import Depth
+from beholder.scaling.observation import InstanceState as State
 from beholder.simulator.actuator import WorldActuator, nap_left_s
 from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, taken
 from beholder.simulator.looks import Look, Looks
-from beholder.simulator.policy import DesiredCapacity, KillRule, Policy, Snapshot, State
+from beholder.simulator.policy import DesiredCapacity, KillRule, Policy, Snapshot
 from beholder.simulator.run import History, Run
 from beholder.simulator.traffic import Traffic
 
@@ -88,8 +89,6 @@ class _World:
                 self._end_if_over(now_s)
         return self._result(self._end_s)
 
-    # --- per request ----------------------------------------------------------------------------------------
-
     def _flow(self, until_s: float) -> None:
         """Let requests arrive and jobs end until a time; the loop that decides how fast the world is."""
         arrivals, service, latency = self._arrivals, self._service_s, self._latency_s
@@ -105,7 +104,11 @@ class _World:
                 done += 1
                 latency[message] = done_s - arrivals[message]
                 instance_id = busy[0][1]
-                if head < sent and not returned and self._cloud.alive[instance_id].state != State.DRAINING:
+                if (
+                    head < sent
+                    and not returned
+                    and self._cloud.alive[instance_id].state is not State.DRAINING
+                ):
                     heapreplace(busy, (done_s + service[head], instance_id, head))
                     head += 1
                 else:
@@ -128,7 +131,7 @@ class _World:
     def _finish(self, now_s: float, until_s: float) -> float:
         """End the job at the top of the heap where its worker does not simply take the next new message."""
         instance = self._cloud.alive[heappop(self._busy)[1]]
-        if instance.state == State.DRAINING:
+        if instance.state is State.DRAINING:
             self._at(now_s, self._gone, instance)
             return now_s
         if self._returned:
@@ -175,8 +178,6 @@ class _World:
             instance = awake[int(self._pick[message] * len(awake))]
             self._idle.remove(instance)
             self._give(instance, message, now_s)
-
-    # --- events ---------------------------------------------------------------------------------------------
 
     def _at(self, when_s: float, handle: _Handler, instance: Instance) -> None:
         self._event_count += 1
@@ -335,8 +336,6 @@ class _World:
         self._returned.append(message.instance_id)
         self._deliver(now_s)
 
-    # --- ends of instances ----------------------------------------------------------------------------------
-
     def _stop(self, instance: Instance, now_s: float, *, is_graceful: bool = False) -> None:
         is_busy = instance.state is State.IN_SERVICE and instance.idle_since_s == math.inf
         if is_busy and (is_graceful or self._traits.kill is not KillRule.BLIND):
@@ -359,7 +358,7 @@ class _World:
             self._pending -= 1
         elif instance.state is State.IN_SERVICE:
             self._drain(instance)
-        instance.state = State.DRAINING
+        instance.state = State.TERMINATED
         for entry in [one for one in self._busy if one[1] == instance.instance_id and one[2] >= 0]:
             self._busy.remove(entry)
             heapify(self._busy)
@@ -371,8 +370,6 @@ class _World:
             self._at(back_s, self._back, Instance(entry[2], 0.0, 0.0, math.inf))
         instance.left_at_s = now_s
         self._cloud.end(instance, now_s)
-
-    # --- record ---------------------------------------------------------------------------------------------
 
     def _end_if_over(self, now_s: float) -> None:
         is_served = self._done == len(self._latency_s)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 from beholder.clock import Clock
 from beholder.config import Settings
@@ -166,7 +165,7 @@ def _member(
 ) -> Iterator[tuple[DrainProtocol, Ticks]]:
     """Open what every worker of a fleet has: its heartbeat, its idle rule and its drain."""
     writer = HeartbeatWriter(
-        partial(write_heartbeat, backends.results, member.name),
+        lambda state, is_busy: write_heartbeat(backends.results, member.name, state, is_busy=is_busy),
         lambda: worker.idle_since_s,
         elapsed,
         every_s=min(settings.heartbeat_s, settings.silence_s_max / _HEARTBEATS_IN_SILENCE),

@@ -6,7 +6,7 @@ from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observ
 from beholder.scaling.decision import FailedStartup, Termination
 from beholder.scaling.snapshot import FleetSnapshot, PastFailedStartup, PastRefusal, PastTermination
 from beholder.web.openapi.json_schema import ref
-from beholder.web.routes.fleet import fleet_to_dict
+from beholder.web.routes.fleet import STATES_SHOWN, fleet_to_dict
 
 __all__ = ["fleet_example", "fleet_schemas"]
 
@@ -34,7 +34,9 @@ def fleet_example() -> dict[str, Any]:
     now_s = _NOW_S
     spot = ("c7a.large", True, 0.0384)
     instances = (
-        InstanceSeen("i-0a1", InstanceState.BUSY, now_s - 900, now_s - 700, now_s - 12, *spot),
+        InstanceSeen(
+            "i-0a1", InstanceState.IN_SERVICE, now_s - 900, now_s - 700, now_s - 12, *spot, is_busy=True
+        ),
         InstanceSeen("i-0b2", InstanceState.PENDING, now_s - 40, None, None, *spot),
     )
     seen = Observation(now_s, 1200, 10, instances=instances)
@@ -61,7 +63,7 @@ def fleet_example() -> dict[str, Any]:
 
 
 def _fleet() -> dict[str, Any]:
-    states = {one.value: _COUNT for one in InstanceState}
+    states = dict.fromkeys(STATES_SHOWN, _COUNT)
     queue = {"backlog": _COUNT, "in_flight": _COUNT, "delayed": _COUNT}
     termination = {"at": _TIME, "id": _TEXT, "cause": _TEXT, "why": _TEXT}
     last_ones = "The last ten, newest first: "
@@ -70,6 +72,7 @@ def _fleet() -> dict[str, Any]:
         "desired": or_null(_COUNT, "Instances wanted, after every bound."),
         "alive": or_null(_COUNT, "Instances that count: all but draining ones, launched unseen ones too."),
         "states": object_of("How many of `instances` are in each state.", states),
+        "busy": said(_COUNT, "How many of those in service hold a message."),
         "price_per_hour": said(_NOT_NEGATIVE, "Sum over `instances`; one of unknown price counts 0."),
         "queue": {
             "anyOf": [object_of("The queue as it was seen, approximately.", queue), {"type": "null"}],
@@ -113,7 +116,6 @@ def _controller() -> dict[str, Any]:
         "decided_at": said(_TIME, "When; all of the answer is of that moment."),
         "age_s": said(_NOT_NEGATIVE, "Seconds since then."),
         "is_stale": said({"type": "boolean"}, "Three records are overdue: nobody leads, or none is stored."),
-        "is_dry": said({"type": "boolean"}, "It only says what it would do."),
     }
     return object_of("The controller that leads.", properties)
 
@@ -154,15 +156,16 @@ def _instance() -> dict[str, Any]:
         "id": said(_TEXT, "The fleet's name for it."),
         "state": {
             "type": "string",
-            "enum": [one.value for one in InstanceState],
-            "description": "As its last heartbeat says; booting before the first.",
+            "enum": list(STATES_SHOWN),
+            "description": "As its last heartbeat says; pending before the first.",
         },
+        "is_busy": said({"type": "boolean"}, "It is in service and holds a message, by its last heartbeat."),
         "instance_type": said(_TEXT, "The instance type; empty where there are none."),
         "spot": said({"type": "boolean"}, "The cloud may take it back."),
         "price_per_hour": said(_NOT_NEGATIVE, "What it costs; 0 where that is unknown."),
         "launched_at": said(_TIME, "When it was asked for."),
         "age_s": said(_NOT_NEGATIVE, "Seconds since then."),
-        "last_sign_at": or_null(_TIME, "Its last heartbeat; null before the first."),
+        "last_heartbeat_at": or_null(_TIME, "Its last heartbeat; null before the first."),
     }
     return object_of("One instance of the fleet.", properties)
 

@@ -23,7 +23,10 @@ from beholder.scaling.snapshot import FleetSnapshot, read_last
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
 
-__all__ = ["FleetRoutes", "FleetView", "fleet_to_dict", "watch_fleet"]
+__all__ = ["STATES_SHOWN", "FleetRoutes", "FleetView", "fleet_to_dict", "watch_fleet"]
+
+# The fleet has no terminated instance.
+STATES_SHOWN = tuple(one.value for one in InstanceState if one is not InstanceState.TERMINATED)
 
 
 # As `fleet.ec2_refusals` writes a refusal: its code, and then the cloud's own sentence.
@@ -109,11 +112,11 @@ def fleet_to_dict(last: FleetSnapshot | None, now_s: float) -> dict[str, Any]:
             "decided_at": _time(record.at_s),
             "age_s": round(last.age_s(now_s), 3),
             "is_stale": last.is_stale(now_s),
-            "is_dry": record.is_dry,
         },
         "desired": decision.desired,
         "alive": decision.alive,
         "states": _states(last),
+        "busy": record.busy,
         "price_per_hour": _price(last),
         "queue": {"backlog": record.backlog, "in_flight": record.in_flight, "delayed": record.delayed},
         "decision": {
@@ -154,6 +157,11 @@ def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:
         telemetry.watch(name, help_text, "", lambda: _of(view, lambda last: {"": read(last)}))
 
     telemetry.watch("beholder_fleet_instances", "Instances by state.", "state", lambda: _of(view, _states))
+    gauge(
+        "beholder_fleet_instances_busy",
+        "Instances in service that hold a message.",
+        lambda last: last.record.busy,
+    )
     gauge(
         "beholder_fleet_desired",
         "Instances that the controller wants.",
@@ -206,7 +214,8 @@ def _nothing() -> dict[str, Any]:
         "controller": None,
         "desired": None,
         "alive": None,
-        "states": {one.value: 0 for one in InstanceState},
+        "states": dict.fromkeys(STATES_SHOWN, 0),
+        "busy": 0,
         "price_per_hour": 0.0,
         "queue": None,
         "decision": None,
@@ -221,8 +230,8 @@ def _nothing() -> dict[str, Any]:
 
 
 def _states(last: FleetSnapshot) -> dict[str, Any]:
-    counted = Counter(one.state for one in last.record.instances)
-    return {one.value: counted[one] for one in InstanceState}
+    counted = Counter(one.state.value for one in last.record.instances)
+    return {state: counted[state] for state in STATES_SHOWN}
 
 
 def _price(last: FleetSnapshot) -> float:
@@ -233,12 +242,13 @@ def _instance(one: InstanceSeen, now_s: float) -> dict[str, Any]:
     return {
         "id": one.id,
         "state": one.state.value,
+        "is_busy": one.is_busy,
         "instance_type": one.instance_type,
         "spot": one.spot,
         "price_per_hour": one.price_per_hour,
         "launched_at": _time(one.launched_at_s),
         "age_s": round(age_s(now_s, one.launched_at_s), 3),
-        "last_sign_at": None if one.last_heartbeat_at_s is None else _time(one.last_heartbeat_at_s),
+        "last_heartbeat_at": None if one.last_heartbeat_at_s is None else _time(one.last_heartbeat_at_s),
     }
 
 
