@@ -19,7 +19,7 @@ from aws.deployment import Deployment
 from aws.emulators import EMULATORS, Emulator, emulator
 from beholder.config import Settings
 from beholder.config.sources import load_settings
-from beholder.store.keys import drop_result_key
+from beholder.store.keys import upload_result_key
 from docs.pages import column, read, table
 
 WAIT_PASSES = 120
@@ -74,7 +74,7 @@ def test_on_what_the_script_makes_a_dropped_image_is_recognised(
     s3 = made.emulator.client("s3")
     s3.put_object(Bucket=f"{made.prefix}-input-bucket", Key="drop/a/b.jpg", Body=image)
     # then
-    where = {"Bucket": f"{made.prefix}-output-bucket", "Key": drop_result_key("drop/a/b.jpg")}
+    where = {"Bucket": f"{made.prefix}-output-bucket", "Key": upload_result_key("drop/a/b.jpg")}
     s3.get_waiter("object_exists").wait(**where, WaiterConfig={"Delay": 1, "MaxAttempts": WAIT_PASSES})
     job = json.loads(s3.get_object(**where)["Body"].read())
     assert job["status"] == "succeeded"

@@ -13,7 +13,7 @@ import pytest
 
 from aws.deployment import Deployment, Process, Web
 from aws.emulators import REGION, Emulator, own_ministack
-from beholder.store.keys import drop_result_key
+from beholder.store.keys import upload_result_key
 from docs.pages import read, table
 
 pytestmark = pytest.mark.aws
@@ -203,7 +203,7 @@ def test_the_documented_rights_are_enough(scene: Scene, imagenet_100: Path, labe
     # then
     assert [job["status"] for job in jobs] == ["succeeded", "succeeded"]
     assert label == jobs[0]["result"]["labels"][0]["name"]
-    wait_until(lambda: drop_result_key("drop/a.jpg") in scene.results(), lambda: worker.lines)
+    wait_until(lambda: upload_result_key("drop/a.jpg") in scene.results(), lambda: worker.lines)
     # and: the worker moves what it cannot read to the dead-letter queue, and the web process from there
     wait_until(
         lambda: any("unreadable" in key for key in scene.results()), lambda: (worker.lines, web.process.lines)

@@ -8,6 +8,7 @@ from aws.emulators import EMULATORS, REGION, emulator
 from beholder.clock import SystemClock
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.redrive import Action, Redrive
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.job import JobInput, Message, new_job_id
 from beholder.queue.memory import MemoryQueue
 from beholder.store.keys import unreadable_key
@@ -28,7 +29,8 @@ def test_two_redrives_at_once_send_each_letter_once(name: str) -> None:
     for _ in range(COUNT):
         image = JobInput("images/j/a.jpg", "a.jpg", 1)
         dead.send([Message(new_job_id(clock.now_s()), clock.now_s(), image).to_bytes()])
-    DeadLetterConsumer(dead, bucket, lambda _: queue, clock, wait_s=0.0).tick()
+    writer = DeadLetterWriter(bucket, lambda _: queue, clock, input_bucket="")
+    DeadLetterConsumer(dead, writer, wait_s=0.0).tick()
     told = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
     bucket.put(unreadable_key("ab" * 32), b"?", metadata=told)
     with ThreadPoolExecutor(8) as several, ThreadPoolExecutor(2) as pair:

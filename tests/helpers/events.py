@@ -1,10 +1,10 @@
-"""Events of S3, as S3 and its emulators send them."""
+"""Upload events, as S3 and its emulators send them."""
 
 import json
 from typing import Any
 from urllib.parse import quote_plus
 
-__all__ = ["TIME", "body", "by_sns", "eventbridge", "record", "several"]
+__all__ = ["TIME", "batch", "body", "by_sns", "eventbridge", "record"]
 
 TIME = "2026-11-23T22:26:12.354Z"
 
@@ -30,13 +30,13 @@ def record(key: str, *, bucket: str, size: Any = 3, name: str = "ObjectCreated:P
     }
 
 
-def several(*records: Any) -> bytes:
+def batch(*records: Any) -> bytes:
     return json.dumps({"Records": list(records)}).encode()
 
 
 def body(key: str, *, bucket: str, **more: Any) -> bytes:
-    """Return the body of an event that tells of one object."""
-    return several(record(key, bucket=bucket, **more))
+    """Return the body of an event of one object."""
+    return batch(record(key, bucket=bucket, **more))
 
 
 def by_sns(event: Any) -> Any:
@@ -56,7 +56,7 @@ def by_sns(event: Any) -> Any:
 
 
 def eventbridge(key: str, *, bucket: str, size: Any = 3, sequencer: str | None = "0055AED6DCD90281E5") -> Any:
-    """Return the event by which EventBridge tells of one object; keys are not encoded here."""
+    """Return the event that EventBridge sends of one object; keys are not encoded here."""
     found = {"key": key, "size": size, "etag": "e1", "sequencer": sequencer}
     return {
         "version": "0",

@@ -1,4 +1,4 @@
-"""A worker with everything around it in memory: each call to a port is written down, and any can fail."""
+"""A worker with everything around it in memory: each call to a port is recorded, and any can fail."""
 
 import json
 import threading
@@ -17,6 +17,7 @@ from beholder.job.reply import Reply
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Received
+from beholder.results.counters import UnreportedCounters
 from beholder.store.keys import image_key, result_key
 from beholder.store.memory import MemoryStore
 from beholder.worker.consumer import Consumer, SharedPolls
@@ -24,7 +25,7 @@ from beholder.worker.extender import VisibilityExtender
 from beholder.worker.journal import InFlightJournal
 from beholder.worker.ports import WorkerPorts
 
-__all__ = ["BUCKET", "LABELS", "Death", "FakeClassifier", "Journal", "Rig", "Watched", "prepare"]
+__all__ = ["BUCKET", "LABELS", "Death", "FakeClassifier", "RecordedPort", "Recorder", "Rig", "prepare"]
 
 LABELS = ("cat", "dog", "hen", "owl")
 TIMEOUT_S = 30.0
@@ -36,8 +37,8 @@ class Death(BaseException):
 
 
 @dataclass
-class Journal:
-    """Every call to a port, in order, and what is to happen at some of them.
+class Recorder:
+    """Records every call to a port, in order, and injects failures and death at some of them.
 
     Args:
         failures: What is raised instead of a call, by its name such as 'results.put'.
@@ -55,7 +56,7 @@ class Journal:
     _called: threading.Condition = field(default_factory=threading.Condition)
 
     def await_call(self, name: str, timeout_s: float) -> bool:
-        """Wait until another thread has made a call; False where it does not."""
+        """Wait until another thread has made a call; False if it does not."""
         with self._called:
             return self._called.wait_for(lambda: name in self.calls, timeout_s)
 
@@ -81,15 +82,15 @@ class Journal:
         raise Death
 
 
-class Watched:
-    """Passes every call on to a port, through the journal."""
+class RecordedPort:
+    """Passes every call on to a port and records it."""
 
-    def __init__(self, port: Any, name: str, journal: Journal) -> None:
-        self._port, self._name, self._journal = port, name, journal
+    def __init__(self, port: Any, name: str, recorder: Recorder) -> None:
+        self._port, self._name, self._recorder = port, name, recorder
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         call = getattr(self._port, method)
-        return lambda *args, **more: self._journal.around(
+        return lambda *args, **more: self._recorder.around(
             f"{self._name}.{method}", lambda: call(*args, **more)
         )
 
@@ -156,7 +157,7 @@ class Rig:
         self.images = MemoryStore(clock=self.clock)
         self.results = MemoryStore(clock=self.clock)
         self.classifiers = {name: FakeClassifier(name) for name in ("first", "second")}
-        self.journal = Journal()
+        self.recorder = Recorder()
 
     def worker(
         self,
@@ -168,20 +169,34 @@ class Rig:
         polls: SharedPolls | None = None,
         **more: Any,
     ) -> Consumer:
-        """Return a new worker; one of the same name as before is its successor."""
-        journal = self.journal
-        queue = Watched(self.queue, "queue", journal)
+        """Return a new consumer; one of the same name as before is its successor."""
+        recorder = self.recorder
+        queue = RecordedPort(self.queue, "queue", recorder)
         ports = WorkerPorts(
             queue=queue,
-            dead_letters=Watched(self.dead_letters, "dead_letters", journal),
-            replies=lambda name: Watched(self.replies[name], "replies", journal),
-            images=Watched(self.images, "images", journal),
-            results=Watched(self.results, "results", journal),
+            dead_letters=RecordedPort(self.dead_letters, "dead_letters", recorder),
+            replies=lambda name: RecordedPort(self.replies[name], "replies", recorder),
+            images=RecordedPort(self.images, "images", recorder),
+            results=RecordedPort(self.results, "results", recorder),
             classifiers=self.classifiers,
             clock=self.clock,
-            **({"input_bucket": BUCKET, "prepare": prepare} | more),
+            **(
+                {
+                    "input_bucket": BUCKET,
+                    "prepare": prepare,
+                    "image_bytes_max": 10_000_000,
+                    "receive_count_max": 3,
+                    "is_heavy": lambda _data: False,
+                    "heavy_decodes": threading.Semaphore(),
+                    "map_items": map,
+                    "unreported": UnreportedCounters(dict),
+                }
+                | more
+            ),
         )
-        self.extender = VisibilityExtender(queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0)
+        self.extender = VisibilityExtender(
+            queue, self.clock, timeout_s=TIMEOUT_S, hold_max_s=600.0, on_hung=lambda: None
+        )
         return Consumer(
             ports,
             InFlightJournal(self.in_flight_path(name)),
@@ -189,21 +204,22 @@ class Rig:
             batch_max=batch_max,
             wait_s=wait_s,
             final_poll_s=final_poll_s,
-            polls=polls,
+            polls=polls or SharedPolls(),
+            elapsed=self.clock,
         )
 
     def in_flight_path(self, name: str = "worker-0") -> Path:
-        return self.folder / f"{name}.note"
+        return self.folder / f"{name}.journal"
 
     def begun(self, name: str = "worker-0", **more: Any) -> Consumer:
-        """Return a worker whose first pass, which looks for a predecessor's journal, is over."""
+        """Return a consumer whose first pass, which looks for a predecessor's journal, is over."""
         worker = self.worker(name, **more)
         worker.tick()
-        self.journal.calls.clear()
+        self.recorder.calls.clear()
         return worker
 
     def send(self, data: bytes, **more: Any) -> Message:
-        """Take an image in as the web tier does."""
+        """Submit an image as the web tier does."""
         job_id = new_job_id(self.clock.now_s())
         key = image_key(job_id, "a.jpg")
         self.images.put(key, data)
@@ -222,7 +238,7 @@ class Rig:
         return name
 
     def replied(self, name: str = "web-0") -> list[dict[str, Any]]:
-        """Return the jobs that a web process is told of."""
+        """Return the jobs in the replies to a web process."""
         replies = [Reply.from_bytes(one.body) for one in take_all(self.replies[name])]
         return [json.loads(document) for reply in replies for document in reply.documents]
 

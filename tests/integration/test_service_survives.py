@@ -62,9 +62,9 @@ def send_async(service: RunningService, count: int, first: int = 0) -> list[str]
 
 def decoding(service: RunningService, worker: str, location: str) -> bool:
     """Say whether the worker's in-flight journal tells that this job's image is being decoded."""
-    note = InFlightJournal(service.data_dir / "notes" / f"{worker}.note")
-    current = note.left_behind().current
-    note.close()
+    journal = InFlightJournal(service.data_dir / "processes" / f"{worker}.journal")
+    current = journal.left_behind().current
+    journal.close()
     return current is not None and Message.from_bytes(current.body).job_id == location.rpartition("/")[2]
 
 

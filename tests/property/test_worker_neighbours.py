@@ -1,4 +1,4 @@
-"""One message's trouble is its own: whatever is wrong with one of a batch, the others succeed at once.
+"""Whatever is wrong with one message of a batch, the others succeed at once.
 
 A random member of a batch is poisoned at a random step, in a random way, on every store. The others are done
 before any time passes, at their first receive, and the poison comes to an end of its own.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aws.emulators import EMULATORS, REGION, emulator
 from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.errors import (
     BackendDenied,
     BackendFull,
@@ -61,12 +62,13 @@ ERRORS: Mapping[str, Sequence[Exception]] = {
 }
 POISON = b"owl"
 GOOD = (b"cat", b"dog", b"hen")
-# A third receive is hidden for 20 s before it, and what stays in hand is tried for 300 s at each.
+# Before a third receive a message is hidden for 20 s, and a held message is retried for 300 s at each
+# receive.
 STEP_S, TICKS_MAX = 25.0, 200
 
 
 class Poisoned:
-    """Raises for one key what it is told to, and passes all else on."""
+    """Raises an error for some keys, and passes all other calls on."""
 
     def __init__(self, store: Store, methods: Sequence[str], poison: list[str], error: Exception) -> None:
         self._store, self._methods, self._poison, self._error = store, methods, poison, error
@@ -126,9 +128,7 @@ class Case:
         return prepare(data, preprocessing)
 
     def worker(self, batch_max: int) -> Consumer:
-        worker = self.rig.worker(batch_max=batch_max)
-        object.__setattr__(worker._ports, "prepare", self._prepare)
-        object.__setattr__(worker._ports, "is_heavy", self._is_heavy)
+        worker = self.rig.worker(batch_max=batch_max, prepare=self._prepare, is_heavy=self._is_heavy)
         worker.tick()
         return worker
 
@@ -191,14 +191,8 @@ def check(stores: Any, kind: tuple[str, int], count: int, place: int, batch_max:
         assert finished(rig, good) == [("succeeded", label, 1) for label in expected]
         assert {job["id"] for job in rig.replied("web-0")} == {one.job_id for one in good}
         # and: the poison ends
-        dead_letter_consumer = DeadLetterConsumer(
-            rig.dead_letters,
-            rig.results,
-            lambda name: rig.replies[name],
-            rig.clock,
-            wait_s=0.0,
-            input_bucket=BUCKET,
-        )
+        writer = DeadLetterWriter(rig.results, rig.replies.__getitem__, rig.clock, input_bucket=BUCKET)
+        dead_letter_consumer = DeadLetterConsumer(rig.dead_letters, writer, wait_s=0.0)
         for _ in range(TICKS_MAX):
             for part in (worker.tick, rig.extender.tick, dead_letter_consumer.tick):
                 with suppress(Exception):

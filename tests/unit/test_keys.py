@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from beholder.store.keys import (
     check_key,
     check_prefix,
-    drop_result_key,
     image_key,
     image_prefix,
-    is_drop_key,
+    is_upload_key,
     result_key,
     safe_file_name,
+    upload_result_key,
 )
 
 
@@ -52,13 +52,13 @@ def test_a_safe_name_stays_as_it_is(sent: str) -> None:
 
 
 def test_a_dropped_image_has_its_result_at_the_same_key() -> None:
-    assert drop_result_key("drop/a/b.jpg") == "results/drop/a/b.jpg"
+    assert upload_result_key("drop/a/b.jpg") == "results/drop/a/b.jpg"
 
 
 def test_only_what_lies_in_the_folder_was_dropped() -> None:
     keys = ["drop/a.jpg", "drop/", "drop", "dropped/a.jpg", "images/drop/a.jpg", "/drop/a.jpg"]
-    assert [is_drop_key(key) for key in keys] == [True, True, False, False, False, False]
+    assert [is_upload_key(key) for key in keys] == [True, True, False, False, False, False]
 
 
 def test_no_job_of_the_api_has_its_result_where_that_of_a_drop_lies() -> None:
-    assert not result_key("0198c0de").startswith(drop_result_key("drop/"))
+    assert not result_key("0198c0de").startswith(upload_result_key("drop/"))

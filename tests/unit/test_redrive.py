@@ -1,4 +1,4 @@
-"""Redrive: what the dead-letter consumer put away goes back to the workers, whatever happens on the way."""
+"""Redrive: dead letters go back to the workers, whatever happens on the way."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import pytest
 
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.redrive import Action, DeadLetter, Redrive, decide
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.errors import BackendDenied, BackendUnavailable, ConfigError
 from beholder.job import Failure, Job, JobStatus, Message
 from beholder.store.keys import (
@@ -19,7 +20,7 @@ from beholder.store.keys import (
     text_key,
     unreadable_key,
 )
-from helpers.rig import Death, Journal, Rig, Watched
+from helpers.rig import Death, RecordedPort, Recorder, Rig
 
 MINUTE_S = 61.0
 EVENT = b'{"Records":[{"eventSource":"aws:s3","s3":{"object":{"key":"drop/cat.jpg"}}}]}'
@@ -32,14 +33,15 @@ def rig(tmp_path: Path) -> Rig:
 
 def redrive(rig: Rig) -> Redrive:
     return Redrive(
-        Watched(rig.queue, "queue", rig.journal), Watched(rig.results, "results", rig.journal), rig.clock
+        RecordedPort(rig.queue, "queue", rig.recorder),
+        RecordedPort(rig.results, "results", rig.recorder),
+        rig.clock,
     )
 
 
 def dead_letter_consumer(rig: Rig) -> DeadLetterConsumer:
-    return DeadLetterConsumer(
-        rig.dead_letters, rig.results, lambda name: rig.replies[name], rig.clock, wait_s=0.0
-    )
+    writer = DeadLetterWriter(rig.results, rig.replies.__getitem__, rig.clock, input_bucket="")
+    return DeadLetterConsumer(rig.dead_letters, writer, wait_s=0.0)
 
 
 def die(rig: Rig, message: Message) -> None:
@@ -59,16 +61,16 @@ def dead(rig: Rig, data: bytes = b"cat", **more: object) -> Message:
 
 def work(rig: Rig) -> None:
     """Let a worker do everything that is in the queue."""
-    journal, rig.journal = rig.journal, Journal()
+    recorder, rig.recorder = rig.recorder, Recorder()
     worker = rig.worker("after")
     while not rig.is_idle():
         worker.tick()
-    rig.journal = journal
+    rig.recorder = recorder
 
 
 def send_all(rig: Rig) -> list[Action]:
-    work_ = redrive(rig)
-    return [work_.send_back(one).action for one in work_.letters()]
+    redriving = redrive(rig)
+    return [redriving.send_back(one).action for one in redriving.letters()]
 
 
 def keys(rig: Rig, prefix: str) -> list[str]:
@@ -102,7 +104,7 @@ def test_letters_are_listed_with_reason_and_file_the_newest_last(rig: Rig) -> No
     assert letters[1].at_s == rig.clock.now_s() - MINUTE_S
 
 
-def test_what_a_letter_tells_of_itself_counts_more_than_what_is_guessed(rig: Rig) -> None:
+def test_what_a_letter_says_counts_more_than_what_is_guessed(rig: Rig) -> None:
     record = {
         "job_id": "j",
         "code": "some_code",
@@ -117,24 +119,24 @@ def test_what_a_letter_tells_of_itself_counts_more_than_what_is_guessed(rig: Rig
     assert letter.file_name == "b.png"
 
 
-def test_a_time_may_be_a_text_and_a_file_a_key(rig: Rig) -> None:
+def test_a_time_may_be_a_text_and_a_file_name_a_key(rig: Rig) -> None:
     record = {"code": "c", "message": "{}", "at": "2001-09-09T01:46:40.000Z", "image_key": "drop/cat.jpg"}
     rig.results.put("dead/j.json", json.dumps(record).encode())
     (letter,) = redrive(rig).letters()
     assert (letter.at_s, letter.file_name) == (1_000_000_000.0, "cat.jpg")
 
 
-def test_an_unreadable_body_is_listed_under_its_digest_with_what_was_said_of_it(rig: Rig) -> None:
+def test_an_unreadable_body_is_listed_under_its_digest_with_its_reason(rig: Rig) -> None:
     rig.results.put(unreadable_key("ab" * 32), b"?")
     told = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
     rig.results.put(unreadable_key("cd" * 32), b"?", metadata=told)
     first, second = redrive(rig).letters()
     assert (first.id, first.code, first.is_unreadable) == ("ab" * 32, "message_invalid", True)
-    assert (first.reason, first.at_s) == ("nobody could read it", rig.clock.now_s())
+    assert (first.reason, first.at_s) == ("it could not be read", rig.clock.now_s())
     assert (second.id, second.reason, second.at_s) == ("cd" * 32, "no JSON", 1_000_000_001.0)
 
 
-def test_a_time_that_is_none_is_that_of_the_letter(rig: Rig) -> None:
+def test_a_letter_without_a_valid_time_has_that_of_its_object(rig: Rig) -> None:
     rig.results.put("dead/j.json", b'{"code":"c","message":"m","at":"never"}')
     (letter,) = redrive(rig).letters()
     assert letter.at_s == rig.clock.now_s()
@@ -143,14 +145,14 @@ def test_a_time_that_is_none_is_that_of_the_letter(rig: Rig) -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}"])
 def test_a_torn_letter_is_listed_and_left(rig: Rig, data: bytes) -> None:
     rig.results.put("dead/j.json", data)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
     assert (letter.is_unreadable, letter.body) == (True, None)
-    assert work_.send_back(letter).action is Action.LEAVE
+    assert redriving.send_back(letter).action is Action.LEAVE
     assert keys(rig, "dead/") == ["dead/j.json"]
 
 
-def test_a_letter_that_may_not_be_read_is_listed_and_left_and_keeps_no_other_from_its_way(
+def test_a_letter_that_may_not_be_read_is_listed_and_left_and_holds_up_no_other(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused, other = dead(rig), dead(rig)
@@ -170,7 +172,7 @@ def test_a_letter_that_may_not_be_read_is_listed_and_left_and_keeps_no_other_fro
     assert decisions == {refused.job_id: Action.LEAVE, other.job_id: Action.SEND}
 
 
-def test_ids_that_name_no_letter_are_told_all_at_once(rig: Rig) -> None:
+def test_ids_that_name_no_letter_are_reported_all_at_once(rig: Rig) -> None:
     message = dead(rig)
     with pytest.raises(ConfigError) as caught:
         redrive(rig).find(["one", message.job_id, "../two"])
@@ -192,7 +194,7 @@ def test_a_letter_that_was_sent_back_ends_as_a_success_and_leaves_nothing(rig: R
     rig.replied()
     # when
     assert send_all(rig) == [Action.SEND]
-    # then: nobody waits for it, and it does not expire
+    # then: no client waits for it, and it does not expire
     (received,) = rig.queue.receive(count_max=10, wait_s=0)
     assert Message.from_bytes(received.body) == replace(message, reply_to=None, deadline_s=None)
     assert received.receive_count == 1
@@ -203,17 +205,17 @@ def test_a_letter_that_was_sent_back_ends_as_a_success_and_leaves_nothing(rig: R
     assert keys(rig, "dead/") == []
 
 
-def test_the_outcome_goes_before_the_message_and_the_letter_after_it(rig: Rig) -> None:
+def test_the_outcome_is_deleted_before_the_message_is_sent_and_the_letter_after(rig: Rig) -> None:
     dead(rig)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
-    rig.journal.calls.clear()
-    work_.send_back(letter)
-    changes = [call for call in rig.journal.calls if call.split(".")[1] in ("put", "delete", "send")]
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
+    rig.recorder.calls.clear()
+    redriving.send_back(letter)
+    changes = [call for call in rig.recorder.calls if call.split(".")[1] in ("put", "delete", "send")]
     assert changes == ["results.put", *["results.delete"] * 2, "queue.send", *["results.delete"] * 2]
 
 
-def test_a_text_of_the_outcome_goes_too(rig: Rig) -> None:
+def test_the_text_of_the_outcome_is_deleted_too(rig: Rig) -> None:
     message = dead(rig, wants_text=True)
     rig.results.put(text_key(message.job_id), b"owl")
     send_all(rig)
@@ -224,9 +226,9 @@ def test_a_text_of_the_outcome_goes_too(rig: Rig) -> None:
 
 def test_a_look_changes_nothing(rig: Rig) -> None:
     message = dead(rig)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
-    assert work_.look(letter).action is Action.SEND
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
+    assert redriving.look(letter).action is Action.SEND
     assert keys(rig, "") == [dead_letter_key(message.job_id), result_key(message.job_id)]
     assert rig.is_idle()
 
@@ -255,14 +257,14 @@ def test_an_event_of_a_bucket_goes_back_as_it_is(rig: Rig) -> None:
 
 def test_an_unreadable_body_goes_back_as_it_is(rig: Rig) -> None:
     rig.results.put(unreadable_key("ab" * 32), b"\xff")
-    work_ = redrive(rig)
-    (letter,) = work_.find(["ab" * 32])
-    assert work_.send_back(letter).action is Action.SEND
+    redriving = redrive(rig)
+    (letter,) = redriving.find(["ab" * 32])
+    assert redriving.send_back(letter).action is Action.SEND
     assert [one.body for one in rig.queue.receive(count_max=10, wait_s=0)] == [b"\xff"]
     assert keys(rig, "dead/") == []
 
 
-def test_a_torn_outcome_is_none(rig: Rig) -> None:
+def test_a_torn_outcome_counts_as_none(rig: Rig) -> None:
     message = dead(rig)
     rig.results.put(result_key(message.job_id), b"")
     assert send_all(rig) == [Action.SEND]
@@ -299,11 +301,11 @@ def steps() -> range:
     """Return the number of each call to a port that sending one letter back takes."""
     rig = Rig(Path())
     dead(rig)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
-    rig.journal.calls.clear()
-    work_.send_back(letter)
-    return range(len(rig.journal.calls))
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
+    rig.recorder.calls.clear()
+    redriving.send_back(letter)
+    return range(len(rig.recorder.calls))
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -314,14 +316,14 @@ def test_a_death_at_any_step_is_made_good_by_the_next_redrive(
 ) -> None:
     # given
     message = dead(rig)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
-    rig.journal.calls.clear()
-    rig.journal.dies_at, rig.journal.dies_after = number, after
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
+    rig.recorder.calls.clear()
+    rig.recorder.dies_at, rig.recorder.dies_after = number, after
     # when
     with pytest.raises(Death):
-        work_.send_back(letter)
-    rig.journal = Journal()
+        redriving.send_back(letter)
+    rig.recorder = Recorder()
     if has_worked:
         work(rig)
     # then: the job has an outcome, or is in the queue, or its letter stands
@@ -338,12 +340,12 @@ def test_a_death_at_any_step_is_made_good_by_the_next_redrive(
 @pytest.mark.parametrize("call", ["results.put", "results.get", "results.delete", "queue.send"])
 def test_a_backend_that_fails_costs_no_letter(rig: Rig, call: str) -> None:
     message = dead(rig)
-    work_ = redrive(rig)
-    (letter,) = work_.letters()
-    rig.journal.failures[call] = BackendUnavailable("some backend", "send")
+    redriving = redrive(rig)
+    (letter,) = redriving.letters()
+    rig.recorder.failures[call] = BackendUnavailable("some backend", "send")
     with pytest.raises(BackendUnavailable):
-        work_.send_back(letter)
-    rig.journal.failures.clear()
+        redriving.send_back(letter)
+    rig.recorder.failures.clear()
     rig.clock.advance(MINUTE_S)
     assert send_all(rig) == [Action.SEND]
     work(rig)
@@ -353,7 +355,7 @@ def test_a_backend_that_fails_costs_no_letter(rig: Rig, call: str) -> None:
 # --- others at the same time --------------------------------------------------------------------------------
 
 
-def test_a_letter_in_the_hand_of_another_redrive_is_left(rig: Rig) -> None:
+def test_a_letter_that_another_redrive_has_claimed_is_left(rig: Rig) -> None:
     message = dead(rig)
     rig.results.put(redrive_claim_key(message.job_id), b"{}")
     assert send_all(rig) == [Action.LEAVE]
@@ -400,7 +402,7 @@ def test_a_letter_that_the_dead_letter_consumer_wrote_again_meanwhile_stands(rig
     # given: the dead-letter consumer is given the same message a second time while it is sent back
     message = dead(rig)
 
-    class Clerk(Journal):
+    class Consuming(Recorder):
         def around(self, name: str, call: Callable[[], Any]) -> Any:
             result = super().around(name, call)
             if name == "queue.send":
@@ -409,13 +411,13 @@ def test_a_letter_that_the_dead_letter_consumer_wrote_again_meanwhile_stands(rig
                 dead_letter_consumer(rig).tick()
             return result
 
-    rig.journal = Clerk()
+    rig.recorder = Consuming()
     # when
     assert send_all(rig) == [Action.SEND]
     work(rig)
     # then: the dead-letter consumer's outcome came first, and the letter can be sent once more
     assert rig.result(message)["status"] == "failed"
-    rig.journal = Journal()
+    rig.recorder = Recorder()
     assert send_all(rig) == [Action.SEND]
     work(rig)
     assert rig.label(message) == "cat"

@@ -25,29 +25,29 @@ from beholder.store.memory import MemoryStore
 from beholder.web.ports import WebPorts
 from beholder.web.submission.pending import Outcome
 from beholder.web.submission.submitter import SubmissionRequest, Submitter
-from helpers.rig import Journal, Watched
+from helpers.rig import RecordedPort, Recorder
 
 PLAIN = SubmissionRequest(data=b"data", file_name="a cat.jpg", options=Options())
 KEYED = replace(PLAIN, idempotency_key="once")
 
 
 class SubmissionService:
-    """An submitter with everything in memory behind it, and a journal of what it does."""
+    """An submitter with everything in memory behind it, and a recorder of what it does."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.journal = Journal()
+        self.recorder = Recorder()
         self.queue = MemoryQueue(clock=self.clock)
         self.images = MemoryStore(clock=self.clock)
         self.results = MemoryStore(clock=self.clock)
         self.told: list[int] = []
         self.submitter = Submitter(
             WebPorts(
-                queue=Watched(self.queue, "queue", self.journal),
+                queue=RecordedPort(self.queue, "queue", self.recorder),
                 replies=MemoryQueue(clock=self.clock),
                 reply_to=lambda: "web-0",
-                images=Watched(self.images, "images", self.journal),
-                results=Watched(self.results, "results", self.journal),
+                images=RecordedPort(self.images, "images", self.recorder),
+                results=RecordedPort(self.results, "results", self.recorder),
                 models=(),
                 clock=self.clock,
                 on_sent=self.told.append,
@@ -93,7 +93,7 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionS
     submission = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
     job = submissions.accept_new(submission)
     # then
-    assert submissions.journal.calls == ["images.put", "queue.send"]
+    assert submissions.recorder.calls == ["images.put", "queue.send"]
     key = image_key(job.id, "a cat.jpg")
     assert submissions.images.get(key) == b"data"
     assert submissions.messages() == [
@@ -124,7 +124,7 @@ def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(
     submissions.accept_all(
         SubmissionRequest(b"cat", "cat.jpg", Options()), SubmissionRequest(b"dog", "dog.jpg", Options())
     )
-    submissions.journal.failures["queue.send"] = BackendUnavailable("sqs queue", "send")
+    submissions.recorder.failures["queue.send"] = BackendUnavailable("sqs queue", "send")
     submissions.accept_all(SubmissionRequest(b"hen", "hen.jpg", Options()))
     assert submissions.told == [2]
 
@@ -140,7 +140,7 @@ def test_an_image_of_an_earlier_request_stays_where_its_message_cannot_be_sent_a
 ) -> None:
     submissions.accept_new(KEYED)
     submissions.clock.advance(300)
-    submissions.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    submissions.recorder.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
     with pytest.raises(BackendUnavailable):
         submissions.accept(KEYED)
     assert len(submissions.image_keys()) == 1
@@ -152,27 +152,27 @@ def test_an_image_whose_message_cannot_be_sent_is_removed(
     submissions: SubmissionService, submission: SubmissionRequest, error: Exception
 ) -> None:
     # given
-    submissions.journal.failures["queue.send"] = error
+    submissions.recorder.failures["queue.send"] = error
     # when
     with pytest.raises(type(error)):
         submissions.accept(submission)
     # then: nothing was accepted and nothing is left behind
     looked = ["results.get"] if submission is KEYED else []
-    assert submissions.journal.calls == ["images.put", *looked, "queue.send", "images.delete"]
+    assert submissions.recorder.calls == ["images.put", *looked, "queue.send", "images.delete"]
     assert submissions.image_keys() == []
-    submissions.journal.failures.clear()
+    submissions.recorder.failures.clear()
     assert isinstance(submissions.accept(submission), Job)
 
 
 def test_the_first_error_is_the_one_that_is_told(submissions: SubmissionService) -> None:
-    submissions.journal.failures["queue.send"] = BackendFull("sqlite queue", "send")
-    submissions.journal.failures["images.delete"] = BackendUnavailable("folder store", "delete")
+    submissions.recorder.failures["queue.send"] = BackendFull("sqlite queue", "send")
+    submissions.recorder.failures["images.delete"] = BackendUnavailable("folder store", "delete")
     with pytest.raises(BackendFull):
         submissions.accept(PLAIN)
 
 
 def test_an_image_that_cannot_be_stored_sends_no_message(submissions: SubmissionService) -> None:
-    submissions.journal.failures["images.put"] = BackendFull("folder store", "put")
+    submissions.recorder.failures["images.put"] = BackendFull("folder store", "put")
     with pytest.raises(BackendFull):
         submissions.accept(PLAIN)
     assert submissions.messages() == []
@@ -180,7 +180,7 @@ def test_an_image_that_cannot_be_stored_sends_no_message(submissions: Submission
 
 def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: SubmissionService) -> None:
     jobs = submissions.accept_all(PLAIN, KEYED, PLAIN)
-    assert submissions.journal.calls == [
+    assert submissions.recorder.calls == [
         "images.put",
         "images.put",
         "results.get",
@@ -216,7 +216,7 @@ def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(submission
     finished = submissions.accept_new(KEYED)
     submissions.finish(finished)
     kept = submissions.image_keys()
-    submissions.journal.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
+    submissions.recorder.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
     # when
     results = submissions.accept_all(PLAIN, KEYED, PLAIN)
     # then: the finished job was not touched
@@ -226,7 +226,7 @@ def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(submission
 
 def test_nothing_new_sends_nothing(submissions: SubmissionService) -> None:
     assert submissions.accept_all() == []
-    assert submissions.journal.calls == []
+    assert submissions.recorder.calls == []
 
 
 # --- with an idempotency key --------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_a
     submissions: SubmissionService,
 ) -> None:
     # given an attempt that SQS took and never told of, so that the worker found no image
-    submissions.journal.failures["queue.send"] = BackendUnavailable("queue", "send")
+    submissions.recorder.failures["queue.send"] = BackendUnavailable("queue", "send")
     with pytest.raises(BackendUnavailable):
         submissions.accept(KEYED)
     job_id = submissions.submitter.new_job_id(KEYED)
@@ -306,7 +306,7 @@ def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_a
     failed = Job(job_id, JobStatus.FAILED, 0.0, completed_at_s=1.0, error=gone)
     submissions.results.put(result_key(job_id), json.dumps(failed.to_dict()).encode())
     # when
-    submissions.journal.failures.clear()
+    submissions.recorder.failures.clear()
     job = submissions.accept_new(KEYED)
     # then
     assert job.id == job_id
@@ -317,7 +317,7 @@ def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_a
 def test_a_key_whose_earlier_outcome_cannot_be_looked_for_leaves_no_image(
     submissions: SubmissionService,
 ) -> None:
-    submissions.journal.failures["results.get"] = BackendUnavailable("store", "get")
+    submissions.recorder.failures["results.get"] = BackendUnavailable("store", "get")
     with pytest.raises(BackendUnavailable):
         submissions.accept(KEYED)
     assert submissions.image_keys() == []
@@ -392,7 +392,7 @@ def test_a_batch_is_sent_by_class_and_interactive_messages_first(submissions: Su
     accepted = submissions.accept_all(plain, PLAIN, heavy, plain)
     # then
     assert all(isinstance(one, Job) for one in accepted)
-    assert submissions.journal.calls[-3:] == ["queue.send"] * 3
+    assert submissions.recorder.calls[-3:] == ["queue.send"] * 3
     assert submissions.queue.depth() == Depth(4, 0, 0)
     assert submissions.queue.depth().interactive == 1
     assert sum(submissions.told) == 4
@@ -510,7 +510,7 @@ def test_a_queue_that_fails_does_not_hide_the_job() -> None:
     job = submissions.accept(PLAIN)
     assert isinstance(job, Job)
     submissions.clock.advance(60.0)
-    submissions.journal.failures["queue.depth"] = BackendUnavailable("queue", "depth")
+    submissions.recorder.failures["queue.depth"] = BackendUnavailable("queue", "depth")
     assert isinstance(submissions.submitter.find(job.id), Job)
 
 

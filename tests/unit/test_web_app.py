@@ -24,7 +24,7 @@ from beholder.web import ServedModel, WebLimits, WebPorts, build_app
 from beholder.web.middleware import RequestMiddleware
 from helpers.asgi import Answer, Gone, call, running
 from helpers.images import jpeg, png
-from helpers.rig import Rig, Watched
+from helpers.rig import RecordedPort, Rig
 from helpers.service import multipart
 
 WAIT_S = 20.0
@@ -58,11 +58,11 @@ class Web(Rig):
     def ports(self, limits: WebLimits = LIMITS) -> WebPorts:
         model = ServedModel("first", "1", "MIT", "", 4, "as-is", None)
         return WebPorts(
-            queue=Watched(self.queue, "queue", self.journal),
+            queue=RecordedPort(self.queue, "queue", self.recorder),
             replies=self.replies["web-0"],
             reply_to=lambda: "web-0",
-            images=Watched(self.images, "images", self.journal),
-            results=Watched(self.results, "results", self.journal),
+            images=RecordedPort(self.images, "images", self.recorder),
+            results=RecordedPort(self.results, "results", self.recorder),
             models=(model,),
             clock=self.clock,
             limits=limits,
@@ -107,9 +107,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 @pytest.fixture
 def web(shared: Web) -> Iterator[Web]:
-    shared.journal.calls.clear()
+    shared.recorder.calls.clear()
     yield shared
-    shared.journal.failures.clear()
+    shared.recorder.failures.clear()
     shared.queue.purge()
 
 
@@ -223,12 +223,12 @@ def test_a_lost_reply_costs_a_look_and_a_failing_look_costs_another(web: Web) ->
     document = web.ask("GET", f"/v1/jobs/{ids[1]}").json | {"status": "succeeded", "result": {"labels": []}}
     web.results.put(result_key(ids[0]), b"garbage")
     web.results.put(result_key(ids[1]), json.dumps(document).encode())
-    web.journal.failures["results.get"] = BackendUnavailable("folder store", "get")
-    web.journal.calls.clear()
+    web.recorder.failures["results.get"] = BackendUnavailable("folder store", "get")
+    web.recorder.calls.clear()
     # when: the first looks fail
     web.clock.advance(3)
-    assert web.journal.await_call("results.get", WAIT_S)
-    web.journal.failures.clear()
+    assert web.recorder.await_call("results.get", WAIT_S)
+    web.recorder.failures.clear()
     web.clock.advance(10)
     # then
     answer = waiting[1].result(WAIT_S)
@@ -260,7 +260,7 @@ def test_what_can_be_refused_is_refused_before_the_body_is_read(
     answer = web.ask("POST", target, jpeg(1), **headers)
     assert is_problem(answer, status, code)
     assert answer.chunks_read == 0
-    assert web.journal.calls.count("images.put") == 0
+    assert web.recorder.calls.count("images.put") == 0
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_what_can_be_refused_is_refused_before_the_body_is_read(
 )
 def test_a_body_that_is_no_image_is_refused(web: Web, body: bytes, status: int, code: str) -> None:
     assert is_problem(web.ask("POST", "/v1/classify", body, **ASYNC), status, code)
-    assert "images.put" not in web.journal.calls
+    assert "images.put" not in web.recorder.calls
     assert web.count("beholder_upload_bytes") == 0
 
 
@@ -293,7 +293,7 @@ def test_a_client_that_leaves_within_its_upload_leaves_nothing(web: Web) -> None
     assert (
         web.count("beholder_requests_total", route="/v1/classify", method="POST", status="499") == before + 1
     )
-    assert "images.put" not in web.journal.calls
+    assert "images.put" not in web.recorder.calls
 
 
 def test_beyond_the_backlog_a_job_is_refused_and_told_when_to_come_back(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_who_waits_too_long_gets_a_place_to_look(tmp_path: Path) -> None:
 def test_a_backend_that_fails_is_worth_another_try(
     web: Web, call_name: str, error: Exception, code: str
 ) -> None:
-    web.journal.failures[call_name] = error
+    web.recorder.failures[call_name] = error
     answer = web.ask("POST", "/v1/classify", jpeg(1), **ASYNC)
     assert is_problem(answer, 503, code)
     assert int(answer.headers["retry-after"]) > 0
@@ -444,7 +444,7 @@ def test_an_error_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(
     web: Web, caplog: pytest.LogCaptureFixture, method: str, target: str, call_name: str
 ) -> None:
     # given
-    web.journal.failures[call_name] = ZeroDivisionError("a secret of ours")
+    web.recorder.failures[call_name] = ZeroDivisionError("a secret of ours")
     # when
     answer = web.ask(method, target, jpeg(1) if method == "POST" else b"", x_request_id="mine", **ASYNC)
     # then
@@ -456,7 +456,7 @@ def test_an_error_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(
     assert record.facts == {"request_id": "mine"}  # type: ignore[attr-defined]
     assert record.exc_info is not None
     # and the next request is served
-    web.journal.failures.clear()
+    web.recorder.failures.clear()
     assert web.ask("POST", "/v1/classify", jpeg(1), **ASYNC).status == 202
 
 
@@ -516,12 +516,12 @@ def test_an_unknown_path_is_a_problem(web: Web, target: str) -> None:
 @pytest.mark.parametrize("job_id", ["none", "..", "x" * 5000, "{}", "00000000-03E8-7000-8000-000000000000"])
 def test_what_is_no_job_id_reaches_no_bucket(web: Web, job_id: str) -> None:
     assert is_problem(web.ask("GET", f"/v1/jobs/{job_id}"), 404, "job_not_found")
-    assert web.journal.calls == [] or set(web.journal.calls) == {"queue.depth"}
+    assert web.recorder.calls == [] or set(web.recorder.calls) == {"queue.depth"}
 
 
 def test_an_unknown_job_is_looked_for_in_both_buckets(web: Web) -> None:
     assert is_problem(web.ask("GET", f"/v1/jobs/{new_job_id(1.0)}"), 404, "job_not_found")
-    assert {"results.get", "images.list"} <= set(web.journal.calls)
+    assert {"results.get", "images.list"} <= set(web.recorder.calls)
 
 
 def test_labels_of_metrics_are_routes_and_not_what_callers_write(web: Web) -> None:
@@ -566,7 +566,7 @@ def test_metrics_are_prometheus_text(web: Web) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert b'beholder_queue_depth{state="backlog"} 1.0' in answer.body
     # a queue that does not answer costs its own series only
-    web.journal.failures["queue.depth"] = BackendUnavailable("sqlite queue", "depth")
+    web.recorder.failures["queue.depth"] = BackendUnavailable("sqlite queue", "depth")
     answer = web.ask("GET", "/metrics")
     assert answer.status == 200
     assert b"beholder_queue_depth{" not in answer.body
@@ -574,8 +574,8 @@ def test_metrics_are_prometheus_text(web: Web) -> None:
 
 def test_readiness_names_every_backend_that_does_not_answer(web: Web) -> None:
     assert web.ask("GET", "/readyz").json == {"status": "ready", "problems": []}
-    web.journal.failures["queue.depth"] = BackendUnavailable("sqlite queue", "depth")
-    web.journal.failures["results.get"] = BackendUnavailable("folder store", "list")
+    web.recorder.failures["queue.depth"] = BackendUnavailable("sqlite queue", "depth")
+    web.recorder.failures["results.get"] = BackendUnavailable("folder store", "list")
     answer = web.ask("GET", "/readyz")
     assert (answer.status, answer.json["status"], len(answer.json["problems"])) == (503, "unready", 2)
     # and is alive all the same

@@ -1,4 +1,4 @@
-"""Lanes of one worker: paused, drained and idle together; a pause lets go of what comes late."""
+"""The consumers of one worker are paused, drained and idle together."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def test_a_paused_worker_receives_nothing_until_it_is_resumed(rig: Rig) -> None:
     # then
     assert delay_s > 0
     assert worker.is_paused_and_empty
-    assert rig.journal.calls == []
+    assert rig.recorder.calls == []
     worker.resume()
     worker.tick()
     assert rig.label(message) == "cat"
 
 
-def test_what_a_receive_brings_after_a_pause_is_worked_on(rig: Rig) -> None:
+def test_what_a_receive_returns_after_a_pause_is_processed(rig: Rig) -> None:
     # given: a pause that comes while the worker waits for messages
     worker = rig.begun()
     message = rig.send(b"cat")

@@ -9,7 +9,7 @@ import pytest
 from beholder.job import Failure, Job, JobStatus, Message, new_job_id
 from beholder.results.outcomes import failed_job
 from beholder.store.keys import result_key
-from helpers.rig import TIMEOUT_S, Death, FakeClassifier, Journal, Rig
+from helpers.rig import TIMEOUT_S, Death, FakeClassifier, Recorder, Rig
 
 IMAGES = (b"cat", b"!", b"dog")
 # receive, three gets, three puts, one reply, one ack
@@ -31,11 +31,11 @@ def dies(rig: Rig, number: int, *, after: bool) -> dict[str, bytes]:
         nonlocal journal
         journal = rig.in_flight_path().read_bytes()
 
-    rig.journal.dies_at, rig.journal.dies_after, rig.journal.on_death = number, after, remember
+    rig.recorder.dies_at, rig.recorder.dies_after, rig.recorder.on_death = number, after, remember
     with pytest.raises(Death):
         worker.tick()
-    rig.in_flight_path().write_bytes(journal)  # what the process did while it fell did not happen
-    rig.journal = Journal()
+    rig.in_flight_path().write_bytes(journal)  # what the process did after its death did not happen
+    rig.recorder = Recorder()
     return standing(rig)
 
 
@@ -76,7 +76,7 @@ def test_a_successor_goes_on_and_what_was_stored_stands(rig: Rig, number: int, *
 def test_a_lost_machine_costs_a_redelivery_and_no_outcome_changes(
     rig: Rig, number: int, *, after: bool
 ) -> None:
-    # given: the note is lost with the machine, and only the visibility timeout is left
+    # given: the journal is lost with the machine, and only the visibility timeout is left
     messages = [rig.send(image) for image in IMAGES]
     before = dies(rig, number, after=after)
     rig.in_flight_path().unlink()

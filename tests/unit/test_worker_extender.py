@@ -1,4 +1,4 @@
-"""The extender: a constant step, a cap, and nothing for receipts that hold nothing any more."""
+"""The visibility extender: constant extensions, a limit, and none for receipts that have expired."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ HOLD_MAX_S = 100.0
 
 
 class CountedQueue(MemoryQueue):
-    """A queue that writes down every extension."""
+    """A queue that records every extension."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(visibility_timeout_s=TIMEOUT_S, clock=clock)
@@ -38,7 +38,7 @@ def queue(clock: ManualClock) -> CountedQueue:
 
 @pytest.fixture
 def extender(queue: CountedQueue, clock: ManualClock) -> VisibilityExtender:
-    return VisibilityExtender(queue, clock, timeout_s=TIMEOUT_S, hold_max_s=HOLD_MAX_S)
+    return VisibilityExtender(queue, clock, timeout_s=TIMEOUT_S, hold_max_s=HOLD_MAX_S, on_hung=lambda: None)
 
 
 def take(queue: CountedQueue) -> str:
@@ -63,7 +63,7 @@ def test_every_extension_is_the_same_however_long_the_work(
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 0.1, 4.9, 5.0, 5.1, 9.9])
-def test_whenever_the_work_begins_the_message_stays_hidden(
+def test_a_message_stays_hidden_whenever_the_work_begins(
     extender: VisibilityExtender, queue: CountedQueue, clock: ManualClock, offset_s: float
 ) -> None:
     # given: the work begins somewhere between two passes
@@ -92,7 +92,7 @@ def test_short_work_costs_no_extension(
     assert queue.extended == []
 
 
-def test_beyond_the_cap_the_message_is_let_go(
+def test_a_message_is_let_go_after_hold_max_s(
     extender: VisibilityExtender, queue: CountedQueue, clock: ManualClock
 ) -> None:
     # given
@@ -110,7 +110,7 @@ def test_beyond_the_cap_the_message_is_let_go(
     assert queue.depth().backlog == 1
 
 
-def test_a_receipt_that_holds_nothing_is_not_tried_again(
+def test_an_expired_receipt_is_not_extended_again(
     extender: VisibilityExtender, queue: CountedQueue, clock: ManualClock
 ) -> None:
     gone, held = take(queue), take(queue)
@@ -148,7 +148,7 @@ def test_releasing_what_is_not_held_is_no_error(extender: VisibilityExtender) ->
     assert extender.timeout_s == TIMEOUT_S
 
 
-def test_work_that_hangs_is_told_once_and_short_work_never(queue: CountedQueue, clock: ManualClock) -> None:
+def test_work_that_hangs_is_reported_once(queue: CountedQueue, clock: ManualClock) -> None:
     told: list[float] = []
     extender = VisibilityExtender(
         queue,

@@ -1,4 +1,4 @@
-"""A worker that is paused makes one poll of its own, so that nothing from before the pause is overlooked."""
+"""A paused worker makes one final poll, so that no message from before the pause is overlooked."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def test_it_is_empty_only_after_its_last_poll(rig: Rig) -> None:
+def test_a_worker_is_empty_only_after_its_final_poll(rig: Rig) -> None:
     # given
     worker = rig.begun(final_poll_s=0.01)
     # when
@@ -33,10 +33,10 @@ def test_it_is_empty_only_after_its_last_poll(rig: Rig) -> None:
     assert worker.final_poll is FinalPoll.EMPTY
     # and: one poll is enough
     worker.tick()
-    assert rig.journal.calls == ["queue.receive"]
+    assert rig.recorder.calls == ["queue.receive"]
 
 
-def test_what_the_last_poll_brings_is_worked_on(rig: Rig) -> None:
+def test_what_the_final_poll_returns_is_processed(rig: Rig) -> None:
     # given
     worker = rig.begun(final_poll_s=0.01)
     worker.pause()
@@ -57,22 +57,22 @@ def test_what_the_last_poll_brings_is_worked_on(rig: Rig) -> None:
 def test_a_poll_that_failed_is_made_again(rig: Rig) -> None:
     worker = rig.begun(final_poll_s=0.01)
     worker.pause()
-    rig.journal.failures["queue.receive"] = BackendUnavailable("sqs queue", "receive")
+    rig.recorder.failures["queue.receive"] = BackendUnavailable("sqs queue", "receive")
     with pytest.raises(BackendUnavailable):
         worker.tick()
     assert not worker.is_paused_and_empty
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     assert worker.final_poll is FinalPoll.EMPTY
 
 
-def test_one_that_is_taken_away_polls_no_more(rig: Rig) -> None:
+def test_an_interrupted_worker_polls_no_more(rig: Rig) -> None:
     worker = rig.begun(final_poll_s=0.01)
     worker.pause()
     worker.drain()
     worker.tick()
     assert worker.is_paused_and_empty
-    assert rig.journal.calls == []
+    assert rig.recorder.calls == []
 
 
 def consumers_of(rig: Rig, count: int, **more: float) -> list[Consumer]:
@@ -86,12 +86,12 @@ def test_one_consumer_polls_for_all(rig: Rig) -> None:
     worker.pause()
     for consumer in consumers:
         consumer.tick()
-    assert rig.journal.calls == ["queue.receive"]
+    assert rig.recorder.calls == ["queue.receive"]
     assert worker.final_poll is FinalPoll.EMPTY
     assert worker.is_paused_and_empty
 
 
-def test_a_message_that_comes_while_many_consumers_leave_is_received_once(rig: Rig) -> None:
+def test_a_message_that_comes_while_many_consumers_pause_is_received_once(rig: Rig) -> None:
     # given: more consumers than receives are allowed, each about to poll
     consumers = consumers_of(rig, 5)
     worker = Worker(consumers)
@@ -118,13 +118,13 @@ def test_a_message_that_comes_while_many_consumers_drain_is_handed_back_once(rig
     message = rig.send(b"cat")
     for tick in ticks:
         tick.join(20)
-    # then: what was received was handed back, whoever had it
+    # then: the message was handed back, whichever consumer received it
     (received,) = rig.queue.receive(count_max=10, wait_s=0)
     assert Message.from_bytes(received.body) == message
     assert received.receive_count <= 2
 
 
-def test_its_work_tells_when_its_first_message_was_sent(rig: Rig) -> None:
+def test_the_work_done_tells_when_the_first_message_was_sent(rig: Rig) -> None:
     # given
     worker = rig.begun()
     assert worker.work.first_sent_at_s is None

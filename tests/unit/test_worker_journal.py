@@ -22,7 +22,7 @@ DELIVERIES = st.lists(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "worker-0.note"
+    return tmp_path / "worker-0.journal"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def read(path: Path) -> LeftBehind:
         successor.close()
 
 
-def test_a_new_note_says_nothing(journal: InFlightJournal, path: Path) -> None:
+def test_a_new_journal_is_empty(journal: InFlightJournal, path: Path) -> None:
     assert journal.left_behind() == read(path) == NOTHING
 
 
@@ -66,17 +66,17 @@ def test_a_shorter_batch_leaves_nothing_of_a_longer_one(journal: InFlightJournal
     assert read(path) == LeftBehind(HELD[:1], None, resumed=False)
 
 
-def test_a_cleared_note_says_nothing(journal: InFlightJournal, path: Path) -> None:
+def test_a_cleared_journal_is_empty(journal: InFlightJournal, path: Path) -> None:
     journal.hold(HELD)
     journal.decoding(1)
     journal.clear()
     assert read(path) == NOTHING
-    # also where the worker still says that it decodes nothing
+    # even if the worker still writes that it decodes nothing
     journal.decoding(None)
     assert read(path) == NOTHING
 
 
-def test_a_write_that_broke_off_anywhere_says_nothing(journal: InFlightJournal, path: Path) -> None:
+def test_a_write_that_broke_off_anywhere_counts_as_empty(journal: InFlightJournal, path: Path) -> None:
     journal.hold(HELD)
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -84,7 +84,7 @@ def test_a_write_that_broke_off_anywhere_says_nothing(journal: InFlightJournal, 
         assert read(path) == NOTHING, length
 
 
-def test_a_shorter_note_written_over_a_longer_one_and_not_cut_says_nothing(
+def test_a_shorter_journal_written_over_a_longer_one_and_not_cut_counts_as_empty(
     journal: InFlightJournal, path: Path
 ) -> None:
     journal.hold(HELD[:1])
@@ -97,12 +97,12 @@ def test_a_shorter_note_written_over_a_longer_one_and_not_cut_says_nothing(
 
 @given(garbage=st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_garbage_says_nothing(path: Path, garbage: bytes) -> None:
+def test_garbage_counts_as_empty(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage)
     assert read(path) == NOTHING
 
 
-def test_nobody_else_reads_what_clients_sent(journal: InFlightJournal, path: Path) -> None:
+def test_other_users_cannot_read_what_clients_sent(journal: InFlightJournal, path: Path) -> None:
     journal.hold(HELD)
     assert path.stat().st_mode & 0o077 == 0
 
@@ -122,7 +122,7 @@ WRITE = os.pwrite
 
 
 @pytest.mark.parametrize("disk", [full, nearly_full])
-def test_where_there_is_no_room_there_is_no_note(
+def test_on_a_full_disk_there_is_no_journal(
     journal: InFlightJournal, path: Path, monkeypatch: pytest.MonkeyPatch, disk: Callable[..., int]
 ) -> None:
     # given
@@ -133,14 +133,14 @@ def test_where_there_is_no_room_there_is_no_note(
     journal.hold(HELD[:1])
     journal.decoding(0)
     monkeypatch.undo()
-    # then: rather none than one that lies
+    # then: no journal rather than a wrong one
     journal.decoding(0)
     assert read(path) == NOTHING
     journal.hold(HELD)
     assert read(path) == LeftBehind(HELD, None, resumed=False)
 
 
-def test_a_disk_that_fills_up_within_a_batch_leaves_no_note(
+def test_a_disk_that_fills_up_within_a_batch_leaves_no_journal(
     journal: InFlightJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal.hold(HELD)

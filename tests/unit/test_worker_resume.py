@@ -1,4 +1,4 @@
-"""What a worker does with the note that a predecessor of its name left behind."""
+"""What a worker does with the in-flight journal of a predecessor of its name."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def left(rig: Rig, *, current: int | None = None, resumed: bool = False) -> list[Received]:
-    """Receive everything, and write the note of a worker that died with it in hand."""
+    """Receive everything, and write the journal of a worker that died while it held that."""
     held = rig.queue.receive(count_max=10, wait_s=0)
     journal = InFlightJournal(rig.in_flight_path())
     journal.hold(held, resumed=resumed)
@@ -32,7 +32,7 @@ def test_a_batch_is_taken_over_under_the_same_receipts(rig: Rig) -> None:
     # when
     rig.worker().tick()
     # then: without another receive
-    assert "queue.receive" not in rig.journal.calls
+    assert "queue.receive" not in rig.recorder.calls
     assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
     assert [rig.result(message)["metrics"]["receive_count"] for message in messages] == [1, 1, 1]
     assert rig.is_idle()
@@ -54,11 +54,11 @@ def test_the_suspect_is_handed_back_before_the_rest_is_worked_on(rig: Rig) -> No
     rig.send(b"dog")
     left(rig, current=0)
     rig.worker().tick()
-    effects = [one for one in rig.journal.calls if not one.startswith("images")]
+    effects = [one for one in rig.recorder.calls if not one.startswith("images")]
     assert effects == ["queue.extend", "queue.nack", "results.put", "replies.send", "queue.ack"]
 
 
-def test_what_is_taken_over_stays_hidden_until_the_extender_comes(rig: Rig) -> None:
+def test_what_is_taken_over_stays_hidden_until_the_first_extension(rig: Rig) -> None:
     # given: a successor that takes long, on deliveries whose time is nearly over
     rig.send(b"cat")
     left(rig)
@@ -84,22 +84,22 @@ def test_the_second_death_over_the_same_batch_hands_back_all_of_it(rig: Rig) -> 
     messages = [rig.send(image) for image in (b"cat", b"dog")]
     left(rig, resumed=True)
     rig.worker().tick()
-    assert rig.journal.calls == ["queue.extend", "queue.nack"]
+    assert rig.recorder.calls == ["queue.extend", "queue.nack"]
     back = rig.queue.receive(count_max=10, wait_s=0)
     assert {one.body for one in back} == {one.to_bytes() for one in messages}
     assert {one.receive_count for one in back} == {2}
 
 
-def test_a_batch_that_was_taken_over_says_so_to_the_next_successor(rig: Rig) -> None:
+def test_the_journal_of_a_batch_that_was_taken_over_says_so(rig: Rig) -> None:
     # given
     rig.send(b"cat")
     left(rig)
-    notes = []
+    found = []
     classify = rig.classifiers["first"].classify
 
     def watching(images: object) -> object:
         journal = InFlightJournal(rig.in_flight_path())
-        notes.append(journal.left_behind())
+        found.append(journal.left_behind())
         journal.close()
         return classify(images)  # type: ignore[arg-type]
 
@@ -107,12 +107,12 @@ def test_a_batch_that_was_taken_over_says_so_to_the_next_successor(rig: Rig) -> 
     # when
     rig.worker().tick()
     # then
-    (journal,) = notes
-    assert journal.resumed
-    assert journal.current is None
+    (left_behind,) = found
+    assert left_behind.resumed
+    assert left_behind.current is None
 
 
-def test_receipts_whose_time_ran_out_are_dropped(rig: Rig) -> None:
+def test_expired_receipts_are_left_alone(rig: Rig) -> None:
     # given: another worker has taken the messages meanwhile
     rig.send(b"cat")
     rig.send(b"dog")
@@ -126,9 +126,9 @@ def test_receipts_whose_time_ran_out_are_dropped(rig: Rig) -> None:
     assert rig.queue.extend([one.receipt for one in taken], timeout_s=1) == []
 
 
-def test_without_a_note_nothing_is_touched(rig: Rig) -> None:
+def test_without_a_journal_nothing_is_touched(rig: Rig) -> None:
     assert rig.worker().tick() == 0.0
-    assert rig.journal.calls == []
+    assert rig.recorder.calls == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_without_a_note_nothing_is_touched(rig: Rig) -> None:
         bytes(100),
     ],
 )
-def test_a_torn_note_is_ignored(rig: Rig, torn: bytes) -> None:
+def test_a_torn_journal_is_ignored(rig: Rig, torn: bytes) -> None:
     # given
     message = rig.send(b"cat")
     rig.in_flight_path().write_bytes(torn)
@@ -155,16 +155,16 @@ def test_a_torn_note_is_ignored(rig: Rig, torn: bytes) -> None:
     assert rig.label(message) == "cat"
 
 
-def test_a_note_that_cannot_be_acted_on_yet_is_kept(rig: Rig) -> None:
+def test_a_journal_that_cannot_be_acted_on_yet_is_kept(rig: Rig) -> None:
     # given
     message = rig.send(b"cat")
     left(rig)
-    rig.journal.failures["queue.extend"] = BackendUnavailable("sqlite queue", "extend")
+    rig.recorder.failures["queue.extend"] = BackendUnavailable("sqlite queue", "extend")
     worker = rig.worker()
     # when
     with pytest.raises(BackendUnavailable):
         worker.tick()
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     # then
     assert rig.label(message) == "cat"
@@ -175,21 +175,21 @@ def test_a_backend_that_fails_under_a_batch_taken_over_costs_it_no_receive(rig: 
     # given
     message = rig.send(b"cat")
     left(rig)
-    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures["results.put"] = BackendUnavailable("folder store", "put")
     worker = rig.worker()
     for _ in range(10):
         with pytest.raises(BackendUnavailable):
             worker.tick()
         rig.clock.advance(rig.extender.tick())
     # when
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     # then
     assert rig.result(message)["metrics"]["receive_count"] == 1
-    assert "queue.receive" not in rig.journal.calls
+    assert "queue.receive" not in rig.recorder.calls
 
 
-def test_workers_of_other_names_leave_the_note_alone(rig: Rig) -> None:
+def test_workers_of_other_names_leave_the_journal_alone(rig: Rig) -> None:
     rig.send(b"cat")
     left(rig)
     before = rig.in_flight_path().read_bytes()

@@ -1,4 +1,4 @@
-"""One pass of a worker: the order of its effects, and what each kind of trouble leads to."""
+"""One pass of a consumer: the order of its effects, and what each kind of failure leads to."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ def test_the_result_is_stored_before_the_reply_and_the_reply_sent_before_the_ack
     # when
     assert worker.tick() == 0.0
     # then
-    assert rig.journal.calls == ["queue.receive", "images.get", "results.put", "replies.send", "queue.ack"]
+    assert rig.recorder.calls == ["queue.receive", "images.get", "results.put", "replies.send", "queue.ack"]
     assert rig.is_idle()
     job = rig.result(message)
     assert job["status"] == "succeeded"
@@ -38,13 +38,13 @@ def test_the_result_is_stored_before_the_reply_and_the_reply_sent_before_the_ack
     assert rig.replied() == [job]
 
 
-def test_every_result_of_a_batch_is_stored_before_anybody_hears_of_any(rig: Rig) -> None:
+def test_every_result_of_a_batch_is_stored_before_any_reply(rig: Rig) -> None:
     worker = rig.begun()
     messages = [
         rig.send(image, reply_to=f"web-{number % 2}") for number, image in enumerate((b"c", b"d", b"h"))
     ]
     worker.tick()
-    effects = [one for one in rig.journal.calls if not one.startswith("images")]
+    effects = [one for one in rig.recorder.calls if not one.startswith("images")]
     assert effects == ["queue.receive", *["results.put"] * 3, *["replies.send"] * 2, "queue.ack"]
     assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
     assert rig.classifiers["first"].batches == [3]
@@ -52,7 +52,7 @@ def test_every_result_of_a_batch_is_stored_before_anybody_hears_of_any(rig: Rig)
     assert [job["id"] for job in rig.replied("web-1")] == [messages[1].job_id]
 
 
-def test_a_job_tells_where_its_time_went(rig: Rig) -> None:
+def test_a_job_says_where_its_time_went(rig: Rig) -> None:
     worker = rig.begun()
     message = rig.send(b"owl")
     rig.clock.advance(2.5)
@@ -74,7 +74,7 @@ def test_an_image_may_ride_inside_its_message(rig: Rig) -> None:
     message = rig.send(b"cat", image=b"dog")
     worker.tick()
     assert rig.label(message) == "dog"
-    assert "images.get" not in rig.journal.calls
+    assert "images.get" not in rig.recorder.calls
 
 
 def test_the_caller_s_options_bound_the_labels(rig: Rig) -> None:
@@ -114,7 +114,7 @@ def test_an_image_that_cannot_be_decoded_harms_no_other_of_its_batch(rig: Rig) -
         "image_truncated",
         422,
     )
-    # and each pending reply hears of its own job
+    # and each job has its own outcome in the reply
     assert {job["id"]: job["status"] for job in rig.replied()} == {
         good.job_id: "succeeded",
         other.job_id: "succeeded",
@@ -194,7 +194,7 @@ def test_a_batch_of_nothing_readable_runs_nothing(rig: Rig) -> None:
     worker = rig.begun()
     rig.queue.send([b"x", b"y"])
     worker.tick()
-    assert rig.journal.calls == ["queue.receive", "dead_letters.send", "queue.ack"]
+    assert rig.recorder.calls == ["queue.receive", "dead_letters.send", "queue.ack"]
 
 
 def test_a_message_received_before_is_worked_on_alone(rig: Rig) -> None:
@@ -219,17 +219,17 @@ def test_a_backend_that_is_away_for_long_costs_no_receive_and_no_job(rig: Rig, c
     # given
     worker = rig.begun()
     messages = [rig.send(b"cat"), rig.send(b"!")]
-    rig.journal.failures[call] = BackendUnavailable("store", call)
+    rig.recorder.failures[call] = BackendUnavailable("store", call)
     # when: an outage of many visibility timeouts
     for _ in range(OUTAGE_PASSES):
         with pytest.raises(BackendUnavailable):
             worker.tick()
         rig.clock.advance(rig.extender.tick())
         assert rig.queue.depth().in_flight == 2
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     # then
-    assert rig.journal.calls.count("queue.receive") == 1
+    assert rig.recorder.calls.count("queue.receive") == 1
     assert [rig.result(one)["status"] for one in messages] == ["succeeded", "failed"]
     assert rig.result(messages[0])["metrics"]["receive_count"] == 1
     assert rig.is_idle()
@@ -237,10 +237,10 @@ def test_a_backend_that_is_away_for_long_costs_no_receive_and_no_job(rig: Rig, c
     assert rig.in_flight_path().read_bytes() == b""
 
 
-def test_while_a_backend_is_away_the_note_tells_what_is_held(rig: Rig) -> None:
+def test_while_a_backend_is_away_the_journal_has_what_is_held(rig: Rig) -> None:
     worker = rig.begun()
     message = rig.send(b"cat")
-    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures["results.put"] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
         worker.tick()
     journal = InFlightJournal(rig.in_flight_path())
@@ -256,10 +256,10 @@ def test_what_was_done_before_a_backend_failed_is_not_done_again(rig: Rig) -> No
     rig.send(b"cat")
     rig.queue.nack([one.receipt for one in rig.queue.receive(count_max=1, wait_s=0)])
     rig.send(b"dog")
-    rig.journal.failures["queue.ack"] = BackendUnavailable("sqlite queue", "ack")
+    rig.recorder.failures["queue.ack"] = BackendUnavailable("sqlite queue", "ack")
     with pytest.raises(BackendUnavailable):
         worker.tick()
-    del rig.journal.failures["queue.ack"]
+    del rig.recorder.failures["queue.ack"]
     # when
     worker.tick()
     # then: the first batch twice, since its ack failed; the other once
@@ -267,17 +267,17 @@ def test_what_was_done_before_a_backend_failed_is_not_done_again(rig: Rig) -> No
     assert rig.is_idle()
 
 
-def test_what_others_have_taken_meanwhile_is_left_to_them(rig: Rig) -> None:
+def test_what_another_worker_has_received_meanwhile_is_left_to_it(rig: Rig) -> None:
     # given: an outage in which the extender could not extend, until another worker took the message
     worker = rig.begun()
     rig.send(b"cat")
-    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures["results.put"] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
         worker.tick()
     rig.clock.advance(TIMEOUT_S + 1)
     (theirs,) = rig.queue.receive(count_max=1, wait_s=0)
     rig.extender.tick()
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     # when
     worker.tick()
     # then
@@ -289,34 +289,34 @@ def test_what_others_have_taken_meanwhile_is_left_to_them(rig: Rig) -> None:
     assert rig.label(message) == "dog"
 
 
-def test_work_that_hangs_beyond_the_cap_is_let_go(rig: Rig) -> None:
+def test_work_that_hangs_beyond_hold_max_s_is_let_go(rig: Rig) -> None:
     worker = rig.begun()
     rig.send(b"cat")
-    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures["results.put"] = BackendUnavailable("folder store", "put")
     for _ in range(100):  # of ten seconds each; the cap is ten minutes
         with suppress(BackendUnavailable):
             worker.tick()
-        if rig.journal.calls.count("queue.receive") > 1:
+        if rig.recorder.calls.count("queue.receive") > 1:
             break
         rig.clock.advance(rig.extender.tick())
     else:
         pytest.fail("held for ever")
 
 
-def test_a_stop_hands_back_what_a_failing_backend_left_in_hand(rig: Rig) -> None:
+def test_a_stop_hands_back_what_a_failing_backend_left_held(rig: Rig) -> None:
     worker = rig.begun()
     rig.send(b"cat")
-    rig.journal.failures["results.put"] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures["results.put"] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
         worker.tick()
     worker.drain()
     worker.hand_back()
     assert rig.queue.depth().backlog == 1
     assert rig.in_flight_path().read_bytes() == b""
-    # and with nothing in hand it does nothing
-    rig.journal.calls.clear()
+    # and while it holds nothing it does nothing
+    rig.recorder.calls.clear()
     worker.hand_back()
-    assert rig.journal.calls == []
+    assert rig.recorder.calls == []
 
 
 def test_a_reply_that_cannot_be_sent_costs_nothing_else(rig: Rig) -> None:
@@ -333,11 +333,11 @@ def unreachable(*_: object, **__: object) -> None:
     raise BackendUnavailable("sqlite queue", "send")
 
 
-def test_a_job_that_nobody_waits_for_gets_no_reply(rig: Rig) -> None:
+def test_a_job_without_a_reply_queue_gets_no_reply(rig: Rig) -> None:
     worker = rig.begun()
     rig.send(b"cat", reply_to=None)
     worker.tick()
-    assert "replies.send" not in rig.journal.calls
+    assert "replies.send" not in rig.recorder.calls
     assert rig.is_idle()
 
 
@@ -388,12 +388,12 @@ def test_a_draining_worker_hands_back_what_it_has_not_begun(rig: Rig) -> None:
     worker.tick()
     # then
     assert worker.is_draining
-    assert rig.journal.calls == ["queue.receive", "queue.nack"]
+    assert rig.recorder.calls == ["queue.receive", "queue.nack"]
     assert rig.queue.depth().backlog == 2
     assert rig.in_flight_path().read_bytes() == b""
     # and: it receives no more
     worker.tick()
-    assert rig.journal.calls == ["queue.receive", "queue.nack"]
+    assert rig.recorder.calls == ["queue.receive", "queue.nack"]
 
 
 def test_a_drain_finishes_the_batch_that_is_begun_and_no_other(rig: Rig) -> None:
@@ -419,7 +419,7 @@ def test_a_drain_finishes_the_batch_that_is_begun_and_no_other(rig: Rig) -> None
     assert Message.from_bytes(back.body).job_id == known.job_id
 
 
-def test_what_is_worked_on_is_kept_hidden_and_let_go_at_the_end(rig: Rig) -> None:
+def test_a_message_is_kept_hidden_while_it_is_processed_and_released_at_the_end(rig: Rig) -> None:
     worker = rig.begun()
     rig.send(b"cat")
     held: list[dict[str, float]] = []
@@ -435,13 +435,13 @@ def test_what_is_worked_on_is_kept_hidden_and_let_go_at_the_end(rig: Rig) -> Non
     assert rig.extender._held == {}
 
 
-def test_nothing_to_do_is_no_effect(rig: Rig) -> None:
+def test_an_empty_queue_causes_no_effect(rig: Rig) -> None:
     worker = rig.begun()
     assert worker.tick() == 0.0
-    assert rig.journal.calls == ["queue.receive"]
+    assert rig.recorder.calls == ["queue.receive"]
 
 
-def test_a_full_disk_costs_the_note_and_no_receive(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_the_journal_and_no_receive(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = rig.begun()
     message = rig.send(b"cat")
 

@@ -1,4 +1,4 @@
-"""`beholder redrive`: the dead letters, and the way back for them."""
+"""`beholder redrive`: list dead letters, and send them back."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import click
 
 from beholder.cli.options import read_settings, setting_options
 
-if TYPE_CHECKING:  # what it brings is not needed for `beholder --help`
-    from beholder.dead_letters.redrive import DeadLetter, Decision
+if TYPE_CHECKING:  # `beholder --help` does not need what it imports
+    from beholder.dead_letters.redrive import DeadLetter, RedriveDecision
 
 __all__ = ["redrive"]
 
@@ -20,9 +20,7 @@ _WOULD = {"send": "would be sent back", "put_away": "would be put away", "leave"
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option(
-    "--all", "is_all", is_flag=True, help="Send back every letter but those that nobody could read."
-)
+@click.option("--all", "is_all", is_flag=True, help="Send back every letter except the unreadable ones.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, one a letter.")
 @setting_options("stack", "backend", "region", "prefix", "data_dir")
@@ -46,18 +44,20 @@ def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool,
     settings = read_settings(flags).settings
     with profile_of(settings).open_backends("") as backends:
         map_items = backends.per_image.map_items
-        work = Redrive(backends.queue, backends.results, backends.clock, map_items=map_items)
+        redrives = Redrive(backends.queue, backends.results, backends.clock, map_items=map_items)
         if not (is_all or ids):
-            _show(work.letters(), as_json=as_json)
+            _show(redrives.letters(), as_json=as_json)
             return
-        letters = [one for one in work.letters() if not one.is_unreadable] if is_all else work.find(ids)
+        letters = (
+            [one for one in redrives.letters() if not one.is_unreadable] if is_all else redrives.find(ids)
+        )
         if not letters:
             click.echo("no dead letters to send back", err=as_json)
         left = 0
         for letter, decision in zip(
-            letters, map_items(work.look if dry_run else work.send_back, letters), strict=True
+            letters, map_items(redrives.look if dry_run else redrives.send_back, letters), strict=True
         ):
-            click.echo(_told(letter, decision, _WOULD if dry_run else _DONE, as_json=as_json))
+            click.echo(_line(letter, decision, _WOULD if dry_run else _DONE, as_json=as_json))
             left += decision.action is Action.LEAVE
     if left:
         click.echo(
@@ -83,7 +83,7 @@ def _show(letters: Sequence["DeadLetter"], *, as_json: bool) -> None:
     click.echo(f"{len(letters)} dead letter{'s' if len(letters) > 1 else ''}")
 
 
-def _told(letter: "DeadLetter", decision: "Decision", words: dict[str, str], *, as_json: bool) -> str:
+def _line(letter: "DeadLetter", decision: "RedriveDecision", words: dict[str, str], *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"id": letter.id, "action": str(decision.action), "reason": decision.reason})
     return f"{_plain(letter.id)}  {words[decision.action]}: {decision.reason}"
@@ -104,5 +104,5 @@ def _time(time_s: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return `text` on one line, without what a terminal would obey: clients choose the names of files."""
+    """Return `text` without control characters, which a terminal would obey: clients choose file names."""
     return "".join(one if one.isprintable() else "?" for one in text)

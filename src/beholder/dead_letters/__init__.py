@@ -1,1 +1,1 @@
-"""What becomes of messages that were received too often, and the way back for them."""
+"""What becomes of messages that were received too often, and how they are sent back."""

@@ -1,37 +1,36 @@
-"""The way back: a dead letter is read, decided on, and sent into the input queue once more.
+"""Redrive: a dead letter is read, decided on, and sent into the input queue once more.
 
-The dead-letter consumer keeps each letter as an object of the output bucket. Sending one back undoes what the
-dead-letter consumer did, in an order that loses nothing wherever the process dies:
+Sending a letter back undoes what the dead-letter consumer did, in an order that loses nothing wherever the
+process dies:
 
 1. claim the letter, so that a second redrive leaves it alone,
-2. delete the outcome that the dead-letter consumer wrote, since a worker writes one only where there is none,
-3. send the message, new: received zero times, without deadline and reply queue, for who waited is gone,
+2. delete the outcome that the dead-letter consumer wrote, because a worker writes one only if there is none,
+3. send the message anew: received zero times, without deadline and reply queue, because no client waits,
 4. delete the letter, then the claim.
 
-Until step 4 the letter stands, so a redrive that died is made good by the next one, which does all steps
-again. Where the job has come to an outcome of its own by then, the letter is only put away.
+Until step 4 the letter stands, so the next redrive repeats all steps of one that died. If the job has an
+outcome of its own by then, the letter is only put away.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from beholder.clock import Clock, age_s
 from beholder.errors import BackendDenied, ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
+from beholder.results.fan_out import MapItems
 from beholder.store.keys import redrive_claim_key, result_key, text_key
 from beholder.store.port import ObjectInfo, Store
 
-__all__ = ["Action", "DeadLetter", "Decision", "Redrive", "decide"]
+__all__ = ["Action", "DeadLetter", "Redrive", "RedriveDecision", "decide"]
 
 _DEAD = "dead/"
 _UNREADABLE = "dead/unreadable/"
-# Longer than the dead-letter consumer takes from a letter to its outcome, and than a redrive takes for one
-# letter.
+# Longer than the dead-letter consumer takes from a letter to its outcome, and a redrive for one letter.
 _SETTLED_AFTER_S = 60.0
 
 
@@ -40,14 +39,14 @@ class DeadLetter:
     """A message that was given up, as the output bucket keeps it.
 
     Args:
-        id: The job's id; the SHA-256 of the body where nobody could read that.
-        key: Where it lies.
+        id: The job's id; the SHA-256 of the body if that is unreadable.
+        key: Its key in the output bucket.
         at_s: When it was given up, seconds since the Unix epoch.
         stored_at_s: When the letter was last written, seconds since the Unix epoch.
         code: Of the failure.
         reason: A sentence.
-        file_name: Of the image, as it was sent; None where that is not known.
-        body: The message as it was sent at first; None where the letter itself is torn.
+        file_name: Of the image, as the client sent it; None if unknown.
+        body: The message as it was first sent; None if the letter itself is torn.
     """
 
     id: str
@@ -61,11 +60,11 @@ class DeadLetter:
 
     @property
     def is_unreadable(self) -> bool:
-        """Say whether nobody could read the body; such a letter goes back only when it is named."""
+        """Say whether the body could not be read; such a letter goes back only when it is named."""
         return self.key.startswith(_UNREADABLE) or self.body is None
 
     def message(self) -> Message | None:
-        """Return the job's message; None where the body is something else, such as an event of a bucket."""
+        """Return the job's message; None if the body is something else, such as an event of a bucket."""
         try:
             return Message.from_bytes(self.body or b"")
         except MessageInvalid:
@@ -81,61 +80,57 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RedriveDecision:
     """What is done with a dead letter, and why, as half a sentence."""
 
     action: Action
     reason: str
 
 
-def decide(letter: DeadLetter, standing: Job | None, now_s: float) -> Decision:
+def decide(letter: DeadLetter, standing: Job | None, now_s: float) -> RedriveDecision:
     """Decide what to do with a letter.
 
     Args:
         letter: The letter.
-        standing: The outcome that its job has now; None for none.
+        standing: The outcome that its job has now, or None.
         now_s: Seconds since the Unix epoch.
     """
     if letter.body is None:
-        return Decision(Action.LEAVE, "the letter is torn or cannot be read; mend or delete its object")
+        return RedriveDecision(
+            Action.LEAVE, "the letter is torn or cannot be read; mend or delete its object"
+        )
     if letter.message() is None:
-        return Decision(Action.SEND, "goes back as it is")
+        return RedriveDecision(Action.SEND, "goes back as it is")
     if standing is None:
         if age_s(now_s, letter.stored_at_s) < _SETTLED_AFTER_S:
-            return Decision(Action.LEAVE, "the clerk is not done with it; try again in a minute")
-        return Decision(Action.SEND, "has no outcome")
+            return RedriveDecision(
+                Action.LEAVE, "the dead-letter consumer is not done with it; try again in a minute"
+            )
+        return RedriveDecision(Action.SEND, "has no outcome")
     if standing.error is not None and standing.error.code == letter.code:
-        return Decision(Action.SEND, f"failed as {letter.code}")
-    return Decision(Action.PUT_AWAY, f"its job came to an outcome: {standing.status}")
+        return RedriveDecision(Action.SEND, f"failed as {letter.code}")
+    return RedriveDecision(Action.PUT_AWAY, f"its job came to an outcome: {standing.status}")
 
 
 class Redrive:
     """Lists dead letters and sends them back.
 
-    Two at once do no harm, nor does the dead-letter consumer beside them: a letter is claimed before it is
-    touched, is read again once it is claimed, and stays where the dead-letter consumer wrote it again
-    meanwhile. A claim counts for 60 s; whoever holds one for longer has died, or a second redrive does the
-    same work once more.
+    Two redrives may run at once, and beside the dead-letter consumer: a letter is claimed before it is
+    touched, is read again once it is claimed, and stays if the dead-letter consumer wrote it again meanwhile.
+    A claim expires after 60 s. A redrive that takes longer has died, or a second one repeats its work.
 
     Args:
         queue: The input queue.
         results: The output bucket.
         clock: The time.
-        map_items: Runs a function for each of several values and returns what it returned, in their order.
+        map_items: Reads the letters.
     """
 
-    def __init__(
-        self,
-        queue: Queue,
-        results: Store,
-        clock: Clock,
-        *,
-        map_items: Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]] = map,
-    ) -> None:
+    def __init__(self, queue: Queue, results: Store, clock: Clock, *, map_items: MapItems = map) -> None:
         self._queue = queue
         self._results = results
         self._clock = clock
-        self._each = map_items
+        self._map_items = map_items
 
     def letters(self) -> list[DeadLetter]:
         """Return all dead letters, newest last.
@@ -146,10 +141,10 @@ class Redrive:
         return self._read_all(self._ids())
 
     def find(self, ids: Sequence[str]) -> list[DeadLetter]:
-        """Return the letters of these ids, newest last; an id that comes twice counts once.
+        """Return the letters of these ids, newest last; an id that is given twice counts once.
 
         Raises:
-            ConfigError: Some ids name no letter; all of them are told.
+            ConfigError: Some ids name no letter; the error lists all of them.
             BackendError: The output bucket cannot be read.
         """
         known = self._ids()
@@ -160,30 +155,30 @@ class Redrive:
             )
         return self._read_all({one: known[one] for one in wanted})
 
-    def look(self, letter: DeadLetter) -> Decision:
-        """Decide what to do with a letter, and do nothing."""
+    def look(self, letter: DeadLetter) -> RedriveDecision:
+        """Decide what to do with a letter, without doing it."""
         message = letter.message()
         return decide(letter, self._standing(message.job_id) if message else None, self._clock.now_s())
 
-    def send_back(self, letter: DeadLetter) -> Decision:
+    def send_back(self, letter: DeadLetter) -> RedriveDecision:
         """Do what is decided on a letter, and return the decision.
 
         Raises:
-            BackendError: A step failed. The letter stands; the next redrive, a minute later, does it again.
+            BackendError: A step failed. The letter stands; a redrive a minute later repeats all steps.
         """
         claim = redrive_claim_key(letter.id)
         if not self._claim(claim):
-            return Decision(Action.LEAVE, "another redrive has it in hand; try again in a minute")
+            return RedriveDecision(Action.LEAVE, "another redrive is at work on it; try again in a minute")
         fresh = self._read(letter.id, letter.key)
         if fresh is None:
-            decision = Decision(Action.PUT_AWAY, "another redrive was quicker")
+            decision = RedriveDecision(Action.PUT_AWAY, "another redrive sent it meanwhile")
         else:
             decision = self.look(fresh)
             if decision.action is Action.SEND:
                 self._send(fresh)
             if decision.action is not Action.LEAVE:
                 self._put_away(fresh)
-        # Not where a step failed: the outcome may be gone by then, and who comes next must know why.
+        # The claim stays if a step failed: the outcome may be gone by then, and the claim says why.
         self._results.delete(claim)
         return decision
 
@@ -200,8 +195,8 @@ class Redrive:
             stored_at_s = self._results.head(letter.key).stored_at_s
         except ObjectNotFound:
             return
-        # A dead-letter consumer that was given the message twice writes the letter again, and a failed
-        # outcome after it.
+        # A dead-letter consumer that received the message twice writes the letter again, and then a failed
+        # outcome.
         if stored_at_s == letter.stored_at_s:
             self._results.delete(letter.key)
 
@@ -220,7 +215,7 @@ class Redrive:
         return True
 
     def _standing(self, job_id: str) -> Job | None:
-        """Return the job's outcome; None where there is none, or only what a power cut left of it."""
+        """Return the job's outcome; None if there is none, or a power cut tore it."""
         try:
             return read_outcome(self._results.get(result_key(job_id)), job_id=job_id)
         except (ObjectNotFound, ValueError):
@@ -235,7 +230,7 @@ class Redrive:
         return found
 
     def _read_all(self, keys: dict[str, str]) -> list[DeadLetter]:
-        read = self._each(lambda one: self._read(*one), keys.items())
+        read = self._map_items(lambda one: self._read(*one), list(keys.items()))
         return sorted((one for one in read if one is not None), key=lambda one: (one.at_s, one.id))
 
     def _read(self, letter_id: str, key: str) -> DeadLetter | None:
@@ -244,7 +239,7 @@ class Redrive:
             data = self._results.get(key)
         except ObjectNotFound:
             return None
-        except BackendDenied as exc:  # this one alone: the bucket was listed
+        except BackendDenied as exc:  # for this object alone: the bucket could be listed
             reason = f"the letter cannot be read: {exc.message}"
             return DeadLetter(letter_id, key, 0.0, 0.0, exc.code, reason, None, None)
         return (
@@ -263,15 +258,15 @@ def _id_of(info: ObjectInfo) -> str | None:
 
 
 def _unreadable(letter_id: str, info: ObjectInfo, body: bytes) -> DeadLetter:
-    """Read a letter that is a bare body; what the dead-letter consumer said of it stands in its metadata."""
+    """Read a letter that is a bare body; its metadata hold the time and the reason."""
     code = MessageInvalid.code
     at_s = _time_of(info.metadata.get("at"), info.stored_at_s)
-    reason = info.metadata.get("reason") or "nobody could read it"
+    reason = info.metadata.get("reason") or "it could not be read"
     return DeadLetter(letter_id, info.key, at_s, info.stored_at_s, code, reason, None, body)
 
 
 def _letter(letter_id: str, info: ObjectInfo, data: bytes) -> DeadLetter:
-    """Read a letter; those of the first version tell neither time nor reason nor file."""
+    """Read a letter; those of the first version have neither time nor reason nor file."""
     try:
         record = json.loads(data)
         code = str(record["code"])

@@ -39,7 +39,7 @@ class UnknownMessage:
         reason: The kind in a sentence.
     """
 
-    kind: Literal["test event", "folder marker", "foreign"]
+    kind: Literal["test event", "folder marker", "no upload"]
     reason: str
 
 
@@ -136,7 +136,7 @@ def _read_records(records: list[Any], envelopes: int) -> UploadEvent | UnknownMe
     if not isinstance(records, list):
         raise TypeError(f"Records is {records!r:.80}")
     if not records:
-        return UnknownMessage("foreign", "an event without records")
+        return UnknownMessage("no upload", "an event without records")
     if len(records) > 1:
         return EventBatch(tuple(json.dumps({"Records": [one]}).encode() for one in records))
     record = _object(records[0])
@@ -154,7 +154,7 @@ def _read_records(records: list[Any], envelopes: int) -> UploadEvent | UnknownMe
 def _read_record(record: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
     name = record["eventName"].removeprefix("s3:")
     if not name.startswith(_CREATED):
-        return UnknownMessage("foreign", f"an event of the kind {name!r:.80}, which puts no object")
+        return UnknownMessage("no upload", f"an event of the kind {name!r:.80}, which puts no object")
     found = record["s3"]["object"]
     # S3 sends a blank as a plus and leaves slashes alone; what emulators encode besides decodes alike.
     key = unquote_plus(found["key"], errors="strict")
@@ -164,7 +164,7 @@ def _read_record(record: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
 def _read_eventbridge(document: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
     name = document["detail-type"]
     if name != "Object Created":
-        return UnknownMessage("foreign", f"an event of the kind {name!r:.80}, which puts no object")
+        return UnknownMessage("no upload", f"an event of the kind {name!r:.80}, which puts no object")
     detail = document["detail"]
     found = detail["object"]
     # Unlike S3, EventBridge does not encode keys.

@@ -1,1 +1,1 @@
-"""Outcomes and replies, as both the worker and the dead-letter consumer write them."""
+"""What workers and the dead-letter consumer share: parsed messages, outcomes, replies, and failed steps."""

@@ -1,7 +1,7 @@
-"""One message's trouble is its own: what went wrong with one of a batch, and whether its store is away.
+"""Steps that fail for one message of a batch and not for the others.
 
-A step does its work for each message alone and returns what went wrong as a value, so that the rest of the
-batch goes on. What follows from it is the worker's decision.
+A step does its work for each message alone and returns an error as a value, the message's `Trouble`, so that
+the rest of the batch goes on. The worker decides what follows from it.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,13 +23,7 @@ Step = Literal["read", "get", "decode", "classify", "put", "send", "ack"]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What went wrong with one message.
-
-    Args:
-        received: The message.
-        step: Where.
-        error: What.
-    """
+    """The error that a step met with one message."""
 
     received: Received
     step: Step
@@ -37,12 +31,12 @@ class Trouble:
 
     @property
     def is_backend(self) -> bool:
-        """Say whether a store or queue failed, and no work of ours."""
+        """Say whether a store or queue failed, and not the worker's own work."""
         return isinstance(self.error, BackendError)
 
     @property
     def is_retryable(self) -> bool:
-        """Say whether the same call may succeed in a while."""
+        """Say whether the same call may succeed later."""
         return isinstance(self.error, BeholderError) and self.error.retryable
 
     @property
@@ -54,7 +48,7 @@ class Trouble:
 
 
 def attempt(function: Callable[[_Item], _Made], item: _Item) -> _Made | Exception:
-    """Return what `function` makes of `item`, or whatever it raised."""
+    """Return what `function` returns for `item`, or what it raises."""
     try:
         return function(item)
     except Exception as exc:  # noqa: BLE001 -- a codec, model or vendor may raise anything; others go on
@@ -62,7 +56,7 @@ def attempt(function: Callable[[_Item], _Made], item: _Item) -> _Made | Exceptio
 
 
 def split(results: Iterable[_Made | Trouble], troubles: list[Trouble]) -> list[_Made]:
-    """Return what was made, and add the rest to `troubles`."""
+    """Return what succeeded, and add the rest to `troubles`."""
     made: list[_Made] = []
     for one in results:
         if isinstance(one, Trouble):
@@ -73,6 +67,6 @@ def split(results: Iterable[_Made | Trouble], troubles: list[Trouble]) -> list[_
 
 
 def is_answering(store: Store, step: Step) -> bool:
-    """Say whether a store does for another key what it did not do for one: then it is that key's trouble."""
+    """Say whether a store that failed for one key works for another: then only that key is in trouble."""
     found = attempt(lambda one: one.put(PROBE_KEY, b"") if step == "put" else one.get(PROBE_KEY), store)
     return isinstance(found, ObjectNotFound) or not isinstance(found, Exception)

@@ -1,4 +1,4 @@
-"""The calls that a worker has not told of yet; its next reply tells a web process, which counts them."""
+"""The calls to AWS that a worker has not reported yet; its next reply carries them to a web process."""
 
 import threading
 from collections import Counter
@@ -8,26 +8,26 @@ __all__ = ["UnreportedCounters"]
 
 
 class UnreportedCounters:
-    """What was called since it was last told; safe to use from several consumers at once.
+    """What was called since the last report; safe to use from several consumers at once.
 
     Args:
-        read: Gives the calls since the process began, by `service:Operation`.
+        read_totals: Returns the calls since the process began, by `service:Operation`.
     """
 
-    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
-        self._read = read
+    def __init__(self, read_totals: Callable[[], Mapping[str, int]]) -> None:
+        self._read_totals = read_totals
         self._lock = threading.Lock()
-        self._told: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
 
     def take(self) -> dict[str, int]:
-        """Return what is untold, which counts as told from now on."""
+        """Return the unreported calls; they count as reported from now on."""
         with self._lock:
-            unreported = {name: count - self._told[name] for name, count in self._read().items()}
+            unreported = {name: count - self._reported[name] for name, count in self._read_totals().items()}
             unreported = {name: count for name, count in unreported.items() if count > 0}
-            self._told.update(unreported)
+            self._reported.update(unreported)
             return unreported
 
     def put_back(self, calls: Mapping[str, int]) -> None:
-        """Take back what could not be told."""
+        """Count calls as unreported again, because the report could not be sent."""
         with self._lock:
-            self._told.subtract(calls)
+            self._reported.subtract(calls)

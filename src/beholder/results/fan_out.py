@@ -3,24 +3,19 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-__all__ = ["MapItems", "map_in_turn"]
+__all__ = ["MapItems"]
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 
 class MapItems(Protocol):
-    """Calls a function with every item and gives what it returned, in the order of the items.
+    """Calls a function with every item and yields the results in the order of the items.
 
-    The calls may run at the same time. The functions given here return errors and do not raise them, so that
-    none is left running where another failed.
+    `map` calls one after the other, and the `map` of a thread pool at the same time. The function returns
+    errors and does not raise them: an error would leave other calls running.
     """
 
     def __call__(self, function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
         """Call `function` with every item."""
         ...
-
-
-def map_in_turn(function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:
-    """Call `function` with one item after the other; see `MapItems`."""
-    return [function(one) for one in items]

@@ -1,9 +1,8 @@
-"""A job's outcome: how it is written down once, and how the one who waits hears of it."""
+"""A job's outcome: it is written once, and the web process that waits is told."""
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 from beholder.errors import BeholderError, JobExpired, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, JobStatus, Message, read_outcome
@@ -11,16 +10,13 @@ from beholder.job.reply import Reply, bundled
 from beholder.queue.port import Queue
 from beholder.results.attempts import attempt
 from beholder.results.counters import UnreportedCounters
-from beholder.results.fan_out import MapItems, map_in_turn
-from beholder.store.keys import drop_result_key, result_key, text_key
+from beholder.store.keys import result_key, text_key, upload_result_key
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, log_event
 
-__all__ = ["drop_document", "failed_job", "reply", "store"]
+__all__ = ["failed_job", "reply", "store_outcome", "store_upload_outcome", "upload_document"]
 
 _log = get_logger(__name__)
-
-_NONE_DROPPED: Mapping[str, str] = {}
 
 
 def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:
@@ -38,42 +34,47 @@ def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s
     )
 
 
-def store(
-    results: Store,
-    jobs: Sequence[Job],
-    texts_for: Collection[str] = (),
-    *,
-    dropped: Mapping[str, str] = _NONE_DROPPED,
-    map_items: MapItems = map_in_turn,
-) -> list[bytes | Exception]:
-    """Write every outcome to the output bucket; one that cannot be written keeps no other from it.
+def store_outcome(results: Store, job: Job, *, wants_text: bool = False) -> bytes:
+    """Write a job's outcome unless it has one already.
 
     Args:
         results: The output bucket.
-        jobs: The outcomes.
-        texts_for: Ids of the jobs whose best label is also wanted as plain text.
-        dropped: Keys of the images that were dropped, by their job's id. Their outcomes replace what stands.
-        map_items: Writes the outcomes.
+        job: The outcome.
+        wants_text: Also store the best label as plain text.
 
     Returns:
-        For each outcome the document that stands there now, or why it was not written, or perhaps not.
+        The document of the outcome that stands.
+
+    Raises:
+        BackendError: The bucket cannot be written; the outcome may have been stored nevertheless.
     """
+    document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
+    try:
+        results.put(result_key(job.id), document, only_if_absent=True)
+    except ObjectExists:
+        try:
+            earlier = results.get(result_key(job.id))
+            job, document = read_outcome(earlier, job_id=job.id), earlier
+        except (ObjectNotFound, ValueError):  # deleted meanwhile, a dangling link, or torn by a power cut
+            results.put(result_key(job.id), document)
+    if wants_text and job.best_label:
+        results.put(text_key(job.id), job.best_label.name.encode())
+    return document
 
-    def write(job: Job) -> bytes:
-        if job.id in dropped:
-            document = drop_document(job)
-            results.put(drop_result_key(dropped[job.id]), document)
-            return document
-        standing, document = _written_once(results, job)
-        if job.id in texts_for and standing.best_label:
-            results.put(text_key(job.id), standing.best_label.name.encode())
-        return document
 
-    return list(map_items(partial(attempt, write), jobs))
+def store_upload_outcome(results: Store, job: Job, image_key: str) -> bytes:
+    """Write the outcome of an upload under its object's key, in place of an earlier one.
+
+    Raises:
+        BackendError: The bucket cannot be written.
+    """
+    document = upload_document(job)
+    results.put(upload_result_key(image_key), document)
+    return document
 
 
-def drop_document(job: Job) -> bytes:
-    """Return the document of a dropped image; it names no address, since the API finds jobs by their id."""
+def upload_document(job: Job) -> bytes:
+    """Return the document of an upload's outcome; it has no URLs, because the API finds jobs by their id."""
     return json.dumps(job.to_dict() | {"urls": {}}, ensure_ascii=False).encode()
 
 
@@ -83,45 +84,32 @@ def reply(
     documents: Sequence[bytes],
     unreported: UnreportedCounters | None = None,
 ) -> None:
-    """Tell each web process of its jobs, all of a batch in one reply.
+    """Tell each web process about its jobs, all of a batch in one reply.
 
-    A reply that cannot be sent costs its pending replies a look at the bucket.
+    If a reply cannot be sent, the web process finds the outcomes in the bucket.
 
     Args:
-        replies: Gives the reply queue of a web process by its name.
+        replies: Returns the reply queue of a web process by its name.
         messages: The messages of the jobs.
         documents: Their outcomes, in the same order.
-        unreported: The calls to tell of; whoever hears of a job first hears of them too.
+        unreported: The calls to report; the first reply carries them.
     """
     by_queue: dict[str, list[bytes]] = {}
     for message, document in zip(messages, documents, strict=True):
         if message.reply_to:
             by_queue.setdefault(message.reply_to, []).append(document)
-    for name, told in by_queue.items():
+    for name, of_queue in by_queue.items():
         calls = unreported.take() if unreported else {}
-        error = attempt(lambda told: replies(name).send(_bodies(told, calls)), told)  # noqa: B023 -- called at once
+        bodies = _bodies(of_queue, calls)
+        error = attempt(lambda name: replies(name).send(bodies), name)  # noqa: B023 -- called at once
         if error is None:
             continue
         if unreported:
             unreported.put_back(calls)
         reason = error.message if isinstance(error, BeholderError) else f"{type(error).__name__}: {error}"
-        log_event(_log, logging.WARNING, "worker.reply_lost", reason, queue=name, jobs=len(told))
+        log_event(_log, logging.WARNING, "worker.reply_lost", reason, queue=name, jobs=len(of_queue))
 
 
 def _bodies(documents: Sequence[bytes], calls: Mapping[str, int]) -> list[bytes]:
     first, *rest = bundled(documents)
     return [Reply(first, calls).to_bytes(), *(Reply(one).to_bytes() for one in rest)]
-
-
-def _written_once(results: Store, job: Job) -> tuple[Job, bytes]:
-    """Write a job's outcome unless there is one, and return the one that stands, with its document."""
-    document = json.dumps(job.to_dict(), ensure_ascii=False).encode()
-    try:
-        results.put(result_key(job.id), document, only_if_absent=True)
-    except ObjectExists:
-        try:
-            earlier = results.get(result_key(job.id))
-            return read_outcome(earlier, job_id=job.id), earlier
-        except (ObjectNotFound, ValueError):  # deleted meanwhile, a link to nothing, or torn by a power cut
-            results.put(result_key(job.id), document)
-    return job, document

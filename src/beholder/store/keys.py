@@ -6,16 +6,16 @@ import unicodedata
 __all__ = [
     "PROBE_KEY",
     "dead_letter_key",
-    "drop_result_key",
     "image_key",
     "image_prefix",
-    "is_drop_key",
+    "is_upload_key",
     "redrive_claim_key",
     "resent_key",
     "result_key",
     "safe_file_name",
     "text_key",
     "unreadable_key",
+    "upload_result_key",
 ]
 
 # File systems take names of 255 bytes; an adapter may add to a name, and a character takes up to 4 bytes.
@@ -24,7 +24,7 @@ _SUFFIX_BYTES_MAX = 40
 _KEY_BYTES_MAX = 1024
 _PART_BYTES_MAX = 200
 IMAGES = "images/"
-_DROP = "drop/"
+_UPLOADS = "drop/"
 RESULTS = "results/"
 # Put or asked for after another key failed, to tell trouble with one object from trouble with the bucket.
 PROBE_KEY = "probe"
@@ -56,17 +56,17 @@ def text_key(job_id: str) -> str:
     return f"{RESULTS}{job_id}.txt"
 
 
-def is_drop_key(key: str) -> bool:
-    """Return whether other tools drop images under this key of the input bucket."""
-    return key.startswith(_DROP)
+def is_upload_key(key: str) -> bool:
+    """Return whether this key of the input bucket is one under which other tools put images."""
+    return key.startswith(_UPLOADS)
 
 
-def drop_result_key(dropped_key: str) -> str:
-    """Return the key of the whole job object of a dropped image: `drop/a/b.jpg` has `results/drop/a/b.jpg`.
+def upload_result_key(image_key: str) -> str:
+    """Return the key of an upload's job object: `drop/a/b.jpg` has `results/drop/a/b.jpg`.
 
     No job id has a slash, so the key is no other job's; a newer image of the same key replaces it.
     """
-    return RESULTS + dropped_key
+    return RESULTS + image_key
 
 
 def dead_letter_key(job_id: str) -> str:

@@ -18,7 +18,7 @@ from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.s3 import S3Store
 from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.backends import Backends, OwnReplies, Pace, PerImage, Scaling
-from beholder.wiring.locks import make_notes_folder
+from beholder.wiring.locks import make_processes_folder
 from beholder.wiring.profile import Profile
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _open_scaling(
 
 @contextmanager
 def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
-    make_notes_folder(settings.data_dir)
+    make_processes_folder(settings.data_dir)
     if importlib.util.find_spec("boto3") is None:
         raise ConfigError("backend 'aws' needs boto3; run: pip install boto3")
     with _Account(settings, name) as account:

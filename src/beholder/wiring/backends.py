@@ -1,14 +1,14 @@
 """The queues and buckets of one deployment, whatever they are made of, and what they make worth while."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 from beholder.clock import Clock
 from beholder.draining.protocol import DrainLimits
 from beholder.queue.port import Queue
+from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
 
 __all__ = ["Backends", "OwnReplies", "Pace", "PerImage", "Scaling"]
@@ -41,7 +41,7 @@ class PerImage:
         inline_bytes_max: Length of an image that rides inside its message.
     """
 
-    map_items: Callable[[Callable[[Any], Any], Any], Iterator[Any]] = map
+    map_items: MapItems = map
     accept_threads: int = 1
     accept_batch_max: int = 16
     accept_gather_s: float = 0.0

@@ -10,7 +10,7 @@ from beholder.errors import BackendDenied, ConfigError, QueueDamaged
 from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.wiring.backends import Backends, OwnReplies, Scaling
-from beholder.wiring.locks import make_notes_folder
+from beholder.wiring.locks import make_processes_folder
 from beholder.wiring.profile import Profile
 from beholder.wiring.queue_file import check_queue_file, damage_sentence, is_damaged, queue_path
 from beholder.wiring.retention import open_retention
@@ -39,7 +39,7 @@ def local_profile(settings: Settings) -> Profile:
 
 
 def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
-    make_notes_folder(settings.data_dir)
+    make_processes_folder(settings.data_dir)
     check_queue_file(settings)
     return _open_local(settings)
 

@@ -10,7 +10,10 @@ from typing import IO
 
 from beholder.errors import BackendFull, BackendUnavailable, ConfigError
 
-__all__ = ["lock_data_dir", "make_notes_folder", "no_process_of", "only_process_of"]
+__all__ = ["PROCESSES", "lock_data_dir", "make_processes_folder", "no_process_of", "only_process_of"]
+
+PROCESSES = "processes"
+"""The folder of the data folder with `<name>.lock` and `<name>.journal` of each process."""
 
 
 def lock_data_dir(folder: Path) -> IO[str]:
@@ -48,14 +51,14 @@ def lock_data_dir(folder: Path) -> IO[str]:
     return file
 
 
-def make_notes_folder(data_dir: Path) -> None:
-    """Make the folder of locks and journals.
+def make_processes_folder(data_dir: Path) -> None:
+    """Make the folder of the processes' locks and journals.
 
     Raises:
         ConfigError: The data folder cannot be used.
     """
     try:
-        (data_dir / "notes").mkdir(parents=True, exist_ok=True)
+        (data_dir / PROCESSES).mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ConfigError(
             f"data_dir {data_dir} cannot be used: {exc}; give another with --data-dir",
@@ -71,7 +74,7 @@ def only_process_of(data_dir: Path, name: str) -> Iterator[None]:
         BackendUnavailable: Another process has the name; it may be a predecessor that is about to end, so try
             again.
     """
-    with (data_dir / "notes" / f"{name}.lock").open("w") as file:
+    with (data_dir / PROCESSES / f"{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -89,7 +92,7 @@ def no_process_of(data_dir: Path) -> Iterator[None]:
         ConfigError: A web process or a worker runs on it.
     """
     with ExitStack() as stack:
-        for path in sorted((data_dir / "notes").glob("*.lock")):
+        for path in sorted((data_dir / PROCESSES).glob("*.lock")):
             file = stack.enter_context(path.open("r"))
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from beholder import __version__
 from beholder.config import Settings
 from beholder.config.models import served_specs
 from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.model.port import ModelSpec
 from beholder.runner import persist
 from beholder.telemetry.metrics import Telemetry
@@ -62,14 +63,10 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             on_sent=scaling.on_sent,
             access_log=settings.access_log == "all",
         )
-        dead_letter_consumer = DeadLetterConsumer(
-            backends.dead_letters,
-            backends.results,
-            backends.replies,
-            backends.clock,
-            wait_s=pace.receive_wait_s,
-            input_bucket=profile.event_bucket,
+        writer = DeadLetterWriter(
+            backends.results, backends.replies, backends.clock, input_bucket=profile.event_bucket
         )
+        dead_letter_consumer = DeadLetterConsumer(backends.dead_letters, writer, wait_s=pace.receive_wait_s)
         ticks = {"dead_letters": dead_letter_consumer.tick, **replies.ticks, **scaling.ticks}
         yield build_app(ports, ticks=ticks, notifiers=scaling.notifiers, interrupt=backends.interrupt)
 

@@ -11,12 +11,13 @@ from beholder.config import Settings
 from beholder.model.decode.cost import is_heavy
 from beholder.model.port import Classifier
 from beholder.model.prepare import prepare
+from beholder.results.counters import UnreportedCounters
 from beholder.runner import persist
 from beholder.wiring.backends import Backends
 from beholder.wiring.classifiers import warm_classifiers
 from beholder.wiring.draining import open_draining
 from beholder.wiring.limits import image_limits
-from beholder.wiring.locks import only_process_of
+from beholder.wiring.locks import PROCESSES, only_process_of
 from beholder.wiring.profile import Profile
 from beholder.worker.consumer import Consumer, SharedPolls
 from beholder.worker.extender import VisibilityExtender
@@ -96,7 +97,7 @@ def _consumers(
     polls = SharedPolls()
     for number in range(settings.consumers):
         suffix = f".{number}" if number else ""
-        journal = InFlightJournal(settings.data_dir / "notes" / f"{name}{suffix}.note")
+        journal = InFlightJournal(settings.data_dir / PROCESSES / f"{name}{suffix}.journal")
         stack.callback(journal.close)
         yield Consumer(
             ports,
@@ -127,5 +128,5 @@ def _worker_ports(profile: Profile, backends: Backends, classifiers: Mapping[str
         image_bytes_max=settings.image_bytes_max,
         receive_count_max=settings.receive_count_max,
         map_items=backends.per_image.map_items,
-        calls=backends.calls,
+        unreported=UnreportedCounters(backends.calls),
     )

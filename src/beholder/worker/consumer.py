@@ -1,4 +1,4 @@
-"""One worker: a `tick()` takes at most one batch of messages all the way through."""
+"""One consumer: a `tick()` takes at most one batch of messages all the way through."""
 
 import logging
 import threading
@@ -28,34 +28,31 @@ _PAUSED_S = 0.1
 
 
 class SharedPolls:
-    """What the consumers of one process share: one poll at a time, and what the last one brought.
+    """What the consumers of one worker share: one poll at a time, and what the final poll returned.
 
-    A second poll would be handed what a consumer that drains has just handed back, and each time counts as a
-    receive of the message.
+    A second poll would receive what a draining consumer has just handed back, and each receive counts.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.last: FinalPoll | None = None
+        self.final: FinalPoll | None = None
 
 
 class Consumer:
-    """Takes messages, recognises their images, and acknowledges each only when its result is stored.
+    """Receives messages, recognises their images, and acknowledges each only when its result is stored.
 
-    A message that was received before is worked on alone, since it may be the one that kills workers.
+    A message that was received before is processed alone, since it may be the one that kills workers.
 
     Args:
         ports: What it works with.
         journal: Where it writes what it holds, for its successor.
         extender: Keeps what it holds hidden.
         batch_max: Messages taken at once; above ten only while the queue has so many.
-        wait_s: How long one pass waits for a message; a drain takes no longer to begin, unless something
-            else ends the wait.
-        final_poll_s: How long a poll waits that begins after a pause, to see whether anything is there; 0 for
-            none, where the queue's counts are exact.
-        polls: Shared with the other consumers of this process; of its own where there is none.
-        elapsed: Tells for how long it has been idle; only durations count. The ports' clock where none is
-            given.
+        wait_s: How long one pass waits for a message; a drain begins no later than that.
+        final_poll_s: How long the final poll after a pause waits; 0 for no such poll, where the queue's
+            counts are exact.
+        polls: Shared with the other consumers of the worker.
+        elapsed: The clock of its idle and busy time; only durations count.
     """
 
     def __init__(
@@ -64,11 +61,11 @@ class Consumer:
         journal: InFlightJournal,
         extender: VisibilityExtender,
         *,
-        batch_max: int = 4,
-        wait_s: float = 1.0,
-        final_poll_s: float = 0.0,
-        polls: SharedPolls | None = None,
-        elapsed: Clock | None = None,
+        batch_max: int,
+        wait_s: float,
+        final_poll_s: float,
+        polls: SharedPolls,
+        elapsed: Clock,
     ) -> None:
         self._ports = ports
         self._journal = journal
@@ -76,19 +73,19 @@ class Consumer:
         self._batch_max = batch_max
         self._wait_s = wait_s
         self._final_poll_s = final_poll_s
-        self._elapsed = elapsed or ports.clock
+        self._polls = polls
+        self._elapsed = elapsed
         self._draining = threading.Event()
         self._paused = threading.Event()
         self._is_receiving = False
-        self._polls = polls or SharedPolls()
-        self._idle_since_s: float | None = self._elapsed.now_s()
+        self._idle_since_s: float | None = elapsed.now_s()
         self._busy_since_s: float | None = None
         self._done = WorkDone()
         self._held: tuple[Received, ...] = ()
         self._todo: deque[Todo] = deque()
-        self._resumed = False
+        self._has_resumed = False
         self._is_successor = False
-        self._retries = Retries(ports, extender, self._elapsed)
+        self._retries = Retries(ports, extender, elapsed)
 
     def drain(self) -> None:
         """Finish what is begun, hand back what is not, and receive nothing more; safe in a signal handler."""
@@ -96,13 +93,13 @@ class Consumer:
 
     @property
     def is_draining(self) -> bool:
-        """Say whether the worker receives nothing more."""
+        """Say whether the consumer receives nothing more."""
         return self._draining.is_set()
 
     def pause(self) -> None:
-        """Receive nothing more for now, but for a final poll; what a poll still brings is worked on."""
+        """Receive nothing more for now, except by a final poll; what a poll still returns is processed."""
         if not self._paused.is_set():
-            self._polls.last = None
+            self._polls.final = None
         self._paused.set()
 
     def resume(self) -> None:
@@ -111,14 +108,14 @@ class Consumer:
 
     @property
     def is_paused_and_empty(self) -> bool:
-        """Say whether it is paused, holds nothing, and no receive is under way or to come."""
-        is_polled = self._polls.last is not None or not self._final_poll_s or self._draining.is_set()
+        """Say whether it is paused and holds nothing, and no receive is running or to come."""
+        is_polled = self._polls.final is not None or not self._final_poll_s or self._draining.is_set()
         return self._paused.is_set() and is_polled and not self._is_receiving and not self._held
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What the poll brought that began after the pause; None where there was none."""
-        return self._polls.last
+        """What the poll returned that began after the pause; None if there was none."""
+        return self._polls.final
 
     @property
     def idle_since_s(self) -> float | None:
@@ -126,8 +123,8 @@ class Consumer:
         return self._idle_since_s
 
     @property
-    def work(self) -> "WorkDone":
-        """How long it has been busy since its start, and with how many messages."""
+    def work(self) -> WorkDone:
+        """What it has done since its start."""
         done, since_s = self._done, self._busy_since_s
         if since_s is None:
             return done
@@ -138,9 +135,9 @@ class Consumer:
 
         The first pass goes on where a predecessor of the same name died.
         """
-        if not self._resumed:
-            self._resume()
-            self._resumed = True
+        if not self._has_resumed:
+            self._take_over()
+            self._has_resumed = True
             if not self._todo:
                 return 0.0
         if not self._due() and not self._fill():
@@ -149,15 +146,15 @@ class Consumer:
         return 0.0
 
     def hand_back(self) -> None:
-        """Make what is still in hand visible to others; call it after the last tick."""
+        """Make what is still held visible to others; call it after the last tick."""
         if self._held:
             self._ports.queue.nack([one.receipt for one in self._held])
             self._todo.clear()
-            self._let_go(self._held)
+            self._release(self._held)
 
     def _fill(self) -> bool:
-        """Take a batch in hand, and say whether there was one."""
-        self._is_receiving = True  # before the look at the pause, and until the batch is in hand
+        """Receive a batch, and say whether there was one."""
+        self._is_receiving = True  # before the pause is checked, and until the batch is held
         try:
             with self._polls.lock:
                 received = self._poll()
@@ -165,59 +162,59 @@ class Consumer:
                 self._ports.queue.nack([one.receipt for one in received])
                 return False
             if received:
-                self._take(received, resumed=False)
+                self._hold(received, resumed=False)
             return bool(received)
         finally:
             self._is_receiving = False
 
     def _due(self) -> Todo | None:
-        """Return what is to be tried now; None where it is time to receive, or to wait."""
+        """Return what is to be tried now; None if it is time to receive, or to wait."""
         now_s = self._elapsed.now_s()
         return next((one for one in self._todo if one.due_s <= now_s or self._draining.is_set()), None)
 
     def _pause_s(self) -> float:
-        """Return how long to wait where nothing is due and nothing came."""
+        """Return how long to wait when nothing is due and nothing was received."""
         if self._paused.is_set():
             return _PAUSED_S
         return 0.0 if self._room() else self._until_due_s()
 
     def _until_due_s(self) -> float:
-        """Return the seconds until something in hand is due; the longest wait of a pass where nothing is."""
+        """Return the seconds until something held is due; the longest wait of a pass if nothing is held."""
         now_s = self._elapsed.now_s()
         return min((max(0.0, one.due_s - now_s) for one in self._todo), default=self._wait_s)
 
     def _room(self) -> int:
-        """Return how many more messages it may take in hand, besides those that it tries again and again.
+        """Return how many more messages it may hold, besides those that it retries.
 
-        With ten of these it takes no more: what fails so often is not the trouble of one.
+        With ten of these it receives no more: so many failures are not the trouble of single messages.
         """
-        tried = sum(len(one.messages) for one in self._todo if one.tries)
-        return max(0, self._batch_max - len(self._held) + tried) if tried < COUNT_MAX else 0
+        retried = sum(len(one.messages) for one in self._todo if one.tries)
+        return max(0, self._batch_max - len(self._held) + retried) if retried < COUNT_MAX else 0
 
     def _poll(self) -> list[Received]:
-        """Receive; once paused, poll once more to see whether anything is left from before."""
+        """Receive; once paused, make one final poll to see whether anything is left from before."""
         if self._draining.is_set() or not self._room():
             return []
         if not self._paused.is_set():
             received = self._receive()
             if received and self._paused.is_set():
-                self._polls.last = FinalPoll.FOUND
+                self._polls.final = FinalPoll.FOUND
             return received
-        if self._polls.last is not None or not self._final_poll_s:
+        if self._polls.final is not None or not self._final_poll_s:
             return []
         received = self._receive_once(self._room(), self._final_poll_s)
-        self._polls.last = FinalPoll.FOUND if received else FinalPoll.EMPTY
+        self._polls.final = FinalPoll.FOUND if received else FinalPoll.EMPTY
         return received
 
     def _receive(self) -> list[Received]:
         room = self._room()
         received = self._receive_once(room, min(self._wait_s, self._until_due_s()))
-        # A queue gives ten at most. Where it gives so many there are more, and more at once are fewer
-        # replies, each of which is a call.
+        # A queue returns ten messages at most. If it returns so many there are more, and larger batches need
+        # fewer replies, each of which is a call.
         while received and len(received) % COUNT_MAX == 0 and len(received) < room:
             try:
                 more = self._receive_once(room - len(received), 0.0)
-            except BackendError:  # what is in hand is not lost for it; the next pass tells
+            except BackendError:  # what was received is processed first; the next pass reports the error
                 break
             if not more:
                 break
@@ -232,12 +229,13 @@ class Consumer:
             visibility_timeout_s=self._extender.timeout_s,
         )
 
-    def _resume(self) -> None:
+    def _take_over(self) -> None:
+        """Go on with what a predecessor held, and hand back what may have killed it."""
         left = self._journal.left_behind()
         if not left.held:
             return
         receipts = [one.receipt for one in left.held]
-        # For as long as a fresh receive hides them: the extender's first extension may come nearly that late.
+        # As long as a fresh receive hides them: the extender's first extension may come nearly that late.
         gone = set(self._ports.queue.extend(receipts, timeout_s=self._extender.timeout_s))
         suspects = [left.current] if left.current else []
         if left.resumed:
@@ -255,9 +253,9 @@ class Consumer:
         self._ports.queue.nack(back)
         self._journal.clear()
         if rest:
-            self._take(rest, resumed=True)
+            self._hold(rest, resumed=True)
 
-    def _take(self, received: Sequence[Received], *, resumed: bool) -> None:
+    def _hold(self, received: Sequence[Received], *, resumed: bool) -> None:
         now_s = self._elapsed.now_s()
         if not self._held:
             self._idle_since_s = None
@@ -270,11 +268,11 @@ class Consumer:
         self._todo.extend([Todo(fresh, now_s, now_s)] if fresh else [])
         self._todo.extend(Todo([one], now_s, now_s) for one in received if one.receive_count > 1)
 
-    def _let_go(self, gone: Sequence[Received]) -> None:
-        """Hold these no more."""
-        if not gone:
+    def _release(self, released: Sequence[Received]) -> None:
+        """Hold these messages no longer."""
+        if not released:
             return
-        receipts = {one.receipt for one in gone}
+        receipts = {one.receipt for one in released}
         self._extender.release(list(receipts))
         self._held = tuple(one for one in self._held if one.receipt not in receipts)
         self._done = replace(self._done, messages=self._done.messages + len(receipts))
@@ -289,15 +287,16 @@ class Consumer:
     def _work(self) -> None:
         """Take through all steps what is due.
 
-        Where a store or queue is away, what needs it stays in hand and hidden, and the next pass tries it
-        again: handing it back would cost a receive, and a store that is away for a minute the job.
+        If a store or queue is away, the messages that need it stay held and hidden, and the next pass tries
+        them again. Handing them back would cost each a receive, and a store that is away for a minute would
+        cost the jobs.
         """
         while todo := self._due():
             if self._draining.is_set():
                 self.hand_back()
                 return
             batch = [one for one in todo.messages if self._extender.is_holding(one.receipt)]
-            self._let_go([one for one in todo.messages if one not in batch])  # others have taken it
+            self._release([one for one in todo.messages if one not in batch])  # other workers have them now
             todo.messages = batch
             if not batch:
                 self._todo.remove(todo)
@@ -305,7 +304,7 @@ class Consumer:
                 raise error
 
     def _run(self, todo: Todo) -> Exception | None:
-        """Take messages through all steps; return the error that the next pass shall wait for."""
+        """Take messages through all steps; return the error after which the next pass has to wait."""
         batch = todo.messages
         try:
             troubles, working = self._steps(batch)
@@ -319,16 +318,16 @@ class Consumer:
             self._todo.appendleft(replace(todo, messages=[one.received for one in away]))
         self._todo.extend(again)
         kept = {one.received.receipt for one in away} | {one.messages[0].receipt for one in again}
-        self._let_go([one for one in batch if one.receipt not in kept])
+        self._release([one for one in batch if one.receipt not in kept])
         if away:
             return away[0].error
-        # A model that is broken fails everything: it must not use up the backlog at full speed. An error of
-        # ours has told whose trouble it is.
+        # A broken model fails every image: without a pause it would use up the backlog at full speed. A
+        # `BeholderError` is the trouble of its own message.
         is_all = len(own) == len(batch) and not isinstance(own[0].error, BeholderError)
         return own[0].error if is_all else None
 
     def _steps(self, batch: Sequence[Received]) -> tuple[list[Trouble], set[Step]]:
-        """Return the trouble that messages met, and the steps whose store worked for some of them."""
+        """Return the trouble of the messages, and the steps whose store worked for some of them."""
         troubles: list[Trouble] = []
         working: set[Step] = set()
         deliveries = split(steps.read(self._ports, batch), troubles)
@@ -343,7 +342,7 @@ class Consumer:
         return troubles, working
 
     def _finish(self, fetched: Sequence[steps.Fetched], troubles: list[Trouble], working: set[Step]) -> None:
-        """Take what was fetched through all further steps; adds to `troubles` and `working`."""
+        """Take what was fetched through the other steps; adds to `troubles` and `working`."""
         place = {one.receipt: number for number, one in enumerate(self._held)}
         decoded = steps.decode(
             self._ports, fetched, lambda delivery: self._journal.decoding(place[delivery.received.receipt])

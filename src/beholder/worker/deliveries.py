@@ -1,4 +1,4 @@
-"""The first step of a batch: what was received is sorted, and what is no work is settled at once."""
+"""The first step of a batch: bodies are parsed, and what is no job is settled at once."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from beholder.job import Message, MessageInvalid
 from beholder.job.events import EventBatch, UnknownMessage
 from beholder.queue.port import Received
 from beholder.results.attempts import Trouble, attempt
-from beholder.results.messages import ParsedMessage, sort_body
+from beholder.results.messages import ParsedMessage, parse_body
 from beholder.telemetry.log import get_logger, log_event
 from beholder.worker.ports import WorkerPorts
 
@@ -20,41 +20,52 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A job in hand, and whether its image was dropped into the bucket."""
+    """A received job.
+
+    Args:
+        received: Its message as the queue delivered it.
+        message: Its message as parsed.
+        received_at_s: When it was received, seconds since the Unix epoch.
+        model: Name of the model to run.
+        is_upload: It comes from an upload event.
+    """
 
     received: Received
     message: Message
     received_at_s: float
-    is_drop: bool = False
+    model: str
+    is_upload: bool
 
 
 def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Trouble]:
-    """Sort what was received, and return what there is to do.
+    """Parse what was received, and return the jobs.
 
-    The rest is acknowledged here: what asks nothing of a worker with a line in the log; an event of several
-    objects once each has an event of its own in the queue; and what cannot be read once it is in the
-    dead-letter queue, not on the floor.
+    The rest is acknowledged here: an unknown message after a line in the log; an event of several objects
+    after an event for each of them was sent; an unreadable body after it was sent to the dead-letter queue.
     """
     now_s = ports.clock.now_s()
-    sort = partial(sort_body, input_bucket=ports.input_bucket, now_s=now_s)
+    parse = partial(parse_body, input_bucket=ports.input_bucket, now_s=now_s)
     found: list[Delivery | Trouble] = []
     settled = []
-    again: list[tuple[Received, Sequence[bytes]]] = []
+    single_events: list[tuple[Received, Sequence[bytes]]] = []
     unreadable: list[tuple[Received, Sequence[bytes]]] = []
     for one in received:
-        kind = attempt(sort, one.body)
-        if isinstance(kind, ParsedMessage):
-            found.append(Delivery(one, kind.message, now_s, kind.is_drop))
-        elif isinstance(kind, EventBatch):
-            again.append((one, kind.bodies))
-        elif isinstance(kind, UnknownMessage):
-            _say_foreign(kind)
+        parsed = attempt(parse, one.body)
+        if isinstance(parsed, ParsedMessage):
+            model = parsed.message.input.options.model or ports.default_model
+            found.append(Delivery(one, parsed.message, now_s, model, parsed.is_upload))
+        elif isinstance(parsed, EventBatch):
+            single_events.append((one, parsed.bodies))
+        elif isinstance(parsed, UnknownMessage):
+            _log_unknown(parsed)
             settled.append(one)
         else:
-            reason = kind.message if isinstance(kind, MessageInvalid) else f"{type(kind).__name__}: {kind}"
+            reason = (
+                parsed.message if isinstance(parsed, MessageInvalid) else f"{type(parsed).__name__}: {parsed}"
+            )
             log_event(_log, logging.WARNING, "worker.unreadable", reason, receive_count=one.receive_count)
             unreadable.append((one, [one.body]))
-    for queue, bodies in ((ports.queue, again), (ports.dead_letters, unreadable)):
+    for queue, bodies in ((ports.queue, single_events), (ports.dead_letters, unreadable)):
         sent = send_each(queue.send, bodies)
         found += [one for one in sent if isinstance(one, Trouble)]
         settled += [one for one in sent if isinstance(one, Received)]
@@ -68,7 +79,7 @@ def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Tr
 def send_each(
     send: Callable[[Sequence[bytes]], None], bodies: Sequence[tuple[Received, Sequence[bytes]]]
 ) -> list[Received | Trouble]:
-    """Send all bodies at once, or, where that fails, those of each message alone."""
+    """Send all bodies at once or, if that fails, those of each message alone."""
     if not bodies:
         return []
     if attempt(send, [body for _, some in bodies for body in some]) is None:
@@ -80,11 +91,11 @@ def send_each(
     return results
 
 
-def _say_foreign(found: UnknownMessage) -> None:
+def _log_unknown(found: UnknownMessage) -> None:
     match found.kind:
         case "test event":
             log_event(_log, logging.INFO, "worker.test_event", found.reason)
         case "folder marker":
-            log_event(_log, logging.INFO, "worker.drop_marker", found.reason)
-        case "foreign":
+            log_event(_log, logging.INFO, "worker.folder_marker", found.reason)
+        case "no upload":
             log_event(_log, logging.INFO, "worker.unknown_message", found.reason)

@@ -1,4 +1,4 @@
-"""Keeps the messages that a worker holds hidden for as long as it works on them, up to a cap."""
+"""Keeps the messages that a worker holds hidden for as long as it works on them, up to a limit."""
 
 import logging
 import threading
@@ -16,16 +16,16 @@ _STEPS_PER_TIMEOUT = 3
 
 
 class VisibilityExtender:
-    """Extends visibility at a constant step, always for the same time counted from the call.
+    """Extends the visibility timeout of held messages at constant intervals, always by the same time.
 
-    So a worker that dies hides its messages for one timeout at most, however long it had held them.
+    So the messages of a worker that dies stay hidden for one timeout at most, however long it had held them.
 
     Args:
         queue: The input queue.
         clock: The time; only durations count.
-        timeout_s: Each extension, the queue's visibility timeout.
-        hold_max_s: A message held for longer than this is let go: the work on it hangs.
-        on_hung: What to do then besides; a worker's process ends itself, so that another takes its place.
+        timeout_s: Each extension, counted from the call: the queue's visibility timeout.
+        hold_max_s: A message held for longer is let go: the work on it hangs.
+        on_hung: Called when that happens; a worker's process ends itself, so that another takes its place.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class VisibilityExtender:
         *,
         timeout_s: float,
         hold_max_s: float,
-        on_hung: Callable[[], None] = lambda: None,
+        on_hung: Callable[[], None],
     ) -> None:
         self._on_hung = on_hung
         self._queue = queue
@@ -52,44 +52,38 @@ class VisibilityExtender:
 
     @property
     def hold_max_s(self) -> float:
-        """For how long a message may be held, in seconds."""
+        """How long a message may be held, in seconds."""
         return self._hold_max_s
 
     def hold(self, receipts: Sequence[str]) -> None:
-        """Keep these hidden from now on."""
+        """Keep these messages hidden from now on."""
         now_s = self._clock.now_s()
         with self._lock:
             self._held.update(dict.fromkeys(receipts, now_s))
 
     def is_holding(self, receipt: str) -> bool:
-        """Say whether this one is still kept hidden, as far as is known."""
+        """Say whether this message is still kept hidden, as far as is known."""
         with self._lock:
             return receipt in self._held
 
     def release(self, receipts: Sequence[str]) -> None:
-        """Stop keeping these."""
+        """Keep these messages hidden no longer."""
         with self._lock:
             for receipt in receipts:
                 self._held.pop(receipt, None)
 
     def tick(self) -> float:
-        """Extend what has been held for a step or longer; returns the seconds until the next pass."""
+        """Extend what was held for half a step or longer; returns the seconds until the next pass."""
         step_s = self._timeout_s / _STEPS_PER_TIMEOUT
         now_s = self._clock.now_s()
         with self._lock:
-            too_long = [
-                receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s
-            ]
-            for receipt in too_long:
+            hung = [receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s]
+            for receipt in hung:
                 del self._held[receipt]
             due = [receipt for receipt, since_s in self._held.items() if now_s - since_s >= step_s / 2]
-        if too_long:
+        if hung:
             log_event(
-                _log,
-                logging.WARNING,
-                "worker.hold_cap",
-                "work on these messages hangs",
-                messages=len(too_long),
+                _log, logging.WARNING, "worker.hold_cap", "work on these messages hangs", messages=len(hung)
             )
             self._on_hung()
         if due:

@@ -1,13 +1,13 @@
 """The in-flight journal: what a worker holds, written where its successor can read it.
 
-A process that dies by a signal cannot say what it was doing, so it says so beforehand: before a batch is
-touched the worker writes the deliveries it holds into a small file, and before each image is decoded, which
-one it is. The successor under the same name goes on with the batch under the same receipts, without another
-receive; only the delivery that was being decoded when the worker died goes back to the queue, where its
-receive count grows until it is dead-lettered. So a poison image costs its neighbours nothing.
+A process that dies by a signal cannot tell what it was doing, so a worker writes it down beforehand: the
+messages that it holds before it touches a batch, and before it decodes an image, which one. The successor of
+the same name goes on with the batch under the same receipts, without another receive. Only the message whose
+image was being decoded goes back to the queue, where its receive count grows until it becomes a dead letter.
+So a poison image costs its neighbours nothing.
 
-The page cache outlives the process; nothing here has to outlive the machine, where the visibility timeout
-does the same work later.
+The page cache outlives the process. Nothing here has to outlive the machine: if that is lost, the visibility
+timeout makes the messages visible again.
 """
 
 import json
@@ -34,9 +34,9 @@ class LeftBehind:
     """What a predecessor held when it died.
 
     Args:
-        held: Its deliveries.
-        current: The one being decoded, or None.
-        resumed: The predecessor had itself taken them over from one that died.
+        held: The messages.
+        current: The one whose image was being decoded, or None.
+        resumed: The predecessor had taken them over from one that died.
     """
 
     held: tuple[Received, ...]
@@ -45,23 +45,25 @@ class LeftBehind:
 
 
 class InFlightJournal:
-    """A file of one worker: eight bytes that number the current delivery, then the deliveries as JSON.
+    """A file of one consumer: eight bytes with the number of the current message, then the messages as JSON.
 
-    Where it cannot be written, as on a full disk, there is none: that costs the neighbours of a poison image
-    a receive, while an error would cost every job one.
+    If it cannot be written, as on a full disk, the worker goes on without it: that costs the neighbours of a
+    poison image a receive, while an error would cost every job one.
+
+    Args:
+        path: The file; made if it is not there.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the journal at `path`; a missing file is created."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._is_written = False
 
     def close(self) -> None:
-        """Let go of the file; what it says stays."""
+        """Close the file; its content stays."""
         os.close(self._fd)
 
     def left_behind(self) -> LeftBehind:
-        """Return what the predecessor held; nothing where there is no readable note."""
+        """Return what the predecessor held; nothing if the journal is empty or torn."""
         raw = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         try:
             document = json.loads(raw[_CURRENT_BYTES:])
@@ -75,7 +77,7 @@ class InFlightJournal:
             return LeftBehind((), None, resumed=False)
 
     def hold(self, held: Sequence[Received], *, resumed: bool = False) -> None:
-        """Write what is held now, none of it being decoded yet."""
+        """Write what is held now; none of it is being decoded yet."""
         document = {
             "held": [
                 {"body": b64encode(one.body).decode(), "receipt": one.receipt, "count": one.receive_count}
@@ -89,12 +91,12 @@ class InFlightJournal:
             os.ftruncate(self._fd, len(data))
 
     def decoding(self, number: int | None) -> None:
-        """Say which of the held deliveries is being decoded, by its place; None for none of them."""
+        """Write which of the held messages is being decoded, by its place; None for none of them."""
         if self._is_written:
             self._is_written = self._write(b"%8d" % (_NOTHING if number is None else number))
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Write that nothing is held."""
         os.ftruncate(self._fd, 0)
         self._is_written = False
 
@@ -106,7 +108,11 @@ class InFlightJournal:
         except OSError as exc:
             reason = str(exc.strerror)
         log_event(
-            _log, logging.WARNING, "worker.journal_lost", "the holding note cannot be written", reason=reason
+            _log,
+            logging.WARNING,
+            "worker.journal_lost",
+            "the in-flight journal cannot be written",
+            reason=reason,
         )
         os.ftruncate(self._fd, 0)
         return False

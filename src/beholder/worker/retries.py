@@ -1,11 +1,14 @@
-"""What becomes of a message that a step fails.
+"""What becomes of a message for which a step failed.
 
-- Its store or queue is away, as far as can be told: it stays in hand and hidden, nothing more is received,
-  and the next pass tries it again. So an outage costs no job a receive.
-- Its store does for others what it does not do for it, and the call may succeed later: it stays in hand,
-  is tried again alone after growing pauses, and others are received meanwhile.
-- Anything else, and what is tried for too long: it is handed back with a delay, which costs it a receive. At
-  the last one the worker gives it up: a failed outcome, and a dead letter that tells the reason.
+- Its store or queue seems to be away: the message stays held and hidden, nothing more is received, and the
+next
+  pass tries again. So an outage costs no job a receive.
+- Its store works for other messages, and the call may succeed later: the message stays held and is tried
+again
+  alone after growing pauses; other messages are received meanwhile.
+- Anything else, or tried for too long: the message is handed back with a delay, which costs it a receive. At
+the
+  last receive the worker gives it up: a failed outcome, and a dead letter with the reason.
 """
 
 import logging
@@ -13,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beholder.clock import Clock
-from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.queue.port import Received
 from beholder.results.attempts import Step, Trouble, attempt, is_answering
 from beholder.telemetry.log import get_logger, log_event
@@ -24,20 +27,20 @@ __all__ = ["Retries", "Todo"]
 
 _log = get_logger(__name__)
 
-# Between two attempts at a message that stays in hand: doubled each time.
+# Between two attempts at a message that stays held: doubled each time.
 _AGAIN_FIRST_S, _AGAIN_MAX_S = 1.0, 30.0
-# How long a message is hidden that is handed back: five times as long each time.
+# How long a message that is handed back stays hidden: five times as long each time.
 _BACK_FIRST_S, _BACK_MAX_S, _BACK_GROWTH = 4.0, 300.0, 5
 
 
 @dataclass(slots=True)
 class Todo:
-    """Messages in hand that are taken through all steps together.
+    """Held messages that are taken through all steps together.
 
     Args:
-        messages: One where it was received or tried before.
-        due_s: When they are tried, on the worker's clock.
-        since_s: When they were taken in hand.
+        messages: A single one if it was received or tried before.
+        due_s: When to try them, on the worker's clock.
+        since_s: Since when they are held.
         tries: How often they were tried without success.
     """
 
@@ -48,7 +51,7 @@ class Todo:
 
 
 class Retries:
-    """Decides on each message that met trouble.
+    """Decides what becomes of each message that met trouble.
 
     Args:
         ports: What the worker works with.
@@ -60,15 +63,15 @@ class Retries:
         self._ports = ports
         self._extender = extender
         self._clock = clock
-        self._dead_letter_consumer = DeadLetterConsumer(
-            ports.dead_letters, ports.results, ports.replies, ports.clock, input_bucket=ports.input_bucket
+        self._dead_letters = DeadLetterWriter(
+            ports.results, ports.replies, ports.clock, input_bucket=ports.input_bucket
         )
 
     def sort(self, troubles: Sequence[Trouble], working: set[Step]) -> tuple[list[Trouble], list[Trouble]]:
-        """Return the trouble of a backend that is away, and that of the messages themselves.
+        """Split into the trouble of a backend that is away and that of single messages.
 
         Args:
-            troubles: What messages of one batch met.
+            troubles: Of the messages of one batch.
             working: The steps whose store worked for others of the batch.
         """
         away_steps = {
@@ -80,7 +83,7 @@ class Retries:
         return away, [one for one in troubles if one not in away]
 
     def again(self, trouble: Trouble, todo: Todo) -> Todo | None:
-        """Return when to try a message of `todo` again; None where it was handed back or given up."""
+        """Return the next attempt at a message of `todo`; None if it was handed back or given up."""
         received, now_s = trouble.received, self._clock.now_s()
         keeps = trouble.is_retryable and now_s - todo.since_s < self._extender.hold_max_s / 2
         log_event(
@@ -98,7 +101,7 @@ class Retries:
         if received.receive_count >= self._ports.receive_count_max and self._gives_up(trouble):
             return None
         back_s = min(_BACK_MAX_S, _BACK_FIRST_S * _BACK_GROWTH ** (received.receive_count - 1))
-        # Where that fails too, it becomes visible by itself when its time is over.
+        # If that fails too, the message becomes visible when its visibility timeout is over.
         attempt(lambda receipt: self._ports.queue.extend([receipt], timeout_s=back_s), received.receipt)
         return None
 
@@ -108,13 +111,13 @@ class Retries:
         return step != "ack"
 
     def _gives_up(self, trouble: Trouble) -> bool:
-        """Write the failed outcome and the dead letter of a message, and say whether that went well."""
+        """Write the failed outcome and the dead letter of a message, and say whether that succeeded."""
 
         def give_up(one: Trouble) -> None:
-            self._dead_letter_consumer.settle(one.received.body, one.reason)
+            self._dead_letters.give_up(one.received.body, one.reason)
             self._ports.queue.ack([one.received.receipt])
 
         error = attempt(give_up, trouble)
-        if error is not None:  # it goes to the dead-letter queue, as what kills workers does
+        if error is not None:  # the queue moves it to the dead letters, like a message that kills workers
             log_event(_log, logging.WARNING, "worker.not_given_up", f"{type(error).__name__}: {error}")
         return error is None

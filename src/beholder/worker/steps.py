@@ -2,11 +2,12 @@
 
     receive → fetch → decode → classify → store → reply → ack
 
-The result is stored before anybody hears of it, and the message is acknowledged last, so a crash at any point
-costs a redelivery and never an image. A job's outcome is written once: where a result is there already, it
-stands, and the reply repeats it. The outcome of a dropped image is that of the newest object under its key.
+The result is stored before the web process hears of it, and the message is acknowledged last, so a crash at
+any point costs a redelivery and never an image. A job's outcome is written once: if a result is there
+already, it stands, and the reply repeats it. The outcome of an upload is that of the newest object under its
+key.
 
-Each step gives for each message what it made, or the `Trouble` that it met; the others go on.
+Each step returns for each message what it made, or the `Trouble` that it met; the other messages go on.
 """
 
 import hashlib
@@ -67,17 +68,15 @@ class Fetched:
 
     Args:
         delivery: The delivery.
-        model: Name of the model to run.
-        data: The file; `decode` lets go of it.
-        failure: Why it cannot be had.
-        seen: For a dropped image, what was found under its key, so that a change can be told.
+        data: The file; `decode` clears it to free the memory.
+        failure: Why it could not be fetched.
+        fingerprint: For an upload, what stood under its key, so that a change is noticed.
     """
 
     delivery: Delivery
-    model: str
     data: bytes | None = None
     failure: Failure | None = None
-    seen: str = ""
+    fingerprint: str = ""
 
     @property
     def is_from_store(self) -> bool:
@@ -90,49 +89,52 @@ class Fetched:
 class Prepared:
     """A delivery with its image decoded, or with the reason why it cannot be."""
 
-    delivery: Delivery
-    model: str
+    fetched: Fetched
     image: NDArray[np.uint8] | None
     failure: Failure | None
     decode_ms: float
-    seen: str = ""
+
+    @property
+    def delivery(self) -> Delivery:
+        """The delivery."""
+        return self.fetched.delivery
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
     """A delivery with its outcome."""
 
-    prepared: Prepared
+    fetched: Fetched
     job: Job
 
     @property
     def delivery(self) -> Delivery:
         """The delivery."""
-        return self.prepared.delivery
+        return self.fetched.delivery
 
 
 def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Trouble]:
-    """Read the images' files, at the same time where the ports do so."""
+    """Read the images' files."""
 
-    def one(delivery: Delivery) -> Fetched:
-        model = delivery.message.input.options.model or ports.default_model
+    def fetch_one(delivery: Delivery) -> Fetched:
         try:
-            data = _file_of(ports, delivery, model)
+            data = _file_of(ports, delivery)
         except (RequestError, JobError) as exc:
-            seen = exc.code if delivery.is_drop else ""
-            return Fetched(delivery, model, failure=_failure(exc, delivery), seen=seen)
-        return Fetched(delivery, model, data, seen=_digest(data) if delivery.is_drop else "")
+            fingerprint = exc.code if delivery.is_upload else ""
+            return Fetched(delivery, failure=_failure_of(exc, delivery), fingerprint=fingerprint)
+        fingerprint = hashlib.sha256(data).hexdigest() if delivery.is_upload else ""
+        return Fetched(delivery, data, fingerprint=fingerprint)
 
-    results = ports.map_items(partial(attempt, one), batch)
+    results = ports.map_items(partial(attempt, fetch_one), batch)
     return [_or_trouble(delivery, "get", found) for delivery, found in zip(batch, results, strict=True)]
 
 
 def light_first(ports: WorkerPorts, batch: Sequence[Fetched]) -> list[list[Fetched]]:
-    """Return what goes through the next steps together: all light images first, then each heavy one alone."""
+    """Split a batch for the next steps: all light images first, then each heavy one alone."""
     light: list[Fetched] = []
     heavy: list[list[Fetched]] = []
     for one in batch:
-        # Where a header cannot be read at all, `decode` meets the same and says so.
+        # If a header cannot be read at all, `decode` meets the same error and reports it.
         if one.data is not None and attempt(ports.is_heavy, one.data) is True:
             heavy.append([one])
         else:
@@ -143,32 +145,32 @@ def light_first(ports: WorkerPorts, batch: Sequence[Fetched]) -> list[list[Fetch
 def decode(
     ports: WorkerPorts, batch: Sequence[Fetched], announce: Callable[[Delivery], None]
 ) -> list[Prepared | Trouble]:
-    """Decode every image, one after the other; a heavy one once not too many others are decoded.
+    """Decode every image, one after the other; a heavy one waits until few enough others are decoded.
 
     Args:
         ports: What the worker works with.
-        batch: What was fetched; each lets go of its file, so that no more than is needed stays in memory.
+        batch: What was fetched; each file is freed once it is decoded.
         announce: Called with each delivery right before its bytes are touched.
     """
 
-    def one(fetched: Fetched) -> Prepared:
+    def decode_one(fetched: Fetched) -> Prepared:
         started_s = ports.clock.now_s()
         image, failure = None, fetched.failure
         if fetched.data is not None:
             try:
                 is_heavy = ports.is_heavy(fetched.data)
+                preprocessing = ports.classifiers[fetched.delivery.model].spec.preprocessing
                 with ports.heavy_decodes if is_heavy else nullcontext():
-                    image = ports.prepare(fetched.data, ports.classifiers[fetched.model].spec.preprocessing)
+                    image = ports.prepare(fetched.data, preprocessing)
             except (RequestError, JobError) as exc:
-                failure = _failure(exc, fetched.delivery)
-        decode_ms = (ports.clock.now_s() - started_s) * 1000
-        return Prepared(fetched.delivery, fetched.model, image, failure, decode_ms, fetched.seen)
+                failure = _failure_of(exc, fetched.delivery)
+        return Prepared(fetched, image, failure, decode_ms=(ports.clock.now_s() - started_s) * 1000)
 
     prepared = []
     for fetched in batch:
         if fetched.data is not None:
             announce(fetched.delivery)
-        prepared.append(_or_trouble(fetched.delivery, "decode", attempt(one, fetched)))
+        prepared.append(_or_trouble(fetched.delivery, "decode", attempt(decode_one, fetched)))
         fetched.data = None
     return prepared
 
@@ -176,13 +178,13 @@ def decode(
 def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified | Trouble]:
     """Run the models over the decoded images, one batch for each model, and return every job's outcome.
 
-    Where a model fails on a batch, each of its images is run alone, so that one costs the others nothing.
+    If a model fails on a batch, each of its images is run alone, so that one costs the others nothing.
     """
     results: list[Classified | Trouble] = [
         _failed(ports, one, one.failure) for one in batch if one.failure is not None
     ]
-    for model in dict.fromkeys(one.model for one in batch):
-        group = [(one, one.image) for one in batch if one.model == model and one.image is not None]
+    for model in dict.fromkeys(one.delivery.model for one in batch):
+        group = [(one, one.image) for one in batch if one.delivery.model == model and one.image is not None]
         if not group:
             continue
         run = partial(_classify_group, ports, model)
@@ -193,8 +195,8 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified |
         for one in group:
             alone = attempt(run, [one]) if len(group) > 1 else found
             if isinstance(alone, JobError):
-                # The model has said what is wrong with this image; another try would hear the same.
-                results.append(_failed(ports, one[0], _failure(alone, one[0].delivery)))
+                # The model has said what is wrong with this image; another try would give the same answer.
+                results.append(_failed(ports, one[0], _failure_of(alone, one[0].delivery)))
             elif isinstance(alone, Exception):
                 results.append(Trouble(one[0].delivery.received, "classify", alone))
             else:
@@ -203,43 +205,34 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified |
 
 
 def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified | Trouble]:
-    """Store every outcome, and then tell those who wait; drops that changed meanwhile are sent once more.
-
-    Args:
-        ports: What the worker works with.
-        batch: The outcomes.
+    """Store every outcome, and then reply; the events of uploads that changed meanwhile are sent again.
 
     Returns:
-        Those that can be acknowledged, and the trouble of the others.
+        What can be acknowledged, and the trouble of the others.
     """
-    messages = [one.delivery.message for one in batch]
-    documents = outcomes.store(
-        ports.results,
-        [one.job for one in batch],
-        {message.job_id for message in messages if message.wants_text},
-        dropped={
-            one.delivery.message.job_id: one.delivery.message.input.image_key
-            for one in batch
-            if one.delivery.is_drop
-        },
-        map_items=ports.map_items,
-    )
+
+    def store(one: Classified) -> bytes:
+        message = one.delivery.message
+        if one.delivery.is_upload:
+            return outcomes.store_upload_outcome(ports.results, one.job, message.input.image_key)
+        return outcomes.store_outcome(ports.results, one.job, wants_text=message.wants_text)
+
     troubles: list[Trouble] = []
     stored = []
-    for one, document in zip(batch, documents, strict=True):
+    for one, document in zip(batch, ports.map_items(partial(attempt, store), batch), strict=True):
         if isinstance(document, Exception):
             troubles.append(Trouble(one.delivery.received, "put", document))
         else:
             stored.append((one, document))
-    unseen = _look_again(ports, [one.prepared for one, _ in stored if one.delivery.is_drop])
+    unchecked = _resend_changed(ports, [one.fetched for one, _ in stored if one.delivery.is_upload])
     outcomes.reply(
         ports.replies,
         [one.delivery.message for one, _ in stored],
         [document for _, document in stored],
-        ports.unreported_calls,
+        ports.unreported,
     )
-    troubles += unseen
-    troubled = {one.received.receipt for one in unseen}
+    troubles += unchecked
+    troubled = {one.received.receipt for one in unchecked}
     return [*troubles, *(one for one, _ in stored if one.delivery.received.receipt not in troubled)]
 
 
@@ -256,52 +249,50 @@ def _or_trouble(delivery: Delivery, step: Step, found: _Made | Exception) -> _Ma
     return Trouble(delivery.received, step, found) if isinstance(found, Exception) else found
 
 
-def _file_of(ports: WorkerPorts, delivery: Delivery, model: str) -> bytes:
+def _file_of(ports: WorkerPorts, delivery: Delivery) -> bytes:
     message = delivery.message
     if message.deadline_s is not None and ports.clock.now_s() > message.deadline_s:
         raise JobExpired
-    if model not in ports.classifiers:
-        raise ModelNotFound(f"no worker serves a model named {model!r} any more")
+    if delivery.model not in ports.classifiers:
+        raise ModelNotFound(f"no worker serves a model named {delivery.model!r} any more")
     if message.image is not None:
         return message.image
     try:
-        if delivery.is_drop and ports.image_bytes_max is not None:
-            # Nobody has bounded it: an object may be longer than any memory.
-            size_bytes = ports.images.head(message.input.image_key).size_bytes
-            if size_bytes > ports.image_bytes_max:
-                raise ImageTooLarge
+        # No web process has checked an uploaded object: it may be longer than any memory.
+        if (
+            delivery.is_upload
+            and ports.images.head(message.input.image_key).size_bytes > ports.image_bytes_max
+        ):
+            raise ImageTooLarge
         return ports.images.get(message.input.image_key)
     except ObjectNotFound as exc:
         raise ImageGone from exc
 
 
-def _look_again(ports: WorkerPorts, drops: Sequence[Prepared]) -> list[Trouble]:
-    """Send the events of drops once more whose object is not what was classified any more.
+def _resend_changed(ports: WorkerPorts, uploads: Sequence[Fetched]) -> list[Trouble]:
+    """Send the events of uploads again whose object is no longer the one that was classified.
 
-    Events come in any order and workers are of any speed, so a result may be written after that of a newer
-    object. But whoever writes a result looks at the object afterwards. Whoever writes last either finds what
-    it classified, which is then the newest, or sends the event again, and is not the last. An object that is
-    put after that look has an event of its own, which ends in a later result.
+    Events come in any order and workers differ in speed, so a result may be written after that of a newer
+    object. But every worker looks at the object again after it has written a result. The worker that writes
+    last either finds what it classified, which is then the newest object, or sends the event again, and is
+    not the last. An object that is put after that look has an event of its own, which leads to a later
+    result.
     """
-    if not drops:
+    if not uploads:
         return []
     troubles = []
     changed = []
-    for now, before in zip(fetch(ports, [one.delivery for one in drops]), drops, strict=True):
+    for now, before in zip(fetch(ports, [one.delivery for one in uploads]), uploads, strict=True):
         if isinstance(now, Trouble):
             troubles.append(now)
-        elif now.seen != before.seen:
+        elif now.fingerprint != before.fingerprint:
             changed.append(now.delivery)
     if changed:
         keys = [one.message.input.image_key for one in changed]
-        log_event(_log, logging.INFO, "worker.drop_changed", "an object was replaced meanwhile", keys=keys)
+        log_event(_log, logging.INFO, "worker.upload_changed", "an object was replaced meanwhile", keys=keys)
         sent = send_each(ports.queue.send, [(one.received, [one.received.body]) for one in changed])
         troubles += [one for one in sent if isinstance(one, Trouble)]
     return troubles
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _classify_group(
@@ -347,7 +338,7 @@ def _classify_group(
         if isinstance(made, Exception):
             results.append(Trouble(one.delivery.received, "classify", made))
         else:
-            results.append(Classified(one, made))
+            results.append(Classified(one.fetched, made))
     return results
 
 
@@ -356,13 +347,14 @@ def _failed(ports: WorkerPorts, one: Prepared, failure: Failure) -> Classified:
     job = outcomes.failed_job(
         delivery.message, failure, ports.clock.now_s(), started_at_s=delivery.received_at_s
     )
-    return Classified(one, job)
+    return Classified(one.fetched, job)
 
 
-def _failure(error: BeholderError, delivery: Delivery) -> Failure:
-    """Return what the job's caller is told; the log is told everything."""
-    job_id = delivery.message.job_id
-    # The access log has the same as the caller is told; what a library said is here alone.
+def _failure_of(error: BeholderError, delivery: Delivery) -> Failure:
+    """Return what the job's caller is told; the log gets every detail."""
+    # The access log repeats what the caller is told; only this line has what a library said.
     level = logging.ERROR if error.http_status >= _SERVER_ERROR else logging.INFO
-    log_event(_log, level, "worker.job_failed", error.message, code=error.code, job_id=job_id)
+    log_event(
+        _log, level, "worker.job_failed", error.message, code=error.code, job_id=delivery.message.job_id
+    )
     return Failure(code=error.code, status=error.http_status, detail=error.detail)

@@ -1,4 +1,4 @@
-"""Several consumers of one worker: while one waits for a bucket or a queue, another computes."""
+"""One worker: several consumers, so that one computes while another waits for a bucket or a queue."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["Worker"]
 
 
 class Worker:
-    """Workers of one process that are paused, drained and idle together.
+    """The consumers of one process, which are paused, drained and idle together.
 
     Args:
         consumers: Each with an in-flight journal of its own; they share their `SharedPolls`.
@@ -24,7 +24,7 @@ class Worker:
         return iter(self._consumers)
 
     def pause(self) -> None:
-        """Receive nothing more for now, in no consumer, but for a final poll."""
+        """Receive nothing more for now, in any consumer, except by a final poll."""
         for consumer in self._consumers:
             consumer.pause()
 
@@ -39,13 +39,13 @@ class Worker:
             consumer.drain()
 
     def hand_back(self) -> None:
-        """Make what is still in hand visible to others; call it when no consumer runs any more."""
+        """Make what is still held visible to others; call it when no consumer runs any more."""
         for consumer in self._consumers:
             consumer.hand_back()
 
     @property
     def is_paused_and_empty(self) -> bool:
-        """Say whether no consumer holds or receives anything, and none will."""
+        """Say whether every consumer is paused and empty."""
         return all(consumer.is_paused_and_empty for consumer in self._consumers)
 
     @property
@@ -57,7 +57,7 @@ class Worker:
 
     @property
     def work(self) -> WorkDone:
-        """How long the consumers have been busy, in the mean, and with how many messages all together."""
+        """What the consumers have done: their mean busy time, and all their messages."""
         done = [consumer.work for consumer in self._consumers]
         first = [one.first_sent_at_s for one in done if one.first_sent_at_s is not None]
         return WorkDone(
@@ -68,5 +68,5 @@ class Worker:
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What the poll brought that one of the consumers made for all of them; None where there was none."""
+        """What the poll returned that one consumer made for all; None if there was none."""
         return self._consumers[0].final_poll

@@ -84,7 +84,7 @@ def test_consumers_decode_only_so_many_heavy_images_at_once_and_light_ones_besid
     assert [rig.label(one) for one in (*heavy, light)] == ["hen", "hen", "cat"]
 
 
-def test_a_heavy_image_that_is_damaged_gives_its_place_back(rig: Rig) -> None:
+def test_a_damaged_heavy_image_frees_its_place(rig: Rig) -> None:
     slots = threading.Semaphore(1)
 
     def broken(_: bytes, __: Any) -> NDArray[np.uint8]:
@@ -109,6 +109,6 @@ def test_a_heavy_image_that_is_damaged_gives_its_place_back(rig: Rig) -> None:
         (b"", False),
     ],
 )
-def test_what_is_heavy_is_told_by_pixels_and_bytes(data: bytes, *, expected: bool) -> None:
+def test_an_image_is_heavy_by_its_pixels_or_bytes(data: bytes, *, expected: bool) -> None:
     limits = ImageLimits(image_pixels_max=5_000_000)
     assert is_heavy(data, limits=limits, pixels_min=1_000_000) is expected

@@ -1,4 +1,4 @@
-"""The objects of a batch are read and written at the same time, where the ports do so."""
+"""A batch: its objects are read and written at the same time, and it is one reply to each web process."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -64,20 +64,20 @@ def test_where_one_fails_the_others_end_before_the_batch_is_tried_again(rig: Rig
 
     worker = rig.begun(map_items=map_items)
     messages = [rig.send(b"cat"), rig.send(b"dog")]
-    rig.journal.failures[place] = BackendThrottled("s3 store", place)
+    rig.recorder.failures[place] = BackendThrottled("s3 store", place)
     # when
     with pytest.raises(BackendThrottled):
         worker.tick()
     # then
-    assert rig.journal.calls.count(place) == 3  # once more, for another key: is it the store or these two?
+    assert rig.recorder.calls.count(place) == 3  # once more, for another key: is it the store or these two?
     assert set(ended) == {2}
-    assert "replies.send" not in rig.journal.calls
-    rig.journal.failures.clear()
+    assert "replies.send" not in rig.recorder.calls
+    rig.recorder.failures.clear()
     worker.tick()
     assert [rig.label(message) for message in messages] == ["cat", "dog"]
 
 
-def test_of_several_errors_the_first_is_told(rig: Rig) -> None:
+def test_of_several_errors_the_first_is_raised(rig: Rig) -> None:
     worker = rig.begun(map_items=lambda function, items: list(map(function, items)))
     rig.send(b"cat")
     rig.send(b"dog")
@@ -102,7 +102,7 @@ def test_a_batch_is_one_reply_to_each_web_process(rig: Rig) -> None:
         assert list(documents) == results
 
 
-def test_a_file_is_let_go_of_when_it_is_decoded(rig: Rig) -> None:
+def test_a_file_is_freed_when_it_is_decoded(rig: Rig) -> None:
     ports = rig.begun()._ports
     rig.send(b"cat")
     fetched = steps.fetch(ports, steps.read(ports, rig.queue.receive(count_max=1, wait_s=0)))

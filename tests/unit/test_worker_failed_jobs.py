@@ -1,4 +1,4 @@
-"""What a failed job tells its caller, and what the worker's log tells of it."""
+"""What the caller learns of a failed job, and what the worker's log has."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from helpers.rig import Rig
 SAID = "OpenCV(4.9) /io/opencv/loadsave.cpp:7: error: odd marker"
 
 
-# Where the service is at fault, the cause is told at any level of the log.
+# If the service is at fault, the cause is logged at every log level.
 @pytest.mark.parametrize(
     ("failure", "level"), [(ImageUndecodable, logging.INFO), (InferenceFailed, logging.ERROR)]
 )

@@ -1,4 +1,4 @@
-"""A real notification of a bucket, on two emulators: what is dropped there is recognised."""
+"""A real bucket notification, on two emulators: what is put under its prefix is recognised."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aws.emulators import EMULATORS, REGION, Emulator, emulator
-from beholder.store.keys import drop_result_key
+from beholder.store.keys import upload_result_key
 from helpers.rig import Rig
 
 pytestmark = pytest.mark.aws
@@ -21,8 +21,8 @@ def aws(request: pytest.FixtureRequest) -> Emulator:
     return emulator(request.param)
 
 
-class Dropping:
-    """A worker of the rig on a bucket that tells its queue of what is dropped."""
+class Uploading:
+    """A worker of the rig on a bucket that sends upload events to its queue."""
 
     def __init__(self, aws: Emulator, folder: Path) -> None:
         from beholder.queue.sqs import SqsQueue  # noqa: PLC0415 -- only where the emulator is
@@ -61,33 +61,33 @@ class Dropping:
 
 
 @pytest.fixture
-def dropping(aws: Emulator, tmp_path: Path) -> Iterator[Dropping]:
-    made = Dropping(aws, tmp_path)
+def uploading(aws: Emulator, tmp_path: Path) -> Iterator[Uploading]:
+    made = Uploading(aws, tmp_path)
     yield made
     made.queue.close()
     made.client.close()
 
 
-def test_what_any_tool_puts_into_the_bucket_is_recognised(dropping: Dropping) -> None:
+def test_what_any_tool_puts_into_the_bucket_is_recognised(uploading: Uploading) -> None:
     # given
     images = {"drop/a b/ü+.jpg": b"dog", "drop/100%.jpg": b"hen", "drop/bad.jpg": b"!", "drop/x": bytes(101)}
     for key, data in images.items():
-        dropping.put(key, data)
-    dropping.put("drop/folder/", b"")
-    dropping.put("images/not-dropped.jpg", b"owl")
+        uploading.put(key, data)
+    uploading.put("drop/folder/", b"")
+    uploading.put("images/not-uploaded.jpg", b"owl")
     # when
-    jobs = dropping.work_until(4)
+    jobs = uploading.work_until(4)
     # then
-    assert set(jobs) == {drop_result_key(key) for key in images}
-    found = [jobs[drop_result_key(key)] for key in images]
+    assert set(jobs) == {upload_result_key(key) for key in images}
+    found = [jobs[upload_result_key(key)] for key in images]
     assert [one["status"] for one in found] == ["succeeded", "succeeded", "failed", "failed"]
     assert [one["result"]["labels"][0]["name"] for one in found[:2]] == ["dog", "hen"]
     assert [one["error"]["code"] for one in found[2:]] == ["image_truncated", "image_too_large"]
-    assert dropping.rig.dead_letters.depth().backlog == 0
+    assert uploading.rig.dead_letters.depth().backlog == 0
 
 
-def test_a_newer_object_of_the_same_key_replaces_the_result(dropping: Dropping) -> None:
+def test_a_newer_object_of_the_same_key_replaces_the_result(uploading: Uploading) -> None:
     for data in (b"cat", b"dog", b"owl"):
-        dropping.put("drop/a.jpg", data)
-    (job,) = dropping.work_until(1).values()
+        uploading.put("drop/a.jpg", data)
+    (job,) = uploading.work_until(1).values()
     assert job["result"]["labels"][0]["name"] == "owl"

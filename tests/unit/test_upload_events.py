@@ -1,4 +1,4 @@
-"""Events of S3 are read as S3 sends them, and as its emulators do."""
+"""Upload events are read as S3 sends them, and as its emulators do."""
 
 import json
 from datetime import datetime
@@ -32,11 +32,11 @@ def test_a_key_is_decoded_from_each_of_its_forms(encoded: str) -> None:
     assert read(encoded=encoded).key == "drop/a b/ü+.jpg"
 
 
-def test_a_drop_is_a_job_with_options_of_the_default_and_nobody_who_waits() -> None:
-    drop = read("drop/cats/tom.jpg", size=1024)
-    message = drop.to_message(5.0)
+def test_an_upload_is_a_job_with_default_options_and_no_reply_queue() -> None:
+    upload = read("drop/cats/tom.jpg", size=1024)
+    message = upload.to_message(5.0)
     put_at_s = datetime.fromisoformat(events.TIME).timestamp()
-    assert message == Message(drop.job_id, put_at_s, message.input)
+    assert message == Message(upload.job_id, put_at_s, message.input)
     assert is_job_id(message.job_id)
     assert created_at_s(message.job_id) == put_at_s
     assert (message.input.image_key, message.input.file_name) == ("drop/cats/tom.jpg", "tom.jpg")
@@ -59,9 +59,9 @@ def test_the_same_event_is_the_same_job_and_another_version_is_another() -> None
 
 
 @pytest.mark.parametrize("time", [None, 5, "soon", "9999-12-31T23:59:59-14:00", "1969-12-31T00:00:00Z"])
-def test_a_time_that_cannot_be_read_costs_nothing_but_the_time(time: object) -> None:
+def test_an_unreadable_time_costs_nothing_but_the_time(time: object) -> None:
     record = events.record("drop/a.jpg", bucket=BUCKET) | {"eventTime": time}
-    found = read_event(events.several(record))
+    found = read_event(events.batch(record))
     assert isinstance(found, UploadEvent)
     assert found.put_at_s is None
     assert found.to_message(5.0).created_at_s == 5.0
@@ -70,17 +70,17 @@ def test_a_time_that_cannot_be_read_costs_nothing_but_the_time(time: object) -> 
 
 def test_a_time_without_a_zone_is_utc() -> None:
     record = events.record("drop/a.jpg", bucket=BUCKET) | {"eventTime": "1970-01-01T00:00:10"}
-    found = read_event(events.several(record))
+    found = read_event(events.batch(record))
     assert isinstance(found, UploadEvent)
     assert found.put_at_s == 10.0
 
 
 def test_an_event_of_several_objects_is_one_body_for_each() -> None:
     records = [events.record(f"drop/{name}", bucket=BUCKET) for name in ("a.jpg", "ü.jpg", "c.jpg")]
-    found = read_event(events.several(*records, {"eventSource": "aws:s3", "half a pair": "\ud800"}))
+    found = read_event(events.batch(*records, {"eventSource": "aws:s3", "half a pair": "\ud800"}))
     assert isinstance(found, EventBatch)
-    drops = [read_event(one) for one in found.bodies[:3]]
-    assert [one.key for one in drops if isinstance(one, UploadEvent)] == [
+    uploads = [read_event(one) for one in found.bodies[:3]]
+    assert [one.key for one in uploads if isinstance(one, UploadEvent)] == [
         "drop/a.jpg",
         "drop/ü.jpg",
         "drop/c.jpg",
@@ -88,7 +88,7 @@ def test_an_event_of_several_objects_is_one_body_for_each() -> None:
 
 
 DELETION = {"Records": [events.record("drop/a", bucket=BUCKET, name="ObjectRemoved:Delete")]}
-FOREIGN: dict[str, Any] = {
+NO_UPLOAD: dict[str, Any] = {
     "no records": {"Records": []},
     "a deletion": DELETION,
     "a deletion by SNS": events.by_sns(DELETION),
@@ -99,14 +99,14 @@ FOREIGN: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("document", FOREIGN.values(), ids=FOREIGN)
-def test_what_asks_nothing_of_us_is_foreign(document: Any) -> None:
+@pytest.mark.parametrize("document", NO_UPLOAD.values(), ids=NO_UPLOAD)
+def test_an_event_that_puts_no_object_is_no_upload(document: Any) -> None:
     found = read_event(json.dumps(document).encode())
     assert isinstance(found, UnknownMessage)
-    assert found.kind == "foreign"
+    assert found.kind == "no upload"
 
 
-def test_a_test_event_is_told_from_other_foreign_bodies() -> None:
+def test_a_test_event_is_distinguished_from_other_unknown_messages() -> None:
     found = read_event(b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}')
     assert isinstance(found, UnknownMessage)
     assert found.kind == "test event"
@@ -139,7 +139,7 @@ def test_an_event_is_the_same_in_every_envelope(envelope: Any, key: str) -> None
     assert plain.key == key
     event = {"Records": [events.record(key, bucket=BUCKET)]}
     assert read_event(json.dumps(envelope(event)).encode()) == plain
-    # and EventBridge, by itself or in an envelope, tells of the same drop
+    # and an event of EventBridge, by itself or in an envelope, is the same upload
     other = envelope(events.eventbridge(key, bucket=BUCKET))
     assert read_event(json.dumps(other).encode()) == plain
 
@@ -150,8 +150,8 @@ def test_an_envelope_may_hold_several_objects_or_a_test_event(envelope: Any) -> 
     event = {"Records": [events.record(key, bucket=BUCKET) for key in keys]}
     found = read_event(json.dumps(envelope(event)).encode())
     assert isinstance(found, EventBatch)
-    drops = [read_event(one) for one in found.bodies]
-    assert [one.key for one in drops if isinstance(one, UploadEvent)] == keys
+    uploads = [read_event(one) for one in found.bodies]
+    assert [one.key for one in uploads if isinstance(one, UploadEvent)] == keys
     test = envelope({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
     found = read_event(json.dumps(test).encode())
     assert isinstance(found, UnknownMessage)
@@ -166,14 +166,14 @@ def test_several_notifications_of_one_lambda_event_are_one_body_for_each() -> No
     assert [read_event(one) for one in found.bodies] == [read(f"drop/{number}.jpg") for number in range(2)]
 
 
-def test_a_version_of_an_object_is_told_by_eventbridge_too() -> None:
+def test_eventbridge_distinguishes_the_versions_of_an_object_too() -> None:
     one, other = (events.eventbridge("drop/a", bucket=BUCKET, sequencer=None) | {} for _ in range(2))
     one["detail"]["object"]["version-id"], other["detail"]["object"]["version-id"] = "v1", "v2"
-    drops = [read_event(json.dumps(event).encode()) for event in (one, other)]
-    assert len({drop.job_id for drop in drops if isinstance(drop, UploadEvent)}) == 2
+    uploads = [read_event(json.dumps(event).encode()) for event in (one, other)]
+    assert len({upload.job_id for upload in uploads if isinstance(upload, UploadEvent)}) == 2
 
 
-def test_who_must_confirm_a_subscription_is_told() -> None:
+def test_the_error_names_a_subscription_that_must_be_confirmed() -> None:
     event = {"Type": "SubscriptionConfirmation", "TopicArn": "arn:aws:sns:x:1:uploads", "SubscribeURL": "u"}
     with pytest.raises(MessageInvalid, match=r"SubscriptionConfirmation of 'arn:aws:sns:x:1:uploads'"):
         read_event(json.dumps(event).encode())
@@ -187,7 +187,7 @@ def deep(levels: int) -> bytes:
 
 
 def changed(**more: Any) -> bytes:
-    return events.several(events.record("drop/a.jpg", bucket=BUCKET) | more)
+    return events.batch(events.record("drop/a.jpg", bucket=BUCKET) | more)
 
 
 def sns(message: object) -> bytes:
@@ -196,7 +196,7 @@ def sns(message: object) -> bytes:
 
 BROKEN = {
     "nothing": b"{}",
-    "somebody else's": b'{"of": "somebody else"}',
+    "another program's": b'{"of": "somebody else"}',
     "a notification of a text": sns("hello"),
     "a notification of nothing": sns("{}"),
     "a notification without a message": b'{"Type": "Notification"}',
@@ -205,7 +205,7 @@ BROKEN = {
     "a notification of a message": sns('{"v": 1}'),
     "too many envelopes": deep(7),
     "another service's": b'{"Records": [{"eventSource": "aws:dynamodb", "dynamodb": {}}]}',
-    "a record of nobody": b'{"Records": [{}]}',
+    "a record without a source": b'{"Records": [{}]}',
     "a record without a notification": b'{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}',
     "another service's by EventBridge": b'{"source": "aws.ec2", "detail-type": "Object Created"}',
     "nothing by EventBridge": b'{"source": "aws.s3", "detail-type": "Object Created", "detail": {}}',
@@ -229,10 +229,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_what_is_broken_is_refused(body: bytes) -> None:
+def test_a_broken_event_is_refused(body: bytes) -> None:
     with pytest.raises(MessageInvalid, match="not an event of S3"):
         read_event(body)
 
 
-def test_what_says_that_it_is_a_message_is_left_to_others() -> None:
+def test_a_body_that_claims_to_be_a_message_is_no_event() -> None:
     assert read_event(b'{"v": 99, "Records": []}') is None

@@ -1,4 +1,4 @@
-"""One message's trouble is its own: what becomes of it, and when it is its store's."""
+"""What becomes of a message for which a step failed: retried, handed back, or given up."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 
 from beholder.config import Settings
 from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.errors import BackendDenied, BackendUnavailable, ModelInvalid, ObjectNotFound
 from beholder.job import Options
 from beholder.model.unloaded import UnloadedClassifier
@@ -55,7 +56,12 @@ def held(rig: Rig) -> tuple[Received, ...]:
     return left.held
 
 
-def test_what_may_succeed_later_stays_in_hand_while_others_are_received(rig: Rig) -> None:
+def consumer_of(rig: Rig) -> DeadLetterConsumer:
+    writer = DeadLetterWriter(rig.results, rig.replies.__getitem__, rig.clock, input_bucket=BUCKET)
+    return DeadLetterConsumer(rig.dead_letters, writer, wait_s=0)
+
+
+def test_what_may_succeed_later_stays_held_while_others_are_received(rig: Rig) -> None:
     # given: one of a batch that the store does not give for now
     worker = rig.begun()
     poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
@@ -78,21 +84,21 @@ def test_what_may_succeed_later_stays_in_hand_while_others_are_received(rig: Rig
     assert rig.in_flight_path().read_bytes() == b""
 
 
-def test_it_is_tried_again_after_growing_pauses_and_not_all_the_time(rig: Rig) -> None:
+def test_a_held_message_is_tried_again_after_growing_pauses(rig: Rig) -> None:
     worker = rig.begun()
     poison = rig.send(b"cat")
     fail(rig.images, "get", {poison.input.image_key}, unavailable())
-    rig.journal.calls.clear()
+    rig.recorder.calls.clear()
     for _ in range(60):  # seconds
         worker.tick()
         rig.extender.tick()
         rig.clock.advance(1)
     # at 0, 1, 3, 7, 15, 31 s, each with the question whether the store answers
-    assert rig.journal.calls.count("images.get") == 2 * 6
+    assert rig.recorder.calls.count("images.get") == 2 * 6
     assert rig.queue.depth().in_flight == 1
 
 
-def test_with_ten_in_hand_that_fail_again_and_again_nothing_more_is_received(rig: Rig) -> None:
+def test_with_ten_held_messages_that_keep_failing_nothing_more_is_received(rig: Rig) -> None:
     # given: a store that answers for no image, though it answers
     worker = rig.begun()
     messages = [rig.send(b"cat") for _ in range(20)]
@@ -109,7 +115,7 @@ def test_with_ten_in_hand_that_fail_again_and_again_nothing_more_is_received(rig
     assert {rig.result(one)["metrics"]["receive_count"] for one in messages} == {1}
 
 
-def test_a_drain_hands_back_what_is_tried_again(rig: Rig) -> None:
+def test_a_drain_hands_back_what_is_being_retried(rig: Rig) -> None:
     worker = rig.begun()
     poison = rig.send(b"cat")
     fail(rig.images, "get", {poison.input.image_key}, unavailable())
@@ -121,7 +127,7 @@ def test_a_drain_hands_back_what_is_tried_again(rig: Rig) -> None:
     assert worker.idle_since_s is not None
 
 
-def test_what_is_refused_is_hidden_for_longer_each_time_and_given_up_with_its_reason(rig: Rig) -> None:
+def test_a_refused_message_is_hidden_for_longer_each_time_and_given_up_with_its_reason(rig: Rig) -> None:
     # given
     worker = rig.begun()
     poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
@@ -139,7 +145,7 @@ def test_what_is_refused_is_hidden_for_longer_each_time_and_given_up_with_its_re
         assert rig.queue.depth().in_flight == 1
         rig.clock.advance(0.2)
         worker.tick()
-    # then: a failed job that tells its caller no vendor's text, and a letter that tells the operator
+    # then: a failed job without the vendor's text, and a letter that has it for the operator
     job = rig.result(poison)
     assert (job["status"], job["error"]["code"]) == ("failed", "job_abandoned")
     assert "AccessDenied" not in json.dumps(job)
@@ -150,10 +156,10 @@ def test_what_is_refused_is_hidden_for_longer_each_time_and_given_up_with_its_re
     assert rig.dead_letters.depth().backlog == 0
 
 
-def test_an_input_bucket_that_is_away_keeps_no_image_that_came_in_its_message(rig: Rig) -> None:
+def test_an_input_bucket_that_is_away_does_not_delay_an_image_inside_its_message(rig: Rig) -> None:
     worker = rig.begun()
     fetched, inline = rig.send(b"cat"), rig.send(b"dog", image=b"dog")
-    rig.journal.failures["images.get"] = denied()
+    rig.recorder.failures["images.get"] = denied()
     with pytest.raises(BackendDenied):
         worker.tick()
     assert rig.label(inline) == "dog"
@@ -163,7 +169,7 @@ def test_an_input_bucket_that_is_away_keeps_no_image_that_came_in_its_message(ri
     with pytest.raises(BackendDenied):
         worker.tick()
     assert rig.queue.depth().backlog == 1
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     worker.tick()
     assert (rig.label(fetched), rig.label(later)) == ("cat", "hen")
@@ -175,14 +181,7 @@ def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Ri
     worker = rig.begun()
     poison, neighbour = rig.send(b"cat"), rig.send(b"dog")
     fail(rig.results, "put", {result_key(poison.job_id)}, denied())
-    dead_letter_consumer = DeadLetterConsumer(
-        rig.dead_letters,
-        rig.results,
-        lambda name: rig.replies[name],
-        rig.clock,
-        wait_s=0,
-        input_bucket=BUCKET,
-    )
+    dead_letter_consumer = consumer_of(rig)
     # when
     for _ in range(6):
         worker.tick()
@@ -202,11 +201,9 @@ def test_an_outcome_that_cannot_be_written_keeps_its_reason_until_it_can(rig: Ri
     assert rig.dead_letters.depth().in_flight == 0
 
 
-def test_a_letter_that_cannot_be_settled_keeps_no_other_from_it(rig: Rig) -> None:
+def test_a_message_that_cannot_be_given_up_does_not_hold_up_the_others(rig: Rig) -> None:
     poison, other = rig.send(b"cat"), rig.send(b"dog")
-    dead_letter_consumer = DeadLetterConsumer(
-        rig.dead_letters, rig.results, lambda name: rig.replies[name], rig.clock, wait_s=0
-    )
+    dead_letter_consumer = consumer_of(rig)
     fail(rig.results, "put", {result_key(poison.job_id)}, denied())
     rig.dead_letters.send([poison.to_bytes(), other.to_bytes()])
     with pytest.raises(BackendDenied):
@@ -214,14 +211,14 @@ def test_a_letter_that_cannot_be_settled_keeps_no_other_from_it(rig: Rig) -> Non
     assert rig.result(other)["error"]["code"] == "job_abandoned"
 
 
-def test_dead_letters_that_refuse_a_body_keep_no_message_from_its_outcome(rig: Rig) -> None:
+def test_a_dead_letter_queue_that_refuses_a_body_delays_no_outcome(rig: Rig) -> None:
     worker = rig.begun()
     rig.queue.send([b"no message"])
     good = rig.send(b"cat")
-    rig.journal.failures["dead_letters.send"] = denied()
+    rig.recorder.failures["dead_letters.send"] = denied()
     worker.tick()
     assert rig.label(good) == "cat"
-    # and it ends under its digest all the same
+    # and the body ends under its digest all the same
     for _ in range(2):
         rig.clock.advance(20)
         worker.tick()
@@ -241,7 +238,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_folder_holds_instead_of_an_image_is_that_image_s_trouble(rig: Rig, kind: str) -> None:
+def test_what_a_folder_holds_in_place_of_an_image_costs_only_that_image(rig: Rig, kind: str) -> None:
     # given
     rig.images = FolderStore(rig.folder / "in")  # type: ignore[assignment]
     worker = rig.begun(batch_max=1)
@@ -280,7 +277,7 @@ def test_what_a_folder_holds_instead_of_an_image_is_that_image_s_trouble(rig: Ri
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_file_that_may_not_be_read_is_that_image_s_trouble(rig: Rig) -> None:
+def test_a_file_that_may_not_be_read_costs_only_that_image(rig: Rig) -> None:
     rig.images = FolderStore(rig.folder / "in")  # type: ignore[assignment]
     worker = rig.begun()
     poison, good = rig.send(b"cat"), rig.send(b"dog")
@@ -289,7 +286,7 @@ def test_a_file_that_may_not_be_read_is_that_image_s_trouble(rig: Rig) -> None:
     assert rig.label(good) == "dog"
 
 
-def test_labels_that_a_model_does_not_have_cost_no_other(rig: Rig) -> None:
+def test_a_label_that_the_model_lacks_costs_no_other_image(rig: Rig) -> None:
     worker = rig.begun()
     bad, good = (rig.send(one, options=Options(top_k=1)) for one in (b"owl", b"cat"))
     spec = rig.classifiers["first"].spec
@@ -316,7 +313,7 @@ def test_a_store_that_does_not_answer_for_another_key_either_is_away(rig: Rig) -
 
 
 @pytest.mark.parametrize("kind", ["a link to nothing", "a pipe", "deleted between"])
-def test_what_cannot_be_read_in_an_outcome_s_place_is_replaced(rig: Rig, kind: str) -> None:
+def test_what_is_unreadable_in_place_of_an_outcome_is_replaced(rig: Rig, kind: str) -> None:
     # given
     rig.results = FolderStore(rig.folder / "out")  # type: ignore[assignment]
     worker = rig.begun()
@@ -368,5 +365,5 @@ def test_a_worker_loads_the_other_models_where_one_is_damaged(
     with pytest.raises(ModelInvalid, match="damaged"):
         found["torn"].classify([])
     assert [one.action for one in caplog.records if hasattr(one, "action")] == ["worker.model_unloaded"]
-    with pytest.raises(ModelInvalid):  # the default is another matter
+    with pytest.raises(ModelInvalid):  # the default model must load
         warm_classifiers(Settings(data_dir=tmp_path, model=("torn", "sound")))

@@ -1,4 +1,4 @@
-"""The dead-letter consumer: a message that nobody could finish still ends as an answered job."""
+"""The dead-letter consumer: a job that no worker could finish still ends with an outcome."""
 
 import hashlib
 import json
@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from beholder.dead_letters.consumer import DeadLetterConsumer
+from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.errors import BackendUnavailable, JobAbandoned
 from beholder.job import Failure, Job, JobInput, Message, new_job_id
-from beholder.results.messages import ParsedMessage, sort_body
-from beholder.results.outcomes import drop_document, failed_job
-from beholder.store.keys import dead_letter_key, drop_result_key, result_key, unreadable_key
+from beholder.results.messages import ParsedMessage, parse_body
+from beholder.results.outcomes import failed_job, upload_document
+from beholder.store.keys import dead_letter_key, result_key, unreadable_key, upload_result_key
 from helpers import events
-from helpers.rig import BUCKET, Rig, Watched
+from helpers.rig import BUCKET, RecordedPort, Rig
 
 
 @pytest.fixture
@@ -25,14 +26,14 @@ def rig(tmp_path: Path) -> Rig:
 
 @pytest.fixture
 def dead_letter_consumer(rig: Rig) -> DeadLetterConsumer:
-    return DeadLetterConsumer(
-        Watched(rig.dead_letters, "dead_letters", rig.journal),
-        Watched(rig.results, "results", rig.journal),
-        lambda name: Watched(rig.replies[name], "replies", rig.journal),
+    writer = DeadLetterWriter(
+        RecordedPort(rig.results, "results", rig.recorder),
+        lambda name: RecordedPort(rig.replies[name], "replies", rig.recorder),
         rig.clock,
-        wait_s=0.0,
         input_bucket=BUCKET,
     )
+    queue = RecordedPort(rig.dead_letters, "dead_letters", rig.recorder)
+    return DeadLetterConsumer(queue, writer, wait_s=0.0)
 
 
 def give_up(rig: Rig, message: Message) -> None:
@@ -47,7 +48,7 @@ def kept(rig: Rig) -> list[str]:
     return [info.key for info in rig.results.list("dead/")]
 
 
-def test_a_job_that_was_given_up_fails_and_its_waiter_hears_of_it(
+def test_a_job_that_was_given_up_fails_and_its_web_process_gets_a_reply(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     # given
@@ -91,7 +92,7 @@ def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_t
 ) -> None:
     give_up(rig, rig.send(b"cat"))
     dead_letter_consumer.tick()
-    assert rig.journal.calls == [
+    assert rig.recorder.calls == [
         "dead_letters.receive",
         "results.get",
         "results.put",
@@ -101,7 +102,7 @@ def test_the_record_stands_before_the_outcome_the_outcome_before_the_reply_and_t
     ]
 
 
-def test_an_earlier_outcome_stands_and_is_what_the_waiter_hears(
+def test_an_earlier_outcome_stands_and_is_what_the_reply_says(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     # given: a worker that stored its result and died each time before the ack
@@ -118,7 +119,7 @@ def test_an_earlier_outcome_stands_and_is_what_the_waiter_hears(
     assert rig.replied() == [stored]
 
 
-def test_the_same_letter_twice_is_one_outcome(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
+def test_the_same_message_twice_is_one_outcome(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
     dead_letter_consumer.tick()
@@ -133,10 +134,10 @@ def test_the_same_letter_twice_is_one_outcome(rig: Rig, dead_letter_consumer: De
 HOSTILE = {
     "empty": b"",
     "no JSON": b"\xff\xfe",
-    "a foreign body": b"{}",
+    "an unknown body": b"{}",
     "a test event": b'{"Event": "s3:TestEvent"}',
     "an event of another bucket": events.body("drop/a.jpg", bucket="theirs"),
-    "a dropped object whose key no store takes": events.body("drop/a//b.jpg", bucket=BUCKET),
+    "an uploaded object whose key no store takes": events.body("drop/a//b.jpg", bucket=BUCKET),
     "another version": b'{"v":99}',
     "too deep": b"[" * 100_000,
     "a job id that leads out of its folder": Message("../../x", 1.0, JobInput("k", "n", 1)).to_bytes(),
@@ -166,15 +167,15 @@ def test_a_body_that_cannot_be_read_is_kept_under_its_digest(
 
 
 @pytest.mark.parametrize("call", ["results.put", "dead_letters.ack"])
-def test_a_letter_is_settled_later_where_a_backend_fails(
+def test_a_message_is_given_up_later_where_a_backend_fails(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer, call: str
 ) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
-    rig.journal.failures[call] = BackendUnavailable("folder store", "put")
+    rig.recorder.failures[call] = BackendUnavailable("folder store", "put")
     with pytest.raises(BackendUnavailable):
         dead_letter_consumer.tick()
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     rig.clock.advance(31)
     dead_letter_consumer.tick()
     assert rig.result(message)["status"] == "failed"
@@ -186,37 +187,37 @@ def test_a_reply_that_cannot_be_sent_costs_nothing_else(
 ) -> None:
     message = rig.send(b"cat")
     rig.dead_letters.send([message.to_bytes()])
-    rig.journal.failures["replies.send"] = BackendUnavailable("sqlite queue", "send")
+    rig.recorder.failures["replies.send"] = BackendUnavailable("sqlite queue", "send")
     dead_letter_consumer.tick()
     assert rig.result(message)["status"] == "failed"
     assert rig.dead_letters.depth().in_flight == 0
 
 
-def test_no_letters_are_no_effect(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
+def test_an_empty_queue_causes_no_effect(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:
     assert dead_letter_consumer.tick() == 0.0
-    assert rig.journal.calls == ["dead_letters.receive"]
+    assert rig.recorder.calls == ["dead_letters.receive"]
 
 
-# --- drops --------------------------------------------------------------------------------------------------
+# --- uploads ------------------------------------------------------------------------------------------------
 
 KEY = "drop/cats/tom.jpg"
 
 
 def job_of(body: bytes, now_s: float = 0.0) -> Job:
-    work = sort_body(body, input_bucket=BUCKET, now_s=now_s)
-    assert isinstance(work, ParsedMessage)
-    return failed_job(work.message, Failure("image_truncated", 422, "cut off"), 2e9)
+    parsed = parse_body(body, input_bucket=BUCKET, now_s=now_s)
+    assert isinstance(parsed, ParsedMessage)
+    return failed_job(parsed.message, Failure("image_truncated", 422, "cut off"), 2e9)
 
 
 def given_up(rig: Rig, dead_letter_consumer: DeadLetterConsumer, *bodies: bytes) -> dict[str, Any]:
     rig.dead_letters.send(bodies)
     dead_letter_consumer.tick()
     assert rig.dead_letters.depth().in_flight == 0
-    document: dict[str, Any] = json.loads(rig.results.get(drop_result_key(KEY)))
+    document: dict[str, Any] = json.loads(rig.results.get(upload_result_key(KEY)))
     return document
 
 
-def test_a_drop_that_was_given_up_fails_at_its_own_key_and_keeps_its_image(
+def test_an_upload_that_was_given_up_fails_at_its_own_key_and_keeps_its_image(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     rig.images.put(KEY, b"cat")
@@ -236,7 +237,7 @@ EARLIER = "2020-01-01T00:00:00Z"
 
 def at(time: str, sequencer: str) -> bytes:
     record = events.record(KEY, bucket=BUCKET, sequencer=sequencer) | {"eventTime": time}
-    return events.several(record)
+    return events.batch(record)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def at(time: str, sequencer: str) -> bytes:
 def test_a_result_stands_unless_it_is_of_an_older_object(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer, there: bytes, letter: bytes, *, stands: bool
 ) -> None:
-    rig.results.put(drop_result_key(KEY), drop_document(job_of(there)))
+    rig.results.put(upload_result_key(KEY), upload_document(job_of(there)))
     job = given_up(rig, dead_letter_consumer, letter)
     assert (job["error"]["code"] == "image_truncated") == stands
 
@@ -260,7 +261,7 @@ def test_a_result_stands_unless_it_is_of_an_older_object(
 def test_a_torn_result_does_not_stand(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer, torn: bytes
 ) -> None:
-    rig.results.put(drop_result_key(KEY), torn)
+    rig.results.put(upload_result_key(KEY), torn)
     job = given_up(rig, dead_letter_consumer, events.body(KEY, bucket=BUCKET))
     assert job["error"]["code"] == "job_abandoned"
 
@@ -269,6 +270,6 @@ def test_an_event_of_several_objects_is_a_dead_letter_for_each(
     rig: Rig, dead_letter_consumer: DeadLetterConsumer
 ) -> None:
     other = events.record("drop/b.jpg", bucket=BUCKET)
-    given_up(rig, dead_letter_consumer, events.several(events.record(KEY, bucket=BUCKET), other))
+    given_up(rig, dead_letter_consumer, events.batch(events.record(KEY, bucket=BUCKET), other))
     assert len(kept(rig)) == 2
     assert json.loads(rig.results.get("results/drop/b.jpg"))["status"] == "failed"

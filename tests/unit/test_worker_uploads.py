@@ -1,4 +1,4 @@
-"""An object that any tool drops into the bucket is recognised, and its result is that of the newest one."""
+"""An object that any tool puts into the bucket is recognised, and its result is that of the newest one."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import pytest
 
 from beholder.errors import BackendUnavailable
 from beholder.job import JobInput, Message, is_job_id, new_job_id
-from beholder.store.keys import drop_result_key, result_key
+from beholder.store.keys import result_key, upload_result_key
 from beholder.worker.consumer import Consumer
 from helpers import events
 from helpers.rig import BUCKET, Rig, take_all
@@ -23,18 +23,18 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def put(rig: Rig, data: bytes, key: str = KEY, *, number: int = 1) -> bytes:
-    """Put an object as any tool does; return the event that S3 sends of it."""
+    """Put an object as any tool does; return the event that S3 sends."""
     rig.images.put(key, data)
     return events.body(key, bucket=BUCKET, size=len(data), sequencer=f"{number:016X}")
 
 
-def drop(rig: Rig, data: bytes, key: str = KEY, *, number: int = 1) -> None:
+def upload(rig: Rig, data: bytes, key: str = KEY, *, number: int = 1) -> None:
     """Put an object, and let its event arrive."""
     rig.queue.send([put(rig, data, key, number=number)])
 
 
 def result(rig: Rig, key: str = KEY) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(rig.results.get(drop_result_key(key)))
+    document: dict[str, Any] = json.loads(rig.results.get(upload_result_key(key)))
     return document
 
 
@@ -43,9 +43,9 @@ def label(rig: Rig, key: str = KEY) -> str:
     return name
 
 
-def test_a_dropped_object_has_its_result_at_the_same_key(rig: Rig) -> None:
+def test_an_upload_has_its_result_at_the_same_key(rig: Rig) -> None:
     worker = rig.begun()
-    drop(rig, b"dog")
+    upload(rig, b"dog")
     worker.tick()
     assert [info.key for info in rig.results.list("")] == ["results/drop/a b/tom.jpg"]
     job = result(rig)
@@ -54,13 +54,13 @@ def test_a_dropped_object_has_its_result_at_the_same_key(rig: Rig) -> None:
     assert job["created_at"] == events.TIME
     assert (job["input"]["image_key"], job["input"]["file_name"]) == (KEY, "tom.jpg")
     assert job["urls"] == {}
-    assert "replies.send" not in rig.journal.calls
+    assert "replies.send" not in rig.recorder.calls
     assert rig.is_idle()
 
 
-def test_drops_and_jobs_share_a_batch(rig: Rig) -> None:
+def test_uploads_and_submitted_jobs_share_a_batch(rig: Rig) -> None:
     worker = rig.begun()
-    drop(rig, b"dog")
+    upload(rig, b"dog")
     message = rig.send(b"hen")
     worker.tick()
     assert rig.classifiers["first"].batches == [2]
@@ -73,14 +73,14 @@ def test_the_same_event_twice_is_one_job_and_one_result(rig: Rig) -> None:
     rig.queue.send([put(rig, b"dog")] * 2)
     worker.tick()
     first = result(rig)["id"]
-    drop(rig, b"dog")
+    upload(rig, b"dog")
     worker.tick()
     assert result(rig)["id"] == first
     assert rig.is_idle()
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_in_whatever_order_events_come_the_newest_object_counts(rig: Rig, order: tuple[int, int]) -> None:
+def test_the_newest_object_counts_in_whatever_order_the_events_come(rig: Rig, order: tuple[int, int]) -> None:
     worker = rig.begun()
     bodies = {1: put(rig, b"cat", number=1), 2: put(rig, b"dog", number=2)}
     for number in order:
@@ -91,13 +91,13 @@ def test_in_whatever_order_events_come_the_newest_object_counts(rig: Rig, order:
 
 
 def test_a_slow_worker_does_not_leave_the_result_of_an_older_object(rig: Rig) -> None:
-    # given: a worker that has read the object, and is overtaken by another that works on its successor
+    # given: a worker that has read the object, and is overtaken by another that processes a newer one
     slow, fast = rig.begun("worker-0"), rig.begun("worker-1")
-    drop(rig, b"cat", number=1)
+    upload(rig, b"cat", number=1)
     overtake(rig, fast, b"dog")
     # when
     slow.tick()
-    # then: what it wrote last is of the older object, and it sees that
+    # then: it wrote the result of the older object last, and notices
     assert rig.queue.depth().backlog == 1
     slow.tick()
     assert label(rig) == "dog"
@@ -110,7 +110,7 @@ def overtake(rig: Rig, fast: Consumer, data: bytes) -> None:
 
     def overtaken(images: Any) -> Any:
         rig.classifiers["first"].classify = classify  # type: ignore[method-assign]
-        drop(rig, data, number=2)
+        upload(rig, data, number=2)
         fast.tick()
         assert label(rig) == data.decode()
         return classify(images)
@@ -120,12 +120,12 @@ def overtake(rig: Rig, fast: Consumer, data: bytes) -> None:
 
 @pytest.mark.parametrize("later", [b"dog", b"!", None])
 @pytest.mark.parametrize("earlier", [b"cat", b"!", None])
-def test_whatever_becomes_of_an_object_meanwhile_its_result_follows(
+def test_the_result_follows_whatever_becomes_of_the_object_meanwhile(
     rig: Rig, earlier: bytes | None, later: bytes | None
 ) -> None:
     # given: an object that changes, once, after the first look
     worker = rig.begun(map_items=changing_after(rig, later))
-    drop(rig, earlier or b"cat")
+    upload(rig, earlier or b"cat")
     if earlier is None:
         rig.images.delete(KEY)
     # when
@@ -141,7 +141,7 @@ def test_whatever_becomes_of_an_object_meanwhile_its_result_follows(
 
 
 def changing_after(rig: Rig, later: bytes | None) -> Any:
-    """Return an `each` after whose first use the object becomes another."""
+    """Return a `map_items` after whose first use the object is replaced."""
     uses = 0
 
     def map_items(function: Any, items: Any) -> list[Any]:
@@ -158,14 +158,14 @@ def changing_after(rig: Rig, later: bytes | None) -> Any:
     return map_items
 
 
-def test_an_object_too_long_is_not_read(rig: Rig) -> None:
+def test_an_object_that_is_too_long_is_not_read(rig: Rig) -> None:
     worker = rig.begun(image_bytes_max=3)
-    drop(rig, b"cats")
-    drop(rig, b"dog", "drop/short.jpg")
+    upload(rig, b"cats")
+    upload(rig, b"dog", "drop/short.jpg")
     worker.tick()
     assert result(rig)["error"]["code"] == "image_too_large"
     assert label(rig, "drop/short.jpg") == "dog"
-    assert rig.journal.calls.count("images.get") == 2  # the short one, before and after
+    assert rig.recorder.calls.count("images.get") == 2  # the short one, before and after
 
 
 def test_an_image_of_the_api_is_read_without_asking_for_its_length(rig: Rig) -> None:
@@ -173,33 +173,33 @@ def test_an_image_of_the_api_is_read_without_asking_for_its_length(rig: Rig) -> 
     message = rig.send(b"cats")
     worker.tick()
     assert rig.label(message) == "cat"
-    assert "images.head" not in rig.journal.calls
+    assert "images.head" not in rig.recorder.calls
 
 
-def test_an_event_of_several_objects_is_worked_on_object_by_object(rig: Rig) -> None:
+def test_an_event_of_several_objects_is_processed_object_by_object(rig: Rig) -> None:
     worker = rig.begun()
     keys = [f"drop/{number}.jpg" for number in range(3)]
     for key in keys:
         rig.images.put(key, b"owl")
-    rig.queue.send([events.several(*(events.record(key, bucket=BUCKET) for key in keys))])
+    rig.queue.send([events.batch(*(events.record(key, bucket=BUCKET) for key in keys))])
     worker.tick()
-    assert rig.journal.calls == ["queue.receive", "queue.send", "queue.ack"]
+    assert rig.recorder.calls == ["queue.receive", "queue.send", "queue.ack"]
     worker.tick()
     assert [label(rig, key) for key in keys] == ["owl"] * 3
     assert rig.is_idle()
 
 
-FOREIGN = {
+UNKNOWN = {
     "worker.test_event": b'{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"input-bucket"}',
     "worker.unknown_message a web process's": events.body("images/a.jpg", bucket=BUCKET),
     "worker.unknown_message a deletion": events.body(KEY, bucket=BUCKET, name="ObjectRemoved:Delete"),
-    "worker.drop_marker": events.body("drop/a b/", bucket=BUCKET, size=0),
-    "worker.drop_marker of all": events.body("drop/", bucket=BUCKET, size=0),
+    "worker.folder_marker": events.body("drop/a b/", bucket=BUCKET, size=0),
+    "worker.folder_marker of all": events.body("drop/", bucket=BUCKET, size=0),
 }
 
 
-@pytest.mark.parametrize(("name", "body"), FOREIGN.items(), ids=FOREIGN)
-def test_what_is_foreign_is_acked_with_a_line(
+@pytest.mark.parametrize(("name", "body"), UNKNOWN.items(), ids=UNKNOWN)
+def test_an_unknown_message_is_acked_with_a_log_line(
     rig: Rig, name: str, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = rig.begun()
@@ -221,7 +221,7 @@ DEAD = {
         events.by_sns({"Records": [events.record(KEY, bucket="theirs")]})
     ).encode(),
     "a subscription to confirm": b'{"Type":"SubscriptionConfirmation","SubscribeURL":"https://127.0.0.1/"}',
-    "somebody else's": b'{"of":"somebody else"}',
+    "another program's": b'{"of":"somebody else"}',
     "a key that no store takes": events.body("drop/a//b.jpg", bucket=BUCKET),
     "a key that leads out": events.body("drop/../images/a.jpg", bucket=BUCKET),
     "a folder with content": events.body("drop/a/", bucket=BUCKET, size=5),
@@ -234,7 +234,7 @@ DEAD = {
 
 
 @pytest.mark.parametrize("body", DEAD.values(), ids=DEAD)
-def test_what_is_broken_goes_to_the_dead_letters(rig: Rig, body: bytes) -> None:
+def test_a_broken_body_goes_to_the_dead_letters(rig: Rig, body: bytes) -> None:
     worker = rig.begun()
     rig.queue.send([body])
     worker.tick()
@@ -242,9 +242,9 @@ def test_what_is_broken_goes_to_the_dead_letters(rig: Rig, body: bytes) -> None:
     assert rig.is_idle()
 
 
-def test_where_no_drop_is_taken_its_event_goes_to_the_dead_letters(rig: Rig) -> None:
+def test_where_no_uploads_are_taken_an_upload_event_goes_to_the_dead_letters(rig: Rig) -> None:
     worker = rig.begun(input_bucket="")
-    drop(rig, b"cat")
+    upload(rig, b"cat")
     worker.tick()
     assert list(rig.results.list("")) == []
     assert rig.is_idle()
@@ -252,7 +252,7 @@ def test_where_no_drop_is_taken_its_event_goes_to_the_dead_letters(rig: Rig) -> 
 
 
 @pytest.mark.parametrize("kind", ["SNS", "EventBridge", "EventBridge by SNS"])
-def test_a_drop_that_is_told_in_an_envelope_is_recognised(rig: Rig, kind: str) -> None:
+def test_an_upload_event_in_an_envelope_is_recognised(rig: Rig, kind: str) -> None:
     worker = rig.begun()
     rig.images.put(KEY, b"hen")
     event: Any = {"Records": [events.record(KEY, bucket=BUCKET)]}
@@ -268,19 +268,19 @@ def test_a_drop_that_is_told_in_an_envelope_is_recognised(rig: Rig, kind: str) -
 
 
 @pytest.mark.parametrize("call", ["images.get", "results.put", "queue.ack"])
-def test_a_backend_that_is_away_costs_a_drop_nothing(rig: Rig, call: str) -> None:
+def test_a_backend_that_is_away_costs_an_upload_nothing(rig: Rig, call: str) -> None:
     worker = rig.begun()
-    drop(rig, b"dog")
-    rig.journal.failures[call] = BackendUnavailable("s3 store", call)
+    upload(rig, b"dog")
+    rig.recorder.failures[call] = BackendUnavailable("s3 store", call)
     with pytest.raises(BackendUnavailable):
         worker.tick()
-    rig.journal.failures.clear()
+    rig.recorder.failures.clear()
     worker.tick()
     assert label(rig) == "dog"
     assert rig.is_idle()
 
 
-def test_a_message_may_name_an_image_that_was_dropped_and_stays_a_job(rig: Rig) -> None:
+def test_a_message_may_name_an_uploaded_image_and_stays_a_submitted_job(rig: Rig) -> None:
     worker = rig.begun()
     job_id = new_job_id(1.0)
     rig.images.put(KEY, b"dog")
