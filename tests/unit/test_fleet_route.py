@@ -17,8 +17,9 @@ from beholder.scaling.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord
 from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebPorts, build_app
+from beholder.web.fleet_document import fleet_document
 from beholder.web.openapi.document import build_openapi
-from beholder.web.routes.fleet import FleetView, fleet_to_dict
+from beholder.web.routes.fleet import FleetView
 from helpers.asgi import Answer, call
 from helpers.openapi import faults, schema
 
@@ -290,4 +291,4 @@ def test_a_thousand_instances_come_through_whole(web: Web) -> None:
     view = FleetView(web.bucket, web.clock)
     # then
     assert view.read() == FleetSnapshot(record, 60.0)
-    assert len(fleet_to_dict(view.read(), now_s)["instances"]) == 1000
+    assert len(fleet_document(view.read(), now_s).instances) == 1000

@@ -1,12 +1,13 @@
 """What a tick concludes, and the record of it: what was seen, the raw need, each bound, the reason."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from beholder.documents import Count, from_document, to_document
 from beholder.scaling.observation import InstanceSeen, Observation
 
-__all__ = ["Bound", "Decision", "FailedStartup", "Forecast", "Record", "Termination"]
+__all__ = ["RECORD_VERSION", "Bound", "Decision", "FailedStartup", "Forecast", "Record", "Termination"]
 
 RECORD_VERSION = 1
 
@@ -17,14 +18,14 @@ class Bound:
 
     Args:
         name: 'warm', 'min', 'max', 'draining', 'budget', 'refusal' or 'circuit'.
-        before: The number before it was applied.
-        after: The number after.
-        why: In words.
+        before: Instances before the bound was applied.
+        after: Instances after it was applied.
+        why: The bound in words.
     """
 
     name: str
-    before: int
-    after: int
+    before: Count
+    after: Count
     why: str
 
 
@@ -33,14 +34,14 @@ class Forecast:
     """What the policy expects.
 
     Args:
-        arrivals_per_s: The learnt arrival rate.
-        service_s: Instance seconds per message on what would be launched.
+        arrivals_per_s: Messages per second, as learnt.
+        service_s: Instance seconds per message on the instance type that would be launched.
         startup_s: Median startup time; half take longer.
-        startup_s_p95: Nineteen boots in twenty take no longer.
-        horizon_s: How far the policy looks ahead: a startup and the goal.
-        messages: Work that it counts: queued, in flight, delayed and, in part, forecast.
-        delivered: Messages that the instances there are will have done by then.
-        drained_s: When the queue will be empty at the present rates, from now; None where it grows.
+        startup_s_p95: The startup time that nineteen startups in twenty do not exceed.
+        horizon_s: How far the policy looks ahead, in seconds: a startup and the goal.
+        messages: Messages until then: in the backlog, in flight, delayed and, in part, forecast.
+        delivered: Messages that the present instances will have finished by then.
+        drained_s: Seconds until the queue is empty at the present rates; null where it grows.
     """
 
     arrivals_per_s: float
@@ -179,7 +180,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it, without the instances one by one."""
-        document = asdict(self.without_instances())
+        document = to_document(self.without_instances())
         del document["instances"]
         return document
 
@@ -197,16 +198,6 @@ class Record:
         try:
             if document["version"] != RECORD_VERSION:
                 raise ValueError(f"a record of version {document['version']} cannot be read here")
-            inner = dict(document["decision"])
-            inner["bounds"] = tuple(Bound(**one) for one in inner["bounds"])
-            inner["forecast"] = Forecast(**inner["forecast"])
-            fields = dict(document)
-            fields["decision"] = Decision(**inner)
-            fields["launched"] = tuple(fields["launched"])
-            fields["terminated"] = tuple(Termination(**one) for one in fields["terminated"])
-            fields["failed_startups"] = tuple(
-                FailedStartup(**one) for one in fields.get("failed_startups", ())
-            )
-            return cls(**fields)
+            return from_document(cls, document)
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no record: {exc}") from exc

@@ -7,13 +7,13 @@ gives each instance's state.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Self
 
 __all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
 
 
-class InstanceState(Enum):
+class InstanceState(StrEnum):
     """Where an instance stands in its life, in EC2's words, in production and in the simulator."""
 
     PENDING = "pending"

@@ -13,14 +13,14 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Self
 
 from beholder.clock import age_s
+from beholder.documents import from_document, members_of, to_document
 from beholder.errors import BackendError, ObjectNotFound
-from beholder.scaling.decision import FailedStartup, Record, Termination
+from beholder.scaling.decision import RECORD_VERSION, FailedStartup, Record, Termination
 from beholder.scaling.decision_log import gist_of
-from beholder.scaling.observation import InstanceSeen, InstanceState
 from beholder.scaling.ports import RecordSink
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, log_event
@@ -137,19 +137,9 @@ class FleetSnapshot:
         )
 
     def to_bytes(self) -> bytes:
-        """Return it as it is stored."""
-        document = {
-            "version": _VERSION,
-            "every_s": self.every_s,
-            "record": self.record.to_dict(),
-            "instances": [_instance_to_dict(one) for one in self.record.instances],
-            "terminations": [asdict(one) for one in self.terminations],
-            "refusals": [asdict(one) for one in self.refusals],
-            "launched_total": self.launched_total,
-            "terminated_total": dict(self.terminated_total),
-            "failed_startups": [asdict(one) for one in self.failed_startups],
-            "failed_startups_total": dict(self.failed_startups_total),
-        }
+        """Return it as it is stored; the instances stand beside the record, as the decision log has it."""
+        document = {"version": _VERSION, **to_document(self)}
+        document["instances"] = document["record"].pop("instances")
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -161,29 +151,16 @@ class FleetSnapshot:
         """
         document = json.loads(data)
         try:
-            if document["version"] != _VERSION:
-                raise ValueError(f"a fleet of version {document['version']} cannot be read here")
-            instances = tuple(_instance_of(one) for one in document["instances"])
-            record = Record.from_dict({**document["record"], "instances": instances})
-            terminations = [
-                PastTermination(one["at_s"], Termination(**one["termination"]))
-                for one in document["terminations"]
-            ]
-            return cls(
-                record,
-                document["every_s"],
-                tuple(terminations),
-                tuple(PastRefusal(**one) for one in document["refusals"]),
-                document["launched_total"],
-                document["terminated_total"],
-                tuple(
-                    PastFailedStartup(one["at_s"], FailedStartup(**one["startup"]))
-                    for one in document.get("failed_startups", ())
-                ),
-                document.get("failed_startups_total", {}),
-            )
+            versions = (document["version"], document["record"]["version"])
+            if versions != (_VERSION, RECORD_VERSION):
+                raise ValueError(f"a fleet of versions {versions} cannot be read here")
+            document["record"]["instances"] = document["instances"]
+            return from_document(cls, {name: document[name] for name in _MEMBERS if name in document})
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no fleet: {exc}") from exc
+
+
+_MEMBERS = tuple(one.name for one in members_of(FleetSnapshot))
 
 
 class LatestRecord:
@@ -246,12 +223,3 @@ def read_last(store: Store) -> FleetSnapshot | None:
     except ValueError as exc:
         log_event(_log, logging.WARNING, "snapshot.unreadable", str(exc))
         return None
-
-
-def _instance_to_dict(one: InstanceSeen) -> dict[str, Any]:
-    # All fields are plain values, so the deep copy of dataclasses.asdict, ten times as slow, is not needed.
-    return {name: getattr(one, name) for name in one.__slots__} | {"state": one.state.value}
-
-
-def _instance_of(document: dict[str, Any]) -> InstanceSeen:
-    return InstanceSeen(**{**document, "state": InstanceState(document["state"])})

@@ -18,8 +18,7 @@ from beholder.web.openapi.errors import (
     problems,
     visible_errors,
 )
-from beholder.web.openapi.examples import accepted_example, job_example
-from beholder.web.openapi.fleet import fleet_example, fleet_schemas
+from beholder.web.openapi.examples import accepted_example, fleet_example, job_example
 from beholder.web.openapi.inputs import headers, image_body, parameters
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.schemas import schemas
@@ -80,7 +79,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
         "components": {
             "parameters": parameters(ports),
             "headers": headers(),
-            "schemas": schemas(ports, error_codes(visible_errors())) | fleet_schemas(),
+            "schemas": schemas(ports, error_codes(visible_errors())),
         },
     }
 

@@ -3,17 +3,22 @@
 import json
 from typing import Any
 
+from beholder.documents import to_document
 from beholder.errors import BackendError, BeholderError
 from beholder.job import Job, JobInput, JobStatus, Label, Metrics, Options
 from beholder.job.job import Result
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
+from beholder.scaling.decision import FailedStartup, Termination
+from beholder.scaling.snapshot import FleetSnapshot, PastFailedStartup, PastRefusal, PastTermination
 from beholder.store.keys import image_key
+from beholder.web.fleet_document import fleet_document
 from beholder.web.ports import WebPorts
 from beholder.web.problems import problem_of
 
-__all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "job_example"]
+__all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "fleet_example", "job_example"]
 
 EXAMPLE_JOB_ID = "019f0a2b-5c1d-7e3f-8a4b-6c7d8e9f0a1b"
-_CREATED_AT_S = 1_767_225_600.0
+_NOW_S = 1_767_225_600.0
 _REQUEST_ID = "5f0c7a1e9b7d4c3aa2e6d1f08b94c7e2"
 _INPUT = JobInput(image_key(EXAMPLE_JOB_ID, "cat.jpg"), "cat.jpg", 34_306, Options(top_k=3))
 
@@ -25,10 +30,10 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
     return Job(
         id=EXAMPLE_JOB_ID,
         status=JobStatus.SUCCEEDED,
-        created_at_s=_CREATED_AT_S,
+        created_at_s=_NOW_S,
         input=_INPUT,
-        started_at_s=_CREATED_AT_S + 0.004,
-        completed_at_s=_CREATED_AT_S + 0.031,
+        started_at_s=_NOW_S + 0.004,
+        completed_at_s=_NOW_S + 0.031,
         model=model.name,
         model_version=model.version,
         result=Result(tuple(Label(*label) for label in labels)),
@@ -40,7 +45,7 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
 
 def accepted_example() -> dict[str, Any]:
     """Return a job that is queued."""
-    return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _CREATED_AT_S, input=_INPUT).to_dict()
+    return Job(EXAMPLE_JOB_ID, JobStatus.QUEUED, _NOW_S, input=_INPUT).to_dict()
 
 
 def error_example(error: type[BeholderError]) -> dict[str, Any]:
@@ -48,3 +53,37 @@ def error_example(error: type[BeholderError]) -> dict[str, Any]:
     raised = error("sqlite queue", "send") if issubclass(error, BackendError) else error()
     document: dict[str, Any] = json.loads(bytes(problem_of(raised, _REQUEST_ID).body))
     return document
+
+
+def fleet_example() -> dict[str, Any]:
+    """Return a fleet with an instance in service and a pending one."""
+    now_s = _NOW_S
+    spot = ("c7a.large", True, 0.0384)
+    instances = (
+        InstanceSeen(
+            "i-0a1", InstanceState.IN_SERVICE, now_s - 900, now_s - 700, now_s - 12, *spot, is_busy=True
+        ),
+        InstanceSeen("i-0b2", InstanceState.PENDING, now_s - 40, None, None, *spot),
+    )
+    seen = Observation(now_s, 1200, 10, instances=instances)
+    decision, _ = decide(seen, Memory(), Limits())
+    gone = Termination("i-0c3", "startup", "It gave no heartbeat in 400 seconds.")
+    fleet = fleet_document(
+        FleetSnapshot(
+            Record.of(seen, decision, leader="web-0"),
+            60.0,
+            (PastTermination(now_s - 3600, gone),),
+            (
+                PastRefusal(
+                    now_s - 1800,
+                    "c7a.large in us-east-1b: EC2 has no capacity (InsufficientInstanceCapacity: no)",
+                ),
+            ),
+            7,
+            {"startup": 1},
+            (PastFailedStartup(now_s - 3600, FailedStartup("i-0c3", "late", 400.0, "c7a.large")),),
+            {"late": 1},
+        ),
+        now_s + 3.0,
+    )
+    return to_document(fleet)

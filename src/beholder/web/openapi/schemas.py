@@ -8,6 +8,7 @@ from beholder.errors import ImageTypeUnsupported
 from beholder.job import Job
 from beholder.model.decode.limits import ImageLimits
 from beholder.web.documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
+from beholder.web.fleet_document import FleetDocument
 from beholder.web.limits import WebLimits
 from beholder.web.openapi.examples import error_example
 from beholder.web.openapi.json_schema import ref, schema_of, schemas_of
@@ -16,7 +17,15 @@ from beholder.web.problems import ProblemDocument
 
 __all__ = ["schemas"]
 
-_DOCUMENTS = (Job, ProblemDocument, ModelsDocument, IndexDocument, HealthDocument, ReadinessDocument)
+_DOCUMENTS = (
+    Job,
+    ProblemDocument,
+    ModelsDocument,
+    IndexDocument,
+    HealthDocument,
+    ReadinessDocument,
+    FleetDocument,
+)
 # Members that are made when a document is written, and are not fields of its type.
 _JOB_URLS = {
     "type": "object",
@@ -44,6 +53,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
     found["Problem"]["properties"]["code"]["enum"] = list(codes)
     found["Problem"]["properties"]["job"] = _FAILED_JOB
     found["Problem"]["examples"] = [error_example(ImageTypeUnsupported)]
+    found["Instance"]["properties"]["state"]["enum"].remove("terminated")
     found["Models"]["properties"]["models"]["minItems"] = 1
     found["Model"]["examples"] = [asdict(ports.models[0])]
     return found

@@ -1,0 +1,262 @@
+"""The document of `GET /v1/fleet`: the last record of the controller as callers see it."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from beholder.clock import age_s
+from beholder.documents import Count, NotNegative, Time
+from beholder.scaling.decision import Bound, FailedStartup, Forecast, Termination
+from beholder.scaling.observation import InstanceSeen, InstanceState
+from beholder.scaling.snapshot import FleetSnapshot
+
+__all__ = ["FleetDocument", "fleet_document", "instances_by_state", "price_per_hour"]
+
+# A refusal as `fleet.ec2_refusals` writes it: the cloud's code, and then its own sentence.
+_CODE = re.compile(r"\(([A-Z][A-Za-z]{3,60}(?:\.[A-Za-z]{3,60})?): ")
+# The reason that `scaling.policy` gives for a launch that is put off because the last one was refused.
+_REFUSED = re.compile(r"(the cloud refused \d+ times) \((.*)\)(; next try in )", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerDocument:
+    """The controller that leads.
+
+    Args:
+        leader: Name of the controller that decided.
+        decided_at_s: When it decided; the whole answer is of that moment.
+        age_s: Seconds since then.
+        is_stale: Three records are overdue: no controller leads, or none can store its record.
+    """
+
+    leader: str
+    decided_at_s: Time
+    age_s: NotNegative
+    is_stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatesDocument:
+    """How many instances are in each state; the fleet has no terminated ones.
+
+    Args:
+        pending: Launched, and not yet ready to receive.
+        in_service: They receive messages.
+        draining: They finish what they have, and end.
+    """
+
+    pending: Count = 0
+    in_service: Count = 0
+    draining: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepthDocument:
+    """The depth of the input queue, approximately.
+
+    Args:
+        backlog: Visible messages.
+        in_flight: Messages received and not yet acknowledged.
+        delayed: Messages not yet visible.
+    """
+
+    backlog: Count
+    in_flight: Count
+    delayed: Count
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionDocument:
+    """How many instances there should be, and why.
+
+    Args:
+        raw: Instances that the policy alone wants.
+        launch: Instances to launch at that moment.
+        reason: The reason in words.
+        bounds: Each bound from `raw` to `desired`, in order.
+        forecast: What the policy expects.
+    """
+
+    raw: Count
+    launch: Count
+    reason: str
+    bounds: tuple[Bound, ...]
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDocument:
+    """One instance of the fleet.
+
+    Args:
+        id: The fleet's name for the instance.
+        state: The state by its last heartbeat; pending before the first.
+        is_busy: Whether it is in service and has a message, by its last heartbeat.
+        instance_type: The instance type; empty where there are none.
+        spot: Whether the cloud may take it back.
+        price_per_hour: What it costs; 0 where that is unknown.
+        launched_at_s: When it was launched.
+        age_s: Seconds since then.
+        last_heartbeat_at_s: When its last heartbeat came; null before the first.
+    """
+
+    id: str
+    state: InstanceState
+    is_busy: bool
+    instance_type: str
+    spot: bool
+    price_per_hour: NotNegative
+    launched_at_s: Time
+    age_s: NotNegative
+    last_heartbeat_at_s: Time | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedInstanceDocument:
+    """An instance that was terminated, or whose startup failed.
+
+    Args:
+        at_s: When.
+        id: The fleet's name for the instance.
+        cause: The cause in a word, for programs.
+        why: The cause in words.
+    """
+
+    at_s: Time
+    id: str
+    cause: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLaunchDocument:
+    """A launch that the cloud refused.
+
+    Args:
+        at_s: When it was last refused.
+        why: The cloud's codes.
+    """
+
+    at_s: Time
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDocument:
+    """The fleet, as its controller last saw it.
+
+    Args:
+        controller: The controller that decided; null where none ever led.
+        desired: Instances wanted, after every bound.
+        alive: Instances that count: all but draining ones, and those launched and not yet seen.
+        states: How many of `instances` are in each state.
+        busy: How many of those in service have a message.
+        price_per_hour: Sum over `instances`; one of unknown price counts 0.
+        queue: The queue as the controller saw it.
+        decision: How many instances there should be, and why.
+        instances: Every instance.
+        launched_total: Instances launched, by any leader.
+        terminated_total: Instances that the reaper terminated, by cause.
+        terminations: The last ten instances that the reaper terminated, newest first.
+        refusals: The last ten launches that the cloud refused, newest first.
+        failed_startups_total: Instances that never served, by cause: `late`, `ended` or `unseen`.
+        failed_startups: The last ten instances that never served, newest first.
+    """
+
+    controller: ControllerDocument | None = None
+    desired: Count | None = None
+    alive: Count | None = None
+    states: InstanceStatesDocument = InstanceStatesDocument()
+    busy: Count = 0
+    price_per_hour: NotNegative = 0.0
+    queue: QueueDepthDocument | None = None
+    decision: DecisionDocument | None = None
+    instances: tuple[InstanceDocument, ...] = ()
+    launched_total: Count = 0
+    terminated_total: Mapping[str, Count] = field(default_factory=dict)
+    terminations: tuple[EndedInstanceDocument, ...] = ()
+    refusals: tuple[RefusedLaunchDocument, ...] = ()
+    failed_startups_total: Mapping[str, Count] = field(default_factory=dict)
+    failed_startups: tuple[EndedInstanceDocument, ...] = ()
+
+
+def fleet_document(last: FleetSnapshot | None, now_s: float) -> FleetDocument:
+    """Return the fleet as callers see it.
+
+    Args:
+        last: The last record; None where no controller ever led.
+        now_s: The time to which ages are counted, seconds since the Unix epoch.
+    """
+    if last is None:
+        return FleetDocument()
+    record, decision = last.record, last.record.decision
+    return FleetDocument(
+        controller=ControllerDocument(
+            record.leader, record.at_s, round(last.age_s(now_s), 3), last.is_stale(now_s)
+        ),
+        desired=decision.desired,
+        alive=decision.alive,
+        states=instances_by_state(last),
+        busy=record.busy,
+        price_per_hour=price_per_hour(last),
+        queue=QueueDepthDocument(record.backlog, record.in_flight, record.delayed),
+        decision=DecisionDocument(
+            raw=decision.raw,
+            launch=decision.launch,
+            reason=_without_refusal(decision.reason),
+            bounds=tuple(replace(one, why=_without_refusal(one.why)) for one in decision.bounds),
+            forecast=decision.forecast,
+        ),
+        instances=tuple(_instance(one, now_s) for one in record.instances),
+        launched_total=last.launched_total,
+        terminated_total=last.terminated_total,
+        terminations=tuple(_ended(one.at_s, one.termination) for one in last.terminations),
+        refusals=tuple(RefusedLaunchDocument(one.at_s, _refusal_codes(one.why)) for one in last.refusals),
+        failed_startups_total=last.failed_startups_total,
+        failed_startups=tuple(_ended(one.at_s, one.startup) for one in last.failed_startups),
+    )
+
+
+def instances_by_state(last: FleetSnapshot) -> InstanceStatesDocument:
+    """Return how many instances of the last record are in each state."""
+    counted = Counter(one.state for one in last.record.instances)
+    return InstanceStatesDocument(
+        pending=counted[InstanceState.PENDING],
+        in_service=counted[InstanceState.IN_SERVICE],
+        draining=counted[InstanceState.DRAINING],
+    )
+
+
+def price_per_hour(last: FleetSnapshot) -> float:
+    """Return what the instances of the last record cost per hour, in dollars."""
+    return round(sum(one.price_per_hour for one in last.record.instances), 6)
+
+
+def _instance(one: InstanceSeen, now_s: float) -> InstanceDocument:
+    return InstanceDocument(
+        id=one.id,
+        state=one.state,
+        is_busy=one.is_busy,
+        instance_type=one.instance_type,
+        spot=one.spot,
+        price_per_hour=one.price_per_hour,
+        launched_at_s=one.launched_at_s,
+        age_s=round(age_s(now_s, one.launched_at_s), 3),
+        last_heartbeat_at_s=one.last_heartbeat_at_s,
+    )
+
+
+def _ended(at_s: float, ended: Termination | FailedStartup) -> EndedInstanceDocument:
+    return EndedInstanceDocument(at_s, ended.id, ended.cause, ended.why)
+
+
+def _refusal_codes(why: str) -> str:
+    """Return a refusal as the cloud's codes; its sentences name accounts, roles and parts of the network."""
+    codes = ", ".join(dict.fromkeys(_CODE.findall(why)))
+    return f"the cloud refused a launch: {codes}" if codes else "the cloud refused a launch"
+
+
+def _without_refusal(why: str) -> str:
+    """Return a reason without the cloud's own sentences, for the same cause."""
+    return _REFUSED.sub(lambda match: f"{match[1]} ({_refusal_codes(match[2])}){match[3]}", why)
