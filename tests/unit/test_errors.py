@@ -1,4 +1,4 @@
-"""The tree of errors: what an error knows of itself. That the tree is whole is a test of tests/tidy."""
+"""The tree of errors: messages, statuses and details. tests/tidy checks that the tree is complete."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from beholder.errors import (
 from beholder.web.problems import problem_of
 
 
-def test_an_error_says_what_its_class_says() -> None:
+def test_the_default_message_is_the_docstring_of_the_class() -> None:
     error = ImageTooLarge()
     assert (
         error.message
@@ -31,7 +31,7 @@ def test_an_error_says_what_its_class_says() -> None:
     )
 
 
-def test_a_longer_message_replaces_it() -> None:
+def test_a_given_message_replaces_the_default() -> None:
     assert ImageTooLarge("9 bytes").message == "9 bytes"
     assert ImageTooLarge("").message == ImageTooLarge().message
 
@@ -50,7 +50,7 @@ def test_only_the_first_paragraph_is_the_message() -> None:
         del Long  # all_errors() finds what still exists
 
 
-def test_an_overloaded_service_says_when_to_come_back() -> None:
+def test_an_overloaded_service_says_when_to_retry() -> None:
     error = Overloaded(retry_after_s=7)
     assert (error.retry_after_s, error.http_status, error.retryable) == (7, 503, True)
     assert Overloaded().retry_after_s == 1
@@ -63,7 +63,7 @@ def test_a_backend_s_error_names_backend_and_operation() -> None:
     assert BackendFull("folder store", "put").message.startswith("folder store: put: There is no room left")
 
 
-def test_settings_report_all_problems() -> None:
+def test_a_config_error_reports_all_problems() -> None:
     assert ConfigError("one").problems == ["one"]
     error = ModelInvalid(["one", "two"])
     assert error.problems == ["one", "two"]
@@ -73,19 +73,19 @@ def test_settings_report_all_problems() -> None:
 @pytest.mark.parametrize(
     ("branch", "low", "high"), [(RequestError, 400, 505), (JobError, 400, 599), (BackendError, 404, 599)]
 )
-def test_a_branch_says_who_must_act(branch: type[BeholderError], low: int, high: int) -> None:
+def test_the_statuses_of_a_branch_say_who_must_act(branch: type[BeholderError], low: int, high: int) -> None:
     statuses = {error.http_status for error in all_errors() if issubclass(error, branch)}
     assert statuses
     assert all(low <= status <= high for status in statuses)
 
 
-def test_what_the_caller_must_change_is_not_worth_repeating() -> None:
+def test_an_error_that_the_caller_must_correct_is_not_retryable() -> None:
     for error in all_errors():
         if issubclass(error, RequestError) and error.http_status < 500:
             assert not error.retryable, error
 
 
-def test_what_an_operator_mends_while_the_service_runs_is_worth_another_try() -> None:
+def test_an_error_of_a_backend_is_503_and_says_when_to_retry() -> None:
     for error in all_errors():
         if issubclass(error, BackendError) and error not in {ObjectNotFound, ObjectExists}:
             answer = problem_of(error("a backend", "call"), "id")
@@ -102,11 +102,11 @@ def test_parents_come_before_their_children() -> None:
 
 
 @pytest.mark.parametrize("error", [ImageUndecodable, MultipartMalformed])
-def test_what_a_library_said_is_in_the_message_and_not_in_the_detail(error: type[BeholderError]) -> None:
+def test_the_text_of_a_library_is_in_the_message_and_not_in_the_detail(error: type[BeholderError]) -> None:
     raised = error("it cannot be read (/usr/lib/codec.cpp:7: odd marker); send it again")
     assert raised.detail == raised.message
     raised.__cause__ = ValueError("error:\n  /usr/lib/codec.cpp:7: odd marker\n")
     assert raised.detail == error().message
-    # an error of ours says nothing that a caller may not read
+    # an error of ours contains nothing that a caller may not read
     raised.__cause__ = ImageTooLarge("odd marker")
     assert raised.detail == raised.message

@@ -56,7 +56,7 @@ def test_a_job_of_its_defaults_has_every_member() -> None:
     }
 
 
-def test_no_labels_and_no_result_are_not_the_same() -> None:
+def test_a_result_without_labels_is_not_a_missing_result() -> None:
     none = Job("an-id", JobStatus.SUCCEEDED, 0.0, result=Result(()))
     assert none.to_dict()["result"] == {"labels": []}
     assert Job.from_dict(none.to_dict()).result == Result(())
@@ -87,20 +87,20 @@ def test_four_states_are_terminal() -> None:
         {"metrics": {"queue_ms": 1.0, "colour": "red"}},
     ],
 )
-def test_what_is_no_job_is_refused(change: dict[str, Any]) -> None:
+def test_a_malformed_job_is_refused(change: dict[str, Any]) -> None:
     document = Job("an-id", JobStatus.QUEUED, 0.0).to_dict()
     with pytest.raises((KeyError, TypeError, ValueError)):
         Job.from_dict(document | change)
 
 
 @pytest.mark.parametrize("member", ["id", "status", "created_at", "model", "input", "result", "error"])
-def test_a_member_that_is_missing_is_refused(member: str) -> None:
+def test_a_missing_member_is_refused(member: str) -> None:
     document = Job("an-id", JobStatus.QUEUED, 0.0).to_dict()
     del document[member]
     with pytest.raises(KeyError):
         Job.from_dict(document)
 
 
-def test_what_a_later_version_adds_to_a_job_is_ignored() -> None:
+def test_a_member_of_a_later_version_is_ignored() -> None:
     job = Job("an-id", JobStatus.QUEUED, 0.0)
     assert Job.from_dict(job.to_dict() | {"colour": "red"}) == job

@@ -1,4 +1,4 @@
-"""The message on the input queue: read back as written, and anything else refused."""
+"""The message on the input queue is read back as it was written; any other body is refused."""
 
 import json
 from typing import Any
@@ -95,37 +95,37 @@ def test_another_version_is_refused_by_name(document: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_member_of_the_wrong_kind_is_refused(document: dict[str, Any], change: dict[str, Any]) -> None:
+def test_a_member_of_the_wrong_type_is_refused(document: dict[str, Any], change: dict[str, Any]) -> None:
     with pytest.raises(MessageInvalid, match="not a message"):
         Message.from_bytes(json.dumps(document | change).encode())
 
 
 @pytest.mark.parametrize("member", ["v", "job", "at", "key", "name", "bytes", "top_k", "deadline", "text"])
-def test_a_member_that_is_missing_is_refused(document: dict[str, Any], member: str) -> None:
+def test_a_missing_member_is_refused(document: dict[str, Any], member: str) -> None:
     rest = {name: value for name, value in document.items() if name != member}
     with pytest.raises(MessageInvalid):
         Message.from_bytes(json.dumps(rest).encode())
 
 
-def test_what_a_later_version_adds_is_ignored(document: dict[str, Any]) -> None:
+def test_a_member_of_a_later_version_is_ignored(document: dict[str, Any]) -> None:
     assert Message.from_bytes(json.dumps(document | {"colour": "red"}).encode()).image == b"abc"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"null", b"\xff", b"[" * 100_000, b'{"v":[]}'])
-def test_what_is_no_message_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_message_is_refused(body: bytes) -> None:
     with pytest.raises(MessageInvalid):
         Message.from_bytes(body)
 
 
 @given(body=st.binary(max_size=100))
-def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
+def test_any_bytes_that_are_not_a_message_are_refused(body: bytes) -> None:
     with pytest.raises(MessageInvalid):
         Message.from_bytes(body)
 
 
 @given(changes=st.data())
 def test_any_member_may_be_anything(document: dict[str, Any], changes: st.DataObject) -> None:
-    """What is accepted can be written again: no later step trips over it."""
+    """A message that is accepted can be written again, so no later step fails with it."""
     member = changes.draw(st.sampled_from(sorted(document)))
     body = json.dumps(document | {member: changes.draw(JSON)}).encode()
     try:

@@ -1,4 +1,4 @@
-"""A reply carries documents byte for byte, and refuses what is none."""
+"""A reply carries documents byte for byte; any other body is refused."""
 
 import itertools
 import json
@@ -16,12 +16,12 @@ CALLS = {"s3:PutObject": 4, "sqs:ReceiveMessage": 1}
     st.lists(st.binary(max_size=60)),
     st.dictionaries(st.from_regex(r"\A[a-z0-9]{1,4}:[A-Z]{1,4}\Z"), st.integers(0)),
 )
-def test_what_was_told_is_what_is_heard(documents: list[bytes], calls: dict[str, int]) -> None:
+def test_a_reply_is_read_back(documents: list[bytes], calls: dict[str, int]) -> None:
     reply = Reply(tuple(documents), calls)
     assert Reply.from_bytes(reply.to_bytes()) == reply
 
 
-def test_the_wire_form_is_json_that_holds_the_documents_as_they_are() -> None:
+def test_the_wire_form_is_json_that_contains_the_documents_byte_for_byte() -> None:
     body = Reply((b'{"id": "a"}', '{"id":"ü"}'.encode()), CALLS).to_bytes()
     assert json.loads(body) == {"v": 1, "calls": CALLS, "sizes": [11, 11], "jobs": [{"id": "a"}, {"id": "ü"}]}
     assert b'{"id": "a"}' in body
@@ -30,26 +30,26 @@ def test_the_wire_form_is_json_that_holds_the_documents_as_they_are() -> None:
 GOOD = Reply((b"{}", b"[]"), CALLS).to_bytes()
 GARBAGE = {
     "empty": b"",
-    "no text": b"\xff",
-    "no object": b"[]",
+    "not text": b"\xff",
+    "not an object": b"[]",
     "too deep": b"[" * 100_000,
     "a bare job": b'{"id": "a", "status": "succeeded"}',
     "another version": GOOD.replace(b'"v":1', b'"v":2'),
     "no jobs": b'{"v":1,"calls":{},"sizes":[]}',
     "cut off": GOOD[:-3],
     "more than its sizes": GOOD + b" ",
-    "sizes that are none": GOOD.replace(b"[2,2]", b'["2",2]'),
+    "a size that is a text": GOOD.replace(b"[2,2]", b'["2",2]'),
     "a size below zero": GOOD.replace(b"[2,2]", b"[-2,7]"),
     "too few sizes": GOOD.replace(b"[2,2]", b"[2]"),
-    "calls that are none": GOOD.replace(b"4", b'"4"'),
-    "calls below zero": GOOD.replace(b"4", b"-4"),
-    "calls of nothing": GOOD.replace(b"s3:PutObject", b"s3 PutObject"),
+    "a count that is a text": GOOD.replace(b"4", b'"4"'),
+    "a count below zero": GOOD.replace(b"4", b"-4"),
+    "a call without a service": GOOD.replace(b"s3:PutObject", b"s3 PutObject"),
     "a list of calls": b'{"v":1,"calls":[],"sizes":[],"jobs":[]}',
 }
 
 
 @pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
-def test_what_is_no_reply_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_reply_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"reply|Expecting|codec|decode"):
         Reply.from_bytes(body)
 
@@ -58,7 +58,7 @@ def test_what_is_no_reply_is_refused(body: bytes) -> None:
 def test_bundles_hold_every_document_in_order_and_as_many_as_a_queue_takes(sizes: list[int]) -> None:
     documents = [bytes(size) for size in sizes]
     bundles = list(bundled(documents))
-    assert [one for bundle in bundles for one in bundle] == documents
+    assert [document for bundle in bundles for document in bundle] == documents
     assert all(bundle and sum(map(len, bundle)) <= 200_000 for bundle in bundles)
     assert all(
         sum(map(len, first)) + len(second[0]) > 200_000 for first, second in itertools.pairwise(bundles)
@@ -66,4 +66,4 @@ def test_bundles_hold_every_document_in_order_and_as_many_as_a_queue_takes(sizes
 
 
 def test_a_document_longer_than_any_bundle_goes_alone() -> None:
-    assert [len(one) for one in bundled([b"a", bytes(300_000), b"b", b"c"])] == [1, 1, 2]
+    assert [len(bundle) for bundle in bundled([b"a", bytes(300_000), b"b", b"c"])] == [1, 1, 2]
