@@ -1,7 +1,7 @@
 """Documents: JSON objects whose members are the fields of a frozen dataclass; a field is written once.
 
-`to_document` and `from_document` follow the type hints of the class. `web.openapi.json_schema` derives the
-JSON Schema from the same hints and from the docstring of the class.
+`to_document` and `from_document` follow the type hints of the class. A text in `Annotated` describes a field;
+`web.openapi.json_schema` derives the JSON Schema from hints and descriptions.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,10 +38,11 @@ class Form:
     format: str | None = None
 
 
+_TIME = Form(format="date-time")
 Count = Annotated[int, Form(minimum=0)]
 NotNegative = Annotated[float, Form(minimum=0)]
 Probability = Annotated[float, Form(minimum=0, maximum=1)]
-Time = Annotated[float, Form(format="date-time")]
+Time = Annotated[float, _TIME]
 """Seconds since the Unix epoch; RFC 3339 text in a document, where the member's name has no `_s`."""
 
 
@@ -87,7 +88,7 @@ def members_of(cls: Any) -> tuple[Member, ...]:
     hints = get_type_hints(cls, include_extras=True)
     names = [one.name for one in fields(cls)]
     return tuple(
-        Member(name, name.removesuffix("_s") if _is_time(hints[name]) else name, hints[name])
+        Member(name, name.removesuffix("_s") if _plain(hints[name]) == Time else name, hints[name])
         for name in names
     )
 
@@ -111,40 +112,39 @@ def _reading(cls: Any) -> tuple[tuple[str, str, _Convert], ...]:
 
 def _writer(hint: Any) -> _Convert | None:
     """Return what makes JSON of a value of this type; None where it is JSON already."""
-    if _is_time(hint):
+    plain = _plain(hint)
+    if plain == Time:
         return _time_text
-    hint = _without_none(hint)
-    if get_origin(hint) is tuple:
-        item = _writer(get_args(hint)[0])
+    if get_origin(plain) is tuple:
+        item = _writer(get_args(plain)[0])
         return list if item is None else lambda values: [item(value) for value in values]
-    if get_origin(hint) is Mapping:
+    if get_origin(plain) is Mapping:
         return dict
-    return to_document if is_document(hint) else None
+    return to_document if is_document(plain) else None
 
 
 def _reader(hint: Any) -> _Convert | None:
     """Return what makes a value of this type of JSON; None where it is one already."""
-    if _is_time(hint):
+    plain = _plain(hint)
+    if plain == Time:
         return _time_of
-    hint = _without_none(hint)
-    if get_origin(hint) is tuple:
-        item = _reader(get_args(hint)[0])
+    if get_origin(plain) is tuple:
+        item = _reader(get_args(plain)[0])
         return tuple if item is None else lambda values: tuple(item(value) for value in values)
-    if is_document(hint):
+    if is_document(plain):
         # Nothing to convert: the dataclass itself refuses what is missing or unknown.
-        return partial(from_document, hint) if _reading(hint) else lambda document: hint(**document)
-    return hint if isinstance(hint, type) and issubclass(hint, Enum) else None
+        return partial(from_document, plain) if _reading(plain) else lambda document: plain(**document)
+    return plain if isinstance(plain, type) and issubclass(plain, Enum) else None
 
 
-def _is_time(hint: Any) -> bool:
-    return Time in {hint, _without_none(hint)}
-
-
-def _without_none(hint: Any) -> Any:
-    if get_origin(hint) not in {Union, UnionType}:
-        return hint
-    (found,) = (one for one in get_args(hint) if one is not type(None))
-    return found
+def _plain(hint: Any) -> Any:
+    """Return a type hint without None, bounds and description; `Time` stays as it is."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Time if _TIME in parts else _plain(parts[0])
+    if origin in {Union, UnionType}:
+        return _plain(next(one for one in parts if one is not type(None)))
+    return hint
 
 
 def _time_text(time_s: float) -> str:

@@ -37,127 +37,77 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One thing that the image may show.
+    """One thing that the image may show."""
 
-    Args:
-        name: The label's text, from the model's label file.
-        index: Class number within the model.
-        confidence: Softmax probability.
-    """
-
-    name: str
-    index: Count
-    confidence: Probability
+    name: Annotated[str, "The label's text, from the model's label file."]
+    index: Annotated[Count, "Class number within the model."]
+    confidence: Annotated[Probability, "Softmax probability."]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller asked of the classifier.
+    """What the caller asked of the classifier."""
 
-    Args:
-        model: Name of the model; null for the one that the service serves by default.
-        top_k: Labels at most, best first.
-        min_confidence: Labels below this probability are left out.
-    """
-
-    model: str | None = None
-    top_k: Annotated[int, Form(minimum=1)] = 5
-    min_confidence: Probability = 0.0
+    model: Annotated[
+        str | None, "Name of the model; null for the one that the service serves by default."
+    ] = None
+    top_k: Annotated[int, Form(minimum=1), "Labels at most, best first."] = 5
+    min_confidence: Annotated[Probability, "Labels below this probability are left out."] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class JobInput:
-    """The image of a job, where it lies and how it was sent.
+    """The image of a job, where it lies and how it was sent."""
 
-    Args:
-        image_key: Key of the image in the input bucket.
-        file_name: Name of the file as sent, cut to file_name_chars_max.
-        image_bytes: Length of the file.
-        options: What the caller asked of the classifier.
-    """
-
-    image_key: str
-    file_name: str
-    image_bytes: Count
-    options: Options = field(default_factory=Options)
+    image_key: Annotated[str, "Key of the image in the input bucket."]
+    file_name: Annotated[str, "Name of the file as sent, cut to file_name_chars_max."]
+    image_bytes: Annotated[Count, "Length of the file."]
+    options: Annotated[Options, "What the caller asked of the classifier."] = field(default_factory=Options)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the model recognised.
+    """What the model recognised."""
 
-    Args:
-        labels: Best first.
-    """
-
-    labels: tuple[Label, ...]
+    labels: Annotated[tuple[Label, ...], "Best first."]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed.
+    """Why a job failed."""
 
-    Args:
-        code: One of the error codes, which are stable; for programs.
-        status: HTTP status that a waiting caller is answered with.
-        detail: What is wrong and what to do, for people.
-    """
-
-    code: str
-    status: int
-    detail: str
+    code: Annotated[str, "One of the error codes, which are stable; for programs."]
+    status: Annotated[int, "HTTP status that a waiting caller is answered with."]
+    detail: Annotated[str, "What is wrong and what to do, for people."]
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Where the time went, in milliseconds.
+    """Where the time went, in milliseconds."""
 
-    Args:
-        queue_ms: From the job's creation to the worker's receipt of its message.
-        decode_ms: Decoding and resizing of this image.
-        infer_ms: The model's run over the batch that held this image.
-        service_ms: From receipt to the result in hand.
-        batch_size: Images that the model saw at once.
-        receive_count: How often the message had been received, this time included.
-    """
-
-    queue_ms: NotNegative
-    decode_ms: NotNegative
-    infer_ms: NotNegative
-    service_ms: NotNegative
-    batch_size: Count
-    receive_count: Count
+    queue_ms: Annotated[NotNegative, "From the job's creation to the worker's receipt of its message."]
+    decode_ms: Annotated[NotNegative, "Decoding and resizing of this image."]
+    infer_ms: Annotated[NotNegative, "The model's run over the batch that held this image."]
+    service_ms: Annotated[NotNegative, "From receipt to the result in hand."]
+    batch_size: Annotated[Count, "Images that the model saw at once."]
+    receive_count: Annotated[Count, "How often the message had been received, this time included."]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to classify, and its outcome.
+    """One image to classify, and its outcome."""
 
-    Args:
-        id: UUIDv7, so that ids sort by time of creation.
-        status: The last four are terminal and never change.
-        created_at_s: When the image was accepted.
-        started_at_s: When a worker received the job.
-        completed_at_s: When the outcome was known.
-        model: The model that ran, or the one asked for while none has.
-        model_version: Version of the model that ran.
-        input: The image and how it was sent.
-        result: What the model recognised, once the job succeeded.
-        error: Why the job failed or expired.
-        metrics: Where the time went.
-    """
-
-    id: Annotated[str, Form(format="uuid")]
-    status: JobStatus
-    created_at_s: Time
-    started_at_s: Time | None = None
-    completed_at_s: Time | None = None
-    model: str | None = None
-    model_version: str | None = None
-    input: JobInput | None = None
-    result: Result | None = None
-    error: Failure | None = None
-    metrics: Metrics | None = None
+    id: Annotated[str, Form(format="uuid"), "UUIDv7, so that ids sort by time of creation."]
+    status: Annotated[JobStatus, "The last four are terminal and never change."]
+    created_at_s: Annotated[Time, "When the image was accepted."]
+    started_at_s: Annotated[Time | None, "When a worker received the job."] = None
+    completed_at_s: Annotated[Time | None, "When the outcome was known."] = None
+    model: Annotated[str | None, "The model that ran, or the one asked for while none has."] = None
+    model_version: Annotated[str | None, "Version of the model that ran."] = None
+    input: Annotated[JobInput | None, "The image and how it was sent."] = None
+    result: Annotated[Result | None, "What the model recognised, once the job succeeded."] = None
+    error: Annotated[Failure | None, "Why the job failed or expired."] = None
+    metrics: Annotated[Metrics | None, "Where the time went."] = None
 
     @property
     def best_label(self) -> Label | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from beholder.documents import Count, from_document, to_document
 from beholder.scaling.observation import InstanceSeen, Observation
@@ -14,44 +14,30 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Something that changed the number of instances.
+    """Something that changed the number of instances."""
 
-    Args:
-        name: 'warm', 'min', 'max', 'draining', 'budget', 'refusal' or 'circuit'.
-        before: Instances before the bound was applied.
-        after: Instances after it was applied.
-        why: The bound in words.
-    """
-
-    name: str
-    before: Count
-    after: Count
-    why: str
+    name: Annotated[str, "'warm', 'min', 'max', 'draining', 'budget', 'refusal' or 'circuit'."]
+    before: Annotated[Count, "Instances before the bound was applied."]
+    after: Annotated[Count, "Instances after it was applied."]
+    why: Annotated[str, "The bound in words."]
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the policy expects.
+    """What the policy expects."""
 
-    Args:
-        arrivals_per_s: Messages per second, as learnt.
-        service_s: Instance seconds per message on the instance type that would be launched.
-        startup_s: Median startup time; half take longer.
-        startup_s_p95: The startup time that nineteen startups in twenty do not exceed.
-        horizon_s: How far the policy looks ahead, in seconds: a startup and the goal.
-        messages: Messages until then: in the backlog, in flight, delayed and, in part, forecast.
-        delivered: Messages that the present instances will have finished by then.
-        drained_s: Seconds until the queue is empty at the present rates; null where it grows.
-    """
-
-    arrivals_per_s: float
-    service_s: float
-    startup_s: float
-    startup_s_p95: float
-    horizon_s: float
-    messages: float
-    delivered: float
-    drained_s: float | None
+    arrivals_per_s: Annotated[float, "Messages per second, as learnt."]
+    service_s: Annotated[float, "Instance seconds per message on the instance type that would be launched."]
+    startup_s: Annotated[float, "Median startup time; half take longer."]
+    startup_s_p95: Annotated[float, "The startup time that nineteen startups in twenty do not exceed."]
+    horizon_s: Annotated[float, "How far the policy looks ahead, in seconds: a startup and the goal."]
+    messages: Annotated[
+        float, "Messages until then: in the backlog, in flight, delayed and, in part, forecast."
+    ]
+    delivered: Annotated[float, "Messages that the present instances will have finished by then."]
+    drained_s: Annotated[
+        float | None, "Seconds until the queue is empty at the present rates; null where it grows."
+    ]
 
 
 @dataclass(frozen=True, slots=True)

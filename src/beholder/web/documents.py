@@ -1,7 +1,7 @@
 """The documents that tell of the service itself."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from beholder.web.ports import ServedModel
 
@@ -12,70 +12,42 @@ Part = Literal["input queue", "input bucket", "output bucket"]
 
 @dataclass(frozen=True, slots=True)
 class IndexDocument:
-    """What is served.
+    """What is served."""
 
-    Args:
-        name: Name of the service.
-        version: Version of the service.
-        endpoints: Method and path of each endpoint.
-        openapi: Path of the OpenAPI document.
-        docs: Path of the OpenAPI document as a page.
-    """
-
-    name: Literal["beholder"]
-    version: str
-    endpoints: tuple[str, ...]
-    openapi: str
-    docs: str
+    name: Annotated[Literal["beholder"], "Name of the service."]
+    version: Annotated[str, "Version of the service."]
+    endpoints: Annotated[tuple[str, ...], "Method and path of each endpoint."]
+    openapi: Annotated[str, "Path of the OpenAPI document."]
+    docs: Annotated[str, "Path of the OpenAPI document as a page."]
 
 
 @dataclass(frozen=True, slots=True)
 class HealthDocument:
-    """The process answers.
+    """The process answers."""
 
-    Args:
-        status: Always `ok`; a process that is not does not answer.
-    """
-
-    status: Literal["ok"]
+    status: Annotated[Literal["ok"], "Always `ok`; a process that is not does not answer."]
 
 
 @dataclass(frozen=True, slots=True)
 class PartProblem:
-    """A part that does not answer; the log has the cause.
+    """A part that does not answer; the log has the cause."""
 
-    Args:
-        part: What does not answer.
-        code: Code of the error, as in problem documents.
-        detail: The error in words, for people.
-    """
-
-    part: Part
-    code: str
-    detail: str
+    part: Annotated[Part, "What does not answer."]
+    code: Annotated[str, "Code of the error, as in problem documents."]
+    detail: Annotated[str, "The error in words, for people."]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadinessDocument:
-    """Whether images can be accepted.
+    """Whether images can be accepted."""
 
-    Args:
-        status: `ready` where every part answers.
-        problems: The parts that do not answer.
-    """
-
-    status: Literal["ready", "unready"]
-    problems: tuple[PartProblem, ...]
+    status: Annotated[Literal["ready", "unready"], "`ready` where every part answers."]
+    problems: Annotated[tuple[PartProblem, ...], "The parts that do not answer."]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelsDocument:
-    """Every model served.
+    """Every model served."""
 
-    Args:
-        default: Name of the model used where a request names none.
-        models: The models; the default one is the first.
-    """
-
-    default: str
-    models: tuple[ServedModel, ...]
+    default: Annotated[str, "Name of the model used where a request names none."]
+    models: Annotated[tuple[ServedModel, ...], "The models; the default one is the first."]

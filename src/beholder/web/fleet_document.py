@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from beholder.clock import age_s
 from beholder.documents import Count, NotNegative, Time
@@ -21,164 +22,111 @@ _REFUSED = re.compile(r"(the cloud refused \d+ times) \((.*)\)(; next try in )",
 
 @dataclass(frozen=True, slots=True)
 class ControllerDocument:
-    """The controller that leads.
+    """The controller that leads."""
 
-    Args:
-        leader: Name of the controller that decided.
-        decided_at_s: When it decided; the whole answer is of that moment.
-        age_s: Seconds since then.
-        is_stale: Three records are overdue: no controller leads, or none can store its record.
-    """
-
-    leader: str
-    decided_at_s: Time
-    age_s: NotNegative
-    is_stale: bool
+    leader: Annotated[str, "Name of the controller that decided."]
+    decided_at_s: Annotated[Time, "When it decided; the whole answer is of that moment."]
+    age_s: Annotated[NotNegative, "Seconds since then."]
+    is_stale: Annotated[bool, "Three records are overdue: no controller leads, or none can store its record."]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceStatesDocument:
-    """How many instances are in each state; the fleet has no terminated ones.
+    """How many instances are in each state; the fleet has no terminated ones."""
 
-    Args:
-        pending: Launched, and not yet ready to receive.
-        in_service: They receive messages.
-        draining: They finish what they have, and end.
-    """
-
-    pending: Count = 0
-    in_service: Count = 0
-    draining: Count = 0
+    pending: Annotated[Count, "Launched, and not yet ready to receive."] = 0
+    in_service: Annotated[Count, "They receive messages."] = 0
+    draining: Annotated[Count, "They finish what they have, and end."] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepthDocument:
-    """The depth of the input queue, approximately.
+    """The depth of the input queue, approximately."""
 
-    Args:
-        backlog: Visible messages.
-        in_flight: Messages received and not yet acknowledged.
-        delayed: Messages not yet visible.
-    """
-
-    backlog: Count
-    in_flight: Count
-    delayed: Count
+    backlog: Annotated[Count, "Visible messages."]
+    in_flight: Annotated[Count, "Messages received and not yet acknowledged."]
+    delayed: Annotated[Count, "Messages not yet visible."]
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionDocument:
-    """How many instances there should be, and why.
+    """How many instances there should be, and why."""
 
-    Args:
-        raw: Instances that the policy alone wants.
-        launch: Instances to launch at that moment.
-        reason: The reason in words.
-        bounds: Each bound from `raw` to `desired`, in order.
-        forecast: What the policy expects.
-    """
-
-    raw: Count
-    launch: Count
-    reason: str
-    bounds: tuple[Bound, ...]
-    forecast: Forecast
+    raw: Annotated[Count, "Instances that the policy alone wants."]
+    launch: Annotated[Count, "Instances to launch at that moment."]
+    reason: Annotated[str, "The reason in words."]
+    bounds: Annotated[tuple[Bound, ...], "Each bound from `raw` to `desired`, in order."]
+    forecast: Annotated[Forecast, "What the policy expects."]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceDocument:
-    """One instance of the fleet.
+    """One instance of the fleet."""
 
-    Args:
-        id: The fleet's name for the instance.
-        state: The state by its last heartbeat; pending before the first.
-        is_busy: Whether it is in service and has a message, by its last heartbeat.
-        instance_type: The instance type; empty where there are none.
-        spot: Whether the cloud may take it back.
-        price_per_hour: What it costs; 0 where that is unknown.
-        launched_at_s: When it was launched.
-        age_s: Seconds since then.
-        last_heartbeat_at_s: When its last heartbeat came; null before the first.
-    """
-
-    id: str
-    state: InstanceState
-    is_busy: bool
-    instance_type: str
-    spot: bool
-    price_per_hour: NotNegative
-    launched_at_s: Time
-    age_s: NotNegative
-    last_heartbeat_at_s: Time | None
+    id: Annotated[str, "The fleet's name for the instance."]
+    state: Annotated[InstanceState, "The state by its last heartbeat; pending before the first."]
+    is_busy: Annotated[bool, "Whether it is in service and has a message, by its last heartbeat."]
+    instance_type: Annotated[str, "The instance type; empty where there are none."]
+    spot: Annotated[bool, "Whether the cloud may take it back."]
+    price_per_hour: Annotated[NotNegative, "What it costs; 0 where that is unknown."]
+    launched_at_s: Annotated[Time, "When it was launched."]
+    age_s: Annotated[NotNegative, "Seconds since then."]
+    last_heartbeat_at_s: Annotated[Time | None, "When its last heartbeat came; null before the first."]
 
 
 @dataclass(frozen=True, slots=True)
 class EndedInstanceDocument:
-    """An instance that was terminated, or whose startup failed.
+    """An instance that was terminated, or whose startup failed."""
 
-    Args:
-        at_s: When.
-        id: The fleet's name for the instance.
-        cause: The cause in a word, for programs.
-        why: The cause in words.
-    """
-
-    at_s: Time
-    id: str
-    cause: str
-    why: str
+    at_s: Annotated[Time, "When."]
+    id: Annotated[str, "The fleet's name for the instance."]
+    cause: Annotated[str, "The cause in a word, for programs."]
+    why: Annotated[str, "The cause in words."]
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedLaunchDocument:
-    """A launch that the cloud refused.
+    """A launch that the cloud refused."""
 
-    Args:
-        at_s: When it was last refused.
-        why: The cloud's codes.
-    """
-
-    at_s: Time
-    why: str
+    at_s: Annotated[Time, "When it was last refused."]
+    why: Annotated[str, "The cloud's codes."]
 
 
 @dataclass(frozen=True, slots=True)
 class FleetDocument:
-    """The fleet, as its controller last saw it.
+    """The fleet, as its controller last saw it."""
 
-    Args:
-        controller: The controller that decided; null where none ever led.
-        desired: Instances wanted, after every bound.
-        alive: Instances that count: all but draining ones, and those launched and not yet seen.
-        states: How many of `instances` are in each state.
-        busy: How many of those in service have a message.
-        price_per_hour: Sum over `instances`; one of unknown price counts 0.
-        queue: The queue as the controller saw it.
-        decision: How many instances there should be, and why.
-        instances: Every instance.
-        launched_total: Instances launched, by any leader.
-        terminated_total: Instances that the reaper terminated, by cause.
-        terminations: The last ten instances that the reaper terminated, newest first.
-        refusals: The last ten launches that the cloud refused, newest first.
-        failed_startups_total: Instances that never served, by cause: `late`, `ended` or `unseen`.
-        failed_startups: The last ten instances that never served, newest first.
-    """
-
-    controller: ControllerDocument | None = None
-    desired: Count | None = None
-    alive: Count | None = None
-    states: InstanceStatesDocument = InstanceStatesDocument()
-    busy: Count = 0
-    price_per_hour: NotNegative = 0.0
-    queue: QueueDepthDocument | None = None
-    decision: DecisionDocument | None = None
-    instances: tuple[InstanceDocument, ...] = ()
-    launched_total: Count = 0
-    terminated_total: Mapping[str, Count] = field(default_factory=dict)
-    terminations: tuple[EndedInstanceDocument, ...] = ()
-    refusals: tuple[RefusedLaunchDocument, ...] = ()
-    failed_startups_total: Mapping[str, Count] = field(default_factory=dict)
-    failed_startups: tuple[EndedInstanceDocument, ...] = ()
+    controller: Annotated[
+        ControllerDocument | None, "The controller that decided; null where none ever led."
+    ] = None
+    desired: Annotated[Count | None, "Instances wanted, after every bound."] = None
+    alive: Annotated[
+        Count | None, "Instances that count: all but draining ones, and those launched and not yet seen."
+    ] = None
+    states: Annotated[InstanceStatesDocument, "How many of `instances` are in each state."] = (
+        InstanceStatesDocument()
+    )
+    busy: Annotated[Count, "How many of those in service have a message."] = 0
+    price_per_hour: Annotated[NotNegative, "Sum over `instances`; one of unknown price counts 0."] = 0.0
+    queue: Annotated[QueueDepthDocument | None, "The queue as the controller saw it."] = None
+    decision: Annotated[DecisionDocument | None, "How many instances there should be, and why."] = None
+    instances: Annotated[tuple[InstanceDocument, ...], "Every instance."] = ()
+    launched_total: Annotated[Count, "Instances launched, by any leader."] = 0
+    terminated_total: Annotated[Mapping[str, Count], "Instances that the reaper terminated, by cause."] = (
+        field(default_factory=dict)
+    )
+    terminations: Annotated[
+        tuple[EndedInstanceDocument, ...], "The last ten instances that the reaper terminated, newest first."
+    ] = ()
+    refusals: Annotated[
+        tuple[RefusedLaunchDocument, ...], "The last ten launches that the cloud refused, newest first."
+    ] = ()
+    failed_startups_total: Annotated[
+        Mapping[str, Count], "Instances that never served, by cause: `late`, `ended` or `unseen`."
+    ] = field(default_factory=dict)
+    failed_startups: Annotated[
+        tuple[EndedInstanceDocument, ...], "The last ten instances that never served, newest first."
+    ] = ()
 
 
 def fleet_document(last: FleetSnapshot | None, now_s: float) -> FleetDocument:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from beholder.clock import Clock
 from beholder.documents import Count
@@ -16,25 +16,15 @@ __all__ = ["ServedModel", "WebPorts"]
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model.
+    """A model."""
 
-    Args:
-        name: Names the model in requests and answers.
-        version: Echoed in every answer.
-        licence: SPDX identifier of the weights' licence.
-        source: Where the weights come from.
-        classes: How many things it tells apart.
-        preprocessing: How an image's pixels become the model's input.
-        input_size: Side of its input in pixels; null where it takes any size.
-    """
-
-    name: str
-    version: str
-    licence: str
-    source: str
-    classes: Count
-    preprocessing: str
-    input_size: Count | None
+    name: Annotated[str, "Names the model in requests and answers."]
+    version: Annotated[str, "Echoed in every answer."]
+    licence: Annotated[str, "SPDX identifier of the weights' licence."]
+    source: Annotated[str, "Where the weights come from."]
+    classes: Annotated[Count, "How many things it tells apart."]
+    preprocessing: Annotated[str, "How an image's pixels become the model's input."]
+    input_size: Annotated[Count | None, "Side of its input in pixels; null where it takes any size."]
 
 
 @dataclass(frozen=True)

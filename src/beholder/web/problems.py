@@ -17,23 +17,14 @@ _PASSES_S, _MENDED_S = "5", "30"
 
 @dataclass(frozen=True, slots=True)
 class ProblemDocument:
-    """An error (RFC 9457).
+    """An error (RFC 9457)."""
 
-    Args:
-        type: urn:beholder:problem: and the code.
-        title: The status in words.
-        status: The HTTP status.
-        detail: For people: what is wrong and what to do.
-        code: For programs; never renamed.
-        request_id: The x-request-id of this answer.
-    """
-
-    type: Annotated[str, Form(format="uri")]
-    title: str
-    status: Annotated[int, Form(minimum=400, maximum=599)]
-    detail: str
-    code: str
-    request_id: str
+    type: Annotated[str, Form(format="uri"), "urn:beholder:problem: and the code."]
+    title: Annotated[str, "The status in words."]
+    status: Annotated[int, Form(minimum=400, maximum=599), "The HTTP status."]
+    detail: Annotated[str, "For people: what is wrong and what to do."]
+    code: Annotated[str, "For programs; never renamed."]
+    request_id: Annotated[str, "The x-request-id of this answer."]
 
 
 class ProblemResponse(JSONResponse):

@@ -1,7 +1,5 @@
-"""JSON Schemas made of the types of documents: their fields, type hints and docstrings."""
+"""JSON Schemas made of the types of documents: their fields, type hints and descriptions."""
 
-import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from enum import Enum
@@ -16,7 +14,6 @@ _Schema = dict[str, Any]
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _NAMES = {"ServedModel": "Model"}
-_FIELD = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 
 def ref(kind: str, name: str) -> _Schema:
@@ -42,15 +39,11 @@ def schemas_of(documents: Iterable[type]) -> dict[str, _Schema]:
 
 
 def schema_of(cls: type) -> _Schema:
-    """Return the schema of a class of documents; its descriptions are those of its docstring."""
-    description, of_fields = _descriptions(cls)
-    properties = {
-        one.name: {**_schema(one.hint), "description": of_fields.get(one.field, "")}
-        for one in members_of(cls)
-    }
+    """Return the schema of a class of documents."""
+    properties = {one.name: _schema(one.hint) for one in members_of(cls)}
     return {
         "type": "object",
-        "description": description,
+        "description": " ".join((cls.__doc__ or "").split("\n\n")[0].split()),
         "properties": properties,
         "required": list(properties),
     }
@@ -71,9 +64,13 @@ def _schema(hint: Any) -> _Schema:
     return {"type": _TYPES[hint]}
 
 
-def _annotated(hint: Any, form: Any) -> _Schema:
-    keywords = {name: value for name, value in asdict(form).items() if value is not None}
-    return _schema(str if "format" in keywords else hint) | keywords
+def _annotated(hint: Any, *about: Any) -> _Schema:
+    """Return the schema of a type with its bounds and its description."""
+    keywords: _Schema = {}
+    for one in about:
+        keywords |= {"description": one} if isinstance(one, str) else asdict(one)
+    schema = _schema(str if keywords.get("format") else hint)
+    return schema | {name: value for name, value in keywords.items() if value is not None}
 
 
 def _or_null(hint: Any, _: type[None]) -> _Schema:
@@ -106,14 +103,3 @@ _MAKERS: dict[Any, Callable[..., _Schema]] = {
     tuple: _array,
     Mapping: _mapping,
 }
-
-
-def _descriptions(cls: type) -> tuple[str, dict[str, str]]:
-    """Return what a docstring in Google's convention says of a class and of each field."""
-    text, _, args = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")
-    _, *names_and_texts = _FIELD.split(args)
-    of_fields = {
-        name: " ".join(said.split())
-        for name, said in zip(names_and_texts[::2], names_and_texts[1::2], strict=True)
-    }
-    return " ".join(text.split("\n\n")[0].split()), of_fields
