@@ -1,4 +1,4 @@
-"""Holds a value against a schema of the OpenAPI document."""
+"""Checks a value by a schema of the OpenAPI document."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`GET /v1/fleet` and the fleet's metrics: what a web process tells from the output bucket alone."""
+"""`GET /v1/fleet` and the fleet's metrics, which a web process reads from the output bucket alone."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ MODEL = ServedModel("a-model", "7", "Apache-2.0", "", 1000, "centre-crop", 224)
 
 
 class Bucket(MemoryStore):
-    """Counts the reads, and fails where it is told to."""
+    """Counts the reads, and fails with `failure` where that is set."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock=clock)
@@ -73,7 +73,7 @@ class Web:
         return {name: float(value) for name, value in found}
 
     def decide(self, *instances: InstanceSeen, **more: Any) -> Record:
-        """Let a controller write what it sees."""
+        """Write the record of a controller that sees these instances."""
         seen = Observation(self.clock.now_s(), 1200, 3, 1, instances=instances)
         decision, _ = decide(seen, Memory(), Limits(max=4))
         record = Record(
@@ -132,7 +132,7 @@ def test_where_no_controller_ever_led_the_answer_says_so(web: Web) -> None:
     assert answer.json["busy"] == 0
 
 
-def test_it_tells_of_each_instance_of_the_decision_and_why(web: Web) -> None:
+def test_the_answer_shows_each_instance_the_decision_and_its_reason(web: Web) -> None:
     # given
     gone = Termination("i-9", "startup", "It gave no heartbeat.")
     record = web.decide(
@@ -189,7 +189,7 @@ def test_a_controller_that_is_gone_leaves_a_stale_answer(web: Web) -> None:
     assert web.ask().json["controller"]["is_stale"] is True
 
 
-def test_many_who_ask_cost_one_read_in_two_seconds(web: Web) -> None:
+def test_many_requests_cost_one_read_in_two_seconds(web: Web) -> None:
     # given
     web.decide()
     reads = web.bucket.gets
@@ -242,7 +242,7 @@ def test_a_store_that_fails_gives_the_documented_error_and_metrics_go_on(
     assert web.series()["beholder_fleet_desired"] == 4
 
 
-def test_what_is_torn_counts_as_no_controller(web: Web) -> None:
+def test_a_torn_record_counts_as_no_controller(web: Web) -> None:
     web.bucket.put(SNAPSHOT_KEY, b'{"version":1,"rec')
     assert web.ask().json["controller"] is None
 
@@ -252,11 +252,11 @@ def test_another_method_is_refused(web: Web) -> None:
     assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
 
 
-def test_the_list_of_endpoints_names_it(web: Web) -> None:
+def test_the_list_of_endpoints_names_the_fleet(web: Web) -> None:
     assert "GET /v1/fleet" in web.ask("/").json["endpoints"]
 
 
-def test_the_metrics_tell_the_same(web: Web) -> None:
+def test_the_metrics_agree_with_the_answer(web: Web) -> None:
     # given
     gone = Termination("i-9", "startup", "It gave no heartbeat.")
     record = web.decide(web.busy(), web.starting(), launched=("i-3", "i-4"), terminated=(gone,))

@@ -1,4 +1,4 @@
-"""The OpenAPI document is held against what it describes: routes, errors, limits and real answers."""
+"""The OpenAPI document agrees with what it describes: routes, errors, limits and real answers."""
 
 import json
 import re
@@ -128,7 +128,7 @@ def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict
         ("get", "/v1/fleet", {"500": set(), "503": set()}),
     ],
 )
-def test_what_a_backend_may_do_to_a_request_is_named_under_its_status(
+def test_each_error_of_a_backend_is_named_under_its_status(
     document: dict[str, Any], method: str, path: str, codes: dict[str, set[str]]
 ) -> None:
     responses = document["paths"][path][method]["responses"]
@@ -140,7 +140,7 @@ def test_what_a_backend_may_do_to_a_request_is_named_under_its_status(
     assert examples["503"].keys() >= backend | codes["503"]
 
 
-def test_answers_that_may_be_tried_again_say_when(document: dict[str, Any]) -> None:
+def test_a_retryable_answer_says_when_to_retry(document: dict[str, Any]) -> None:
     responses = document["paths"]["/v1/classify"]["post"]["responses"]
     assert "Retry-After" in responses["503"]["headers"]
     assert {"Location", "Retry-After", "Preference-Applied"} <= responses["202"]["headers"].keys()
@@ -153,7 +153,7 @@ def test_the_form_has_the_fields_that_are_read(document: dict[str, Any]) -> None
     assert {"image/*", "application/octet-stream"} <= content.keys()
 
 
-def test_limits_are_the_service_s_own(document: dict[str, Any], ports: WebPorts) -> None:
+def test_the_limits_are_those_of_the_service(document: dict[str, Any], ports: WebPorts) -> None:
     limits = schema(document, "Limits")
     assert limits["properties"].keys() == ports.limits.to_dict().keys()
     top_k = document["components"]["parameters"]["TopK"]["schema"]
@@ -163,7 +163,7 @@ def test_limits_are_the_service_s_own(document: dict[str, Any], ports: WebPorts)
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
-def test_a_job_in_any_state_keeps_its_schema(document: dict[str, Any], status: JobStatus) -> None:
+def test_a_job_of_any_status_keeps_its_schema(document: dict[str, Any], status: JobStatus) -> None:
     done = {
         "started_at_s": 2.0,
         "completed_at_s": 3.0,
@@ -185,24 +185,29 @@ def test_models_and_limits_keep_their_schemas(document: dict[str, Any], ports: W
     assert faults(document, schema(document, "Limits"), ports.limits.to_dict()) == []
 
 
-def test_every_type_of_document_and_every_field_of_it_is_described(document: dict[str, Any]) -> None:
-    undescribed = [
-        (name, member)
-        for name, one in document["components"]["schemas"].items()
-        for member, about in ({"": one} | one["properties"]).items()
-        if not about.get("description")
+def undescribed(schemas: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the types of documents, and their fields, that no sentence describes."""
+    return [
+        (name, field)
+        for name, one in schemas.items()
+        for field, schema in ({"": one} | one["properties"]).items()
+        if not schema.get("description", "").endswith(".")
     ]
-    assert undescribed == [], "describe it in the Annotated of its type"
 
 
-def test_a_field_without_a_description_is_found() -> None:
+def test_every_type_of_document_and_every_field_of_it_is_described(document: dict[str, Any]) -> None:
+    assert undescribed(document["components"]["schemas"]) == [], "describe it in its dataclass"
+
+
+def test_a_new_field_without_a_description_is_found() -> None:
     @dataclass
     class New:
-        old: Annotated[Count, "Was there before."]
+        """A document."""
+
+        old: Annotated[Count, "It was there before."]
         new: str
 
-    old = {"type": "integer", "minimum": 0, "description": "Was there before."}
-    assert schema_of(New)["properties"] == {"old": old, "new": {"type": "string"}}
+    assert undescribed({"New": schema_of(New)}) == [("New", "new")]
 
 
 # --- within itself ------------------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ def test_every_response_is_described_and_every_error_is_a_problem(document: dict
                 assert list(response["content"]) == ["application/problem+json"]
 
 
-def test_every_example_keeps_the_schema_beside_it(document: dict[str, Any]) -> None:
+def test_every_example_keeps_its_schema(document: dict[str, Any]) -> None:
     checked = 0
     for where, node in walk(document):
         if not isinstance(node.get("schema"), dict) and "type" not in node:
