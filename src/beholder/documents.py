@@ -5,12 +5,12 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache, partial
 from types import UnionType
-from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
     "Count",
@@ -29,8 +29,7 @@ _Convert = Callable[[Any], Any]
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """What a member's type does not say; the fields are keywords of JSON Schema."""
 
     minimum: float | None = None
@@ -73,8 +72,7 @@ def from_document(cls: Callable[..., _Document], document: Any) -> _Document:
     return cls(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member of a document: the field that it is written from, its name in JSON, and its type."""
 
     field: str

@@ -1,7 +1,6 @@
 """JSON Schemas made of the types of documents: their fields, type hints and descriptions."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -68,7 +67,7 @@ def _annotated(hint: Any, *about: Any) -> _Schema:
     """Return the schema of a type with its bounds and its description."""
     keywords: _Schema = {}
     for one in about:
-        keywords |= {"description": one} if isinstance(one, str) else asdict(one)
+        keywords |= {"description": one} if isinstance(one, str) else one._asdict()
     schema = _schema(str if keywords.get("format") else hint)
     return schema | {name: value for name, value in keywords.items() if value is not None}
 
