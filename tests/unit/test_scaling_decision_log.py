@@ -36,6 +36,12 @@ def test_a_record_comes_back_as_it_was() -> None:
     assert one.decision.bounds
 
 
+def test_a_record_of_before_busy_instances_were_counted_is_read() -> None:
+    one = record(NOON_S, 5000, ())
+    earlier = {name: value for name, value in one.to_dict().items() if name != "busy"} | {"is_dry": False}
+    assert Record.from_dict(earlier) == one
+
+
 @pytest.mark.parametrize("wrong", [{}, {"version": 99}, {"version": 1, "decision": 3}])
 def test_what_is_no_record_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="record"):

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
 
-from beholder.documents import Count, from_document, to_document
+from beholder.documents import Count, from_document, members_of, to_document
 from beholder.scaling.observation import InstanceSeen, Observation
 
 __all__ = ["RECORD_VERSION", "Bound", "Decision", "FailedStartup", "Forecast", "Record", "Termination"]
@@ -184,6 +184,11 @@ class Record:
         try:
             if document["version"] != RECORD_VERSION:
                 raise ValueError(f"a record of version {document['version']} cannot be read here")
-            return from_document(cls, document)
+            # Records of before `busy` lack it; what they had besides is ignored.
+            known = {name: document[name] for name in _MEMBERS if name in document}
+            return from_document(cls, {"busy": 0, **known})
         except (KeyError, TypeError) as exc:
             raise ValueError(f"this is no record: {exc}") from exc
+
+
+_MEMBERS = tuple(one.name for one in members_of(Record))
