@@ -6,8 +6,7 @@ the same.
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +20,8 @@ from beholder.telemetry.metrics import Telemetry
 from beholder.web.fleet_document import fleet_document, instances_by_state, price_per_hour
 
 __all__ = ["FleetRoutes", "FleetView", "watch_fleet"]
+
+_Series = Mapping[str, float]
 
 
 class FleetView:
@@ -85,68 +86,75 @@ class FleetRoutes:
 
 
 def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:
-    """Report the fleet at each scrape; what cannot be read, or was never written, has no series."""
+    """Report the fleet at each scrape; a record that is missing or cannot be read gives no series."""
 
-    def gauge(name: str, help_text: str, read: Callable[[FleetSnapshot], float]) -> None:
-        telemetry.watch(name, help_text, "", lambda: _of(view, lambda last: {"": read(last)}))
+    def watch(name: str, help_text: str, read: Callable[[FleetSnapshot], _Series], label: str = "") -> None:
+        def series() -> dict[str, float]:
+            try:
+                last = view.read()
+            except BackendError:
+                return {}
+            return {} if last is None else dict(read(last))
 
-    telemetry.watch(
-        "beholder_fleet_instances",
-        "Instances by state.",
-        "state",
-        lambda: _of(view, lambda last: to_document(instances_by_state(last))),
-    )
-    gauge(
-        "beholder_fleet_instances_busy",
-        "Instances in service that hold a message.",
-        lambda last: last.record.busy,
-    )
-    gauge(
-        "beholder_fleet_desired",
-        "Instances that the controller wants.",
-        lambda last: last.record.decision.desired,
-    )
-    gauge(
-        "beholder_fleet_price_per_hour",
-        "What the instances cost per hour, where that is known.",
-        price_per_hour,
-    )
-    gauge(
-        "beholder_fleet_arrivals_per_second",
-        "Messages per second that the controller expects.",
-        lambda last: last.record.decision.forecast.arrivals_per_s,
-    )
-    gauge(
+        telemetry.watch(name, help_text, label, series, is_counter=name.endswith("_total"))
+
+    for name, help_text, read, label in _METRICS:
+        watch(name, help_text, read, label)
+    watch(
         "beholder_controller_decision_age_seconds",
         "Since the last record of the controller.",
-        lambda last: last.age_s(view.now_s()),
+        lambda last: {"": last.age_s(view.now_s())},
     )
-    telemetry.watch(
+
+
+_METRICS: tuple[tuple[str, str, Callable[[FleetSnapshot], _Series], str], ...] = (
+    (
+        "beholder_fleet_instances",
+        "Instances by state.",
+        lambda last: to_document(instances_by_state(last)),
+        "state",
+    ),
+    (
+        "beholder_fleet_instances_busy",
+        "Instances in service that hold a message.",
+        lambda last: {"": last.record.busy},
+        "",
+    ),
+    (
+        "beholder_fleet_desired",
+        "Instances that the controller wants.",
+        lambda last: {"": last.record.decision.desired},
+        "",
+    ),
+    (
+        "beholder_fleet_price_per_hour",
+        "What the instances cost per hour, where that is known.",
+        lambda last: {"": price_per_hour(last)},
+        "",
+    ),
+    (
+        "beholder_fleet_arrivals_per_second",
+        "Messages per second that the controller expects.",
+        lambda last: {"": last.record.decision.forecast.arrivals_per_s},
+        "",
+    ),
+    (
         "beholder_controller_launches_total",
         "Instances launched, by any leader.",
+        lambda last: {"": last.launched_total},
         "",
-        lambda: _of(view, lambda last: {"": last.launched_total}),
-        is_counter=True,
-    )
-    telemetry.watch(
+    ),
+    (
         "beholder_controller_terminations_total",
-        "Instances that the second line ended, by any leader.",
+        "Instances that the reaper terminated, by any leader.",
+        lambda last: last.terminated_total,
         "cause",
-        lambda: _of(view, lambda last: dict(last.terminated_total)),
-        is_counter=True,
-    )
-    telemetry.watch(
+    ),
+    (
         "beholder_controller_failed_startups_total",
         "Instances that were launched and never served, by any leader.",
+        lambda last: last.failed_startups_total,
         "cause",
-        lambda: _of(view, lambda last: dict(last.failed_startups_total)),
-        is_counter=True,
-    )
-
-
-def _of(view: FleetView, read: Callable[[FleetSnapshot], dict[str, Any]]) -> dict[str, float]:
-    try:
-        last = view.read()
-    except BackendError:
-        return {}
-    return {} if last is None else read(last)
+    ),
+)
+"""Name, help text, the values of a record, and the label."""
