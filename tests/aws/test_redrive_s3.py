@@ -31,8 +31,8 @@ def test_two_redrives_at_once_send_each_letter_once(name: str) -> None:
         dead.send([Message(new_job_id(clock.now_s()), clock.now_s(), image).to_bytes()])
     writer = DeadLetterWriter(bucket, lambda _: queue, clock, input_bucket="")
     DeadLetterConsumer(dead, writer, wait_s=0.0).tick()
-    told = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
-    bucket.put(unreadable_key("ab" * 32), b"?", metadata=told)
+    metadata = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
+    bucket.put(unreadable_key("ab" * 32), b"?", metadata=metadata)
     with ThreadPoolExecutor(8) as several, ThreadPoolExecutor(2) as pair:
         redrives = [Redrive(queue, bucket, clock, map_items=several.map) for _ in range(2)]
         letters = redrives[0].letters()

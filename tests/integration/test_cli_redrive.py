@@ -1,4 +1,4 @@
-"""`beholder redrive` beside a real service: a job that died comes back once its cause is mended."""
+"""`beholder redrive` beside a real service: a job that was given up succeeds once its cause is mended."""
 
 import json
 import os
@@ -26,7 +26,7 @@ ANSWER_S = 60.0
 
 
 def redrive(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run the command in a process of its own; returns its exit status, output and errors."""
+    """Run the command in its own process; returns the exit status, output and errors."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BEHOLDER_")}
     done = subprocess.run(
         [sys.executable, "-m", "beholder", "redrive", "--data-dir", str(data_dir), *arguments],
@@ -41,7 +41,7 @@ def redrive(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
 
 @contextmanager
 def opened(data_dir: Path) -> Iterator[tuple[Queue, Store]]:
-    """Give the input queue and the output bucket of a data folder."""
+    """Open the input queue and the output bucket of a data folder."""
     with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
         yield backends.queue, backends.results
 
@@ -54,7 +54,7 @@ def until_status(service: RunningService, location: str, status: str) -> None:
 
 
 def kill_off(service: RunningService, count: int) -> None:
-    """Receive every message as often as it may be, as workers do that die of it."""
+    """Receive every message as often as allowed, as workers do that it kills."""
     with opened(service.data_dir) as (queue, _):
         for _ in range(3):
             received = [one for _ in range(count) for one in queue.receive(count_max=1, wait_s=0)]
@@ -69,7 +69,7 @@ def listed(data_dir: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_jobs_that_died_succeed_once_the_cause_is_mended(start_service: Start) -> None:
+def test_jobs_that_were_given_up_succeed_once_the_cause_is_mended(start_service: Start) -> None:
     # given: three jobs, each given up because its workers died of it
     service = start_service(workers=0)
     locations = []
@@ -112,7 +112,7 @@ def test_jobs_that_died_succeed_once_the_cause_is_mended(start_service: Start) -
     assert redrive(service.data_dir, "--all") == (0, "no dead letters to send back\n", "")
 
 
-def test_ids_that_name_nothing_are_told_at_once_and_nothing_is_sent(tmp_path: Path) -> None:
+def test_ids_that_name_no_letter_are_reported_at_once_and_nothing_is_sent(tmp_path: Path) -> None:
     status, out, err = redrive(tmp_path / "data", "one", "../two")
     assert (status, out) == (2, "")
     assert err == (
@@ -122,13 +122,13 @@ def test_ids_that_name_nothing_are_told_at_once_and_nothing_is_sent(tmp_path: Pa
 
 
 @pytest.mark.parametrize("arguments", [["--all", "one"], ["--dry-run"]])
-def test_what_cannot_be_meant_is_an_exit_status_of_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_contradictory_options_are_an_exit_status_of_2(tmp_path: Path, arguments: list[str]) -> None:
     status, _, err = redrive(tmp_path / "data", *arguments)
     assert status == 2
     assert "Usage: " in err
 
 
-def test_an_unreadable_body_goes_back_only_by_its_name(tmp_path: Path) -> None:
+def test_an_unreadable_body_goes_back_only_by_its_id(tmp_path: Path) -> None:
     # given
     with opened(tmp_path / "data") as (_, results):
         results.put("dead/unreadable/abc.bin", b"?")
@@ -140,7 +140,7 @@ def test_an_unreadable_body_goes_back_only_by_its_name(tmp_path: Path) -> None:
         assert [one.body for one in queue.receive(count_max=10, wait_s=0)] == [b"?"]
 
 
-def test_a_letter_that_is_left_is_an_exit_status_of_1(tmp_path: Path) -> None:
+def test_a_letter_that_is_left_makes_the_exit_status_1(tmp_path: Path) -> None:
     # given: a letter whose dead-letter consumer was not done, with a name that a terminal would obey
     now_s = SystemClock().now_s()
     image = JobInput("images/j/a", "\x1b[31mcat.jpg", 1)

@@ -131,18 +131,18 @@ class Member:
 
     def decide(self, idle_s: float) -> DrainDecision:
         rules = self.world.rules
-        if not rules.is_trust_late and not self.is_trusting and self.has_elders():
+        if not rules.is_trust_late and not self.is_trusting and self.is_older_there():
             self.is_trusting = True
             return DrainDecision(leaves=False, reason="it lists the others first")
         return replace(IdleTimeout(IDLE_S).decide(idle_s), needs_check=not rules.is_young_trusting)
 
     def is_final_check_needed(self) -> bool:
-        return not (self.has_elders() if self.world.rules.is_trust_late else self.is_trusting)
+        return not (self.is_older_there() if self.world.rules.is_trust_late else self.is_trusting)
 
     def before_exit(self) -> None:
         pass
 
-    def has_elders(self) -> bool:
+    def is_older_there(self) -> bool:
         return any(number < self.number for number in self.world.heartbeats(self))
 
     def pause(self) -> None:
@@ -238,7 +238,7 @@ class World:
         self.past = (Depth(0, 0, 0), Depth(0, 0, 0))
         sample = Member(self, 0)
         is_trust_early = rules.is_young_trusting and not rules.is_trust_late
-        # The order of the members tells their numbers.
+        # The order of the members implies their numbers.
         void = {"number", "idle_at_s"} if is_trust_early else {"number", "idle_at_s", "is_trusting"}
         self.facts_of = attrgetter(*plain_names(sample, but=void))
         # A strict world makes no pause before a retry and has endless patience.
@@ -330,7 +330,7 @@ class World:
         return found if self.rules.is_age_agreed else [-1 for _ in found]
 
     def miss(self, lost: Member) -> None:
-        """A worker is gone: the cloud tells the controller, which acts if none is in service."""
+        """A worker is gone: the cloud informs the controller, which acts if none is in service."""
         self.owed_looks += not self.is_served
         if self.rules.is_young_trusting and lost.announced == "in_service":
             now_s = self.clock.now_s()

@@ -225,8 +225,8 @@ def check_end(rig: Rig, step: str, error: Exception, poison: Message | None) -> 
     failure = rig.result(poison)["error"]
     if failure["code"] == "job_abandoned":
         letter = json.loads(rig.results.get(dead_letter_key(poison.job_id)))
-        told = "get" if step == "get" else "classify" if step == "classify" else "decode"
-        assert letter["reason"].startswith(f"{told} failed: ")
+        failed_step = "get" if step == "get" else "classify" if step == "classify" else "decode"
+        assert letter["reason"].startswith(f"{failed_step} failed: ")
         assert str(error.args[0]) in letter["reason"] or isinstance(error, UnicodeDecodeError)
     else:
         assert failure["code"] in {

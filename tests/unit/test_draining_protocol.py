@@ -34,7 +34,7 @@ class Scene:
         self.is_paused = False
         self.is_empty = True
         self.is_young = False
-        self.has_elders = True
+        self.is_older_there = True
         self.idle_since_s: float | None = self.clock.now_s()
         self.final_poll: FinalPoll | None = None
         self.timeout = IdleTimeout(IDLE_S)
@@ -72,7 +72,7 @@ class Scene:
 
     def is_final_check_needed(self) -> bool:
         self._do("list")
-        return not self.has_elders
+        return not self.is_older_there
 
     def before_exit(self) -> None:
         self.events.append("store")
@@ -193,9 +193,9 @@ def test_a_younger_worker_leaves_without_a_check_if_it_saw_an_older_one_after_it
     assert scene.events == ["in_service", "draining", "pause", "list", "store", "leave"]
 
 
-def test_a_younger_worker_whose_elders_have_gone_checks_the_queue_itself(scene: Scene) -> None:
+def test_a_younger_worker_checks_the_queue_itself_once_the_older_ones_have_gone(scene: Scene) -> None:
     # given
-    scene.is_young, scene.has_elders, scene.depth = True, False, Depth(1, 0, 0)
+    scene.is_young, scene.is_older_there, scene.depth = True, False, Depth(1, 0, 0)
     # when
     scene.run(IDLE_S + 1)
     # then

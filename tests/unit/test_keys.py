@@ -60,5 +60,5 @@ def test_only_what_lies_in_the_folder_was_dropped() -> None:
     assert [is_upload_key(key) for key in keys] == [True, True, False, False, False, False]
 
 
-def test_no_job_of_the_api_has_its_result_where_that_of_a_drop_lies() -> None:
+def test_no_job_of_the_api_has_the_result_key_of_an_upload() -> None:
     assert not result_key("0198c0de").startswith(upload_result_key("drop/"))

@@ -128,8 +128,8 @@ def test_a_time_may_be_a_text_and_a_file_name_a_key(rig: Rig) -> None:
 
 def test_an_unreadable_body_is_listed_under_its_digest_with_its_reason(rig: Rig) -> None:
     rig.results.put(unreadable_key("ab" * 32), b"?")
-    told = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
-    rig.results.put(unreadable_key("cd" * 32), b"?", metadata=told)
+    metadata = {"reason": "no JSON", "at": "2001-09-09T01:46:41.000+00:00"}
+    rig.results.put(unreadable_key("cd" * 32), b"?", metadata=metadata)
     first, second = redrive(rig).letters()
     assert (first.id, first.code, first.is_unreadable) == ("ab" * 32, "message_invalid", True)
     assert (first.reason, first.at_s) == ("it could not be read", rig.clock.now_s())

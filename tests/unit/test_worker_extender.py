@@ -149,18 +149,18 @@ def test_releasing_what_is_not_held_is_no_error(extender: VisibilityExtender) ->
 
 
 def test_work_that_hangs_is_reported_once(queue: CountedQueue, clock: ManualClock) -> None:
-    told: list[float] = []
+    hung_at_s: list[float] = []
     extender = VisibilityExtender(
         queue,
         clock,
         timeout_s=TIMEOUT_S,
         hold_max_s=HOLD_MAX_S,
-        on_hung=lambda: told.append(clock.now_s()),
+        on_hung=lambda: hung_at_s.append(clock.now_s()),
     )
     queue.send([b"a job"])
     extender.hold([one.receipt for one in queue.receive(count_max=1, wait_s=0)])
     began_s = clock.now_s()
     while clock.now_s() - began_s <= 2 * HOLD_MAX_S:
         clock.advance(extender.tick())
-    assert len(told) == 1
-    assert HOLD_MAX_S < told[0] - began_s <= HOLD_MAX_S + STEP_S
+    assert len(hung_at_s) == 1
+    assert HOLD_MAX_S < hung_at_s[0] - began_s <= HOLD_MAX_S + STEP_S

@@ -25,10 +25,10 @@ _WOULD = {"send": "would be sent back", "put_away": "would be put away", "leave"
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, one a letter.")
 @setting_options("stack", "backend", "region", "prefix", "data_dir")
 def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
-    """List the dead letters, newest last, or send those of the given IDs back to be worked on.
+    """List the dead letters, newest last, or send those of the given IDs back to the workers.
 
-    A dead letter is the message of a job that was given up. Sent back, its job is queued again. Exit status 1
-    when a letter was left where it was, 2 when an ID names none; then nothing is sent.
+    A dead letter is the message of a job that was given up. Sending it back queues the job again. The exit
+    status is 1 if a letter was left where it was, and 2 if an ID names none; then nothing is sent.
 
     \b
     beholder redrive                 list them, with the reasons

@@ -15,8 +15,8 @@ __all__ = ["repair"]
 def repair(**flags: Any) -> None:
     """Set a damaged queue file aside, and queue again every image without an outcome.
 
-    Stop the service first. Messages that can still be read are kept. It may be killed and run again at any
-    time, and run on a sound file too: then it queues the images whose message was lost.
+    Stop the service first. Messages that can still be read are kept. The command may be killed and run again
+    at any time. On a sound file it queues the images whose message was lost.
     """
     settings = read_settings(flags).settings
     from beholder.clock import SystemClock  # noqa: PLC0415

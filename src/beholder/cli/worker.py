@@ -50,9 +50,9 @@ _log = get_logger(__name__)
 def worker(
     name: str, ready_fd: int | None, parent_death_pipe: int | None, *, in_fleet: bool, **flags: Any
 ) -> None:
-    """Run one worker: take messages, recognise images, store results, reply.
+    """Run one worker: receive messages, recognise images, store results, reply.
 
-    `beholder up` starts as many as there are cores; on AWS an instance runs one, with two consumers a core.
+    `beholder up` starts at most one per core; on AWS an instance runs one, with two consumers per core.
     On SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
     """
     stop = threading.Event()
@@ -79,14 +79,14 @@ def worker(
         opened.consumers.drain()
         opened.interrupt()
         consumers.stop(timeout_s=settings.drain_s)
-        with suppress(BackendError):  # it becomes visible by itself later
+        with suppress(BackendError):  # the messages become visible after their visibility timeout
             opened.consumers.hand_back()
         beside.stop()
     log_event(_log, logging.INFO, "worker.done", "ended in good order")
 
 
 def _end_at_once() -> None:
-    """Die as a crash would: the successor reads the journal, and hands the image that hangs back."""
+    """Die as in a crash: the successor reads the journal, and hands back the image that hangs."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -51,7 +51,7 @@ class DeadLetterWriter:
 
         Args:
             body: The message.
-            reason: Why, for the operator; None if nobody knows.
+            reason: Why, for the operator; None if it is unknown.
 
         Raises:
             BackendError: The bucket cannot be written.

@@ -1,4 +1,4 @@
-"""A job's outcome: it is written once, and the web process that waits is told."""
+"""A job's outcome: it is written once, and the web process that waits gets a reply."""
 
 import json
 import logging

@@ -351,8 +351,8 @@ def _failed(ports: WorkerPorts, one: Prepared, failure: Failure) -> Classified:
 
 
 def _failure_of(error: BeholderError, delivery: Delivery) -> Failure:
-    """Return what the job's caller is told; the log gets every detail."""
-    # The access log repeats what the caller is told; only this line has what a library said.
+    """Return the error as the job's caller sees it; the log gets every detail."""
+    # The access log repeats the caller's error; only this line has what a library said.
     level = logging.ERROR if error.http_status >= _SERVER_ERROR else logging.INFO
     log_event(
         _log, level, "worker.job_failed", error.message, code=error.code, job_id=delivery.message.job_id
