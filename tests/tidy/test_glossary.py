@@ -35,6 +35,7 @@ NEVER = {
     "predictor",
     "quotas",
     "retire",
+    "ticket",
     "want",
     "watchdog",
     "workload",
