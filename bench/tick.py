@@ -31,12 +31,12 @@ from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import SqsClient
 from beholder.scaling import InstanceState, Limits
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
-from beholder.scaling.decision_log import DecisionLog
 from beholder.scaling.heartbeats import write_heartbeat
 from beholder.scaling.lease import StoreLease
 from beholder.scaling.ports import Lease
+from beholder.scaling.records.decision_log import DecisionLog
+from beholder.scaling.records.snapshot import LatestRecord, Tee
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.snapshot import LatestRecord, Tee
 from beholder.store import MemoryStore, Store
 from beholder.store.s3 import S3Store
 

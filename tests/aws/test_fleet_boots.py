@@ -22,7 +22,7 @@ from aws.emulators import REGION, Emulator, emulator
 from beholder.draining.idle_gaps import IDLE_GAPS_KEY
 from beholder.draining.idle_limit import STAY_S_MIN
 from beholder.scaling import Record
-from beholder.scaling.decision_log import read_records
+from beholder.scaling.records.decision_log import read_records
 from beholder.store.port import Store
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End

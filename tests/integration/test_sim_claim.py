@@ -7,7 +7,7 @@ policy is the best baseline on any traffic.
 
 import pytest
 
-from beholder.simulator.compare import Verdict, geometric_mean, verdicts
+from beholder.simulator.compare import Comparison, geometric_mean, verdicts
 from beholder.simulator.experiment import Experiment
 from beholder.simulator.traffic import make_traffic
 
@@ -28,14 +28,14 @@ TRAFFICS = (
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Verdict]:
+def found() -> list[Comparison]:
     traffics = [make_traffic(name, 1) for name in TRAFFICS]
     return verdicts((figures for _, figures in Experiment(traffics, POLICIES).play()), ours="beholder")
 
 
-def test_ours_costs_at_least_three_tenths_less_than_the_best_as_good(found: list[Verdict]) -> None:
+def test_ours_costs_at_least_three_tenths_less_than_the_best_as_good(found: list[Comparison]) -> None:
     assert (geometric_mean(found) or 1.0) <= 0.7
 
 
-def test_no_law_is_cheaper_with_fewer_late_or_as_many_and_a_lower_p99(found: list[Verdict]) -> None:
+def test_no_law_is_cheaper_with_fewer_late_or_as_many_and_a_lower_p99(found: list[Comparison]) -> None:
     assert {one.ours.traffic: one.better_in_both for one in found if one.better_in_both} == {}

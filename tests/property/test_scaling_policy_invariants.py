@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beholder.draining.idle_limit import BusyShare, IdleSettings, Seniority, idle_limit_s
-from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, decide
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, decide
 
 NOW_S = 10_000.0
 
@@ -40,7 +40,7 @@ observations = st.builds(
 
 @given(observations, limits)
 def test_the_fleet_stays_within_min_and_max(seen: Observation, limits: Limits) -> None:
-    decision, _ = decide(seen, Memory(), limits)
+    decision, _ = decide(seen, PolicyState(), limits)
     there = len(seen.instances)
     assert decision.desired <= limits.max
     assert there + decision.launch <= max(limits.max, there)
@@ -50,15 +50,15 @@ def test_the_fleet_stays_within_min_and_max(seen: Observation, limits: Limits) -
 
 @given(observations, limits, st.integers(1, 100_000))
 def test_more_backlog_never_means_fewer_launches(seen: Observation, limits: Limits, more: int) -> None:
-    fewer, _ = decide(seen, Memory(), limits)
-    greater, _ = decide(replace(seen, backlog=seen.backlog + more), Memory(), limits)
+    fewer, _ = decide(seen, PolicyState(), limits)
+    greater, _ = decide(replace(seen, backlog=seen.backlog + more), PolicyState(), limits)
     assert greater.launch >= fewer.launch
     assert greater.desired >= fewer.desired
 
 
 @given(observations, limits)
 def test_any_message_has_an_instance_that_serves_it_or_boots(seen: Observation, limits: Limits) -> None:
-    decision, _ = decide(seen, Memory(), limits)
+    decision, _ = decide(seen, PolicyState(), limits)
     drains = len(seen.instances) - decision.alive
     if seen.backlog and drains < limits.max:
         assert decision.desired >= 1
@@ -66,7 +66,7 @@ def test_any_message_has_an_instance_that_serves_it_or_boots(seen: Observation, 
 
 @given(observations, limits)
 def test_the_bounds_tell_how_the_number_came_about(seen: Observation, limits: Limits) -> None:
-    decision, _ = decide(seen, Memory(), limits)
+    decision, _ = decide(seen, PolicyState(), limits)
     number = decision.raw
     for bound in decision.bounds:
         assert bound.before == number
@@ -90,7 +90,7 @@ class World:
     left: int = 0
     alive: dict[str, float] = field(default_factory=dict)
     busy: dict[str, BusyShare] = field(default_factory=dict)
-    memory: Memory = field(default_factory=Memory)
+    memory: PolicyState = field(default_factory=PolicyState)
 
     def ready(self) -> list[str]:
         return [one for one, at_s in self.alive.items() if self.now_s - at_s >= self.startup_s]

@@ -6,7 +6,7 @@ from beholder.clock import ManualClock
 from beholder.draining.heartbeat import HeartbeatWriter
 from beholder.errors import BackendUnavailable
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 from beholder.store.memory import MemoryStore
 
 IDLE, BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)

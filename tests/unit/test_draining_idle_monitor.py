@@ -11,7 +11,7 @@ from beholder.draining.idle_monitor import IdleMonitor, seniority_of
 from beholder.draining.work import WorkDone
 from beholder.errors import BackendUnavailable
 from beholder.scaling.heartbeats import Heartbeat
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 from beholder.store.memory import MemoryStore
 
 IN_SERVICE = InstanceState.IN_SERVICE

@@ -11,9 +11,9 @@ import pytest
 from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
 from beholder.queue.memory import MemoryQueue
-from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision import Termination
-from beholder.scaling.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, Record, decide
+from beholder.scaling.policy.decision import Termination
+from beholder.scaling.records.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord
 from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebPorts, build_app
@@ -75,7 +75,7 @@ class Web:
     def decide(self, *instances: InstanceSeen, **more: Any) -> Record:
         """Write the record of a controller that sees these instances."""
         seen = Observation(self.clock.now_s(), 1200, 3, 1, instances=instances)
-        decision, _ = decide(seen, Memory(), Limits(max=4))
+        decision, _ = decide(seen, PolicyState(), Limits(max=4))
         record = Record(
             seen.now_s,
             "web-7",

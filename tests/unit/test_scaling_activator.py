@@ -7,7 +7,7 @@ from beholder.fleet.memory import MemoryFleet
 from beholder.queue.memory import MemoryQueue
 from beholder.scaling.activator import Activator
 from beholder.scaling.heartbeats import write_heartbeat
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 from beholder.scaling.sensor import FleetSensor
 from beholder.store.memory import MemoryStore
 

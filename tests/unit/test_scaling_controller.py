@@ -12,8 +12,8 @@ from beholder.scaling import InstanceState, Limits, Record
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.ports import RecordSink
+from beholder.scaling.records.snapshot import LatestRecord, read_last
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.snapshot import LatestRecord, read_last
 from beholder.store import MemoryStore
 
 LIMITS = Limits(startup_s=100.0, service_s=0.5, tick_s=5.0, latency_goal_s=30.0)

@@ -8,9 +8,9 @@ import pytest
 from beholder.cli.explain import moment_of
 from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable
-from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision_log import WHY_PREFIX, DecisionLog, read_records
-from beholder.scaling.explain import explain, line_of
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, Record, decide
+from beholder.scaling.records.decision_log import WHY_PREFIX, DecisionLog, read_records
+from beholder.scaling.records.explain import explain, line_of
 from beholder.store import MemoryStore
 
 NOON_S = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
@@ -19,7 +19,7 @@ NOON_S = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 def record(at_s: float, backlog: int = 0, states: tuple[InstanceState, ...] = (), **more: object) -> Record:
     instances = tuple(InstanceSeen(f"i-{n}", one, at_s - 500) for n, one in enumerate(states))
     seen = Observation(at_s, backlog, instances=instances)
-    decision, _ = decide(seen, Memory(), Limits())
+    decision, _ = decide(seen, PolicyState(), Limits())
     made = Record.of(seen, decision, leader="web-0")
     return Record.from_dict(made.to_dict() | more)
 

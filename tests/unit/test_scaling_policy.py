@@ -10,8 +10,8 @@ from beholder.scaling import (
     InstanceSeen,
     InstanceState,
     Limits,
-    Memory,
     Observation,
+    PolicyState,
     ServiceSeen,
     decide,
 )
@@ -37,8 +37,8 @@ def at(backlog: int, *conditions: Condition, now_s: float = 5000.0, age_s: float
     return Observation(now_s, backlog, instances=fleet(*conditions, age_s=age_s, now_s=now_s))
 
 
-def decided(seen: Observation, limits: Limits = LIMITS, memory: Memory | None = None) -> Decision:
-    return decide(seen, memory or Memory(), limits)[0]
+def decided(seen: Observation, limits: Limits = LIMITS, memory: PolicyState | None = None) -> Decision:
+    return decide(seen, memory or PolicyState(), limits)[0]
 
 
 @pytest.mark.parametrize("where", ["backlog", "in_flight", "delayed"])
@@ -61,7 +61,7 @@ def test_messages_in_flight_are_work() -> None:
 def test_booting_instances_count_for_what_they_will_deliver() -> None:
     """buildkite-agent-scaler#46, knative/serving#4344: over-scaled while instances were booting."""
     # given: enough was launched a moment ago for all that waits
-    first, memory = decide(at(300), Memory(), LIMITS)
+    first, memory = decide(at(300), PolicyState(), LIMITS)
     ids = tuple(f"i-{number}" for number in range(first.launch))
     starting = tuple(instance(one, PENDING, 5000.0) for one in ids)
     # when: the same messages are seen again while they boot
@@ -73,7 +73,7 @@ def test_booting_instances_count_for_what_they_will_deliver() -> None:
 
 def test_launched_instances_count_before_the_cloud_shows_them() -> None:
     """kedacore/keda#7330: counters lag, so that the same backlog launched twice."""
-    first, memory = decide(at(300), Memory(), LIMITS)
+    first, memory = decide(at(300), PolicyState(), LIMITS)
     memory = memory.after_launch(tuple(f"i-{number}" for number in range(first.launch)), 5000.0)
     again, _ = decide(Observation(5005.0, 300), memory, LIMITS)
     assert again.launch == 0
@@ -133,7 +133,7 @@ def test_an_overdue_boot_counts_less_and_less_and_is_replaced() -> None:
 
 def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     # given: five boots that vanished, one after the other
-    memory, now_s = Memory(), 5000.0
+    memory, now_s = PolicyState(), 5000.0
     for number in range(5):
         starting = (instance(f"i-{number}", PENDING, now_s),)
         _, memory = decide(Observation(now_s, 100, instances=starting), memory, LIMITS)
@@ -158,7 +158,7 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
 
 
 def test_one_failed_boot_is_replaced_at_once() -> None:
-    _, memory = decide(at(10, PENDING, age_s=50), Memory(), LIMITS)
+    _, memory = decide(at(10, PENDING, age_s=50), PolicyState(), LIMITS)
     decision, _ = decide(at(10, now_s=5005), memory, LIMITS)
     assert decision.launch == 1
 
@@ -168,7 +168,7 @@ def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
     # given: ten launched together, of which the last six never came up and are given up at once
     ids = [f"i-{number}" for number in range(10)]
     starting = tuple(instance(one, PENDING, 5000.0) for one in ids)
-    _, memory = decide(Observation(5005.0, 300, instances=starting), Memory(), LIMITS)
+    _, memory = decide(Observation(5005.0, 300, instances=starting), PolicyState(), LIMITS)
     up = tuple(instance(one, BUSY, 5000.0, 5200.0) for one in ids[:4])
     _, memory = decide(Observation(5205.0, 300, instances=up + starting[4:]), memory, LIMITS)
     # when
@@ -180,7 +180,7 @@ def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
 
 
 def test_service_times_that_scatter_are_not_taken_for_short() -> None:
-    draw, memory = Random(1), Memory()
+    draw, memory = Random(1), PolicyState()
     for _ in range(2000):
         seen = Observation(0.0, 0, services=(ServiceSeen("", draw.expovariate(2.0)),))
         _, memory = decide(seen, memory, LIMITS)
@@ -188,7 +188,7 @@ def test_service_times_that_scatter_are_not_taken_for_short() -> None:
 
 
 def test_a_refusal_of_the_cloud_holds_launches_for_a_while() -> None:
-    memory = Memory().after_refusal("no capacity for c7a.large", 5000.0, LIMITS)
+    memory = PolicyState().after_refusal("no capacity for c7a.large", 5000.0, LIMITS)
     held = decided(at(10, now_s=5010.0), memory=memory)
     assert held.launch == 0
     assert "no capacity for c7a.large" in held.reason
@@ -196,7 +196,7 @@ def test_a_refusal_of_the_cloud_holds_launches_for_a_while() -> None:
 
 
 def test_refusals_wait_longer_each_time_up_to_a_bound() -> None:
-    memory, pauses = Memory(), []
+    memory, pauses = PolicyState(), []
     for _ in range(12):
         memory = memory.after_refusal("no", 0.0, LIMITS)
         pauses.append(memory.refused_until_s)
@@ -208,7 +208,7 @@ def test_refusals_wait_longer_each_time_up_to_a_bound() -> None:
 def test_stuck_in_flight_messages_in_flight_start_one_instance_and_no_more() -> None:
     """ray-project/ray#61551: pinned by in-flight counts of messages that nobody holds."""
     # given: three messages in flight, and nobody to hold them
-    launched, memory, now_s = 0, Memory(), 5000.0
+    launched, memory, now_s = 0, PolicyState(), 5000.0
     for _ in range(1000):
         decision, memory = decide(Observation(now_s, 0, in_flight=3), memory, LIMITS)
         if decision.launch:
@@ -226,7 +226,7 @@ def test_stuck_in_flight_messages_in_flight_start_one_instance_and_no_more() -> 
 
 
 def test_service_times_are_learnt_and_learnt_anew_when_the_instance_changes() -> None:
-    memory, now_s = Memory(), 5000.0
+    memory, now_s = PolicyState(), 5000.0
     for service_s in (0.5, 5.0):
         for _ in range(120):
             seen = Observation(now_s, 0, services=(ServiceSeen("", service_s),))
@@ -236,14 +236,14 @@ def test_service_times_are_learnt_and_learnt_anew_when_the_instance_changes() ->
 
 
 def test_one_odd_service_time_moves_little() -> None:
-    memory = Memory()
+    memory = PolicyState()
     for service_s in [0.5] * 40 + [500.0]:
         _, memory = decide(Observation(0.0, 0, services=(ServiceSeen("", service_s),)), memory, LIMITS)
     assert memory.service_s("", LIMITS) < 0.7
 
 
 def test_boot_times_are_learnt_from_launch_to_ready() -> None:
-    memory = Memory()
+    memory = PolicyState()
     for number in range(9):
         at_s = 1000.0 * number
         for condition, now_s in ((PENDING, at_s), (IDLE, at_s + 90)):
@@ -253,7 +253,7 @@ def test_boot_times_are_learnt_from_launch_to_ready() -> None:
 
 
 def test_throughput_teaches_the_service_time_where_replies_do_not() -> None:
-    memory = Memory()
+    memory = PolicyState()
     for tick in range(10):
         seen = replace(at(1000, BUSY, BUSY, now_s=5000 + tick * 10), done_total=tick * 50)
         _, memory = decide(seen, memory, LIMITS)
@@ -263,7 +263,7 @@ def test_throughput_teaches_the_service_time_where_replies_do_not() -> None:
 @pytest.mark.parametrize("counted", [True, False])
 def test_arrivals_are_learnt_from_counts_or_from_depths_alone(*, counted: bool) -> None:
     # given: 10 a second arrive, 4 a second are done
-    memory = Memory()
+    memory = PolicyState()
     for tick in range(100):
         seen = at(1000 + tick * 30, BUSY, BUSY, now_s=5000 + tick * 5)
         seen = replace(seen, in_flight=2, arrived_total=tick * 50 if counted else None)
@@ -272,7 +272,7 @@ def test_arrivals_are_learnt_from_counts_or_from_depths_alone(*, counted: bool) 
 
 
 def test_patience_0_launches_before_the_queue_is_a_boot_long() -> None:
-    memory, now_s = Memory(), 5000.0
+    memory, now_s = PolicyState(), 5000.0
     for tick in range(60):
         seen = replace(at(10, *[BUSY] * 4, now_s=now_s + tick * 5), arrived_total=tick * 50)
         patient, _ = decide(seen, memory, LIMITS)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from beholder.errors import BackendUnavailable
-from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision import Termination
-from beholder.scaling.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord, Tee, read_last
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, Record, decide
+from beholder.scaling.policy.decision import Termination
+from beholder.scaling.records.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord, Tee, read_last
 from beholder.store import MemoryStore
 
 NOON_S = 1_772_366_400.0
@@ -28,7 +28,7 @@ def record(
         for n, (state, is_busy) in enumerate(conditions)
     )
     seen = Observation(at_s, 5 * len(conditions), instances=instances)
-    decision, _ = decide(seen, Memory(), Limits())
+    decision, _ = decide(seen, PolicyState(), Limits())
     return replace(Record.of(seen, decision, leader=leader), **more)
 
 

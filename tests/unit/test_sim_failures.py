@@ -15,7 +15,7 @@ from beholder.scaling.ages import Ages
 from beholder.scaling.controller import Controller
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours
-from beholder.simulator.policy import DesiredCapacity, Limits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, Snapshot, WorldLimits
 from beholder.simulator.run import Run
 from beholder.simulator.traffic import Traffic, make_traffic
 from beholder.simulator.world import simulate
@@ -89,7 +89,7 @@ class ChangingLeader(Ours):
             self.led_from_s, last, limits = snapshot.now_s, self.last, self._controller._limits
             ports = replace(self._controller._ports, before=lambda: last)
             self._controller = Controller(ports, limits, name="another")
-            self._seat._ages = Ages(look_s_max=60.0, startup_s=limits.startup_s)
+            self._ports._ages = Ages(look_s_max=60.0, startup_s=limits.startup_s)
         return super().tick(snapshot)
 
 
@@ -116,9 +116,9 @@ def test_short_boots_that_work_again_serve_soon_whatever_was_set(
 ) -> None:
     """A setting of 200 s held each trial for as long, and the queue for 230 s, with boots of 25 s."""
     settings = WorldSettings(
-        Limits(startup_s=startup_s), failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s
+        WorldLimits(startup_s=startup_s), failing_s=(3500.0, 7200.0), fails_after_s=fails_after_s
     )
-    policy = Ours(Limits(startup_s=200.0), queue_lag_s=settings.queue_lag_s)
+    policy = Ours(WorldLimits(startup_s=200.0), queue_lag_s=settings.queue_lag_s)
     run = simulate(policy, arrivals(1.0, HOUR_S, 3 * HOUR_S), settings)
     assert first_served_s(run, 7200.0) <= 1.35 * startup_s + 30.0 + 70.0
     assert run.failed_startups <= 90

@@ -5,7 +5,7 @@ import pytest
 
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours
-from beholder.simulator.policy import Limits
+from beholder.simulator.policy import WorldLimits
 from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import Traffic, make_traffic
 from beholder.simulator.world import simulate
@@ -59,14 +59,14 @@ def test_spot_interruptions_lose_nothing_and_no_busy_worker_is_killed() -> None:
 
 @pytest.mark.parametrize("name", ["step", "on-off", "poisson-bursts"])
 def test_the_fleet_stays_within_its_bounds_and_returns_to_nothing(name: str) -> None:
-    settings = WorldSettings(limits=Limits(capacity_max=12))
+    settings = WorldSettings(limits=WorldLimits(capacity_max=12))
     run = played(make_traffic(name, 2), settings)
     assert max(pending + serving for _, _, pending, serving in run.history) <= 12
     assert run.history[-1][2:] == (0, 0)
 
 
 def test_a_warm_minimum_stays_and_is_paid_for() -> None:
-    settings = WorldSettings(limits=Limits(capacity_min=2))
+    settings = WorldSettings(limits=WorldLimits(capacity_min=2))
     run = played(make_traffic("trickle", 1), settings)
     assert min(pending + serving for _, _, pending, serving in run.history) >= 2
     assert run.bill_s >= 2 * run.traffic.duration_s

@@ -12,9 +12,9 @@ import pytest
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.baselines.buildkite import Buildkite
 from beholder.simulator.baselines.cortex import Cortex
-from beholder.simulator.policy import KillRule, Limits, Policy, Snapshot
+from beholder.simulator.policy import KillRule, Policy, Snapshot, WorldLimits
 
-LIMITS = Limits(capacity_min=0, capacity_max=20)
+LIMITS = WorldLimits(capacity_min=0, capacity_max=20)
 Path = list[tuple[float, int]]
 
 
@@ -78,7 +78,7 @@ def test_cortex_takes_3400_s_from_twenty_to_zero() -> None:
 
 def test_cortex_keeps_what_is_within_five_percent() -> None:
     assert sizes(drive(Cortex(LIMITS), lambda _: 20, 1000.0, desired=20)) == [20]
-    assert sizes(drive(Cortex(Limits(capacity_max=100)), lambda _: 62, 1000.0, desired=60)) == [60]
+    assert sizes(drive(Cortex(WorldLimits(capacity_max=100)), lambda _: 62, 1000.0, desired=60)) == [60]
 
 
 # --- Ray ----------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_each_law_stops_instances_as_its_product_does() -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_law_stays_within_its_bounds(name: str) -> None:
-    limits = Limits(capacity_min=2, capacity_max=9)
+    limits = WorldLimits(capacity_min=2, capacity_max=9)
     path = drive(make_baseline(name, limits), lambda now_s: 500 if now_s < 900 else 0, 9000.0, desired=2)
     # the class project knows its nineteen alone; the world bounds what it wants
     assert name == "class-project" or set(sizes(path)) <= set(range(2, 10))

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from beholder.cli.main import beholder
 from beholder.errors import ConfigError
 from beholder.simulator.arrivals import read_arrivals
-from beholder.simulator.compare import Verdict, geometric_mean, verdicts
+from beholder.simulator.compare import Comparison, geometric_mean, verdicts
 from beholder.simulator.experiment import POLICIES
 from beholder.simulator.run import Figures
 from beholder.simulator.tables import percent, seconds, text_table, verdict_lines
@@ -128,8 +128,8 @@ def test_without_our_law_or_without_another_there_is_no_verdict() -> None:
 
 
 def test_the_geometric_mean_is_over_ratios() -> None:
-    halved = Verdict(figures("us", 5.0), figures("b", 10.0), ())
-    doubled = Verdict(figures("us", 20.0), figures("b", 10.0), ())
+    halved = Comparison(figures("us", 5.0), figures("b", 10.0), ())
+    doubled = Comparison(figures("us", 20.0), figures("b", 10.0), ())
     assert geometric_mean([halved, doubled]) == pytest.approx(1.0)
     assert geometric_mean([halved, halved]) == pytest.approx(0.5)
 

@@ -7,12 +7,12 @@ import pytest
 
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.cloud import WorldSettings
-from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, ScalerTraits, Snapshot, WorldLimits
 from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import TRAFFICS, Traffic, make_traffic
 from beholder.simulator.world import simulate
 
-PLAIN = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=Limits(startup_s=100.0, service_s=2.0))
+PLAIN = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=WorldLimits(startup_s=100.0, service_s=2.0))
 
 
 class Script:
@@ -62,14 +62,18 @@ def test_two_instances_share_what_waits() -> None:
 
 
 def test_each_launch_is_billed_for_a_minute_at_least_and_by_the_begun_second() -> None:
-    settings = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=Limits(startup_s=0.5, service_s=2.0))
+    settings = WorldSettings(
+        startup_spread=0.0, queue_lag_s=0.0, limits=WorldLimits(startup_s=0.5, service_s=2.0)
+    )
     # when one lives for 5 s, and then another for 70 s
     run = simulate(Script({0.0: 1, 5.0: 0, 10.0: 1, 80.0: 0}), traffic(1.0, 20.0, duration_s=80.0), settings)
     assert run.bill_s == 60.0 + 70.0
 
 
 def test_warm_instances_are_there_from_the_start_and_paid_to_the_end() -> None:
-    settings = WorldSettings(queue_lag_s=0.0, limits=Limits(capacity_min=2, startup_s=100.0, service_s=2.0))
+    settings = WorldSettings(
+        queue_lag_s=0.0, limits=WorldLimits(capacity_min=2, startup_s=100.0, service_s=2.0)
+    )
     run = simulate(Script({}), traffic(1.0, 1.0, duration_s=1000.0), settings)
     assert latencies(run) == [2.0, 2.0]
     assert run.bill_s == 2000.0
@@ -243,7 +247,7 @@ def test_at_every_tick_what_was_sent_is_done_in_flight_or_visible() -> None:
 
     steady = traffic(*(float(at) for at in range(0, 2400, 1)))
     settings = WorldSettings(
-        queue_lag_s=0.0, startup_spread=0.1, limits=Limits(startup_s=20.0, service_s=2.0)
+        queue_lag_s=0.0, startup_spread=0.1, limits=WorldLimits(startup_s=20.0, service_s=2.0)
     )
 
     run = simulate(policy, steady, settings)

@@ -17,7 +17,7 @@ from beholder.telemetry.log import configure_logging
 
 if TYPE_CHECKING:
     from beholder.simulator.cloud import WorldSettings
-    from beholder.simulator.compare import Verdict
+    from beholder.simulator.compare import Comparison
     from beholder.simulator.experiment import Experiment
     from beholder.simulator.run import Figures, Run
     from beholder.simulator.traffic import Traffic
@@ -291,11 +291,11 @@ def _experiment(
 
 def _settings(numbers: dict[str, Any]) -> "WorldSettings":
     from beholder.simulator.cloud import WorldSettings  # noqa: PLC0415
-    from beholder.simulator.policy import Limits  # noqa: PLC0415
+    from beholder.simulator.policy import WorldLimits  # noqa: PLC0415
 
-    bounds = {name: numbers[name] for name in Limits.__dataclass_fields__}
+    bounds = {name: numbers[name] for name in WorldLimits.__dataclass_fields__}
     rest = {name: value for name, value in numbers.items() if name not in bounds}
-    return WorldSettings(limits=Limits(**bounds), **rest)
+    return WorldSettings(limits=WorldLimits(**bounds), **rest)
 
 
 def _traffics(names: Sequence[str], files: Sequence[Path], seed: int) -> list["Traffic"]:
@@ -330,7 +330,7 @@ def _document(
     experiment: "Experiment",
     world: Sequence[tuple[str, str]],
     figures: Sequence["Figures"],
-    found: Sequence["Verdict"],
+    found: Sequence["Comparison"],
 ) -> dict[str, Any]:
     return {
         "goal_s": experiment.goal_s,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from beholder.clock import Clock
 from beholder.draining.protocol import Announced
 from beholder.errors import BackendError
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 
 __all__ = ["HeartbeatWriter"]
 

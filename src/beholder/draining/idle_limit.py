@@ -53,8 +53,8 @@ class IdleSettings:
 
     Args:
         startup_s: How long a startup takes: the cost of leaving too early.
-        latency_goal_s: The goal beyond a startup, as in `scaling.limits`.
-        startup_patience: As in `scaling.limits`: 1 if a request may wait for a startup, 0 if it may not.
+        latency_goal_s: The goal beyond a startup, as in `scaling.Limits`.
+        startup_patience: As in `scaling.Limits`: 1 if a request may wait for a startup, 0 if it may not.
         stay_min: Instances that never leave for being idle; the oldest stay.
         idle_s_max: A fixed stay, whatever the load was, 0 for ever. None to compute it: at most a startup's
             time, the answer of ski rental, and half of it if a request may wait for a startup.

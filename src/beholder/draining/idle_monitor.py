@@ -18,7 +18,7 @@ from beholder.draining.protocol import DrainDecision
 from beholder.draining.work import WorkDone
 from beholder.errors import BackendError
 from beholder.scaling.heartbeats import Heartbeat
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, log_event
 

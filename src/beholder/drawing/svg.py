@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Frame", "bar", "grid", "log_axis", "nice", "svg", "text", "ticks", "time_axis"]
+__all__ = ["PlotArea", "bar", "grid", "log_axis", "nice", "svg", "text", "ticks", "time_axis"]
 
 _TICK_COUNT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PlotArea:
     """The drawing area of a chart within its box, in SVG units."""
 
     width: int
@@ -44,7 +44,7 @@ def ticks(top: float, step_min: float = 0.0) -> list[float]:
     return [index * step for index in range(max(1, math.ceil(top / step - 1e-9)) + 1)]
 
 
-def grid(frame: Frame, levels: Sequence[float], name: str) -> Iterator[str]:
+def grid(frame: PlotArea, levels: Sequence[float], name: str) -> Iterator[str]:
     """Yield the lines and numbers of the vertical axis, and its name."""
     for tick in levels:
         y = frame.y(tick / levels[-1])
@@ -55,7 +55,7 @@ def grid(frame: Frame, levels: Sequence[float], name: str) -> Iterator[str]:
     yield f'<text class="name" text-anchor="middle" {turned}>{name}</text>'
 
 
-def time_axis(frame: Frame, end_s: float, name: str) -> Iterator[str]:
+def time_axis(frame: PlotArea, end_s: float, name: str) -> Iterator[str]:
     """Yield the numbers of a horizontal axis from 0 to `end_s` seconds, and its name."""
     for tick in ticks(end_s):
         if tick <= end_s:
@@ -63,7 +63,9 @@ def time_axis(frame: Frame, end_s: float, name: str) -> Iterator[str]:
     yield text(frame.x(0.5), frame.height - 4, name, "middle", "name")
 
 
-def log_axis(frame: Frame, low: float, high: float, name: str = "latency, ms (logarithmic)") -> Iterator[str]:
+def log_axis(
+    frame: PlotArea, low: float, high: float, name: str = "latency, ms (logarithmic)"
+) -> Iterator[str]:
     """Yield the numbers of a logarithmic horizontal axis, and its name; its ends are logarithms."""
     powers = range(math.floor(low), math.ceil(high) + 1)
     for tick in [(step * 10.0**power) for power in powers for step in (1, 2, 5)]:
@@ -87,7 +89,7 @@ def bar(kind: str, sides: tuple[float, float], top: float, foot: float, title: s
     return f'<rect class="{kind}" {box}><title>{escape(title)}</title></rect>'
 
 
-def svg(frame: Frame, title: str, about: str, parts: Sequence[str]) -> str:
+def svg(frame: PlotArea, title: str, about: str, parts: Sequence[str]) -> str:
     """Return the chart; title and text are what a screen reader says."""
     label = escape(f"{title}. {about}")
     box = f"0 0 {frame.width} {frame.height}"

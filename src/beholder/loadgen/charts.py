@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from beholder.drawing.svg import Frame, bar, grid, log_axis, nice, svg, text, ticks, time_axis
+from beholder.drawing.svg import PlotArea, bar, grid, log_axis, nice, svg, text, ticks, time_axis
 from beholder.loadgen.answer import Answer
 
 __all__ = ["latency_chart", "spread_chart", "throughput_chart"]
@@ -18,8 +18,8 @@ _BAR_S_MIN = 0.05
 _LATENCY_MS_MIN = 0.01
 
 
-_WIDE = Frame(width=1080)
-_HALF = Frame(width=530, right=44)
+_WIDE = PlotArea(width=1080)
+_HALF = PlotArea(width=530, right=44)
 
 
 def latency_chart(answers: Sequence[Answer]) -> str:

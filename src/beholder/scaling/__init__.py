@@ -1,10 +1,11 @@
 """How many instances there should be: a pure policy, its controller, a worker's idle rule."""
 
-from beholder.scaling.decision import Bound, Decision, Forecast, Record
-from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Memory
-from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
-from beholder.scaling.policy import decide
+from beholder.scaling.policy.decision import Bound, Decision, Forecast
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.policy.policy import decide
+from beholder.scaling.policy.state import PolicyState
+from beholder.scaling.records.record import Record
 
 __all__ = [
     "Bound",
@@ -13,8 +14,8 @@ __all__ = [
     "InstanceSeen",
     "InstanceState",
     "Limits",
-    "Memory",
     "Observation",
+    "PolicyState",
     "Record",
     "ServiceSeen",
     "decide",

@@ -12,7 +12,7 @@ from math import inf
 
 from beholder.clock import age_s
 from beholder.scaling.heartbeats import SKEW_S, Heartbeat
-from beholder.scaling.observation import InstanceSeen
+from beholder.scaling.policy.observation import InstanceSeen
 
 __all__ = ["Ages"]
 

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 
+from beholder.clock import age_s
 from beholder.errors import BackendDenied, BackendError
 from beholder.fleet.port import Fleet, Launch
-from beholder.scaling.decision import Decision, FailedStartup, Record, Termination
-from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Memory
-from beholder.scaling.observation import Observation
-from beholder.scaling.policy import decide
+from beholder.scaling.policy.decision import Decision, FailedStartup, Termination
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import Observation
+from beholder.scaling.policy.policy import decide
+from beholder.scaling.policy.reaper import reap
+from beholder.scaling.policy.state import PolicyState
 from beholder.scaling.ports import Lease, RecordSink, Sensor
-from beholder.scaling.reaper import watch
+from beholder.scaling.records.record import Record
 from beholder.telemetry.log import get_logger, log_event
 
 __all__ = ["Controller", "ControllerPorts", "SoleLeader"]
@@ -61,7 +63,7 @@ class Controller:
         self._ports = ports
         self._limits = limits
         self._name = name
-        self._memory = Memory()
+        self._state = PolicyState()
         self._is_new = True
         self._attempt: _Attempt | None = None
         self._last: Record | None = None
@@ -92,14 +94,14 @@ class Controller:
                 whose answer was lost is repeated under its token.
         """
         if not self._ports.lease.hold():
-            # Whoever leads learns anew: what another one launched meanwhile is not in this memory.
+            # Whoever leads learns anew: what another one launched meanwhile is not in this state.
             self._is_new, self._attempt = True, None
             return self._limits.tick_s
         seen = self._aged(self._ports.sensor.observe())
         refused = self._repeat(seen)
-        terminated, self._memory = watch(seen, self._memory, self._limits)
+        terminated, self._state = reap(seen, self._state, self._limits)
         rest = _without(seen, terminated)
-        decision, self._memory = decide(rest, self._memory, self._limits)
+        decision, self._state = decide(rest, self._state, self._limits)
         failed = self._reported_failed_startups()
         record = Record.of(seen, decision, leader=self._name)
         record = replace(record, failed_startups=failed)
@@ -114,8 +116,8 @@ class Controller:
             record = replace(record, refused=exc.message, terminated=terminated)
             raise
         finally:
-            awaited_s = self._memory.awaited_s(seen.now_s)
-            record = replace(record, failures=self._memory.failures, awaited_s=awaited_s)
+            awaited_s = self._state.awaited_s(seen.now_s)
+            record = replace(record, failures=self._state.failures, awaited_s=awaited_s)
             self._last = record
             self._ports.records.write(record)
         return self._limits.tick_s
@@ -124,11 +126,17 @@ class Controller:
         """Return what was seen, no instance younger than an earlier leader knew it to be."""
         if self._is_new:
             before = self._ports.before()
-            self._memory, self._is_new = Memory(), False
+            self._state, self._is_new = PolicyState(), False
             if before is not None:
                 at_s = seen.now_s if seen.at_s is None else seen.at_s
-                self._memory = self._memory.after_takeover(before, at_s, seen.now_s, self._limits)
-        known = self._memory.inherited
+                self._state = self._state.after_takeover(
+                    before.failures,
+                    before.awaited_s,
+                    old_s=age_s(at_s, before.at_s),
+                    now_s=seen.now_s,
+                    limits=self._limits,
+                )
+        known = self._state.inherited
         if not known:
             return seen
         aged = tuple(
@@ -158,10 +166,10 @@ class Controller:
         except BackendDenied as exc:
             launch = Launch((), (exc.message,))
         self._attempt = None
-        self._memory = self._memory.after_launch(launch.ids, now_s)
+        self._state = self._state.after_launch(launch.ids, now_s)
         if launch.refusals:
             reason = "; ".join(dict.fromkeys(launch.refusals))
-            self._memory = self._memory.after_refusal(reason, now_s, self._limits)
+            self._state = self._state.after_refusal(reason, now_s, self._limits)
             log_event(
                 _log, logging.WARNING, "controller.refused", reason, asked=attempt.count, got=len(launch.ids)
             )
@@ -171,9 +179,9 @@ class Controller:
 
     def _reported_failed_startups(self) -> tuple[FailedStartup, ...]:
         """Log the boots that were found to have failed, and return them for the record."""
-        failed, self._memory = self._memory.failed_startups, replace(self._memory, failed_startups=())
+        failed, self._state = self._state.failed_startups, replace(self._state, failed_startups=())
         for one in failed:
-            facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._memory.failures}
+            facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._state.failures}
             log_event(_log, logging.WARNING, "controller.startup_failed", one.why, **facts)
         return failed
 

@@ -10,7 +10,7 @@ Cost: a sign each 60 s is 43,200 PUTs a month, 0.22 dollars per instance-month. 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from beholder.scaling.observation import InstanceSeen, InstanceState
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState
 from beholder.store.port import Store
 
 __all__ = [

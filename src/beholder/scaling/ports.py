@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from beholder.scaling.decision import Record
-from beholder.scaling.observation import Observation
+from beholder.scaling.policy.observation import Observation
+from beholder.scaling.records.record import Record
 
 __all__ = ["Lease", "RecordSink", "Sensor"]
 

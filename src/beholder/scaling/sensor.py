@@ -8,7 +8,7 @@ from beholder.fleet.port import Fleet, FleetInstance
 from beholder.queue.port import Queue
 from beholder.scaling.ages import Ages
 from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats, seen_of
-from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.store.port import Store
 
 __all__ = ["Counts", "FleetSensor"]
@@ -84,8 +84,8 @@ class FleetSensor:
         instances = seen_of(found, heartbeats, self._ready_at_s)
         self._remember(instances, now_s)
         there = {one.id for one in described}
-        last_signs = {one: heartbeat.at_s for one, heartbeat in heartbeats.items() if one not in there}
-        for instance_id, last_s in last_signs.items():
+        last_heartbeats = {one: heartbeat.at_s for one, heartbeat in heartbeats.items() if one not in there}
+        for instance_id, last_s in last_heartbeats.items():
             if age_s(now_s, last_s) > _ORPHAN_S:
                 delete_heartbeat(self._results, instance_id)
         counts = self._counts()
@@ -98,7 +98,7 @@ class FleetSensor:
             done_total=counts.done_total,
             instances=instances,
             services=counts.services,
-            last_signs=last_signs,
+            last_heartbeats=last_heartbeats,
             at_s=at_s,
         )
 

@@ -7,16 +7,16 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.drawing.svg import Frame, bar, grid, log_axis, svg, text, ticks, time_axis
+from beholder.drawing.svg import PlotArea, bar, grid, log_axis, svg, text, ticks, time_axis
 from beholder.simulator.run import Figures, Run
 
 __all__ = ["cost_chart", "fleet_chart", "latency_chart"]
 
 _BINS = 240
 _LOW_S, _HIGH_S = 0.1, 10_000.0
-_FLEET = Frame(width=1080, height=260)
-_LATENCY = Frame(width=1080, right=150)
-_COST = Frame(width=1080, left=150)
+_FLEET = PlotArea(width=1080, height=260)
+_LATENCY = PlotArea(width=1080, right=150)
+_COST = PlotArea(width=1080, left=150)
 
 
 def fleet_chart(run: Run, *, service_s: float) -> str:
@@ -75,7 +75,7 @@ def latency_chart(runs: Sequence[Run], *, goal_s: float) -> str:
 
 def cost_chart(figures: Sequence[Figures]) -> str:
     """Draw what each policy cost, idle hours in another colour."""
-    frame = Frame(width=_COST.width, left=_COST.left, height=52 + 26 * len(figures))
+    frame = PlotArea(width=_COST.width, left=_COST.left, height=52 + 26 * len(figures))
     top = ticks(max((one.instance_hours for one in figures), default=0.0))
     parts = []
     for tick in top:

@@ -7,8 +7,8 @@ from itertools import repeat
 
 import numpy as np
 
-from beholder.scaling.observation import InstanceState
-from beholder.simulator.policy import InstanceView, KillRule, Limits
+from beholder.scaling.policy.observation import InstanceState
+from beholder.simulator.policy import InstanceView, KillRule, WorldLimits
 
 __all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "taken"]
 
@@ -39,7 +39,7 @@ class WorldSettings:
         seed: Of all that is drawn.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: WorldLimits = field(default_factory=WorldLimits)
     startup_spread: float = 0.15
     startup_failures: float = 0.0
     failing_s: tuple[float, float] = (0.0, 0.0)

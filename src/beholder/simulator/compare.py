@@ -7,14 +7,14 @@ from itertools import groupby
 
 from beholder.simulator.run import Figures
 
-__all__ = ["Verdict", "geometric_mean", "verdicts"]
+__all__ = ["Comparison", "geometric_mean", "verdicts"]
 
 # One request of a million is the rounding of a share.
 _SHARE_EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Comparison:
     """What came out on one traffic.
 
     Args:
@@ -37,7 +37,7 @@ class Verdict:
         return self.ours.instance_hours / self.best.instance_hours
 
 
-def verdicts(figures: Iterable[Figures], *, ours: str) -> list[Verdict]:
+def verdicts(figures: Iterable[Figures], *, ours: str) -> list[Comparison]:
     """Return a verdict for each traffic on which `ours` and at least one other policy were played."""
     found = []
     for _, group in groupby(figures, key=lambda one: one.traffic):
@@ -49,13 +49,13 @@ def verdicts(figures: Iterable[Figures], *, ours: str) -> list[Verdict]:
     return found
 
 
-def _verdict(ours: Figures, others: Sequence[Figures]) -> Verdict:
+def _verdict(ours: Figures, others: Sequence[Figures]) -> Comparison:
     as_good = [one for one in others if one.share_over <= ours.share_over + _SHARE_EPSILON]
     best = min(as_good, key=lambda one: one.instance_hours, default=None)
     better = (
         one.policy for one in others if one.instance_hours < ours.instance_hours and _is_sooner(one, ours)
     )
-    return Verdict(ours, best, tuple(better))
+    return Comparison(ours, best, tuple(better))
 
 
 def _is_sooner(one: Figures, other: Figures) -> bool:
@@ -65,7 +65,7 @@ def _is_sooner(one: Figures, other: Figures) -> bool:
     return one.p99_s < other.p99_s
 
 
-def geometric_mean(found: Iterable[Verdict]) -> float | None:
+def geometric_mean(found: Iterable[Comparison]) -> float | None:
     """Return the geometric mean of the ratios; None where there is none."""
     ratios = [one.ratio for one in found if one.ratio is not None]
     return math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios)) if ratios else None

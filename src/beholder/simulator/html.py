@@ -5,7 +5,7 @@ from html import escape
 
 from beholder.drawing.page import card, page, table, tile
 from beholder.simulator.charts import cost_chart, fleet_chart, latency_chart
-from beholder.simulator.compare import Verdict
+from beholder.simulator.compare import Comparison
 from beholder.simulator.run import Figures, Run
 from beholder.simulator.tables import percent, seconds, verdict_lines
 
@@ -52,7 +52,7 @@ _HEAD = (
 def html_report(
     runs: Sequence[Run],
     figures: Sequence[Figures],
-    found: Sequence[Verdict],
+    found: Sequence[Comparison],
     *,
     goal_s: float,
     service_s: float,
@@ -78,7 +78,7 @@ def html_report(
     return page("Simulation", "".join(parts), _STYLE)
 
 
-def _verdicts(found: Sequence[Verdict]) -> str:
+def _verdicts(found: Sequence[Comparison]) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in verdict_lines(found))
     return card("Ours against the best baseline that serves as many inside the goal", f"<ul>{lines}</ul>")
 

@@ -20,18 +20,18 @@ from beholder.draining.protocol import DrainLimits
 from beholder.fleet.port import FleetInstance, Launch
 from beholder.scaling.ages import Ages
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
-from beholder.scaling.decision import Record
 from beholder.scaling.heartbeats import Heartbeat
-from beholder.scaling.limits import Limits as PolicyLimits
-from beholder.scaling.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
+from beholder.scaling.records.record import Record
 from beholder.simulator.policy import (
     Actuator,
     DesiredCapacity,
     InstanceView,
     KillRule,
-    Limits,
     ScalerTraits,
     Snapshot,
+    WorldLimits,
 )
 
 __all__ = ["IdleWorkers", "Ours"]
@@ -103,17 +103,17 @@ class IdleWorkers:
         ).seconds
 
 
-class _Seat:
+class _SimulatedPorts:
     """Sensor, fleet and record sink of the production controller, over the reading of the moment."""
 
-    def __init__(self, clock: Callable[[float], float], policy: PolicyLimits, workers: IdleWorkers) -> None:
-        self._reading: Snapshot | None = None
+    def __init__(self, clock: Callable[[float], float], policy: Limits, workers: IdleWorkers) -> None:
+        self._snapshot: Snapshot | None = None
         self._token = 0
         self._clock, self._workers = clock, workers
         self._ages = Ages(look_s_max=_LOOK_S_MAX, startup_s=policy.startup_s)
 
-    def sit(self, snapshot: Snapshot) -> None:
-        self._reading = snapshot
+    def see(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
     def observe(self) -> Observation:
         """Return the reading as a leader sees it whose clock is another than the cloud's and the store's."""
@@ -129,7 +129,9 @@ class _Seat:
         found, heartbeats = self._ages.instances(exact.values(), self._ages.heartbeats(heartbeats))
         instances = tuple(_by(one, exact[one.id], heartbeats) for one in found)
         gone = dict.fromkeys(self._workers.came_up() - exact.keys(), now_s)
-        return replace(_observation(snapshot), now_s=now_s, at_s=at_s, instances=instances, last_signs=gone)
+        return replace(
+            _observation(snapshot), now_s=now_s, at_s=at_s, instances=instances, last_heartbeats=gone
+        )
 
     def describe(self) -> list[FleetInstance]:
         return [FleetInstance(str(one.instance_id), one.launched_at_s) for one in self._now().instances]
@@ -151,8 +153,8 @@ class _Seat:
         return str(self._token)
 
     def _now(self) -> Snapshot:
-        assert self._reading is not None, "the controller ticks within a reading"  # noqa: S101 - our own bug
-        return self._reading
+        assert self._snapshot is not None, "the controller ticks within a reading"  # noqa: S101 - our own bug
+        return self._snapshot
 
     def _actuator(self) -> Actuator:
         actuator = self._now().actuator
@@ -176,7 +178,7 @@ class Ours:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: WorldLimits,
         *,
         queue_lag_s: float = 0.0,
         warm_min: int = 0,
@@ -184,7 +186,7 @@ class Ours:
         stay_s_min: float = STAY_S_MIN,
         clock: Callable[[float], float] = lambda now_s: now_s,
     ) -> None:
-        policy = PolicyLimits(
+        policy = Limits(
             min=limits.capacity_min,
             max=limits.capacity_max,
             latency_goal_s=limits.latency_goal_s,
@@ -212,13 +214,13 @@ class Ours:
             acts_itself=True,
             hears_first=True,
         )
-        self._seat = _Seat(clock, policy, workers)
-        ports = ControllerPorts(self._seat, self._seat, SoleLeader(), self._seat, self._seat.new_token)
+        self._ports = _SimulatedPorts(clock, policy, workers)
+        ports = ControllerPorts(self._ports, self._ports, SoleLeader(), self._ports, self._ports.new_token)
         self._controller = Controller(ports, policy, name="simulator")
 
     def tick(self, snapshot: Snapshot) -> DesiredCapacity:
         """Let the controller do one pass; it launches and terminates by itself."""
-        self._seat.sit(snapshot)
+        self._ports.see(snapshot)
         next_s = self._controller.tick()
         record = self._controller.last
         assert record is not None, "a sole leader's tick leaves a record"  # noqa: S101 - our own bug

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from beholder.draining.protocol import DrainLimits
-from beholder.scaling.observation import InstanceState
+from beholder.scaling.policy.observation import InstanceState
 
 __all__ = [
     "Actuator",
@@ -19,12 +19,12 @@ __all__ = [
     "IdleFor",
     "InstanceView",
     "KillRule",
-    "Limits",
     "Policy",
     "ScalerTraits",
     "Seniority",
     "Snapshot",
     "WorkerRule",
+    "WorldLimits",
 ]
 
 # Instances that serve, and how many of them were launched before the one that asks.
@@ -45,7 +45,7 @@ class KillRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorldLimits:
     """What bounds every policy in the same way.
 
     Args:

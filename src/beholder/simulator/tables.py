@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from beholder.simulator.compare import Verdict, geometric_mean
+from beholder.simulator.compare import Comparison, geometric_mean
 from beholder.simulator.run import Figures
 
 __all__ = ["csv_table", "markdown_tables", "percent", "seconds", "text_table", "verdict_lines"]
@@ -62,7 +62,7 @@ def csv_table(figures: Iterable[Figures]) -> str:
     return text.getvalue()
 
 
-def verdict_lines(found: Sequence[Verdict]) -> list[str]:
+def verdict_lines(found: Sequence[Comparison]) -> list[str]:
     """Return in words how our policy compares."""
     lines = []
     for one in found:
@@ -78,7 +78,7 @@ def verdict_lines(found: Sequence[Verdict]) -> list[str]:
     return lines
 
 
-def markdown_tables(figures: Sequence[Figures], found: Sequence[Verdict]) -> str:
+def markdown_tables(figures: Sequence[Figures], found: Sequence[Comparison]) -> str:
     """Return the verdicts and every run as Markdown."""
     lines = _markdown_head(_VERDICT_HEAD)
     for one in found:
@@ -111,14 +111,14 @@ def _markdown_head(titles: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
 
 
-def _saved(one: Verdict) -> str:
+def _saved(one: Comparison) -> str:
     ratio = one.ratio
     if ratio is None:
         return "no hours to compare"
     return f"{abs(ratio - 1):.0%} {'fewer' if ratio < 1 else 'more'} instance-hours"
 
 
-def _against(one: Verdict) -> str:
+def _against(one: Comparison) -> str:
     return "" if one.ratio is None else f"{one.ratio - 1:+.0%}"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from beholder.draining.protocol import decision_on
 from beholder.queue.port import Depth
-from beholder.scaling.observation import InstanceState as State
+from beholder.scaling.policy.observation import InstanceState as State
 from beholder.simulator.actuator import WorldActuator, nap_left_s
 from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, taken
 from beholder.simulator.looks import Look, Looks
@@ -190,7 +190,7 @@ class _World:
     def _look(self, now_s: float, _instance: Instance) -> None:
         self._looks.take(self._counts(now_s))
 
-    def _reading(self, now_s: float) -> Snapshot:
+    def _snapshot(self, now_s: float) -> Snapshot:
         look = self._looks.read(self._counts(now_s))
         views = [one.view() for one in self._cloud.alive.values()] if self._traits.acts_itself else ()
         service_s = self._service_s[self._done - 1] if self._done else None
@@ -207,7 +207,7 @@ class _World:
     def _tick(self, now_s: float, nobody: Instance) -> None:
         if now_s != self._next_tick_s:  # another one came before it
             return
-        desired = self._policy.tick(self._reading(now_s))
+        desired = self._policy.tick(self._snapshot(now_s))
         self._carry_out(desired, now_s)
         next_s = self._next_tick_s = now_s + desired.next_s
         if self._looks.lag_s > 0:

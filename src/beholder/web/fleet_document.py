@@ -8,9 +8,9 @@ from typing import Annotated
 
 from beholder.clock import age_s
 from beholder.documents import Count, NotNegative, Time
-from beholder.scaling.decision import Bound, FailedStartup, Forecast, Termination
-from beholder.scaling.observation import InstanceSeen, InstanceState
-from beholder.scaling.snapshot import FleetSnapshot
+from beholder.scaling.policy.decision import Bound, FailedStartup, Forecast, Termination
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState
+from beholder.scaling.records.snapshot import FleetSnapshot
 
 __all__ = ["FleetDocument", "fleet_document", "instances_by_state", "price_per_hour"]
 

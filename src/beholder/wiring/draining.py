@@ -15,7 +15,7 @@ from beholder.draining.instance_exit import InstanceExit
 from beholder.draining.protocol import DrainProtocol, IdleTimeout
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
-from beholder.scaling.limits import Limits
+from beholder.scaling.policy.limits import Limits
 from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.backends import Backends
 from beholder.wiring.fleet_local import idle_startup_s

@@ -13,13 +13,13 @@ from beholder.errors import BackendError
 from beholder.job import new_job_id
 from beholder.scaling.activator import Activator
 from beholder.scaling.controller import Controller, ControllerPorts
-from beholder.scaling.decision import Record
-from beholder.scaling.decision_log import DecisionLog
 from beholder.scaling.lease import StoreLease
-from beholder.scaling.limits import Limits
-from beholder.scaling.observation import ServiceSeen
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import ServiceSeen
+from beholder.scaling.records.decision_log import DecisionLog
+from beholder.scaling.records.record import Record
+from beholder.scaling.records.snapshot import LatestRecord, Tee, read_last
 from beholder.scaling.sensor import Counts, FleetSensor
-from beholder.scaling.snapshot import LatestRecord, Tee, read_last
 from beholder.store.port import Store
 from beholder.wiring.backends import Backends, Scaling
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from beholder.config import Settings
 from beholder.fleet.port import Fleet
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
-from beholder.scaling.decision import Record
-from beholder.scaling.decision_log import DecisionLog
 from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats
-from beholder.scaling.limits import Limits
+from beholder.scaling.policy.limits import Limits
 from beholder.scaling.ports import RecordSink
+from beholder.scaling.records.decision_log import DecisionLog
+from beholder.scaling.records.record import Record
+from beholder.scaling.records.snapshot import LatestRecord, Tee
 from beholder.scaling.sensor import FleetSensor
-from beholder.scaling.snapshot import LatestRecord, Tee
 from beholder.wiring.backends import Backends
 
 __all__ = ["idle_startup_s", "local_limits", "open_local_controller"]

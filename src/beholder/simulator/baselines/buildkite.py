@@ -5,7 +5,7 @@ Source: buildkite/buildkite-agent-scaler, scaling_calculator.go and scaler.go; e
 
 import math
 
-from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["Buildkite"]
 
@@ -27,7 +27,7 @@ class Buildkite:
         drains_on_notice=True,
     )
 
-    def __init__(self, limits: Limits, *, out_cooldown_s: float = 0.0) -> None:
+    def __init__(self, limits: WorldLimits, *, out_cooldown_s: float = 0.0) -> None:
         """`out_cooldown_s` is 0 in the scaler's code and 300 in the template of its stack."""
         self.name = "buildkite" if out_cooldown_s == 0 else f"buildkite-{out_cooldown_s:g}s"
         self._limits, self._cooldown_s = limits, out_cooldown_s

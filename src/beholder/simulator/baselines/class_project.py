@@ -3,7 +3,7 @@
 Source: Palash-Mehta/Auto-Scaling-Image-Recognition-as-a-Service, its controller's loop.
 """
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["ClassProject"]
 
@@ -18,7 +18,7 @@ class ClassProject:
     name = "class-project"
     traits = ScalerTraits(KillRule.IDLE)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorldLimits) -> None:
         self._limits = limits
         self._surplus_since_s: float | None = None
 

@@ -6,7 +6,7 @@ Source: cortexlabs/cortex, pkg/autoscaler and pkg/dequeuer (defaults of the Asyn
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["Cortex"]
 
@@ -25,7 +25,7 @@ class Cortex:
     # Kubernetes lets a pod end its work; the dequeuer polls for 10 s and then sleeps for 10 s.
     traits = ScalerTraits(KillRule.GRACEFUL, grace_s=30.0, poll_s=10.0, nap_s=10.0)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorldLimits) -> None:
         self._limits = limits
         self._samples: deque[tuple[float, int]] = deque()
         self._recommended: deque[tuple[float, int]] = deque()

@@ -6,7 +6,7 @@ Source: kedacore/keda, scalers/aws_sqs_queue; Kubernetes, HorizontalPodAutoscale
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["Keda"]
 
@@ -26,7 +26,7 @@ class Keda:
     # The replica set chooses whom it removes without knowing who works.
     traits = ScalerTraits(KillRule.BLIND)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorldLimits) -> None:
         self._limits = limits
         self._needs: deque[tuple[float, int]] = deque()
         self._poll_due_s = 0.0

@@ -6,7 +6,7 @@ Source: knative/serving, pkg/autoscaler and config-autoscaler.
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["Knative"]
 
@@ -24,7 +24,7 @@ class Knative:
     # Requests wait in the activator, which the autoscaler scrapes; a pod is drained.
     traits = ScalerTraits(KillRule.GRACEFUL, has_own_counts=True)
 
-    def __init__(self, limits: Limits, *, concurrency: float = 1.0) -> None:
+    def __init__(self, limits: WorldLimits, *, concurrency: float = 1.0) -> None:
         """`concurrency` is what a container takes at once: 1 here, 100 is Knative's default."""
         self.name = "knative" if concurrency == 1 else f"knative-{concurrency:g}"
         self._limits, self._target = limits, _UTILISATION * concurrency

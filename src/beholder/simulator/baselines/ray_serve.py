@@ -6,7 +6,7 @@ Source: ray-project/ray, python/ray/serve/autoscaling_policy.py, with `num_repli
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["RayServe"]
 
@@ -25,7 +25,7 @@ class RayServe:
     name = "ray"
     traits = ScalerTraits(KillRule.GRACEFUL, grace_s=20.0)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorldLimits) -> None:
         self._limits = limits
         self._pushes: deque[tuple[float, int]] = deque()
         self._ticks = 0

@@ -7,7 +7,7 @@ Guide, "Target tracking scaling policies".
 
 import math
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, Limits, ScalerTraits, Snapshot
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
 
 __all__ = ["SageMaker"]
 
@@ -24,7 +24,7 @@ class SageMaker:
     # What happens to a busy instance is not documented; the kinder rule is taken.
     traits = ScalerTraits(KillRule.GRACEFUL)
 
-    def __init__(self, limits: Limits, *, is_scale_in_capped: bool = True) -> None:
+    def __init__(self, limits: WorldLimits, *, is_scale_in_capped: bool = True) -> None:
         """`is_scale_in_capped` limits each scale-in to one instance."""
         self.name = "sagemaker" if is_scale_in_capped else "sagemaker-uncapped"
         self._limits, self._is_capped = limits, is_scale_in_capped

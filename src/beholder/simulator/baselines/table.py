@@ -9,11 +9,11 @@ from beholder.simulator.baselines.keda import Keda
 from beholder.simulator.baselines.knative import Knative
 from beholder.simulator.baselines.ray_serve import RayServe
 from beholder.simulator.baselines.sagemaker import SageMaker
-from beholder.simulator.policy import Limits, Policy
+from beholder.simulator.policy import Policy, WorldLimits
 
 __all__ = ["BASELINES", "make_baseline"]
 
-BASELINES: dict[str, Callable[[Limits], Policy]] = {
+BASELINES: dict[str, Callable[[WorldLimits], Policy]] = {
     "cortex": Cortex,
     "ray": RayServe,
     "keda": Keda,
@@ -27,6 +27,6 @@ BASELINES: dict[str, Callable[[Limits], Policy]] = {
 }
 
 
-def make_baseline(name: str, limits: Limits) -> Policy:
+def make_baseline(name: str, limits: WorldLimits) -> Policy:
     """Return a new policy with no memory; `name` is a key of BASELINES."""
     return BASELINES[name](limits)

@@ -7,9 +7,9 @@ from beholder.documents import to_document
 from beholder.errors import BackendError, BeholderError
 from beholder.job import Job, JobInput, JobStatus, Label, Metrics, Options
 from beholder.job.job import Result
-from beholder.scaling import InstanceSeen, InstanceState, Limits, Memory, Observation, Record, decide
-from beholder.scaling.decision import FailedStartup, Termination
-from beholder.scaling.snapshot import FleetSnapshot, PastFailedStartup, PastRefusal, PastTermination
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, Record, decide
+from beholder.scaling.policy.decision import FailedStartup, Termination
+from beholder.scaling.records.snapshot import FleetSnapshot, PastFailedStartup, PastRefusal, PastTermination
 from beholder.store.keys import image_key
 from beholder.web.fleet_document import fleet_document
 from beholder.web.ports import WebPorts
@@ -66,7 +66,7 @@ def fleet_example() -> dict[str, Any]:
         InstanceSeen("i-0b2", InstanceState.PENDING, now_s - 40, None, None, *spot),
     )
     seen = Observation(now_s, 1200, 10, instances=instances)
-    decision, _ = decide(seen, Memory(), Limits())
+    decision, _ = decide(seen, PolicyState(), Limits())
     gone = Termination("i-0c3", "startup", "It gave no heartbeat in 400 seconds.")
     fleet = fleet_document(
         FleetSnapshot(

@@ -1,6 +1,6 @@
 """What a web process tells of the fleet: `GET /v1/fleet` and the metrics, both from the output bucket alone.
 
-Whoever leads writes the last record there (`beholder.scaling.snapshot`), so that every web process answers
+Whoever leads writes the last record there (`scaling.records.snapshot`), so that every web process answers
 the same.
 """
 
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from beholder.clock import Clock
 from beholder.documents import to_document
 from beholder.errors import BackendError
-from beholder.scaling.snapshot import FleetSnapshot, read_last
+from beholder.scaling.records.snapshot import FleetSnapshot, read_last
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.fleet_document import fleet_document, instances_by_state, price_per_hour

@@ -1,4 +1,4 @@
-"""What the controller can know at one moment; all that a decision is made of besides its memory and limits.
+"""What the controller can know at one moment; all that a decision is made of besides its state and limits.
 
 Source: GetQueueAttributes gives approximate depths that lag by up to a minute (SQS developer guide, 2024);
 DescribeInstances gives launch time, type and lifecycle of what carries our tag; one LIST of the heartbeats
@@ -92,7 +92,7 @@ class Observation:
         done_total: Messages acknowledged since some start, where that is known; else None.
         instances: Every instance of ours that is not terminated.
         services: A sample of service times since the last observation; a few dozen are enough.
-        last_signs: The last heartbeat of instances that are gone, by id.
+        last_heartbeats: The last heartbeat of instances that are gone, by id.
         at_s: The time of day, seconds since the Unix epoch; None where it is `now_s`.
     """
 
@@ -104,5 +104,5 @@ class Observation:
     done_total: int | None = None
     instances: tuple[InstanceSeen, ...] = ()
     services: tuple[ServiceSeen, ...] = ()
-    last_signs: Mapping[str, float] = field(default_factory=dict)
+    last_heartbeats: Mapping[str, float] = field(default_factory=dict)
     at_s: float | None = None

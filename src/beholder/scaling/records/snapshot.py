@@ -19,9 +19,10 @@ from typing import Self
 from beholder.clock import age_s
 from beholder.documents import from_document, members_of, to_document
 from beholder.errors import BackendError, ObjectNotFound
-from beholder.scaling.decision import RECORD_VERSION, FailedStartup, Record, Termination
-from beholder.scaling.decision_log import gist_of
+from beholder.scaling.policy.decision import FailedStartup, Termination
 from beholder.scaling.ports import RecordSink
+from beholder.scaling.records.decision_log import gist_of
+from beholder.scaling.records.record import RECORD_VERSION, Record
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, log_event
 

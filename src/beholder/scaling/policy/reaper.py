@@ -8,34 +8,36 @@ so that only a process that is gone or hangs as a whole falls silent.
 from dataclasses import replace
 
 from beholder.clock import age_s
-from beholder.scaling.decision import FailedStartup, Termination
-from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Memory
-from beholder.scaling.observation import InstanceSeen, InstanceState, Observation
+from beholder.scaling.policy.decision import FailedStartup, Termination
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation
+from beholder.scaling.policy.state import PolicyState
 
-__all__ = ["watch"]
+__all__ = ["reap"]
 
 _DRAIN_S_MAX = 300.0  # a drain finishes one batch and looks at the queue for as long as its counts lag
 _LOOKS_APART_TICKS = 2.0
 _BUSY_SILENCE = 3.0  # times as long as others: its messages come back anyway, and killing it gains little
 
 
-def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Termination, ...], Memory]:
-    """Return the instances to end now, and the memory with the suspicions and the failed startups.
+def reap(
+    seen: Observation, state: PolicyState, limits: Limits
+) -> tuple[tuple[Termination, ...], PolicyState]:
+    """Return the instances to end now, and the state with the suspicions and the failed startups.
 
     Args:
         seen: What there is.
-        memory: The policy's memory.
+        state: The policy's state.
         limits: The operator's settings.
     """
     found: list[Termination] = []
     suspects: dict[str, float] = {}
     failed: list[FailedStartup] = []
     for one in seen.instances:
-        suspicion = _suspicion(one, seen.now_s, memory, limits)
+        suspicion = _suspicion(one, seen.now_s, state, limits)
         if suspicion is None:
             continue
-        since_s = memory.suspects.get(one.id, seen.now_s)
+        since_s = state.suspects.get(one.id, seen.now_s)
         suspects[one.id] = since_s
         cause, why, wait_s = suspicion
         if seen.now_s - since_s < wait_s:
@@ -47,21 +49,21 @@ def watch(seen: Observation, memory: Memory, limits: Limits) -> tuple[tuple[Term
             )
     if failed:
         gone = {one.id for one in found}
-        kept = {one: at_s for one, at_s in memory.starting.items() if one not in gone}
-        memory = replace(memory, starting=kept).after_failed_startups(tuple(failed), seen.now_s, limits)
-    if suspects != memory.suspects:
-        memory = replace(memory, suspects=suspects)
-    return tuple(found), memory
+        kept = {one: at_s for one, at_s in state.starting.items() if one not in gone}
+        state = replace(state, starting=kept).after_failed_startups(tuple(failed), seen.now_s, limits)
+    if suspects != state.suspects:
+        state = replace(state, suspects=suspects)
+    return tuple(found), state
 
 
 def _suspicion(
-    one: InstanceSeen, now_s: float, memory: Memory, limits: Limits
+    one: InstanceSeen, now_s: float, state: PolicyState, limits: Limits
 ) -> tuple[str, str, float] | None:
     """Return cause, words and how long the suspicion must stand; None for an instance in good order."""
     old_s = age_s(now_s, one.launched_at_s)
     twice_s = _LOOKS_APART_TICKS * limits.tick_s
     if one.state is InstanceState.PENDING:
-        most_s = memory.patience_s(limits)
+        most_s = state.patience_s(limits)
         if old_s <= most_s:
             return None
         return "startup", f"no heartbeat {old_s:.0f} s after its launch, {most_s:.0f} s at most", twice_s

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from beholder.clock import age_s
-from beholder.scaling.decision import Bound, Decision, Forecast
-from beholder.scaling.learning import learn, messages_of
-from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Memory
-from beholder.scaling.observation import InstanceState, Observation
+from beholder.scaling.policy.decision import Bound, Decision, Forecast
+from beholder.scaling.policy.learning import learn, messages_of
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import InstanceState, Observation
+from beholder.scaling.policy.state import PolicyState
 
 __all__ = ["decide"]
 
@@ -37,31 +37,31 @@ class _Fleet:
     price_per_hour: float
 
 
-def decide(seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision, Memory]:
-    """Return how many instances to launch, with every reason, and the memory for the next tick.
+def decide(seen: Observation, state: PolicyState, limits: Limits) -> tuple[Decision, PolicyState]:
+    """Return how many instances to launch, with every reason, and the state for the next tick.
 
     Args:
         seen: The queue and the fleet now.
-        memory: What the last call returned, after the controller added what it launched or was refused.
+        state: What the last call returned, after the controller added what it launched or was refused.
         limits: The operator's settings.
     """
-    memory = learn(seen, memory, limits)
-    startups = memory.startup_times(limits)
+    state = learn(seen, state, limits)
+    startups = state.startup_times(limits)
     slack_s = _slack_s(limits)
     horizon_s = startups.median_s + slack_s
-    service_s = memory.service_s(limits.instance_type, limits)
-    fleet = _count(seen, memory, limits, horizon_s)
-    messages = messages_of(seen, memory)
+    service_s = state.service_s(limits.instance_type, limits)
+    fleet = _count(seen, state, limits, horizon_s)
+    messages = messages_of(seen, state)
     # With patience below 1 a later arrival has an earlier deadline, so that some of them count already.
-    expected = memory.arrivals.per_s * (1.0 - limits.startup_patience) * startups.median_s
+    expected = state.arrivals.per_s * (1.0 - limits.startup_patience) * startups.median_s
     left = messages + expected - fleet.delivered
     raw = fleet.alive
     if left > _MESSAGES_MIN and messages + expected >= 1.0:
         raw += max(1, ceil(left * service_s / slack_s - 1e-9))
-    desired, bounds = _bounded(raw, fleet, seen, memory, limits)
-    surplus = fleet.per_s - memory.arrivals.per_s
+    desired, bounds = _bounded(raw, fleet, seen, state, limits)
+    surplus = fleet.per_s - state.arrivals.per_s
     forecast = Forecast(
-        arrivals_per_s=memory.arrivals.per_s,
+        arrivals_per_s=state.arrivals.per_s,
         service_s=service_s,
         startup_s=startups.median_s,
         startup_s_p95=startups.p95_s,
@@ -79,7 +79,7 @@ def decide(seen: Observation, memory: Memory, limits: Limits) -> tuple[Decision,
         reason=_reason(raw, fleet, forecast, bounds),
         forecast=forecast,
     )
-    return decision, memory
+    return decision, state
 
 
 def _slack_s(limits: Limits) -> float:
@@ -91,9 +91,9 @@ def _slack_s(limits: Limits) -> float:
     return max(limits.latency_goal_s * _GOAL_PLANNED, limits.slack_s_min)
 
 
-def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) -> _Fleet:
+def _count(seen: Observation, state: PolicyState, limits: Limits, horizon_s: float) -> _Fleet:
     """Return what the instances that are there, or on their way, will deliver within the horizon."""
-    startups = memory.startup_times(limits)
+    startups = state.startup_times(limits)
     speeds: dict[str, float] = {}
     alive = draining = 0
     per_s = delivered = price = 0.0
@@ -105,16 +105,16 @@ def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) 
         alive += 1
         speed = speeds.get(one.instance_type)
         if speed is None:
-            speed = speeds[one.instance_type] = 1.0 / memory.service_s(one.instance_type, limits)
+            speed = speeds[one.instance_type] = 1.0 / state.service_s(one.instance_type, limits)
         if one.state is InstanceState.PENDING:
             old_s = age_s(seen.now_s, one.launched_at_s)
-            if not memory.is_overdue(old_s, limits):
+            if not state.is_overdue(old_s, limits):
                 delivered += speed * max(0.0, horizon_s - startups.left_s(old_s)) * startups.trust(old_s)
         else:
             per_s += speed
             delivered += speed * horizon_s
-    new_speed = 1.0 / memory.service_s(limits.instance_type, limits)
-    for launched in memory.unseen:
+    new_speed = 1.0 / state.service_s(limits.instance_type, limits)
+    for launched in state.unseen:
         alive += 1
         price += limits.price_per_hour
         delivered += new_speed * max(0.0, horizon_s - startups.left_s(age_s(seen.now_s, launched.at_s)))
@@ -122,7 +122,7 @@ def _count(seen: Observation, memory: Memory, limits: Limits, horizon_s: float) 
 
 
 def _bounded(
-    raw: int, fleet: _Fleet, seen: Observation, memory: Memory, limits: Limits
+    raw: int, fleet: _Fleet, seen: Observation, state: PolicyState, limits: Limits
 ) -> tuple[int, list[Bound]]:
     """Return the number after every bound, and each bound that changed it."""
     bounds: list[Bound] = []
@@ -134,7 +134,7 @@ def _bounded(
 
     desired = raw
     if limits.warm_min:
-        load = ceil(memory.arrivals.per_s * memory.service_s(limits.instance_type, limits) - 0.1)
+        load = ceil(state.arrivals.per_s * state.service_s(limits.instance_type, limits) - 0.1)
         floor = max(0, load) + limits.warm_min
         why = f"{limits.warm_min} warm beyond the {max(0, load)} that the load needs"
         desired = bound("warm", desired, max(desired, floor), why)
@@ -145,11 +145,11 @@ def _bounded(
     why = f"{fleet.draining} still drain, and together never more than {limits.max}"
     desired = bound("draining", desired, min(desired, most), why)
     desired = bound("budget", desired, *_affordable(desired, fleet, limits))
-    if desired > fleet.alive and seen.now_s < memory.refused_until_s:
-        wait_s = memory.refused_until_s - seen.now_s
-        why = f"the cloud refused {memory.refusals} times ({memory.refusal}); next try in {wait_s:.0f} s"
+    if desired > fleet.alive and seen.now_s < state.refused_until_s:
+        wait_s = state.refused_until_s - seen.now_s
+        why = f"the cloud refused {state.refusals} times ({state.refusal}); next try in {wait_s:.0f} s"
         desired = bound("refusal", desired, fleet.alive, why)
-    return bound("circuit", desired, *_circuit(desired, fleet, seen, memory, limits)), bounds
+    return bound("circuit", desired, *_circuit(desired, fleet, seen, state, limits)), bounds
 
 
 def _affordable(desired: int, fleet: _Fleet, limits: Limits) -> tuple[int, str]:
@@ -163,7 +163,7 @@ def _affordable(desired: int, fleet: _Fleet, limits: Limits) -> tuple[int, str]:
 
 
 def _circuit(
-    desired: int, fleet: _Fleet, seen: Observation, memory: Memory, limits: Limits
+    desired: int, fleet: _Fleet, seen: Observation, state: PolicyState, limits: Limits
 ) -> tuple[int, str]:
     """Hold launches after failed startups; once the circuit has been open for its time, let one through.
 
@@ -171,14 +171,14 @@ def _circuit(
     """
     if desired <= fleet.alive:
         return desired, ""
-    if seen.now_s < memory.held_until_s:
-        wait_s = memory.held_until_s - seen.now_s
-        state = "the circuit is open" if memory.is_half_open else "waiting"
-        return fleet.alive, f"{memory.failures} boots in a row failed; {state} for {wait_s:.0f} s more"
-    if memory.is_half_open:
-        launches_s = (*memory.starting.values(), *(one.at_s for one in memory.unseen))
-        on_trial = any(not memory.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
-        why = f"{memory.failures} boots in a row failed; one launch shows whether they work again"
+    if seen.now_s < state.held_until_s:
+        wait_s = state.held_until_s - seen.now_s
+        phase = "the circuit is open" if state.is_half_open else "waiting"
+        return fleet.alive, f"{state.failures} boots in a row failed; {phase} for {wait_s:.0f} s more"
+    if state.is_half_open:
+        launches_s = (*state.starting.values(), *(one.at_s for one in state.unseen))
+        on_trial = any(not state.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
+        why = f"{state.failures} boots in a row failed; one launch shows whether they work again"
         return (fleet.alive if on_trial else min(desired, fleet.alive + 1)), why
     return desired, ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
-from beholder.scaling.decision import Record
+from beholder.scaling.records.record import Record
 
 __all__ = ["explain", "line_of"]
 

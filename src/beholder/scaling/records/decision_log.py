@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from beholder.errors import BackendError
-from beholder.scaling.decision import Record
+from beholder.scaling.records.record import Record
 from beholder.store.port import Store
 from beholder.telemetry.log import get_logger, log_event
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from math import inf
 
 from beholder.clock import age_s
-from beholder.scaling.decision import FailedStartup
-from beholder.scaling.estimate import ServiceTime
-from beholder.scaling.limits import Limits
-from beholder.scaling.memory import Launched, Memory, Past
-from beholder.scaling.observation import InstanceSeen, InstanceState, Observation
+from beholder.scaling.policy.decision import FailedStartup
+from beholder.scaling.policy.estimate import ServiceTime
+from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation
+from beholder.scaling.policy.state import Launched, Past, PolicyState
 
 __all__ = ["learn", "messages_of"]
 
@@ -17,31 +17,31 @@ _UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after 
 _SATURATED_MIN = 2  # visible messages per ready instance at both ends of a saturated interval
 
 
-def learn(seen: Observation, memory: Memory, limits: Limits) -> Memory:
-    """Return the memory after an observation; pure, and the only place that learns."""
-    memory = _learn_startups(seen, memory, limits)
-    memory = _learn_services(seen, memory)
-    memory = _notice_stuck_in_flight(seen, memory, limits)
-    return _learn_arrivals(seen, memory, limits)
+def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
+    """Return the state after an observation; pure, and the only place that learns."""
+    state = _learn_startups(seen, state, limits)
+    state = _learn_services(seen, state)
+    state = _notice_stuck_in_flight(seen, state, limits)
+    return _learn_arrivals(seen, state, limits)
 
 
-def messages_of(seen: Observation, memory: Memory) -> int:
+def messages_of(seen: Observation, state: PolicyState) -> int:
     """Return the messages that are work, message stuck in flight ones left out."""
-    in_flight = max(0, seen.in_flight - memory.stuck_in_flight)
+    in_flight = max(0, seen.in_flight - state.stuck_in_flight)
     return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
 
 
-def _notice_stuck_in_flight(seen: Observation, memory: Memory, limits: Limits) -> Memory:
+def _notice_stuck_in_flight(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
     """Learn how many of the messages in flight nobody can hold.
 
     More are in flight than the busy instances can hold: a worker died and its messages come back, or the
     count is wrong. They count for a visibility timeout, and then no more for as long as the count stays up,
     so that a wrong count starts instances once and not for ever.
     """
-    stuck_in_flight = min(memory.stuck_in_flight, seen.in_flight)
+    stuck_in_flight = min(state.stuck_in_flight, seen.in_flight)
     holders = sum(one.is_busy or one.state is InstanceState.DRAINING for one in seen.instances)
     excess = seen.in_flight - holders * limits.hold_max
-    since_s, low = memory.excess_since_s, memory.excess_low
+    since_s, low = state.excess_since_s, state.excess_low
     if excess <= 0:
         since_s, low = None, 0
     elif since_s is None:
@@ -50,14 +50,14 @@ def _notice_stuck_in_flight(seen: Observation, memory: Memory, limits: Limits) -
         low = min(low, excess)
         if seen.now_s - since_s > limits.visibility_timeout_s + limits.lag_s + limits.tick_s:
             stuck_in_flight = max(stuck_in_flight, low)
-    if (stuck_in_flight, since_s, low) == (memory.stuck_in_flight, memory.excess_since_s, memory.excess_low):
-        return memory
-    return replace(memory, stuck_in_flight=stuck_in_flight, excess_since_s=since_s, excess_low=low)
+    if (stuck_in_flight, since_s, low) == (state.stuck_in_flight, state.excess_since_s, state.excess_low):
+        return state
+    return replace(state, stuck_in_flight=stuck_in_flight, excess_since_s=since_s, excess_low=low)
 
 
-def _learn_startups(seen: Observation, memory: Memory, limits: Limits) -> Memory:
-    startups = memory.startup_times(limits)
-    awaited = {one.id for one in memory.unseen} | memory.starting.keys() | memory.given_up
+def _learn_startups(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
+    startups = state.startup_times(limits)
+    awaited = {one.id for one in state.unseen} | state.starting.keys() | state.given_up
     starting: dict[str, float] = {}
     there: set[str] = set()
     good_launches_s: list[float] = []
@@ -74,24 +74,24 @@ def _learn_startups(seen: Observation, memory: Memory, limits: Limits) -> Memory
             )
         else:
             # One that came up while nobody led has been up for an unknown time.
-            if one.ready_at_s is not None or one.id not in memory.inherited:
+            if one.ready_at_s is not None or one.id not in state.inherited:
                 ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
                 startups = startups.seen(ready_at_s - one.launched_at_s)
             good_launches_s.append(one.launched_at_s)
-    good, lost, unseen = _of_the_gone(seen, memory, there)
+    good, lost, unseen = _of_the_gone(seen, state, there)
     good_launches_s += good
-    memory = replace(
-        memory,
+    state = replace(
+        state,
         startups=startups,
-        starting={one: at_s for one, at_s in starting.items() if one not in memory.given_up},
+        starting={one: at_s for one, at_s in starting.items() if one not in state.given_up},
         unseen=unseen,
-        good_launch_s=max((memory.good_launch_s, *good_launches_s)),
-        given_up=memory.given_up & _not_up(seen),
+        good_launch_s=max((state.good_launch_s, *good_launches_s)),
+        given_up=state.given_up & _not_up(seen),
     )
-    memory = memory.after_failed_startups((*failed, *lost), seen.now_s, limits)
+    state = state.after_failed_startups((*failed, *lost), seen.now_s, limits)
     if good_launches_s:
-        memory = replace(memory, failures=0, held_until_s=0.0, is_half_open=False)
-    return memory
+        state = replace(state, failures=0, held_until_s=0.0, is_half_open=False)
+    return state
 
 
 def _not_up(seen: Observation) -> set[str]:
@@ -104,20 +104,20 @@ def _never_served(one: InstanceSeen) -> bool:
 
 
 def _of_the_gone(
-    seen: Observation, memory: Memory, there: set[str]
+    seen: Observation, state: PolicyState, there: set[str]
 ) -> tuple[list[float], list[FailedStartup], tuple[Launched, ...]]:
     """Return launches that came up and left, the failed ones, and those that may still be seen."""
     good: list[float] = []
     lost: list[FailedStartup] = []
     unseen: list[Launched] = []
-    never_seen = {one.id: one.at_s for one in memory.unseen}
-    for one_id, at_s in (never_seen | memory.starting).items():
+    never_seen = {one.id: one.at_s for one in state.unseen}
+    for one_id, at_s in (never_seen | state.starting).items():
         if one_id in there:
             continue
         age = age_s(seen.now_s, at_s)
-        if seen.last_signs.get(one_id, -inf) >= at_s:
+        if seen.last_heartbeats.get(one_id, -inf) >= at_s:
             good.append(at_s)
-        elif one_id in memory.starting:
+        elif one_id in state.starting:
             lost.append(FailedStartup(one_id, "ended", age))
         elif age < _UNSEEN_S_MAX:
             unseen.append(Launched(one_id, at_s))
@@ -126,24 +126,24 @@ def _of_the_gone(
     return good, lost, tuple(unseen)
 
 
-def _learn_services(seen: Observation, memory: Memory) -> Memory:
+def _learn_services(seen: Observation, state: PolicyState) -> PolicyState:
     samples = [(one.instance_type, one.service_s) for one in seen.services]
     if not samples:
-        sample = _throughput(seen, memory)
+        sample = _throughput(seen, state)
         samples = [sample] if sample is not None else []
     if not samples:
-        return memory
-    services = dict(memory.services)
+        return state
+    services = dict(state.services)
     for instance_type, service_s in samples:
         # All kinds together are kept under "", for a kind that was never seen.
         for name in {instance_type, ""}:
             services[name] = services.get(name, ServiceTime(service_s)).seen(service_s)
-    return replace(memory, services=services)
+    return replace(state, services=services)
 
 
-def _throughput(seen: Observation, memory: Memory) -> tuple[str, float] | None:
+def _throughput(seen: Observation, state: PolicyState) -> tuple[str, float] | None:
     """Return a service time from what was done while every instance had work; None where that is unknown."""
-    past = memory.past
+    past = state.past
     if past is None or past.done_total is None or seen.done_total is None:
         return None
     ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
@@ -157,20 +157,20 @@ def _throughput(seen: Observation, memory: Memory) -> tuple[str, float] | None:
     return (next(iter(instance_types)) if len(instance_types) == 1 else ""), ready * over_s / done
 
 
-def _learn_arrivals(seen: Observation, memory: Memory, limits: Limits) -> Memory:
-    messages = messages_of(seen, memory)
+def _learn_arrivals(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
+    messages = messages_of(seen, state)
     ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
-    past = memory.past
-    arrivals = memory.arrivals
+    past = state.past
+    arrivals = state.arrivals
     if past is not None and seen.now_s > past.now_s:
         over_s = seen.now_s - past.now_s
-        arrived = _arrived(seen, past, memory, limits, messages)
+        arrived = _arrived(seen, past, state, limits, messages)
         arrivals = arrivals.seen(arrived, over_s, tau_s=limits.arrivals_tau_s)
     now = Past(seen.now_s, messages, seen.backlog, seen.arrived_total, seen.done_total, ready)
-    return replace(memory, arrivals=arrivals, past=now)
+    return replace(state, arrivals=arrivals, past=now)
 
 
-def _arrived(seen: Observation, past: Past, memory: Memory, limits: Limits, messages: int) -> float:
+def _arrived(seen: Observation, past: Past, state: PolicyState, limits: Limits, messages: int) -> float:
     """Return the arrivals since the last look: counted, or what the depths and μ say."""
     if seen.arrived_total is not None and past.arrived_total is not None:
         # A count that fell began anew with its process.
@@ -185,5 +185,5 @@ def _arrived(seen: Observation, past: Past, memory: Memory, limits: Limits, mess
             (past.messages - past.backlog + seen.in_flight) / 2,
             float(messages + past.messages),
         )
-        done = busy * over_s / memory.service_s(limits.instance_type, limits)
+        done = busy * over_s / state.service_s(limits.instance_type, limits)
     return max(0.0, messages - past.messages + done)

@@ -1,14 +1,15 @@
 """What the policy keeps from tick to tick: what it has learnt, what it has launched, what went wrong."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
 from beholder.clock import age_s
-from beholder.scaling.decision import FailedStartup, Record
-from beholder.scaling.estimate import Rate, ServiceTime, StartupTimes
-from beholder.scaling.limits import Limits
+from beholder.scaling.policy.decision import FailedStartup
+from beholder.scaling.policy.estimate import Rate, ServiceTime, StartupTimes
+from beholder.scaling.policy.limits import Limits
 
-__all__ = ["Launched", "Memory", "Past"]
+__all__ = ["Launched", "Past", "PolicyState"]
 
 _PATIENCE_S_MIN = 30.0
 # After so many circuits' worth of failures in a row, what was learnt may be of another image.
@@ -44,8 +45,8 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """The policy's memory; `Memory()` knows nothing yet.
+class PolicyState:
+    """The policy's state; `PolicyState()` knows nothing yet.
 
     Args:
         arrivals: The arrival rate.
@@ -133,45 +134,48 @@ class Memory:
         launched = {one.id: one.at_s for one in self.unseen} | self.starting
         return {one: age_s(now_s, at_s) for one, at_s in launched.items()}
 
-    def after_takeover(self, before: Record, at_s: float, now_s: float, limits: Limits) -> "Memory":
-        """Return the memory of a new leader, which goes on with the earlier one's count of failures.
+    def after_takeover(
+        self, failures: int, awaited_s: Mapping[str, float], *, old_s: float, now_s: float, limits: Limits
+    ) -> "PolicyState":
+        """Return the state of a new leader, which goes on with the earlier one's count of failures.
 
         A pause does not begin anew: where leaders change often, nothing would be launched.
 
         Args:
-            before: The earlier leader's last record.
-            at_s: The time of day.
+            failures: Failed startups in a row, by the earlier leader's last record.
+            awaited_s: How long ago each instance was launched that it awaited.
+            old_s: Age of that record.
             now_s: The moment, by the clock of the ages.
             limits: The operator's settings.
         """
-        if age_s(at_s, before.at_s) > _INHERITED_S_MAX:
+        if old_s > _INHERITED_S_MAX:
             return self
-        launched = {one: now_s - old_s for one, old_s in before.awaited_s.items()}
+        launched = {one: now_s - launched_s for one, launched_s in awaited_s.items()}
         return replace(
             self,
             unseen=tuple(Launched(one, launched_s) for one, launched_s in launched.items()),
             inherited=launched,
-            failures=before.failures,
-            is_half_open=before.failures >= limits.failures_max,
+            failures=failures,
+            is_half_open=failures >= limits.failures_max,
         )
 
-    def after_launch(self, ids: tuple[str, ...], now_s: float) -> "Memory":
-        """Return the memory after the fleet launched these: they count at once, seen or not."""
+    def after_launch(self, ids: tuple[str, ...], now_s: float) -> "PolicyState":
+        """Return the state after the fleet launched these: they count at once, seen or not."""
         if not ids:
             return self
         fresh = tuple(Launched(one, now_s) for one in ids)
         return replace(self, unseen=self.unseen + fresh, refusals=0, refusal="")
 
-    def after_refusal(self, reason: str, now_s: float, limits: Limits) -> "Memory":
-        """Return the memory after the cloud refused (part of) a launch: wait, longer each time."""
+    def after_refusal(self, reason: str, now_s: float, limits: Limits) -> "PolicyState":
+        """Return the state after the cloud refused (part of) a launch: wait, longer each time."""
         longest_s = min(limits.backoff_s_max, _REFUSED_S_MAX)
         pause_s = min(longest_s, limits.backoff_s * 2.0 ** min(self.refusals, 20))
         return replace(self, refusals=self.refusals + 1, refused_until_s=now_s + pause_s, refusal=reason)
 
     def after_failed_startups(
         self, failed: tuple[FailedStartup, ...], now_s: float, limits: Limits
-    ) -> "Memory":
-        """Return the memory after boots failed: first replace, then wait, then open the circuit.
+    ) -> "PolicyState":
+        """Return the state after boots failed: first replace, then wait, then open the circuit.
 
         Pauses count from launch to launch: a startup that hung for long was a pause itself.
 
@@ -181,7 +185,7 @@ class Memory:
             limits: The operator's settings.
         """
         failed = tuple(one for one in failed if one.id not in self.given_up)
-        memory = replace(
+        state = replace(
             self,
             failed_startups=self.failed_startups + failed,
             given_up=self.given_up | {one.id for one in failed},
@@ -189,13 +193,13 @@ class Memory:
         # One that was launched before another that came up says nothing of boots now.
         launches_s = [now_s - one.age_s for one in failed if now_s - one.age_s > self.good_launch_s]
         if not launches_s:
-            return memory
+            return state
         failures = self.failures + len(launches_s)
         held_until_s = self.held_until_s
         if failures > 1:
             held_until_s = max(held_until_s, max(launches_s) + self.pause_s(failures, limits))
         return replace(
-            memory,
+            state,
             failures=failures,
             held_until_s=held_until_s,
             is_half_open=failures >= limits.failures_max,

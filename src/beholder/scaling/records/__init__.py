@@ -1,0 +1,1 @@
+"""What records the controller's decisions, and explains them."""
