@@ -42,25 +42,10 @@ def problem(
     headers: dict[str, str] | None = None,
     job: Any = None,
 ) -> ProblemResponse:
-    """Return a problem document as a response; see `ProblemDocument`.
-
-    Args:
-        status: HTTP status.
-        code: Stable, for programs.
-        detail: For people.
-        request_id: Of this request.
-        headers: Such as Retry-After.
-        job: The document of the job that was accepted and then failed.
-    """
+    """Return a `ProblemDocument` as a response; `job` is that of a job that was accepted and failed."""
+    title = HTTPStatus(status).phrase
     document = to_document(
-        ProblemDocument(
-            type=f"urn:beholder:problem:{code}",
-            title=HTTPStatus(status).phrase,
-            status=status,
-            detail=detail,
-            code=code,
-            request_id=request_id,
-        )
+        ProblemDocument(f"urn:beholder:problem:{code}", title, status, detail, code, request_id)
     )
     if job is not None:
         document["job"] = job
