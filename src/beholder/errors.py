@@ -2,7 +2,7 @@
 
     BeholderError
     ├── RequestError        the caller: change the request (4xx), or come back later (503)
-    ├── JobError            nobody now: recorded as that job's outcome
+    ├── JobError            no one: recorded as that job's outcome
     ├── BackendError        the operator: a queue or store misbehaves
     └── ConfigError         the person who starts the process: all problems at once
 

@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["PAGES", "ROOT", "Block", "blocks", "column", "commands", "prose", "read", "slug", "table"]
 
 ROOT = Path(__file__).resolve().parents[2]
-# Asked of git they would miss a page that is not yet added; these folders hold nobody's prose.
+# The folders are read, because git does not list a page that is not yet added.
 _NOT_OURS = {".venv", "out", "dist", "build", "node_modules"}
 PAGES = sorted(
     path

@@ -42,7 +42,7 @@ def problem_with(line: str) -> str | None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_what_a_page_tells_to_type_exists(page: Path) -> None:
+def test_commands_and_targets_that_a_page_names_exist(page: Path) -> None:
     named = {name for line in commands(page.read_text(encoding="utf-8")) for name in _MAKE.findall(line)}
     assert named <= targets()
     assert [problem for line in command_lines(page) if (problem := problem_with(line))] == []

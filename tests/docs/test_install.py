@@ -7,7 +7,7 @@ import pytest
 
 from docs.pages import PAGES, ROOT
 
-# `pip install beholder`, `uv add beholder`, "'beholder[aws]'": whoever took the name would be installed.
+# `pip install beholder`, `uv add beholder`, "'beholder[aws]'": the package of that name is not ours.
 BY_NAME = re.compile(
     r"(?:\b(?:pip|pipx|uv pip|uv tool) install|\buv add|\bpipx run|\buvx)"
     r"(?: +-[-\w]+)* +['\"]?beholder(?![\w./-])"

@@ -15,9 +15,9 @@ from helpers.source import ROOT, Module, modules
 
 SUITES = {"testing/queue_contract.py", "testing/store_contract.py"}
 
-# What is banned, what to use instead, and who may all the same.
+# What is banned, what to use instead, and which modules may use it all the same.
 BANNED: dict[str, tuple[str, set[str]]] = {
-    "print": ("telemetry.log.say for the operator, click.echo in a command", set()),
+    "print": ("telemetry.log.log_event for the operator, click.echo in a command", set()),
     "breakpoint": ("a test", set()),
     "eval": ("a parser", set()),
     "exec": ("a function", set()),
@@ -77,7 +77,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "signal.signal": ("cli.worker.end_on_signals", {"cli/worker.py"}),
 }
 
-# Outermost places: nobody further out could log what happened.
+# The outermost places: no caller of theirs could log the error.
 CATCH_ALL = {"runner.py", "web/middleware.py", "web/submission/batcher.py", "results/attempts.py"}
 
 
@@ -86,7 +86,7 @@ def uses(module: Module, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", BANNED)
-def test_only_those_who_must_use_it(name: str) -> None:
+def test_only_the_listed_modules_use_it(name: str) -> None:
     instead, allowed = BANNED[name]
     using = {module.path for module in modules() if uses(module, name)}
     there = {module.path for module in modules()}
@@ -105,7 +105,7 @@ def passes_on(handler: ast.ExceptHandler) -> bool:
     return isinstance(last, ast.Raise) and last.exc is None
 
 
-def test_everything_is_caught_in_the_outermost_places_alone() -> None:
+def test_only_the_outermost_places_catch_everything() -> None:
     catching = {
         module.path
         for module in modules()

@@ -109,7 +109,7 @@ def names_in(node: ast.AST) -> list[str]:
     return []
 
 
-def test_words_that_are_not_ours_name_nothing() -> None:
+def test_refused_words_name_nothing() -> None:
     refused = {word for row in rows() for word in re.split(r"[,;]\s*", row[-1])}
     assert refused >= NEVER, "take the words that the glossary no longer refuses from this test"
     wrong = {

@@ -82,7 +82,7 @@ def test_a_module_says_what_it_offers() -> None:
     assert not many, f"a module offers 1 to {NAMES_MAX} names"
 
 
-def test_what_a_module_keeps_to_itself_no_other_takes() -> None:
+def test_private_names_stay_in_their_module() -> None:
     taken = [
         (module.path, target)
         for module in modules()
@@ -92,7 +92,7 @@ def test_what_a_module_keeps_to_itself_no_other_takes() -> None:
     assert not taken
 
 
-def test_a_module_says_where_it_stands() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert not [module.path for module in modules() if not ast.get_docstring(module.tree)]
 
 
@@ -115,7 +115,7 @@ def test_a_constructor_has_no_filler_for_a_docstring() -> None:
     assert not filler, "say something of an argument in `backticks` or under Args, or delete the docstring"
 
 
-def test_complexity_is_ruff_s_to_count(ruff: dict[str, Any]) -> None:
+def test_ruff_counts_complexity(ruff: dict[str, Any]) -> None:
     assert ruff["select"] == ["ALL"]
     assert ruff["mccabe"]["max-complexity"] <= COMPLEXITY_MAX
     ignored = {*ruff["ignore"], *(rule for rules in ruff["per-file-ignores"].values() for rule in rules)}

@@ -61,7 +61,7 @@ def test_constant_arrivals_end_before_the_duration() -> None:
         (LoadPlan(URL, images(5), duration_s=1, rate_per_s=9, in_flight_max=30), 30),
     ],
 )
-def test_no_more_clients_than_there_is_work(plan: LoadPlan, expected: int) -> None:
+def test_there_are_no_more_clients_than_requests(plan: LoadPlan, expected: int) -> None:
     assert plan.client_count == expected
 
 
@@ -103,7 +103,7 @@ def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
         images_in(tmp_path / "nowhere")
 
 
-def test_a_file_instead_of_a_folder_is_told_its_folder(
+def test_a_file_instead_of_a_folder_is_answered_with_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = tmp_path / "photo.jpg"

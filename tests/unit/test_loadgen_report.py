@@ -206,14 +206,14 @@ def test_the_page_thins_out_many_points_but_keeps_the_errors() -> None:
     assert page.count('class="point error"') == 3
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_the_page_loads_nothing_else() -> None:
     page = page_of(report_from([answer(at_s=index / 9) for index in range(50)], duration_s=6.0))
     without_own_url = page.replace(PLAN.url, "")
     assert not re.search(r"https?://|src=|@import|url\(", without_own_url)
 
 
 @pytest.mark.parametrize("answers", [[], [failed("timeout", 0)], [answer(latency_s=0.0)]])
-def test_the_page_stands_when_there_is_little_to_show(answers: list[Answer]) -> None:
+def test_the_page_is_complete_with_few_answers(answers: list[Answer]) -> None:
     page = page_of(report_from(answers, duration_s=0.0))
     assert "nan" not in page
     assert "</html>" in page

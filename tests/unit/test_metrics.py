@@ -65,7 +65,7 @@ def calls(process: str, service: str, operation: str) -> str:
     return f'beholder_aws_calls_total{{operation="{operation}",process="{process}",service="{service}"}}'
 
 
-def test_calls_that_are_told_of_are_added_up_and_those_watched_are_read(telemetry: Telemetry) -> None:
+def test_reported_calls_are_added_up_and_watched_ones_are_read(telemetry: Telemetry) -> None:
     web = {"sqs:SendMessageBatch": 5}
     telemetry.watch_calls("web", lambda: web)
     telemetry.count_calls("worker", {"s3:PutObject": 2})

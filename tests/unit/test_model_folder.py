@@ -108,7 +108,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         assert any(words in problem for problem in problems), words
 
 
-def test_a_missing_sha256_is_told(tmp_path: Path) -> None:
+def test_a_missing_sha256_is_reported(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     sha256 = read_model(folder).sha256
     replaced(folder, f'sha256 = "{sha256}"\n', "")
@@ -142,7 +142,7 @@ def test_a_wrong_value_is_refused(tmp_path: Path, old: str, new: str, words: str
     assert words in refusal(replaced(write_folder(tmp_path), old, new))
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     text = (folder / "model.toml").read_bytes()
     (folder / "model.toml").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))

@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("content", "options", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_goes_wrong_is_refused_in_words(
+def test_a_graph_that_cannot_be_used_is_refused_with_its_reason(
     tmp_path: Path, content: bytes, options: dict[str, Any], words: str
 ) -> None:
     if words == "has no name on line 2":
@@ -421,7 +421,7 @@ def external(folder: Path, locations: dict[str, str], content: bytes | None = No
         {"weights": "./weights"},
     ],
 )
-def test_weights_in_other_files_are_taken_along(
+def test_weights_in_other_files_are_moved_into_the_graph(
     tmp_path: Path, runtime: Runtime, locations: dict[str, str]
 ) -> None:
     file = external(tmp_path, locations)
@@ -435,7 +435,7 @@ def test_weights_in_other_files_are_taken_along(
     np.testing.assert_allclose(runtime(spec).classify(images), expected_probabilities(images), atol=TOLERANCE)
 
 
-def test_weights_in_attributes_and_inner_graphs_are_taken_along(tmp_path: Path) -> None:
+def test_weights_in_attributes_and_inner_graphs_are_moved_too(tmp_path: Path) -> None:
     values = numpy_helper.from_array(np.arange(6, dtype=np.float32), "inner")
     (tmp_path / "inner.bin").write_bytes(values.raw_data)
     onnx.external_data_helper.set_external_data(values, "inner.bin")

@@ -58,7 +58,7 @@ def test_an_imported_graph_is_a_model_folder(tmp_path: Path) -> None:
     assert (tmp_path / "models" / "tiny").stat().st_mode & 0o777 == 0o755
 
 
-def test_probabilities_are_noted(tmp_path: Path) -> None:
+def test_probabilities_are_written_down(tmp_path: Path) -> None:
     spec = import_tiny(tmp_path, graph=tiny_graph(softmax=True), outputs_probabilities=True)
 
     assert spec.outputs_probabilities
@@ -152,7 +152,7 @@ def test_what_a_killed_import_left_is_removed_by_a_later_one(tmp_path: Path) -> 
     assert names(tmp_path / "models") == [".import-new", "tiny"]
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.onnx: No such file"):
         import_onnx(
             tmp_path / "nothing.onnx",
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_a_destination_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
 
     with pytest.raises(ConfigError, match="cannot be written"):
@@ -258,7 +258,7 @@ def test_without_torch_it_says_how_to_install_it(
     assert "CPU build is enough" in caught.value.message
 
 
-def test_another_extra_is_told_without_a_word_about_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_advice_on_another_extra_does_not_mention_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
     with pytest.raises(ConfigError) as caught:

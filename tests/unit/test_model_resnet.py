@@ -44,7 +44,7 @@ def test_the_number_of_classes_is_the_checkpoints_own(state: State) -> None:
     assert check_resnet18(state) == 7
 
 
-def test_the_counters_of_batch_norms_are_passed_over(state: State) -> None:
+def test_the_counters_of_batch_norms_are_ignored(state: State) -> None:
     assert check_resnet18({**state, "bn1.num_batches_tracked": np.array(5)}) == 7
 
 
@@ -54,7 +54,7 @@ def problems_of(state: State) -> str:
     return "\n".join(caught.value.problems)
 
 
-def test_missing_names_are_told(state: State) -> None:
+def test_missing_names_are_reported(state: State) -> None:
     less = {name: values for name, values in state.items() if not name.startswith("layer4.1.bn2")}
 
     problems = problems_of(less)
@@ -73,7 +73,7 @@ def test_a_deeper_network_is_refused(state: State) -> None:
     ("name", "shape"),
     [("conv1.weight", (64, 1, 7, 7)), ("bn1.bias", (65,)), ("fc.weight", (7, 511)), ("fc.bias", (8,))],
 )
-def test_wrong_shapes_are_told(state: State, name: str, shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(state: State, name: str, shape: tuple[int, ...]) -> None:
     problems = problems_of({**state, name: np.zeros(shape, np.float32)})
 
     assert name in problems
