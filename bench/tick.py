@@ -4,8 +4,8 @@
 
 Once with queue, store and fleet in memory, which leaves the cost of looking, deciding and recording; once on
 moto, which counts the calls and adds what the clients of AWS compute on their answers. A third of the
-instances is busy, a third idle, the others pending; no tick launches. CPU is that of the process: the emulator
-runs in another one.
+instances is busy, a third idle, the others pending; no tick launches. CPU is that of this process: the
+emulator runs in another one.
 """
 
 import argparse

@@ -92,6 +92,24 @@ def test_private_names_stay_in_their_module() -> None:
     assert not taken
 
 
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for module in modules():
+        for node in module.nodes(ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module.path)
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}, (
+        "rename the less general one"
+    )
+
+
+def test_memory_is_the_name_of_adapters_alone() -> None:
+    found = {module.path for module in modules() if module.path.rpartition("/")[2] == "memory.py"}
+    assert found == {"queue/memory.py", "store/memory.py", "fleet/memory.py"}, (
+        "these are adapters; name others apart"
+    )
+
+
 def test_every_module_has_a_docstring() -> None:
     assert not [module.path for module in modules() if not ast.get_docstring(module.tree)]
 
