@@ -37,5 +37,5 @@ def test_ours_costs_at_least_three_tenths_less_than_the_best_as_good(found: list
     assert (geometric_mean(found) or 1.0) <= 0.7
 
 
-def test_no_law_is_cheaper_with_fewer_late_or_as_many_and_a_lower_p99(found: list[Comparison]) -> None:
+def test_no_policy_is_cheaper_with_fewer_late_or_as_many_and_a_lower_p99(found: list[Comparison]) -> None:
     assert {one.ours.traffic: one.better_in_both for one in found if one.better_in_both} == {}

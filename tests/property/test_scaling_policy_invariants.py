@@ -57,7 +57,7 @@ def test_more_backlog_never_means_fewer_launches(seen: Observation, limits: Limi
 
 
 @given(observations, limits)
-def test_any_message_has_an_instance_that_serves_it_or_boots(seen: Observation, limits: Limits) -> None:
+def test_any_message_has_an_instance_that_serves_it_or_starts(seen: Observation, limits: Limits) -> None:
     decision, _ = decide(seen, PolicyState(), limits)
     drains = len(seen.instances) - decision.alive
     if seen.backlog and drains < limits.max:

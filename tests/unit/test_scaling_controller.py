@@ -184,7 +184,7 @@ def test_a_leader_whose_time_ran_out_while_it_looked_does_not_act() -> None:
     assert world.fleet.describe() == []
 
 
-def test_a_boot_without_a_sign_of_life_is_ended_and_replaced() -> None:
+def test_a_startup_without_a_heartbeat_is_ended_and_replaced() -> None:
     """elastic-ci-stack#1051, gitlab-runner#450: instances that nobody would have ended."""
     world = World()
     controller = world.controller()
@@ -241,7 +241,7 @@ def test_a_drain_that_does_not_end_is_ended() -> None:
     assert world.fleet.describe() == []
 
 
-def test_signs_without_an_instance_are_swept_after_a_while() -> None:
+def test_heartbeats_without_an_instance_are_swept_after_a_while() -> None:
     world = World()
     write_heartbeat(world.store, "gone", InstanceState.IN_SERVICE)
     controller = world.controller()
@@ -251,7 +251,7 @@ def test_signs_without_an_instance_are_swept_after_a_while() -> None:
     assert read_heartbeats(world.store) == {}
 
 
-def test_signs_tell_every_state_and_when() -> None:
+def test_heartbeats_tell_every_state_and_when() -> None:
     store = MemoryStore(clock=ManualClock(77.0))
     written = {
         "pending": (InstanceState.PENDING, False),
@@ -299,7 +299,7 @@ def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
     assert len(said) == len(failed)
 
 
-def test_one_that_came_up_and_left_between_two_looks_is_no_failed_boot() -> None:
+def test_one_that_came_up_and_left_between_two_looks_is_no_failed_startup() -> None:
     world = World()
     controller = world.controller()
     world.queue.send([b"image"])
@@ -311,7 +311,7 @@ def test_one_that_came_up_and_left_between_two_looks_is_no_failed_boot() -> None
     assert not any(record.failed_startups for record in world.records.kept)
 
 
-def test_boots_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> None:
+def test_startups_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> None:
     """Three of them stretched the p95 of boots from 285 to 9,585 s."""
     world = World()
     controller = world.controller()
@@ -326,7 +326,7 @@ def test_boots_that_hang_do_not_make_the_fleet_wait_longer_for_the_next() -> Non
     assert len(failed) <= 4 * 40
 
 
-def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
+def test_startups_that_seem_to_take_no_time_tell_nothing() -> None:
     """Three of them made every tick divide by zero."""
     world = World()
     controller = world.controller()
@@ -342,7 +342,7 @@ def test_boots_that_seem_to_take_no_time_tell_nothing() -> None:
     assert controller.last.decision.forecast.startup_s_p95 > 0
 
 
-def test_who_leads_next_goes_on_with_the_failed_boots_and_the_ages_that_were_written() -> None:
+def test_the_next_leader_goes_on_with_the_failed_startups_and_the_ages_that_were_written() -> None:
     # given: a leader under whom boots hung and ended
     world = World(replace(LIMITS, startup_s=60.0, max=9))
     world.queue.send([b"image"] * 500)

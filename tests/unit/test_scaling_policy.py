@@ -58,7 +58,7 @@ def test_messages_in_flight_are_work() -> None:
     assert decided(replace(seen), replace(LIMITS, hold_max=10_000)).launch > 0
 
 
-def test_booting_instances_count_for_what_they_will_deliver() -> None:
+def test_pending_instances_count_for_what_they_will_deliver() -> None:
     """buildkite-agent-scaler#46, knative/serving#4344: over-scaled while instances were booting."""
     # given: enough was launched a moment ago for all that waits
     first, memory = decide(at(300), PolicyState(), LIMITS)
@@ -92,7 +92,7 @@ def test_draining_instances_count_towards_the_maximum() -> None:
     assert "draining" in {one.name for one in decision.bounds}
 
 
-def test_the_law_plans_for_what_is_there_to_be_done_in_time() -> None:
+def test_the_policy_plans_for_what_is_there_to_be_done_in_time() -> None:
     # given: a burst of 600; one instance does 30 within half of the goal
     decision = decided(at(600), replace(LIMITS, max=100))
     assert decision.launch == 20
@@ -124,14 +124,14 @@ def test_a_budget_caps_the_price_of_the_fleet() -> None:
     assert decision.bounds[-1].name == "budget"
 
 
-def test_an_overdue_boot_counts_less_and_less_and_is_replaced() -> None:
+def test_an_overdue_startup_counts_less_and_less_and_is_replaced() -> None:
     """philips-labs#3493: boots that failed left jobs stuck."""
     # p95 of the prior is 300 s
     on_time, late, given_up = (decided(at(30, PENDING, age_s=age)).launch for age in (199.0, 550.0, 600.0))
     assert (on_time, late, given_up) == (0, 0, 1)
 
 
-def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
+def test_failed_startups_wait_then_open_the_circuit_then_try_one() -> None:
     # given: five boots that vanished, one after the other
     memory, now_s = PolicyState(), 5000.0
     for number in range(5):
@@ -143,7 +143,7 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     # then: nothing is launched, and the reason says so
     assert launches == 0
     assert decision.bounds[-1].name == "circuit"
-    assert "5 boots in a row failed" in decision.reason
+    assert "5 startups in a row failed" in decision.reason
     # when: the pause is over
     decision, memory = decide(Observation(now_s + 3600, 100), memory, LIMITS)
     assert decision.launch == 1
@@ -157,13 +157,13 @@ def test_failed_boots_wait_then_open_the_circuit_then_try_one() -> None:
     assert decision.launch > 1
 
 
-def test_one_failed_boot_is_replaced_at_once() -> None:
+def test_one_failed_startup_is_replaced_at_once() -> None:
     _, memory = decide(at(10, PENDING, age_s=50), PolicyState(), LIMITS)
     decision, _ = decide(at(10, now_s=5005), memory, LIMITS)
     assert decision.launch == 1
 
 
-def test_failed_boots_among_good_ones_do_not_open_the_circuit() -> None:
+def test_failed_startups_among_good_ones_do_not_open_the_circuit() -> None:
     """philips-labs#3493: with 20 % of boots failing the queue is drained all the same."""
     # given: ten launched together, of which the last six never came up and are given up at once
     ids = [f"i-{number}" for number in range(10)]
@@ -242,7 +242,7 @@ def test_one_odd_service_time_moves_little() -> None:
     assert memory.service_s("", LIMITS) < 0.7
 
 
-def test_boot_times_are_learnt_from_launch_to_ready() -> None:
+def test_startup_times_are_learnt_from_launch_to_ready() -> None:
     memory = PolicyState()
     for number in range(9):
         at_s = 1000.0 * number
@@ -271,7 +271,7 @@ def test_arrivals_are_learnt_from_counts_or_from_depths_alone(*, counted: bool) 
     assert decision.forecast.arrivals_per_s == pytest.approx(10.0, rel=0.05)
 
 
-def test_patience_0_launches_before_the_queue_is_a_boot_long() -> None:
+def test_patience_0_launches_before_the_queue_is_a_startup_long() -> None:
     memory, now_s = PolicyState(), 5000.0
     for tick in range(60):
         seen = replace(at(10, *[BUSY] * 4, now_s=now_s + tick * 5), arrived_total=tick * 50)

@@ -60,7 +60,7 @@ def highest(run: Run) -> int:
     ],
 )
 @pytest.mark.parametrize("per_s", [0.02, 1.0])
-def test_after_an_hour_of_failing_boots_the_queue_is_served_within_a_boot_and_a_pause(
+def test_after_an_hour_of_failing_startups_the_queue_is_served_within_a_startup_and_a_pause(
     per_s: float, fails_after_s: float, pause_s: float, launches: int, hours: float
 ) -> None:
     """It took 2 h 15 min: failed startups counted as boots of that length, and stretched all patience."""
@@ -111,7 +111,7 @@ def test_leaders_that_change_go_on_with_the_failures_that_the_earlier_one_counte
 
 @pytest.mark.parametrize("startup_s", [10.0, 25.0, 60.0])
 @pytest.mark.parametrize("fails_after_s", [20.0, math.inf])
-def test_short_boots_that_work_again_serve_soon_whatever_was_set(
+def test_short_startups_that_work_again_serve_soon_whatever_was_set(
     startup_s: float, fails_after_s: float
 ) -> None:
     """A setting of 200 s held each trial for as long, and the queue for 230 s, with boots of 25 s."""
@@ -126,7 +126,7 @@ def test_short_boots_that_work_again_serve_soon_whatever_was_set(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fails_after_s", "late_max"), [(20.0, 0.06), (math.inf, 0.30)])
-def test_where_three_boots_in_five_fail_for_a_day_all_is_served_for_little_more(
+def test_where_three_startups_in_five_fail_for_a_day_all_is_served_for_little_more(
     fails_after_s: float, late_max: float
 ) -> None:
     traffic = arrivals(0.01, 2000.0, 24 * HOUR_S)

@@ -15,7 +15,7 @@ def played(traffic: Traffic, settings: WorldSettings) -> Run:
     return simulate(Ours(settings.limits, queue_lag_s=settings.queue_lag_s), traffic, settings)
 
 
-def test_one_message_boots_one_instance_that_leaves_again() -> None:
+def test_one_message_starts_one_instance_that_leaves_again() -> None:
     settings = WorldSettings(startup_spread=0.0)
     run = played(Traffic("one", "", np.asarray([60.0]), 60.0), settings)
     assert run.startups == 1
@@ -32,14 +32,14 @@ def test_where_messages_come_hours_apart_the_last_worker_learns_to_go_at_once() 
     assert run.bill_s < 3 * 330 + 7 * 230
 
 
-def test_where_they_come_within_a_boot_it_learns_to_stay() -> None:
+def test_where_they_come_within_a_startup_it_learns_to_stay() -> None:
     arrivals_s = np.arange(1.0, 5 * 3600.0, 150.0)
     run = played(Traffic("close", "", arrivals_s, 5 * 3600.0), WorldSettings(startup_spread=0.0))
     assert run.startups <= 5
     assert len(arrivals_s) == 120
 
 
-def test_with_a_fifth_of_boots_failing_all_is_served() -> None:
+def test_with_a_fifth_of_startups_failing_all_is_served() -> None:
     run = played(make_traffic("on-off", 1), WorldSettings(startup_failures=0.2))
     assert run.failed_startups > 0
     assert np.isfinite(run.latency_s).all()

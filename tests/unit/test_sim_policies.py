@@ -254,7 +254,7 @@ def test_buildkite_s_tail_is_its_workers_own_idle_time() -> None:
     assert 20 * rule.rests(0, 0.0, (20, 0)) / 3600 == pytest.approx(3.3, abs=0.05)
 
 
-def test_each_law_stops_instances_as_its_product_does() -> None:
+def test_each_policy_stops_instances_as_its_product_does() -> None:
     kills = {name: make_baseline(name, LIMITS).traits.kill for name in BASELINES}
     assert kills["keda"] is KillRule.BLIND
     assert kills["buildkite"] is kills["buildkite-300s"] is KillRule.SELF
@@ -263,7 +263,7 @@ def test_each_law_stops_instances_as_its_product_does() -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_law_stays_within_its_bounds(name: str) -> None:
+def test_a_policy_stays_within_its_bounds(name: str) -> None:
     limits = WorldLimits(capacity_min=2, capacity_max=9)
     path = drive(make_baseline(name, limits), lambda now_s: 500 if now_s < 900 else 0, 9000.0, desired=2)
     # the class project knows its nineteen alone; the world bounds what it wants

@@ -122,7 +122,7 @@ def test_where_no_baseline_serves_as_many_there_is_no_ratio() -> None:
     assert verdict_lines([found]) == ["t: no baseline serves as many inside the goal"]
 
 
-def test_without_our_law_or_without_another_there_is_no_verdict() -> None:
+def test_without_our_policy_or_without_another_there_is_no_verdict() -> None:
     assert verdicts([figures("us", 6.0)], ours="us") == []
     assert verdicts([figures("other", 6.0)], ours="us") == []
 
@@ -203,7 +203,7 @@ def test_tables_go_between_the_marks_of_a_page(tmp_path: Path) -> None:
     assert "| arrivals.csv | beholder |" in run(*given).stdout
 
 
-def test_the_list_names_every_traffic_and_law() -> None:
+def test_the_list_names_every_traffic_and_policy() -> None:
     text = run("--list").stdout
     assert all(name in text for name in (*TRAFFICS, *POLICIES))
 

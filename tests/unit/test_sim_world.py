@@ -139,7 +139,7 @@ def test_a_worker_that_naps_between_polls_takes_a_message_when_it_wakes() -> Non
 # --- the cloud ----------------------------------------------------------------------------------------------
 
 
-def test_a_boot_that_fails_is_paid_until_it_is_given_up_and_then_replaced() -> None:
+def test_a_startup_that_fails_is_paid_until_it_is_given_up_and_then_replaced() -> None:
     settings = WorldSettings(
         startup_spread=0.0, startup_failures=1.0, queue_lag_s=0.0, tail_s_max=1000.0, limits=PLAIN.limits
     )
@@ -149,7 +149,7 @@ def test_a_boot_that_fails_is_paid_until_it_is_given_up_and_then_replaced() -> N
     assert run.bill_s == 1000.0
 
 
-def test_some_boots_fail_and_all_is_served() -> None:
+def test_some_startups_fail_and_all_is_served() -> None:
     settings = WorldSettings(startup_failures=0.2)
     run = simulate(make_baseline("keda", settings.limits), make_traffic("poisson-bursts", 1), settings)
     assert run.failed_startups > 0
@@ -183,7 +183,7 @@ def test_the_queue_s_counts_are_as_old_as_the_sensor_s_lag() -> None:
     assert seen[14.0].seen_at_s == 11.0
 
 
-def test_a_law_that_counts_by_itself_sees_no_lag() -> None:
+def test_a_policy_that_counts_by_itself_sees_no_lag() -> None:
     policy = Script({0.0: 1, 200.0: 0}, ScalerTraits(KillRule.BLIND, has_own_counts=True))
     simulate(policy, traffic(0.5), WorldSettings(queue_lag_s=60.0, limits=PLAIN.limits))
     assert policy.readings[1].visible == 1

@@ -130,14 +130,14 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
     help="How often spot takes an instance away, per instance-hour.",
 )
 @click.option(
-    "--startup-spread", type=_NOT_NEGATIVE, default=0.15, show_default=True, help="0 for boots all alike."
+    "--startup-spread", type=_NOT_NEGATIVE, default=0.15, show_default=True, help="0 for startups all alike."
 )
 @click.option(
     "--startup-failures",
     type=_SHARE,
     default=0.0,
     show_default=True,
-    help="Share of boots that never come up.",
+    help="Share of launches that never come up.",
 )
 @click.option(
     "--refusals",

@@ -21,7 +21,7 @@ class Activator:
 
     Args:
         clock: Only durations count.
-        notifier: Set when a message was sent while the fleet was at nothing; whoever waits for it clears it.
+        notifier: Set when a message was sent while there was no instance; the waiting thread clears it.
     """
 
     def __init__(self, clock: Clock, notifier: threading.Event) -> None:

@@ -23,8 +23,8 @@ class Ages:
     Args:
         look_s_max: Two looks count as no further apart: a clock that was set, or a process that
             slept, makes nothing older.
-        startup_s: Expected startup time; one that boots at the first look is taken for no older, whatever its
-            launch time says.
+        startup_s: Expected startup time; an instance that is pending at the first look counts as no older,
+            whatever its launch time says.
     """
 
     def __init__(self, *, look_s_max: float, startup_s: float) -> None:
@@ -51,7 +51,7 @@ class Ages:
         return self._now_s
 
     def heartbeats(self, heartbeats: Mapping[str, Heartbeat]) -> dict[str, Heartbeat]:
-        """Return the signs with the time of this clock: when each was first seen as it is, or just before."""
+        """Return the heartbeats by this clock: when each was first seen as it is, or just before."""
         at_s = self._at_s or 0.0
         known = self._heartbeats
         self._heartbeats, self._fresh = {}, set()
@@ -73,11 +73,11 @@ class Ages:
     def instances(
         self, instances: Iterable[InstanceSeen], heartbeats: dict[str, Heartbeat]
     ) -> tuple[list[InstanceSeen], dict[str, Heartbeat]]:
-        """Return instances with launch times of this clock, and the signs that are theirs.
+        """Return instances with launch times of this clock, and the heartbeats that are theirs.
 
         Args:
             instances: As the fleet describes them.
-            heartbeats: What `signs` returned. One that was there before its instance is a predecessor's,
+            heartbeats: What `heartbeats` returned. One that was there before its instance is a predecessor's,
                 where a fleet uses names again.
         """
         found, launched, own = [], {}, dict(heartbeats)
@@ -96,7 +96,7 @@ class Ages:
         return found, own
 
     def _first_seen_s(self, one: InstanceSeen) -> float:
-        """Return the launch of an instance that is seen for the first time; note whose its sign is."""
+        """Return the launch of an instance that is seen for the first time; note whose its heartbeat is."""
         heartbeat = self._heartbeats[one.id][0] if one.id in self._heartbeats else None
         most_s = self._gap_s
         if self._is_first:

@@ -33,7 +33,7 @@ class ControllerPorts:
         lease: Says whether this controller leads.
         records: Keeps the record of each tick.
         new_token: Returns a name for a launch, never the same twice, also across processes.
-        before: Returns the last record of whoever led before; None where that is not known.
+        before: Returns the previous leader's last record; None where that is not known.
     """
 
     sensor: Sensor
@@ -94,7 +94,7 @@ class Controller:
                 whose answer was lost is repeated under its token.
         """
         if not self._ports.lease.hold():
-            # Whoever leads learns anew: what another one launched meanwhile is not in this state.
+            # A new leader learns anew: this state lacks what another leader launched meanwhile.
             self._is_new, self._attempt = True, None
             return self._limits.tick_s
         seen = self._aged(self._ports.sensor.observe())
@@ -178,7 +178,7 @@ class Controller:
         return launch
 
     def _reported_failed_startups(self) -> tuple[FailedStartup, ...]:
-        """Log the boots that were found to have failed, and return them for the record."""
+        """Log the failed startups that were found, and return them for the record."""
         failed, self._state = self._state.failed_startups, replace(self._state, failed_startups=())
         for one in failed:
             facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._state.failures}

@@ -1,10 +1,10 @@
-"""Signs of life: one small object per instance in the output bucket, which any leader can list.
+"""Heartbeats: one small object per instance in the output bucket, which any leader can list.
 
-The key names the instance, the store's own time says when the sign was given, and the object's size says the
+The key names the instance, the store's own time says when it was written, and the object's size says the
 state, so that one LIST of up to 1,000 keys tells everything and nothing is read.
 
-Cost: a sign each 60 s is 43,200 PUTs a month, 0.22 dollars per instance-month. Source: S3 pricing, us-east-1,
-0.005 dollars per 1,000 PUT or LIST requests, 2025.
+Cost: a heartbeat each 60 s is 43,200 PUTs a month, 0.22 dollars per instance-month.
+Source: S3 pricing, us-east-1, 0.005 dollars per 1,000 PUT or LIST requests, 2025.
 """
 
 from collections.abc import Iterable
@@ -54,12 +54,12 @@ def write_heartbeat(store: Store, instance_id: str, state: InstanceState, *, is_
 
 
 def delete_heartbeat(store: Store, instance_id: str) -> None:
-    """Take a sign away; the last thing an instance does, or the controller for one that is gone."""
+    """Delete a heartbeat of an instance that is gone."""
     store.delete(HEARTBEATS_PREFIX + instance_id)
 
 
 def read_heartbeats(store: Store) -> dict[str, Heartbeat]:
-    """Return every sign, by instance."""
+    """Return every heartbeat, by instance."""
     found = {}
     for info in store.list(HEARTBEATS_PREFIX):
         is_known = 1 <= info.size_bytes <= len(_CONDITIONS)
@@ -71,12 +71,12 @@ def read_heartbeats(store: Store) -> dict[str, Heartbeat]:
 def seen_of(
     instances: Iterable[InstanceSeen], heartbeats: dict[str, Heartbeat], ready_at_s: dict[str, float]
 ) -> tuple[InstanceSeen, ...]:
-    """Return instances with the state that their signs tell; one without a sign boots.
+    """Return instances with the state that their heartbeats say; one without a heartbeat is pending.
 
     Args:
         instances: As the fleet describes them; one that is draining stays so.
         heartbeats: Their own, by the clock of the launch times; see `scaling.ages`.
-        ready_at_s: When each was first seen not to boot; what is missing stays unknown.
+        ready_at_s: When each was first seen in service; what is missing stays unknown.
     """
     found = []
     for one in instances:

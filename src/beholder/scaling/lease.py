@@ -1,11 +1,12 @@
 """One leader among several controllers, by objects in the store: put-if-absent is all it needs.
 
-Each term is an object of its own, `fleet/lease/<term>`; whoever creates it holds it. The holder renews by
-creating the next term. A follower looks for the next term; when none came for a while, counted by its own
-clock from when it saw the last, it creates that term itself. Of two that try, the store lets one win.
+Each term is an object of its own, `fleet/lease/<term>`; the controller that creates it holds it. The holder
+renews by creating the next term. A follower looks for the next term; when none came for a while, counted by
+its own clock from when it saw the last, it creates that term itself. Of two that try, the store lets one
+win.
 
-Nobody compares two clocks. The holder counts its term from before its put, a follower from after it saw
-the term, each on a clock of its own that no step moves. So the holder stops acting before a follower may
+No controller compares two clocks. The holder counts its term from before its put, a follower from after it
+saw the term, each on a clock of its own that no step moves. So the holder stops acting before a follower may
 begin, if clocks run at the same speed within a few percent, and if a call that the holder began takes no
 longer than the half period that lies between:
 
@@ -60,7 +61,7 @@ class StoreLease:
         return self._period_s / 4
 
     def is_held(self) -> bool:
-        """Say whether this controller may begin to act; asks nobody."""
+        """Say whether this controller may begin to act; makes no call."""
         since_s = self._held_since_s
         return since_s is not None and self._clock.now_s() - since_s < _ACT_PERIODS * self._period_s
 

@@ -17,14 +17,14 @@ class Sensor(Protocol):
 
 
 class Lease(Protocol):
-    """Says who leads."""
+    """Says whether this controller leads."""
 
     def hold(self) -> bool:
         """Take or keep the lease where that is possible; returns whether this controller leads."""
         ...
 
     def is_held(self) -> bool:
-        """Say whether this controller still leads, without asking anybody."""
+        """Say whether this controller still leads, without a call."""
         ...
 
 

@@ -13,7 +13,7 @@ from beholder.store.port import Store
 
 __all__ = ["Counts", "FleetSensor"]
 
-# A sign without an instance is left for so long: the instance may be too new to be described.
+# A heartbeat without an instance is left for so long: the instance may be too new to be described.
 _ORPHAN_S = 600.0
 
 
@@ -103,7 +103,7 @@ class FleetSensor:
         )
 
     def _remember(self, instances: tuple[InstanceSeen, ...], now_s: float) -> None:
-        """Note when an instance that booted was first seen ready; of one that was ready before, nothing."""
+        """Note when a pending instance was first seen in service; nothing of one that already was."""
         starting = {one.id for one in instances if one.state is InstanceState.PENDING}
         fresh = {one.id: one for one in instances if one.id in self._starting and one.id not in starting}
         there = {one.id for one in instances}

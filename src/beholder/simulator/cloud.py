@@ -1,4 +1,4 @@
-"""The simulated cloud: what instances are, how long they boot, when they are taken away, what they cost."""
+"""The simulated cloud: what instances are, how long they start, when they are taken away, what they cost."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ class WorldSettings:
     """The world that every policy meets.
 
     Args:
-        limits: What bounds the policies, with the mean boot and service times.
+        limits: What bounds the policies, with the mean startup and service times.
         startup_spread: Sigma of the log of startup times around their mean; 0 makes all alike.
         startup_failures: Share of launches that never come up.
         failing_s: From when until when every launch never comes up.
         fails_after_s: When an instance that never comes up ends itself; inf where it hangs.
-        startup_patience_s: When such an instance is ended by whoever watches it; None takes 2.5 mean boots.
+        startup_patience_s: When such an instance is ended from outside; None takes 2.5 mean startup times.
         refusals: Share of launches that the cloud refuses.
         refusing_s: From when until when it refuses every launch.
         service_spread: Standard deviation of service times over their mean (gamma); 0 makes all alike.
@@ -163,7 +163,7 @@ class Cloud:
             self._ended.append(instance)
 
     def victims(self, surplus: int, candidates: Sequence[Instance], kill: KillRule) -> list[Instance]:
-        """Return whom a product ends: those that boot first, newest first, then by its rule.
+        """Return the instances that a product ends: pending ones first, newest first, then by its rule.
 
         Args:
             surplus: How many.

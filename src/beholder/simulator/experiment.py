@@ -23,7 +23,7 @@ class Experiment:
 
     Args:
         traffics: What arrives.
-        policies: Names out of LAWS.
+        policies: Names out of POLICIES.
         settings: The world.
         startup_patience: Our policy's taste; see `scaling.Limits`.
         stay_s_min: Ours only: how long the last worker stays idle at least.
@@ -37,7 +37,7 @@ class Experiment:
 
     @property
     def goal_s(self) -> float:
-        """Return the latency that counts as inside the goal: the goal and a mean boot."""
+        """Return the latency that counts as inside the goal: the goal and a mean startup."""
         return self.settings.limits.latency_goal_s + self.settings.limits.startup_s
 
     def play(self) -> Iterator[tuple[Run, Figures]]:

@@ -1,7 +1,7 @@
 """Our policy: the production controller and policy and the production idle rule, handed the simulated world.
 
-Nothing is decided here. Readings become observations, decisions become wants, and a worker's rests and jobs
-become what `draining.idle_limit` asks for.
+Nothing is decided here. Snapshots become observations, decisions become desired capacities, and a worker's
+rests and jobs become what `draining.idle_limit` needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class _Worker:
 
 
 class IdleWorkers:
-    """The production idle rule for every worker of a run, and the note that the last one leaves."""
+    """The production idle rule for every worker of a run, and what the last one leaves for the next."""
 
     def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
         self._settings, self._service_s = settings, service_s
@@ -93,7 +93,7 @@ class IdleWorkers:
             self._note = worker.idle_gaps.left(worker.rests_at_s)
 
     def came_up(self) -> set[str]:
-        """Return who came up so far."""
+        """Return the instances that came up so far."""
         return {str(one) for one in self._workers}
 
     def _limit_s(self, worker: _Worker, peers: tuple[int, int]) -> float:
@@ -104,7 +104,7 @@ class IdleWorkers:
 
 
 class _SimulatedPorts:
-    """Sensor, fleet and record sink of the production controller, over the reading of the moment."""
+    """Sensor, fleet and record sink of the production controller, over the snapshot of the moment."""
 
     def __init__(self, clock: Callable[[float], float], policy: Limits, workers: IdleWorkers) -> None:
         self._snapshot: Snapshot | None = None
@@ -116,7 +116,7 @@ class _SimulatedPorts:
         self._snapshot = snapshot
 
     def observe(self) -> Observation:
-        """Return the reading as a leader sees it whose clock is another than the cloud's and the store's."""
+        """Return the snapshot as a leader sees it whose clock is another than the cloud's and the store's."""
         snapshot = self._now()
         exact = {one.id: one for one in (_seen(view, snapshot.now_s) for view in snapshot.instances)}
         at_s = self._clock(snapshot.now_s)
@@ -153,7 +153,7 @@ class _SimulatedPorts:
         return str(self._token)
 
     def _now(self) -> Snapshot:
-        assert self._snapshot is not None, "the controller ticks within a reading"  # noqa: S101 - our own bug
+        assert self._snapshot is not None, "the controller ticks within a snapshot"  # noqa: S101 - our own bug
         return self._snapshot
 
     def _actuator(self) -> Actuator:
@@ -243,7 +243,7 @@ def _observation(snapshot: Snapshot) -> Observation:
 
 
 def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]) -> InstanceSeen:
-    """Return an instance with all its times by the leader's clock; how long it booted is known exactly."""
+    """Return an instance with all its times by the leader's clock; how long it started is known exactly."""
     if exact.ready_at_s is None:
         return one
     ready_at_s = one.launched_at_s + exact.ready_at_s - exact.launched_at_s

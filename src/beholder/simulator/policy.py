@@ -32,12 +32,12 @@ Seniority = tuple[int, int]
 
 
 class KillRule(StrEnum):
-    """Who stops surplus instances, and with what respect for work in hand."""
+    """How surplus instances are stopped, and what becomes of work in hand."""
 
     SELF = "self"
-    """Nobody: an instance leaves by itself when it was idle for long enough."""
+    """By themselves: an instance leaves by itself when it was idle for long enough."""
     BLIND = "blind"
-    """Those that still boot first, then any at random; work in hand is lost and its message comes back."""
+    """Pending ones first, then any at random; work in hand is lost and its message comes back."""
     GRACEFUL = "graceful"
     """As blind, but a busy one finishes its work, for `grace_s` at most."""
     IDLE = "idle"
@@ -72,7 +72,7 @@ class InstanceView:
     Args:
         instance_id: Its number, in order of launch.
         launched_at_s: When it was launched.
-        ready_at_s: When it first received; None while it boots or if it never came up.
+        ready_at_s: When it first received; None while it is pending or if it never came up.
         state: Where it is in its life.
         is_busy: Whether it has a job in hand.
     """
@@ -108,7 +108,7 @@ class Snapshot:
         sent: Messages sent since the start.
         done: Messages acked since the start.
         desired: The group's wanted number of instances.
-        pending: Instances that boot, or never will come up and are not yet given up.
+        pending: Instances that start, or never will come up and are not yet given up.
         in_service: Instances that receive.
         busy: Instances with a job in hand.
         service_s: How long one of the last jobs took its worker; None before the first.
@@ -138,7 +138,7 @@ class DesiredCapacity:
     """What a policy answers.
 
     Args:
-        desired: Instances it wants alive, booting ones included; None changes nothing.
+        desired: Instances it wants alive, pending ones included; None changes nothing.
         next_s: Seconds until its next tick.
     """
 

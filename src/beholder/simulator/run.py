@@ -46,7 +46,7 @@ class Run:
         history: The fleet at each change.
         bill_s: Seconds of instances to pay for.
         idle_s: Seconds for which instances could receive and had nothing.
-        boots: Launches that the cloud took.
+        startups: Launches that the cloud took.
         failed_startups: Those of them that never came up.
         refused: Launches that the cloud refused.
         busy_kills: Workers ended with a job in hand.
@@ -70,7 +70,7 @@ class Figures:
     """The figures of a run, as tables, JSON and CSV show them; inf stands for requests that were not served.
 
     Args:
-        share_over: Share of requests whose latency was over goal and boot together, 0 to 1.
+        share_over: Share of requests whose latency was over goal and startup together, 0 to 1.
     """
 
     traffic: str

@@ -99,7 +99,7 @@ def _poisson_bursts(rng: _Rng) -> tuple[Times, float]:
 
 
 def _heavy_bursts(rng: _Rng) -> tuple[Times, float]:
-    """Bursts whose sizes and gaps follow power policies, so that the largest outweighs many small ones."""
+    """Bursts whose sizes and gaps follow power laws, so that the largest outweighs many small ones."""
     end_s, at, parts = 8 * _HOUR_S, 300.0, []
     while at < end_s - 1800.0:
         size = int(min(20.0 * (1.0 + rng.pareto(1.1)), 15_000.0))

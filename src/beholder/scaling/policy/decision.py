@@ -42,7 +42,7 @@ class Termination:
 
     Args:
         id: Which.
-        cause: 'boot', 'lifetime', 'silent' or 'hung'.
+        cause: 'startup', 'lifetime', 'silent' or 'hung'.
         why: In words.
     """
 
@@ -88,7 +88,7 @@ class Decision:
 
     Args:
         alive: Instances that count: pending, in service, and those launched but not yet seen.
-        raw: What the policy alone wants.
+        raw: The need before any bound.
         desired: After every bound.
         launch: How many to launch now; `desired - alive`, never below 0.
         bounds: Each bound that changed the number, in order.

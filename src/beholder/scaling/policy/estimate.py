@@ -8,10 +8,10 @@ __all__ = ["Rate", "ServiceTime", "StartupTimes"]
 _CLIP = 4.0  # one sample counts for at most four times the estimate
 _ODD = 5.0  # a sample so many times greater or smaller is odd
 _ODD_MAX = 8  # so many odd samples in a row, all on one side, are no accident: begin anew with them
-_BOOTS_KEPT = 31
-_PRIOR_BOOTS = 2
-_BOOT_P95 = 0.95
-_STARTUP_P95_PRIOR = 1.5  # of the prior's startup time, until boots were seen
+_STARTUPS_KEPT = 31
+_PRIOR_STARTUPS = 2
+_STARTUP_P95 = 0.95
+_STARTUP_P95_PRIOR = 1.5  # of the prior's startup time, until startups were seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class StartupTimes:
-    """The last boots, from launch to the first receive; the prior counts as a few boots among them.
+    """The last startups, from launch to the first receive; the prior counts as a few of them.
 
     Args:
-        prior_s: Taken for the startup time until boots were seen.
-        samples_s: The last boots, newest last.
-        median_s: Half of the boots took no longer.
+        prior_s: Taken for the startup time until startups were seen.
+        samples_s: The last startup times, newest last.
+        median_s: Half of the startups took no longer.
         p95_s: Nineteen in twenty took no longer.
     """
 
@@ -90,18 +90,18 @@ class StartupTimes:
     @classmethod
     def of(cls, prior_s: float, samples_s: tuple[float, ...] = ()) -> "StartupTimes":
         """Return the estimate from a prior and samples."""
-        kept = samples_s[-_BOOTS_KEPT:]
+        kept = samples_s[-_STARTUPS_KEPT:]
         if not kept:
             return cls(prior_s, (), prior_s, prior_s * _STARTUP_P95_PRIOR)
-        prior = max(0, _PRIOR_BOOTS + 1 - len(kept))
+        prior = max(0, _PRIOR_STARTUPS + 1 - len(kept))
         ordered = sorted((*kept, *(prior_s,) * prior))
-        high = ordered[min(len(ordered) - 1, int(_BOOT_P95 * len(ordered)))]
+        high = ordered[min(len(ordered) - 1, int(_STARTUP_P95 * len(ordered)))]
         median_s = ordered[len(ordered) // 2]
         # Few samples know little of the tail.
         return cls(prior_s, kept, median_s, max(high, median_s * (1 + 1 / len(ordered))))
 
     def seen(self, sample_s: float) -> "StartupTimes":
-        """Return the estimate after one more good boot; one that seems to take no time tells nothing."""
+        """Return the estimate after one more startup; one that seems to take no time tells nothing."""
         return StartupTimes.of(self.prior_s, (*self.samples_s, sample_s)) if sample_s > 0 else self
 
     def left_s(self, age_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What an observation teaches: boots, service times, the arrival rate, messages stuck in flight."""
+"""What an observation teaches: startup times, service times, the arrival rate, messages stuck in flight."""
 
 from collections import Counter
 from dataclasses import replace
@@ -26,13 +26,13 @@ def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
 
 
 def messages_of(seen: Observation, state: PolicyState) -> int:
-    """Return the messages that are work, message stuck in flight ones left out."""
+    """Return the messages that are work, without those stuck in flight."""
     in_flight = max(0, seen.in_flight - state.stuck_in_flight)
     return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
 
 
 def _notice_stuck_in_flight(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
-    """Learn how many of the messages in flight nobody can hold.
+    """Learn how many of the messages in flight no instance can hold.
 
     More are in flight than the busy instances can hold: a worker died and its messages come back, or the
     count is wrong. They count for a visibility timeout, and then no more for as long as the count stays up,
@@ -73,7 +73,7 @@ def _learn_startups(seen: Observation, state: PolicyState, limits: Limits) -> Po
                 FailedStartup(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.instance_type)
             )
         else:
-            # One that came up while nobody led has been up for an unknown time.
+            # One that came up while no controller led has been up for an unknown time.
             if one.ready_at_s is not None or one.id not in state.inherited:
                 ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
                 startups = startups.seen(ready_at_s - one.launched_at_s)
@@ -135,7 +135,7 @@ def _learn_services(seen: Observation, state: PolicyState) -> PolicyState:
         return state
     services = dict(state.services)
     for instance_type, service_s in samples:
-        # All kinds together are kept under "", for a kind that was never seen.
+        # All types together are kept under "", for a type that was never seen.
         for name in {instance_type, ""}:
             services[name] = services.get(name, ServiceTime(service_s)).seen(service_s)
     return replace(state, services=services)
@@ -179,7 +179,7 @@ def _arrived(seen: Observation, past: Past, state: PolicyState, limits: Limits, 
     if seen.done_total is not None and past.done_total is not None:
         done = float(max(0, seen.done_total - past.done_total))
     else:
-        # Little's policy: what is in flight keeps so many instances busy, and no more than there are.
+        # Little's law: what is in flight keeps so many instances busy, and no more than there are.
         busy = min(
             float(past.ready),
             (past.messages - past.backlog + seen.in_flight) / 2,

@@ -16,23 +16,24 @@ class Limits:
         budget_per_hour: The fleet's price per hour is not launched beyond this; None for no cap.
         warm_min: Instances kept beyond those that the load needs.
         startup_patience: Share of a startup that a request may wait besides the goal, 0 to 1. 1 reads the
-            goal as a deadline of boot + goal for every request; 0 wants a steady load served within the goal.
+            goal as a deadline of startup + goal for every request; with 0, a steady load is served
+            within the goal.
         price_per_hour: What the next instance is expected to cost.
         slack_s_min: Part of the goal that a launch plans with at least; a goal of 0 would want endless
             instances for one message. A few times the service time.
         arrivals_tau_s: Time constant of the arrival rate; a startup's time or less.
         instance_type: Instance type of the next launch, where it is known.
-        startup_s: Taken for the startup time until boots were seen.
+        startup_s: Taken for the startup time until startups were seen.
         service_s: Taken for the instance time per message until replies were seen.
         tick_s: Seconds between two decisions.
         lag_s: How old the depths may be.
-        visibility_timeout_s: After this, a message that nobody holds is visible again.
+        visibility_timeout_s: After this, a message that no worker holds is visible again.
         hold_max: Messages that one instance holds at most.
-        failures_max: failed startups in a row that open the circuit.
+        failures_max: Failed startups in a row that open the circuit.
         backoff_s: First pause after a refusal or a second failed startup in a row; it doubles.
         backoff_s_max: Longest pause.
         lifetime_s_max: An instance older than this is terminated once it is not busy; None for no limit.
-        silence_s_max: An instance that was ready and gave no sign for this long is suspected dead.
+        silence_s_max: An instance that was ready and wrote no heartbeat for this long is suspected dead.
     """
 
     min: int = 0

@@ -34,7 +34,7 @@ class InstanceSeen:
         id: The fleet's name for it.
         state: Pending until its first heartbeat.
         launched_at_s: When it was asked for, seconds since the Unix epoch.
-        ready_at_s: When it was first ready to receive; None where nobody saw that.
+        ready_at_s: When it was first ready to receive; None where that was not seen.
         last_heartbeat_at_s: Its last heartbeat; None before the first.
         instance_type: The instance type, such as 'c7a.large'.
         spot: Whether the cloud may take it back.
@@ -66,7 +66,7 @@ class InstanceSeen:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSeen:
-    """How long one message kept an instance of some kind busy, from a reply.
+    """How long one message kept an instance of some type busy, from a reply.
 
     Args:
         instance_type: The instance type.

@@ -2,12 +2,12 @@
 
 The goal is a deadline. A request that arrives now may take a startup and the goal, so an instance that is
 launched now can still serve it in time; one that arrives later has later instances. So the policy launches
-only what the messages that are there now need to be done within boot + goal, after everything that the
-instances there are will deliver by then, a booting one for exactly what is left of the horizon after its
-boot.
+only what the messages that are there now need to be done within startup + goal, after everything that the
+instances there are will deliver by then, a pending one for exactly what is left of the horizon after its
+startup.
 
 Nothing here ends an instance: an idle worker leaves by its own rule (`draining.idle_limit`), and the
-controller's reaper (`scaling.watch`) ends what hangs.
+controller's reaper (`scaling.policy.reaper`) ends what hangs.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def decide(seen: Observation, state: PolicyState, limits: Limits) -> tuple[Decis
 
 
 def _slack_s(limits: Limits) -> float:
-    """Return how much of the goal a launch plans with: half; the rest is for boots that take long.
+    """Return how much of the goal a launch plans with: half; the rest is for startups that take long.
 
     By the simulator, all of it is 3 to 5 % cheaper and makes 3 to 7 requests in 100 late over its traffics
     instead of 2.5; a third is 2 % dearer and makes 2 late.
@@ -174,11 +174,11 @@ def _circuit(
     if seen.now_s < state.held_until_s:
         wait_s = state.held_until_s - seen.now_s
         phase = "the circuit is open" if state.is_half_open else "waiting"
-        return fleet.alive, f"{state.failures} boots in a row failed; {phase} for {wait_s:.0f} s more"
+        return fleet.alive, f"{state.failures} startups in a row failed; {phase} for {wait_s:.0f} s more"
     if state.is_half_open:
         launches_s = (*state.starting.values(), *(one.at_s for one in state.unseen))
         on_trial = any(not state.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
-        why = f"{state.failures} boots in a row failed; one launch shows whether they work again"
+        why = f"{state.failures} startups in a row failed; one launch shows whether they succeed again"
         return (fleet.alive if on_trial else min(desired, fleet.alive + 1)), why
     return desired, ""
 

@@ -1,8 +1,9 @@
 """The reaper: which instances have to be ended from outside, since they do not leave by themselves.
 
 Pure. A suspicion is remembered, and only one that still stands at a later look ends an instance. A worker
-that says that it is busy is never among them, however old it is: its signs come from a thread of their own,
-so that only a process that is gone or hangs as a whole falls silent.
+whose heartbeats say that it is busy is not ended, however old it is, unless they stop for three times as
+long as other heartbeats may: a thread of their own writes them, so that only a process that is gone or
+hangs falls silent.
 """
 
 from dataclasses import replace

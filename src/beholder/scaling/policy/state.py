@@ -14,13 +14,13 @@ __all__ = ["Launched", "Past", "PolicyState"]
 _PATIENCE_S_MIN = 30.0
 # After so many circuits' worth of failures in a row, what was learnt may be of another image.
 _FORGET_CIRCUITS = 2
-# So many launches on trial hang at once at most where boots take minutes: with fewer the queue is served late
-# once boots work again.
+# So many launches on trial hang at once at most where startups take minutes: with fewer the queue is served
+# late once startups succeed again.
 _TRIALS = 3
 _TRIAL_S_MIN = 60.0
 # Capacity that comes back is used within a minute: a pause, two ticks, and the call.
 _REFUSED_S_MAX = 45.0
-# What an earlier leader wrote says nothing of boots now if it is older; clocks may be minutes off.
+# What an earlier leader wrote says nothing of startups now if it is older; clocks may be minutes off.
 _INHERITED_S_MAX = 900.0
 
 
@@ -50,18 +50,18 @@ class PolicyState:
 
     Args:
         arrivals: The arrival rate.
-        services: Instance seconds per message, by kind of instance.
-        boots: Boot times; None until the first decision.
+        services: Instance seconds per message, by instance type.
+        startups: Startup times; None until the first decision.
         past: The last observation's counts.
         unseen: Launched, and not yet among the instances that were seen.
         inherited: When an earlier leader's instances were launched, those that it awaited.
-        booting: When each instance that booted at the last look was launched.
+        starting: When each instance that was pending at the last look was launched.
         good_launch_s: When the youngest that came up was launched.
-        failures: failed startups in a row, none launched before that.
+        failures: Failed startups in a row, none launched before the last good one.
         failed_startups: Those that were found since the last record.
         given_up: Ids of those that count as failed already, for as long as the fleet shows them.
-        held_until_s: No launch before this because boots failed.
-        is_half_open: One launch is let through to see whether boots work again.
+        held_until_s: No launch before this because startups failed.
+        is_half_open: One launch is let through to see whether startups succeed again.
         refusals: Launches in a row that the cloud refused.
         refused_until_s: No launch before this because the cloud refused.
         refusal: What it said.
@@ -93,13 +93,13 @@ class PolicyState:
     suspects: dict[str, float] = field(default_factory=dict)
 
     def startup_times(self, limits: Limits) -> StartupTimes:
-        """Return what is known of boots."""
+        """Return what is known of startup times."""
         return self.startups if self.startups is not None else StartupTimes.of(limits.startup_s)
 
     def patience_s(self, limits: Limits) -> float:
-        """Return after how long without a heartbeat a startup is given up: twice the p95 of good boots.
+        """Return after how long without a heartbeat a startup is given up: twice the p95.
 
-        Where boots fail on and on, the prior counts again: they may have become slower.
+        Where startups go on failing, the prior counts again: they may have become slower.
         """
         p95_s = self.startup_times(limits).p95_s
         if self.failures >= _FORGET_CIRCUITS * limits.failures_max:
@@ -107,9 +107,9 @@ class PolicyState:
         return max(_PATIENCE_S_MIN, 2.0 * p95_s)
 
     def trial_s(self, limits: Limits) -> float:
-        """Return how long a launch that shows whether boots work again holds the next one back.
+        """Return how long a launch that shows whether startups succeed again holds the next one back.
 
-        For no longer than a good boot takes: a slower one may still come up, but the next does not wait.
+        For no longer than a good startup takes: a slower one may still come up, but the next does not wait.
         """
         return max(_TRIAL_S_MIN, min(self.patience_s(limits) / _TRIALS, self.startup_times(limits).p95_s))
 
@@ -125,7 +125,7 @@ class PolicyState:
         return self.failures > 0 and age_s > self.startup_times(limits).p95_s
 
     def service_s(self, instance_type: str, limits: Limits) -> float:
-        """Return the instance seconds per message of a kind; of all kinds where this one is new."""
+        """Return the instance seconds per message on a type; over all types where this one is new."""
         known = self.services.get(instance_type) or self.services.get("")
         return known.mean_s if known is not None else limits.service_s
 
@@ -175,7 +175,7 @@ class PolicyState:
     def after_failed_startups(
         self, failed: tuple[FailedStartup, ...], now_s: float, limits: Limits
     ) -> "PolicyState":
-        """Return the state after boots failed: first replace, then wait, then open the circuit.
+        """Return the state after failed startups: first replace, then wait, then open the circuit.
 
         Pauses count from launch to launch: a startup that hung for long was a pause itself.
 
@@ -190,7 +190,7 @@ class PolicyState:
             failed_startups=self.failed_startups + failed,
             given_up=self.given_up | {one.id for one in failed},
         )
-        # One that was launched before another that came up says nothing of boots now.
+        # One that was launched before another that came up says nothing of startups now.
         launches_s = [now_s - one.age_s for one in failed if now_s - one.age_s > self.good_launch_s]
         if not launches_s:
             return state

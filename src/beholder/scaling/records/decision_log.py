@@ -2,7 +2,7 @@
 
 Records are gathered and written as JSON lines, `why/<date>/<time>-<leader>.jsonl`, so that a tick costs no
 request. A tick that says the same as the last is left out, except that one in each gathering stays, so that a
-gap in the log means that nobody led.
+gap in the log means that no controller led.
 
 Cost: one PUT per five minutes, 8,640 a month, 0.04 dollars. Source: S3 pricing, us-east-1, 2025.
 """

@@ -1,6 +1,6 @@
-"""Keeps the last record with every instance as one object in the output bucket, for whoever shows the fleet.
+"""Keeps the last record with every instance as one object in the output bucket, for `GET /v1/fleet`.
 
-Any process can then tell of the fleet with one GET, whoever leads. The object is written at once when a
+Any process can then describe the fleet with one GET. The object is written at once when a
 record says something new, and otherwise so often that a reader can tell a quiet fleet from a controller that
 is gone. It is read before it is written, so that what earlier leaders counted goes on.
 
@@ -43,7 +43,7 @@ SNAPSHOT_KEY = "fleet/snapshot.json"
 _VERSION = 1
 _STALE_PERIODS = 3
 _PAST_MAX = 10
-# Written more often while instances boot: a leader who takes over learns from it how old they are.
+# Written more often while instances start: a leader that takes over learns from it how old they are.
 _AWAITED_PART = 0.25
 
 
@@ -79,7 +79,7 @@ class PastFailedStartup:
 
     Args:
         at_s: When that was found, seconds since the Unix epoch.
-        boot: Which, and how it failed.
+        startup: Which, and how it failed.
     """
 
     at_s: float
@@ -115,7 +115,7 @@ class FleetSnapshot:
         return age_s(now_s, self.record.at_s)
 
     def is_stale(self, now_s: float) -> bool:
-        """Say whether the next record is so late that nobody can be leading."""
+        """Say whether the next record is so late that no controller can be leading."""
         return self.age_s(now_s) > _STALE_PERIODS * self.every_s
 
     def followed_by(self, record: Record, every_s: float) -> Self:
