@@ -332,7 +332,7 @@ class BackendFull(BackendError):
 
 
 class BackendDenied(BackendError):
-    """A backend refuses the service's calls; whoever runs the service finds the reason in its log."""
+    """A backend refuses the service's calls; the operator finds the reason in the log."""
 
     code = "backend_denied"
 

@@ -11,7 +11,7 @@ from beholder.errors import BackendError, ConfigError
 
 __all__ = ["prune"]
 
-# A file that nobody has finished for so long, nobody finishes.
+# An unfinished file of this age belongs to a process that died.
 _TIDY_AGE_S = 3600.0
 
 

@@ -105,7 +105,7 @@ class Settings:
     )
     idle_s_max: float | None = _setting(
         "how long a worker without work stays, in seconds; 0 for ever; auto for as long as that is cheaper "
-        "than a startup, where somebody starts another",
+        "than a startup, if a controller starts another",
         None,
         low=0,
         high=86_400,
