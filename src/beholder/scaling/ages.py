@@ -68,7 +68,10 @@ class Ages:
         self._others = {
             one: heartbeat for one, heartbeat in self._others.items() if heartbeats.get(one) == heartbeat
         }
-        return {one: replace(heartbeat, at_s=seen_s) for one, (heartbeat, seen_s) in self._heartbeats.items()}
+        return {
+            one: Heartbeat(heartbeat.state, seen_s, heartbeat.is_busy)
+            for one, (heartbeat, seen_s) in self._heartbeats.items()
+        }
 
     def instances(
         self, instances: Iterable[InstanceSeen], heartbeats: dict[str, Heartbeat]
@@ -87,11 +90,11 @@ class Ages:
             if launched_s is None:
                 launched_s = self._first_seen_s(one)
             launched[key] = launched_s
-            found.append(replace(one, launched_at_s=launched_s))
+            found.append(one if launched_s == one.launched_at_s else replace(one, launched_at_s=launched_s))
             if one.id in self._others:
                 del own[one.id]
-            elif one.id in own:
-                own[one.id] = replace(own[one.id], at_s=max(own[one.id].at_s, launched_s))
+            elif one.id in own and own[one.id].at_s < launched_s:
+                own[one.id] = replace(own[one.id], at_s=launched_s)
         self._launched = launched
         return found, own
 

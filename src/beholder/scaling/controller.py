@@ -103,23 +103,27 @@ class Controller:
         rest = _without(seen, terminated)
         decision, self._state = decide(rest, self._state, self._limits)
         failed = self._reported_failed_startups()
-        record = Record.of(seen, decision, leader=self._name)
-        record = replace(record, failed_startups=failed)
         if not self._ports.lease.is_held():
             return self._limits.tick_s
+        launched: tuple[str, ...] = ()
         try:
             self._terminate(terminated)
             launch = self._launch(decision, seen.now_s)
-            refused = (*refused, *launch.refusals)
-            record = replace(record, launched=launch.ids, refused="; ".join(refused), terminated=terminated)
+            launched, refused = launch.ids, (*refused, *launch.refusals)
         except BackendError as exc:
-            record = replace(record, refused=exc.message, terminated=terminated)
+            refused = (exc.message,)
             raise
         finally:
-            awaited_s = self._state.awaited_s(seen.now_s)
-            record = replace(record, failures=self._state.failures, awaited_s=awaited_s)
-            self._last = record
-            self._ports.records.write(record)
+            self._last = replace(
+                Record.of(seen, decision, leader=self._name),
+                launched=launched,
+                refused="; ".join(refused),
+                terminated=terminated,
+                failed_startups=failed,
+                failures=self._state.failures,
+                awaited_s=self._state.awaited_s(seen.now_s),
+            )
+            self._ports.records.write(self._last)
         return self._limits.tick_s
 
     def _aged(self, seen: Observation) -> Observation:
@@ -179,7 +183,10 @@ class Controller:
 
     def _reported_failed_startups(self) -> tuple[FailedStartup, ...]:
         """Log the failed startups that were found, and return them for the record."""
-        failed, self._state = self._state.failed_startups, replace(self._state, failed_startups=())
+        failed = self._state.failed_startups
+        if not failed:
+            return ()
+        self._state = replace(self._state, failed_startups=())
         for one in failed:
             facts = {"instance": one.id, "cause": one.cause, "in_a_row": self._state.failures}
             log_event(_log, logging.WARNING, "controller.startup_failed", one.why, **facts)

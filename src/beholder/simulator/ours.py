@@ -247,7 +247,10 @@ def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]
     if exact.ready_at_s is None:
         return one
     ready_at_s = one.launched_at_s + exact.ready_at_s - exact.launched_at_s
-    return replace(one, ready_at_s=ready_at_s, last_heartbeat_at_s=heartbeats[one.id].at_s)
+    heartbeat_at_s = heartbeats[one.id].at_s
+    if (ready_at_s, heartbeat_at_s) == (one.ready_at_s, one.last_heartbeat_at_s):
+        return one
+    return replace(one, ready_at_s=ready_at_s, last_heartbeat_at_s=heartbeat_at_s)
 
 
 def _seen(one: InstanceView, now_s: float) -> InstanceSeen:

@@ -185,6 +185,8 @@ class PolicyState:
             limits: The operator's settings.
         """
         failed = tuple(one for one in failed if one.id not in self.given_up)
+        if not failed:
+            return self
         state = replace(
             self,
             failed_startups=self.failed_startups + failed,
