@@ -9,9 +9,10 @@ from beholder.clock import ManualClock
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
 from beholder.web import ServedModel, WebPorts, build_app
+from beholder.web.submission.lookup import JobLookup
 from helpers.asgi import Answer, call, running
 
-__all__ = ["Ask", "Breaking", "ask", "memory_ports"]
+__all__ = ["Ask", "Breaking", "ask", "memory_lookup", "memory_ports"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def memory_ports(**more: Any) -> WebPorts:
         "receive_wait_s": 0.01,
     }
     return WebPorts(**ports | more)
+
+
+def memory_lookup() -> JobLookup:
+    """Return a lookup that finds no job."""
+    return JobLookup(memory_ports())
 
 
 def ask(ports: WebPorts, *asked: Ask) -> list[Answer]:

@@ -29,7 +29,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     ),
     "asyncio.sleep": (
         "an event, or a tick",
-        {"web/submission/service.py", "loadgen/engine.py", "loadgen/sender.py"},
+        {"web/submission/pending.py", "loadgen/engine.py", "loadgen/sender.py"},
     ),
     "time.time": ("the Clock that is an argument", {"clock.py", "testing/store_contract.py"}),
     "time.monotonic": (

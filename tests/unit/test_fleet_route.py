@@ -18,8 +18,8 @@ from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
 from beholder.web import ServedModel, WebPorts, build_app
 from beholder.web.fleet_document import fleet_document
+from beholder.web.fleet_view import FleetView
 from beholder.web.openapi.document import build_openapi
-from beholder.web.routes.fleet import FleetView
 from helpers.asgi import Answer, call
 from helpers.openapi import faults, schema
 

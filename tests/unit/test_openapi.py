@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import pytest
+from starlette.routing import Route, Router
 
 from beholder.clock import ManualClock
 from beholder.documents import Count
@@ -15,15 +16,12 @@ from beholder.job import Failure, Job, JobInput, JobStatus, Label, Metrics
 from beholder.job.job import Result
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
-from beholder.web.app import _routes
+from beholder.telemetry.metrics import Telemetry
+from beholder.web.app import build_app
 from beholder.web.openapi.document import build_openapi
 from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import ServedModel, WebPorts
-from beholder.web.routes.fleet import FleetView
-from beholder.web.submission.admission import Admission
-from beholder.web.submission.pending import PendingReplies
-from beholder.web.submission.service import SubmissionService
-from beholder.web.submission.upload import IMAGE_FIELDS
+from beholder.web.submission.form import IMAGE_FIELDS
 from helpers.openapi import faults, resolve, schema
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -72,17 +70,14 @@ def walk(node: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
 def test_every_route_is_described_and_every_description_is_a_route(
     document: dict[str, Any], ports: WebPorts
 ) -> None:
-    submissions = SubmissionService(
-        ports, PendingReplies(1), Admission(ports.queue, ports.clock, backlog_max=1)
-    )
-    try:
-        served = {
-            (method.lower(), route.path)
-            for route in _routes(submissions, FleetView(ports.results, ports.clock))
-            for method in (route.methods or set()) - {"HEAD"}
-        }
-    finally:
-        submissions.close()
+    router = build_app(replace(ports, telemetry=Telemetry()))._app
+    assert isinstance(router, Router)
+    served = {
+        (method.lower(), route.path)
+        for route in router.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
     assert {(method, path) for method, path, _ in operations(document)} == served
 
 

@@ -12,8 +12,7 @@ import pytest
 from beholder.errors import BackendFull, BeholderError
 from beholder.job import Job, JobStatus, Options
 from beholder.web.submission.batcher import Batcher
-from beholder.web.submission.pending import Outcome
-from beholder.web.submission.submitter import SubmissionRequest
+from beholder.web.submission.request import Outcome, SubmissionRequest
 
 WAIT_S = 10.0
 Batch = Sequence[tuple[str, SubmissionRequest]]

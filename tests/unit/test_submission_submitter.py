@@ -1,4 +1,4 @@
-"""Taking one image in: the order of effects, and what an idempotency key leads to."""
+"""Storing and sending an image: the order of effects, idempotency keys, and what the buckets tell later."""
 
 import json
 from collections.abc import Sequence
@@ -23,16 +23,17 @@ from beholder.queue.port import Depth, Priority
 from beholder.store.keys import image_key, image_prefix, result_key
 from beholder.store.memory import MemoryStore
 from beholder.web.ports import WebPorts
-from beholder.web.submission.pending import Outcome
-from beholder.web.submission.submitter import SubmissionRequest, Submitter
+from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.request import Outcome, SubmissionRequest
+from beholder.web.submission.submitter import Submitter
 from helpers.rig import RecordedPort, Recorder
 
 PLAIN = SubmissionRequest(data=b"data", file_name="a cat.jpg", options=Options())
 KEYED = replace(PLAIN, idempotency_key="once")
 
 
-class SubmissionService:
-    """An submitter with everything in memory behind it, and a recorder of what it does."""
+class Submissions:
+    """A submitter and a lookup with everything in memory behind them, and a recorder of what they do."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -40,33 +41,31 @@ class SubmissionService:
         self.queue = MemoryQueue(clock=self.clock)
         self.images = MemoryStore(clock=self.clock)
         self.results = MemoryStore(clock=self.clock)
-        self.told: list[int] = []
-        self.submitter = Submitter(
-            WebPorts(
-                queue=RecordedPort(self.queue, "queue", self.recorder),
-                replies=MemoryQueue(clock=self.clock),
-                reply_to=lambda: "web-0",
-                images=RecordedPort(self.images, "images", self.recorder),
-                results=RecordedPort(self.results, "results", self.recorder),
-                models=(),
-                clock=self.clock,
-                on_sent=self.told.append,
-            )
+        self.sent: list[int] = []
+        ports = WebPorts(
+            queue=RecordedPort(self.queue, "queue", self.recorder),
+            replies=MemoryQueue(clock=self.clock),
+            reply_to=lambda: "web-0",
+            images=RecordedPort(self.images, "images", self.recorder),
+            results=RecordedPort(self.results, "results", self.recorder),
+            models=(),
+            clock=self.clock,
+            on_sent=self.sent.append,
         )
+        self.lookup = JobLookup(ports)
+        self.submitter = Submitter(ports, self.lookup)
 
-    def accept_all(self, *submissions_: SubmissionRequest) -> list[Job | Outcome | BeholderError]:
-        return self.submitter.accept(
-            [(self.submitter.new_job_id(submission), submission) for submission in submissions_]
-        )
+    def submit_all(self, *requests: SubmissionRequest) -> list[Job | Outcome | BeholderError]:
+        return self.submitter.submit([(self.submitter.new_job_id(one), one) for one in requests])
 
-    def accept(self, submission: SubmissionRequest) -> Job | Outcome:
-        (accepted,) = self.accept_all(submission)
-        if isinstance(accepted, BeholderError):
-            raise accepted
-        return accepted
+    def submit(self, request: SubmissionRequest) -> Job | Outcome:
+        (submitted,) = self.submit_all(request)
+        if isinstance(submitted, BeholderError):
+            raise submitted
+        return submitted
 
-    def accept_new(self, submission: SubmissionRequest) -> Job:
-        job = self.accept(submission)
+    def submit_new(self, request: SubmissionRequest) -> Job:
+        job = self.submit(request)
         assert isinstance(job, Job)
         return job
 
@@ -84,14 +83,14 @@ class SubmissionService:
 
 
 @pytest.fixture
-def submissions() -> SubmissionService:
-    return SubmissionService()
+def submissions() -> Submissions:
+    return Submissions()
 
 
-def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionService) -> None:
+def test_the_image_is_stored_before_the_message_is_sent(submissions: Submissions) -> None:
     # when
-    submission = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
-    job = submissions.accept_new(submission)
+    request = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
+    job = submissions.submit_new(request)
     # then
     assert submissions.recorder.calls == ["images.put", "queue.send"]
     key = image_key(job.id, "a cat.jpg")
@@ -112,74 +111,74 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: SubmissionS
     assert job.input == JobInput(key, "a cat.jpg", 4, Options(top_k=3))
 
 
-def test_before_it_ran_a_job_names_the_model_that_was_asked_for(submissions: SubmissionService) -> None:
-    job = submissions.accept_new(replace(PLAIN, options=Options(model="mine")))
+def test_before_it_ran_a_job_names_the_model_that_was_asked_for(submissions: Submissions) -> None:
+    job = submissions.submit_new(replace(PLAIN, options=Options(model="mine")))
     assert job.to_dict()["model"] == "mine"
     assert Job.from_dict(job.to_dict()).input == job.input
 
 
 def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(
-    submissions: SubmissionService,
+    submissions: Submissions,
 ) -> None:
-    submissions.accept_all(
+    submissions.submit_all(
         SubmissionRequest(b"cat", "cat.jpg", Options()), SubmissionRequest(b"dog", "dog.jpg", Options())
     )
     submissions.recorder.failures["queue.send"] = BackendUnavailable("sqs queue", "send")
-    submissions.accept_all(SubmissionRequest(b"hen", "hen.jpg", Options()))
-    assert submissions.told == [2]
+    submissions.submit_all(SubmissionRequest(b"hen", "hen.jpg", Options()))
+    assert submissions.sent == [2]
 
 
-def test_two_images_of_one_name_are_two_jobs(submissions: SubmissionService) -> None:
-    first, second = submissions.accept_new(PLAIN), submissions.accept_new(PLAIN)
+def test_two_images_of_one_name_are_two_jobs(submissions: Submissions) -> None:
+    first, second = submissions.submit_new(PLAIN), submissions.submit_new(PLAIN)
     assert first.id != second.id
     assert len(submissions.image_keys()) == 2
 
 
 def test_an_image_of_an_earlier_request_stays_where_its_message_cannot_be_sent_again(
-    submissions: SubmissionService,
+    submissions: Submissions,
 ) -> None:
-    submissions.accept_new(KEYED)
+    submissions.submit_new(KEYED)
     submissions.clock.advance(300)
     submissions.recorder.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
     with pytest.raises(BackendUnavailable):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
     assert len(submissions.image_keys()) == 1
 
 
-@pytest.mark.parametrize("submission", [PLAIN, KEYED])
+@pytest.mark.parametrize("sent", [PLAIN, KEYED])
 @pytest.mark.parametrize("error", [BackendUnavailable("q", "send"), BackendFull("q", "send")])
 def test_an_image_whose_message_cannot_be_sent_is_removed(
-    submissions: SubmissionService, submission: SubmissionRequest, error: Exception
+    submissions: Submissions, sent: SubmissionRequest, error: Exception
 ) -> None:
     # given
     submissions.recorder.failures["queue.send"] = error
     # when
     with pytest.raises(type(error)):
-        submissions.accept(submission)
+        submissions.submit(sent)
     # then: nothing was accepted and nothing is left behind
-    looked = ["results.get"] if submission is KEYED else []
+    looked = ["results.get"] if sent is KEYED else []
     assert submissions.recorder.calls == ["images.put", *looked, "queue.send", "images.delete"]
     assert submissions.image_keys() == []
     submissions.recorder.failures.clear()
-    assert isinstance(submissions.accept(submission), Job)
+    assert isinstance(submissions.submit(sent), Job)
 
 
-def test_the_first_error_is_the_one_that_is_told(submissions: SubmissionService) -> None:
+def test_the_first_error_is_the_one_that_is_told(submissions: Submissions) -> None:
     submissions.recorder.failures["queue.send"] = BackendFull("sqlite queue", "send")
     submissions.recorder.failures["images.delete"] = BackendUnavailable("folder store", "delete")
     with pytest.raises(BackendFull):
-        submissions.accept(PLAIN)
+        submissions.submit(PLAIN)
 
 
-def test_an_image_that_cannot_be_stored_sends_no_message(submissions: SubmissionService) -> None:
+def test_an_image_that_cannot_be_stored_sends_no_message(submissions: Submissions) -> None:
     submissions.recorder.failures["images.put"] = BackendFull("folder store", "put")
     with pytest.raises(BackendFull):
-        submissions.accept(PLAIN)
+        submissions.submit(PLAIN)
     assert submissions.messages() == []
 
 
-def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: SubmissionService) -> None:
-    jobs = submissions.accept_all(PLAIN, KEYED, PLAIN)
+def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: Submissions) -> None:
+    jobs = submissions.submit_all(PLAIN, KEYED, PLAIN)
     assert submissions.recorder.calls == [
         "images.put",
         "images.put",
@@ -192,61 +191,61 @@ def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: Sub
     ]
 
 
-def test_what_is_wrong_with_one_order_of_a_batch_harms_no_other(submissions: SubmissionService) -> None:
+def test_an_error_of_one_request_of_a_batch_does_not_touch_the_others(submissions: Submissions) -> None:
     # given: a finished key, and one that is reused
-    finished = submissions.accept_new(KEYED)
+    finished = submissions.submit_new(KEYED)
     submissions.finish(finished)
     submissions.messages()
     # when
-    results = submissions.accept_all(PLAIN, KEYED, replace(KEYED, data=b"other"), PLAIN)
+    results = submissions.submit_all(PLAIN, KEYED, replace(KEYED, data=b"other"), PLAIN)
     # then
     assert [type(one) for one in results] == [Job, Outcome, IdempotencyKeyReused, Job]
     assert len(submissions.messages()) == 2
 
 
-def test_the_same_key_twice_in_a_batch_is_one_job(submissions: SubmissionService) -> None:
-    first, second = submissions.accept_all(KEYED, KEYED)
+def test_the_same_key_twice_in_a_batch_is_one_job(submissions: Submissions) -> None:
+    first, second = submissions.submit_all(KEYED, KEYED)
     assert isinstance(first, Job)
     assert isinstance(second, IdempotencyKeyInUse)
     assert len(submissions.messages()) == 1
 
 
-def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(submissions: SubmissionService) -> None:
+def test_a_batch_that_cannot_be_sent_leaves_nothing_of_what_it_stored(submissions: Submissions) -> None:
     # given
-    finished = submissions.accept_new(KEYED)
+    finished = submissions.submit_new(KEYED)
     submissions.finish(finished)
     kept = submissions.image_keys()
     submissions.recorder.failures["queue.send"] = BackendUnavailable("sqlite queue", "send")
     # when
-    results = submissions.accept_all(PLAIN, KEYED, PLAIN)
+    results = submissions.submit_all(PLAIN, KEYED, PLAIN)
     # then: the finished job was not touched
     assert [type(one) for one in results] == [BackendUnavailable, Outcome, BackendUnavailable]
     assert submissions.image_keys() == kept
 
 
-def test_nothing_new_sends_nothing(submissions: SubmissionService) -> None:
-    assert submissions.accept_all() == []
+def test_nothing_new_sends_nothing(submissions: Submissions) -> None:
+    assert submissions.submit_all() == []
     assert submissions.recorder.calls == []
 
 
 # --- with an idempotency key --------------------------------------------------------------------------------
 
 
-def test_a_key_gives_one_job_and_one_message(submissions: SubmissionService) -> None:
-    job = submissions.accept_new(KEYED)
+def test_a_key_gives_one_job_and_one_message(submissions: Submissions) -> None:
+    job = submissions.submit_new(KEYED)
     with pytest.raises(IdempotencyKeyInUse):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
     assert [message.job_id for message in submissions.messages()] == [job.id]
     assert len(submissions.image_keys()) == 1
 
 
-def test_a_key_of_a_finished_job_gives_its_outcome(submissions: SubmissionService) -> None:
+def test_a_key_of_a_finished_job_gives_its_outcome(submissions: Submissions) -> None:
     # given
-    job = submissions.accept_new(KEYED)
+    job = submissions.submit_new(KEYED)
     submissions.messages()
     document = submissions.finish(job)
     # when
-    again = submissions.accept(KEYED)
+    again = submissions.submit(KEYED)
     # then
     assert isinstance(again, Outcome)
     assert (again.document, again.job.id) == (document, job.id)
@@ -259,75 +258,75 @@ def test_a_key_of_a_finished_job_gives_its_outcome(submissions: SubmissionServic
     ids=["data", "options"],
 )
 def test_a_key_that_came_with_something_else_is_refused(
-    submissions: SubmissionService, other: SubmissionRequest
+    submissions: Submissions, other: SubmissionRequest
 ) -> None:
-    job = submissions.accept_new(KEYED)
+    job = submissions.submit_new(KEYED)
     with pytest.raises(IdempotencyKeyReused):
-        submissions.accept(other)
+        submissions.submit(other)
     submissions.finish(job)
     with pytest.raises(IdempotencyKeyReused):
-        submissions.accept(other)
+        submissions.submit(other)
     assert submissions.images.get(submissions.image_keys()[0]) == b"data"
 
 
-def test_another_file_name_is_the_same_request(submissions: SubmissionService) -> None:
-    job = submissions.accept_new(KEYED)
+def test_another_file_name_is_the_same_request(submissions: Submissions) -> None:
+    job = submissions.submit_new(KEYED)
     submissions.finish(job)
-    assert isinstance(submissions.accept(replace(KEYED, file_name="b.jpg")), Outcome)
+    assert isinstance(submissions.submit(replace(KEYED, file_name="b.jpg")), Outcome)
 
 
-def test_a_message_that_may_be_lost_is_sent_again_and_not_before(submissions: SubmissionService) -> None:
+def test_a_message_that_may_be_lost_is_sent_again_and_not_before(submissions: Submissions) -> None:
     # given: the process died between the image and the message
-    job = submissions.accept_new(KEYED)
+    job = submissions.submit_new(KEYED)
     submissions.queue.purge()
     submissions.clock.advance(59)
     with pytest.raises(IdempotencyKeyInUse):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
     # when
     submissions.clock.advance(1)
-    again = submissions.accept_new(KEYED)
+    again = submissions.submit_new(KEYED)
     # then
     assert again.id == job.id
     assert [message.job_id for message in submissions.messages()] == [job.id]
     # and not once more at the next repetition
     with pytest.raises(IdempotencyKeyInUse):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
 
 
 def test_a_key_whose_first_message_was_sent_though_it_was_refused_is_worked_on_again(
-    submissions: SubmissionService,
+    submissions: Submissions,
 ) -> None:
     # given an attempt that SQS took and never told of, so that the worker found no image
     submissions.recorder.failures["queue.send"] = BackendUnavailable("queue", "send")
     with pytest.raises(BackendUnavailable):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
     job_id = submissions.submitter.new_job_id(KEYED)
     gone = Failure(ImageGone.code, ImageGone.http_status, "gone")
     failed = Job(job_id, JobStatus.FAILED, 0.0, completed_at_s=1.0, error=gone)
     submissions.results.put(result_key(job_id), json.dumps(failed.to_dict()).encode())
     # when
     submissions.recorder.failures.clear()
-    job = submissions.accept_new(KEYED)
+    job = submissions.submit_new(KEYED)
     # then
     assert job.id == job_id
     assert [one.job_id for one in submissions.messages()] == [job_id]
-    assert submissions.submitter.look(job_id) is None
+    assert submissions.lookup.outcome(job_id) is None
 
 
 def test_a_key_whose_earlier_outcome_cannot_be_looked_for_leaves_no_image(
-    submissions: SubmissionService,
+    submissions: Submissions,
 ) -> None:
     submissions.recorder.failures["results.get"] = BackendUnavailable("store", "get")
     with pytest.raises(BackendUnavailable):
-        submissions.accept(KEYED)
+        submissions.submit(KEYED)
     assert submissions.image_keys() == []
     assert submissions.messages() == []
 
 
-def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: SubmissionService) -> None:
+def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: Submissions) -> None:
     first, second = (
-        submissions.accept_new(KEYED),
-        submissions.accept_new(replace(KEYED, idempotency_key="twice")),
+        submissions.submit_new(KEYED),
+        submissions.submit_new(replace(KEYED, idempotency_key="twice")),
     )
     assert first.id != second.id
     assert first.id.startswith("00000000-0000-7")
@@ -337,7 +336,7 @@ def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: S
 
 
 @pytest.mark.parametrize(
-    "submission",
+    "sent",
     [
         PLAIN,
         KEYED,
@@ -346,60 +345,60 @@ def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: S
     ],
 )
 def test_an_unfinished_job_is_found_from_the_input_bucket_alone(
-    submissions: SubmissionService, submission: SubmissionRequest
+    submissions: Submissions, sent: SubmissionRequest
 ) -> None:
-    job = submissions.accept_new(submission)
+    job = submissions.submit_new(sent)
     submissions.queue.purge()
-    found = submissions.submitter.find(job.id)
+    found = submissions.lookup.find(job.id)
     assert found is not None
     assert found.to_dict() == job.to_dict()
 
 
-def test_a_plain_order_needs_no_metadata(submissions: SubmissionService) -> None:
+def test_a_request_with_default_options_needs_no_metadata(submissions: Submissions) -> None:
     """It would cost a second object on some file systems, for each image."""
-    submissions.accept(PLAIN)
+    submissions.submit(PLAIN)
     (key,) = submissions.image_keys()
     assert submissions.images.head(key).metadata == {}
 
 
-def test_an_image_without_metadata_is_a_job_of_the_defaults(submissions: SubmissionService) -> None:
+def test_an_image_without_metadata_is_a_job_of_the_defaults(submissions: Submissions) -> None:
     job_id = new_job_id(submissions.clock.now_s())
     submissions.images.put(image_prefix(job_id) + "b.jpg", b"data")
-    found = submissions.submitter.find(job_id)
+    found = submissions.lookup.find(job_id)
     assert found is not None
     assert found.input is not None
     assert (found.input.options, found.input.file_name, found.input.image_bytes) == (Options(), "b.jpg", 4)
 
 
-def test_an_unknown_job_is_neither_finished_nor_queued(submissions: SubmissionService) -> None:
+def test_an_unknown_job_is_neither_finished_nor_queued(submissions: Submissions) -> None:
     job_id = new_job_id(submissions.clock.now_s())
-    assert submissions.submitter.look(job_id) is None
-    assert submissions.submitter.find(job_id) is None
+    assert submissions.lookup.outcome(job_id) is None
+    assert submissions.lookup.find(job_id) is None
 
 
-def test_a_result_that_cannot_be_read_is_no_outcome(submissions: SubmissionService) -> None:
-    job = submissions.accept_new(PLAIN)
+def test_a_result_that_cannot_be_read_is_no_outcome(submissions: Submissions) -> None:
+    job = submissions.submit_new(PLAIN)
     for garbage in (b"", b"{}", b"[" * 100_000, json.dumps(job.to_dict()).encode()):
         submissions.results.put(result_key(job.id), garbage)
-        assert submissions.submitter.look(job.id) is None
+        assert submissions.lookup.outcome(job.id) is None
 
 
-def test_a_batch_is_sent_by_class_and_interactive_messages_first(submissions: SubmissionService) -> None:
+def test_a_batch_is_sent_by_class_and_interactive_messages_first(submissions: Submissions) -> None:
     # given
     plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
     heavy = replace(PLAIN, priority=Priority.HEAVY)
     # when
-    accepted = submissions.accept_all(plain, PLAIN, heavy, plain)
+    submitted = submissions.submit_all(plain, PLAIN, heavy, plain)
     # then
-    assert all(isinstance(one, Job) for one in accepted)
+    assert all(isinstance(one, Job) for one in submitted)
     assert submissions.recorder.calls[-3:] == ["queue.send"] * 3
     assert submissions.queue.depth() == Depth(4, 0, 0)
     assert submissions.queue.depth().interactive == 1
-    assert sum(submissions.told) == 4
+    assert sum(submissions.sent) == 4
 
 
 def test_where_one_class_cannot_be_sent_the_others_are_accepted(
-    submissions: SubmissionService, monkeypatch: pytest.MonkeyPatch
+    submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
     send = submissions.queue.send
@@ -412,12 +411,12 @@ def test_where_one_class_cannot_be_sent_the_others_are_accepted(
     monkeypatch.setattr(submissions.queue, "send", refuse_asynchronous)
     # when
     plain = replace(PLAIN, priority=Priority.ASYNCHRONOUS)
-    accepted = submissions.accept_all(plain, PLAIN, plain)
+    submitted = submissions.submit_all(plain, PLAIN, plain)
     # then
-    assert [type(one) for one in accepted] == [BackendFull, Job, BackendFull]
+    assert [type(one) for one in submitted] == [BackendFull, Job, BackendFull]
     (message,) = submissions.messages()
     assert submissions.image_keys() == [message.input.image_key]
-    assert submissions.told == [1]
+    assert submissions.sent == [1]
 
 
 # --- lost messages ------------------------------------------------------------------------------------------
@@ -436,7 +435,7 @@ TORN = {
 }
 
 
-def taken(submissions: SubmissionService) -> list[Message]:
+def taken(submissions: Submissions) -> list[Message]:
     """Take every message from the queue, as workers do that acknowledge them."""
     received = submissions.queue.receive(count_max=10, wait_s=0)
     submissions.queue.ack([one.receipt for one in received])
@@ -445,12 +444,12 @@ def taken(submissions: SubmissionService) -> list[Message]:
 
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
 def test_a_torn_outcome_whose_message_is_gone_is_made_again(torn: bytes) -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(replace(PLAIN, options=Options(top_k=2)))
+    submissions = Submissions()
+    job = submissions.submit(replace(PLAIN, options=Options(top_k=2)))
     assert isinstance(job, Job)
     (before,) = taken(submissions)
     submissions.results.put(result_key(job.id), torn)
-    found = submissions.submitter.look(job.id) or submissions.submitter.find(job.id)
+    found = submissions.lookup.find(job.id)
     assert isinstance(found, Job)
     assert found.status is JobStatus.QUEUED
     (again,) = taken(submissions)
@@ -458,71 +457,71 @@ def test_a_torn_outcome_whose_message_is_gone_is_made_again(torn: bytes) -> None
     # Asked for again and again, it is sent after one minute, then after four, and so on.
     for _ in range(100):
         submissions.clock.advance(10.0)
-        submissions.submitter.find(job.id)
+        submissions.lookup.find(job.id)
     assert len(taken(submissions)) == 2
 
 
 def test_a_deleted_outcome_is_made_again_when_the_queue_is_empty() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(PLAIN)
+    submissions = Submissions()
+    job = submissions.submit(PLAIN)
     assert isinstance(job, Job)
     assert taken(submissions)
-    submissions.submitter.find(job.id)
+    submissions.lookup.find(job.id)
     assert taken(submissions) == []  # it may be about to be sent
     submissions.clock.advance(60.0)
-    submissions.submitter.find(job.id)
+    submissions.lookup.find(job.id)
     assert [one.job_id for one in taken(submissions)] == [job.id]
 
 
 def test_a_job_that_waits_is_not_sent_again() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(PLAIN)
+    submissions = Submissions()
+    job = submissions.submit(PLAIN)
     assert isinstance(job, Job)
     for _ in range(50):
         submissions.clock.advance(60.0)
-        submissions.submitter.find(job.id)
+        submissions.lookup.find(job.id)
     assert len(taken(submissions)) == 1
 
 
 def test_behind_a_queue_that_is_never_empty_a_job_is_sent_again_in_the_end() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(PLAIN)
+    submissions = Submissions()
+    job = submissions.submit(PLAIN)
     assert isinstance(job, Job)
     assert taken(submissions)
-    submissions.accept(PLAIN)
+    submissions.submit(PLAIN)
     submissions.clock.advance(4000.0)
-    submissions.submitter.find(job.id)
+    submissions.lookup.find(job.id)
     assert job.id in [one.job_id for one in taken(submissions)]
 
 
 def test_an_outcome_that_comes_meanwhile_is_told() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(PLAIN)
+    submissions = Submissions()
+    job = submissions.submit(PLAIN)
     assert isinstance(job, Job)
     submissions.results.put(
         result_key(job.id), json.dumps(replace(job, status=JobStatus.SUCCEEDED).to_dict()).encode()
     )
-    assert isinstance(submissions.submitter.find(job.id), Outcome)
+    assert isinstance(submissions.lookup.find(job.id), Outcome)
 
 
 def test_a_queue_that_fails_does_not_hide_the_job() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(PLAIN)
+    submissions = Submissions()
+    job = submissions.submit(PLAIN)
     assert isinstance(job, Job)
     submissions.clock.advance(60.0)
     submissions.recorder.failures["queue.depth"] = BackendUnavailable("queue", "depth")
-    assert isinstance(submissions.submitter.find(job.id), Job)
+    assert isinstance(submissions.lookup.find(job.id), Job)
 
 
 def test_torn_metadata_costs_a_key_nothing_but_its_options() -> None:
-    submissions = SubmissionService()
-    job = submissions.accept(KEYED)
+    submissions = Submissions()
+    job = submissions.submit(KEYED)
     assert isinstance(job, Job)
     assert job.input is not None
     submissions.images.put(job.input.image_key, KEYED.data, metadata={"order": "{"})
     submissions.clock.advance(100.0)
-    assert isinstance(submissions.accept(KEYED), Job)
+    assert isinstance(submissions.submit(KEYED), Job)
     submissions.images.put(job.input.image_key, KEYED.data)
     submissions.clock.advance(100.0)
     with pytest.raises(IdempotencyKeyReused):
-        submissions.accept(replace(KEYED, data=b"another"))
+        submissions.submit(replace(KEYED, data=b"another"))

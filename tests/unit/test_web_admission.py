@@ -1,5 +1,6 @@
 """Backpressure: the bound on waiting jobs, between two readings and in a rush, and what Retry-After says."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -13,6 +14,9 @@ from beholder.errors import BackendUnavailable, Overloaded
 from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Depth, Priority, Received
 from beholder.web.submission.admission import Admission
+
+FOR_EVER_S = math.inf
+JOB_IDS = itertools.count()
 
 
 @pytest.fixture
@@ -30,10 +34,15 @@ def admission(queue: MemoryQueue, clock: ManualClock) -> Admission:
     return Admission(queue, clock, backlog_max=10)
 
 
-def send(admission: Admission, queue: MemoryQueue, count: int = 1, *, waits: bool = True) -> None:
+def send(admission: Admission, queue: MemoryQueue, count: int = 1, *, waits: bool = True) -> str:
+    """Send jobs, and return the id of the last."""
+    job_id = ""
     for _ in range(count):
-        with admission.admit(waits=waits):
+        job_id = str(next(JOB_IDS))
+        with admission.admit(job_id, FOR_EVER_S if waits else 0.0) as is_interactive:
+            assert is_interactive is waits
             queue.send([b"x"], priority=Priority.INTERACTIVE if waits else Priority.ASYNCHRONOUS)
+    return job_id
 
 
 def unreachable(_: Sequence[bytes]) -> None:
@@ -41,9 +50,18 @@ def unreachable(_: Sequence[bytes]) -> None:
 
 
 def refusal(admission: Admission, *, waits: bool = True) -> Overloaded:
-    with pytest.raises(Overloaded) as caught, admission.admit(waits=waits):
+    with pytest.raises(Overloaded) as caught, admission.admit("refused", FOR_EVER_S if waits else 0.0):
         pytest.fail("admitted")
     return caught.value
+
+
+def is_interactive(admission: Admission, wait_s: float) -> bool:
+    """Say whether a job would be interactive; it is not sent."""
+    found = []
+    with suppress(BackendUnavailable), admission.admit("unsent", wait_s) as answer:
+        found.append(answer)
+        unreachable([b"x"])
+    return found[0]
 
 
 def test_the_bound_holds_between_two_readings(admission: Admission, queue: MemoryQueue) -> None:
@@ -66,10 +84,10 @@ def test_what_was_received_makes_room_at_the_next_reading(admission: Admission, 
 def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts(
     admission: Admission, queue: MemoryQueue
 ) -> None:
-    # given: ten uploads that wait for an submitter thread
+    # given: ten uploads that wait for a submitter thread
     with ExitStack() as rush:
         for _ in range(10):
-            rush.enter_context(admission.admit(waits=True))
+            rush.enter_context(admission.admit("job", FOR_EVER_S))
         # when
         admission.tick()
         admission.tick()
@@ -84,9 +102,9 @@ def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts
 
 def test_what_failed_on_its_way_in_does_not_count(admission: Admission) -> None:
     for _ in range(30):
-        with pytest.raises(BackendUnavailable), admission.admit(waits=True):
+        with pytest.raises(BackendUnavailable), admission.admit("job", FOR_EVER_S):
             unreachable([b"x"])
-    with admission.admit(waits=True):
+    with admission.admit("job", FOR_EVER_S):
         pass
 
 
@@ -147,22 +165,22 @@ def test_where_nothing_was_done_yet_a_tenth_second_is_taken_for_a_job_and_the_st
     queue: MemoryQueue, clock: ManualClock
 ) -> None:
     admission = Admission(queue, clock, backlog_max=1_000, startup_s=200.0)
-    send(admission, queue, 500, waits=False)
-    assert admission.retry_after_s(admission.place(waits=False)) == 250
-    # and once somebody works on them the start is over
+    last = send(admission, queue, 500, waits=False)
+    assert admission.retry_after_s(last) == 250
+    # and once a worker is running the startup is over
     queue.receive(count_max=10, wait_s=0)
     admission.tick()
-    assert admission.retry_after_s(admission.place(waits=False)) == 50
+    assert admission.retry_after_s(last) == 50
 
 
 def test_no_wait_is_longer_than_ten_minutes_nor_shorter_than_a_second(
     queue: MemoryQueue, clock: ManualClock
 ) -> None:
     admission = Admission(queue, clock, backlog_max=1_000_000)
-    assert admission.retry_after_s(admission.place(waits=True)) == 1
+    assert admission.retry_after_s(send(admission, queue)) == 1
     queue.send([b"x"] * 20_000)
     admission.tick()
-    assert admission.retry_after_s(admission.place(waits=False)) == 600
+    assert admission.retry_after_s(send(admission, queue, waits=False)) == 600
 
 
 def test_asynchronous_jobs_are_refused_while_interactive_ones_pass(
@@ -185,20 +203,21 @@ def test_interactive_jobs_count_for_the_bound_of_all(admission: Admission, queue
 
 
 def test_a_caller_who_waits_too_short_for_those_before_counts_as_asynchronous(
-    admission: Admission, queue: MemoryQueue
+    queue: MemoryQueue, clock: ManualClock
 ) -> None:
     # given: a job is taken to need 0.1 s, so three interactive ones take 0.3 s
-    assert not admission.is_interactive(0.0)
-    assert admission.is_interactive(0.1)
+    admission = Admission(queue, clock, backlog_max=100)
+    assert not is_interactive(admission, 0.0)
+    assert is_interactive(admission, 0.1)
     send(admission, queue, 5, waits=False)
-    assert admission.is_interactive(0.1)  # asynchronous ones come after it
+    assert is_interactive(admission, 0.1)  # asynchronous ones come after it
     send(admission, queue, 3)
     # then: between two readings, after the next one, and in a rush
     for _ in range(2):
-        assert not admission.is_interactive(0.25)
-        assert admission.is_interactive(0.35)
-        with admission.admit(waits=True):
-            assert not admission.is_interactive(0.35)
+        assert not is_interactive(admission, 0.25)
+        assert is_interactive(admission, 0.35)
+        with admission.admit("job", FOR_EVER_S):
+            assert not is_interactive(admission, 0.35)
         admission.tick()
 
 
@@ -209,8 +228,8 @@ def test_where_the_queue_knows_no_classes_all_who_wait_are_interactive(clock: Ma
 
     admission = Admission(Plain(clock=clock), clock, backlog_max=1_000)
     admission.tick()
-    assert admission.is_interactive(0.01)
-    assert not admission.is_interactive(0.0)
+    assert is_interactive(admission, 0.01)
+    assert not is_interactive(admission, 0.0)
 
 
 class Served:
@@ -246,15 +265,15 @@ def test_what_a_202_says_is_when_the_outcome_comes(rate: float) -> None:
     send(served.admission, served.queue, math.ceil(120 * rate), waits=False)
     served.pass_time(40)
     # when: a job is sent, and told when to look
-    place = served.admission.place(waits=False)
-    said_s = served.admission.retry_after_s(place)
     left = served.queue.depth()
+    job_id = send(served.admission, served.queue, waits=False)
+    said_s = served.admission.retry_after_s(job_id)
     # then
     truth_s = (left.backlog + left.in_flight) / rate
     assert truth_s * 0.7 - 1 <= said_s <= truth_s * 1.4 + 1
     # and what it is told later is what is left
     served.pass_time(20)
-    assert abs(served.admission.retry_after_s(place) - (truth_s - 20)) <= 0.3 * truth_s + 1
+    assert abs(served.admission.retry_after_s(job_id) - (truth_s - 20)) <= 0.3 * truth_s + 1
 
 
 def test_an_hour_without_work_does_not_change_the_rate() -> None:
@@ -262,8 +281,8 @@ def test_an_hour_without_work_does_not_change_the_rate() -> None:
     send(served.admission, served.queue, 400, waits=False)
     served.pass_time(3_600)
     assert served.queue.depth() == Depth(0, 0, 0)
-    send(served.admission, served.queue, 300, waits=False)
-    assert 20 <= served.admission.retry_after_s(served.admission.place(waits=False)) <= 45
+    last = send(served.admission, served.queue, 300, waits=False)
+    assert 20 <= served.admission.retry_after_s(last) <= 45
 
 
 def test_a_caller_who_waits_is_told_of_those_who_go_before_and_not_of_the_whole_backlog() -> None:
@@ -271,8 +290,8 @@ def test_a_caller_who_waits_is_told_of_those_who_go_before_and_not_of_the_whole_
     send(served.admission, served.queue, 600, waits=False)
     send(served.admission, served.queue, 30)
     served.pass_time(0.25)
-    interactive = served.admission.retry_after_s(served.admission.place(waits=True))
-    asynchronous = served.admission.retry_after_s(served.admission.place(waits=False))
+    interactive = served.admission.retry_after_s(send(served.admission, served.queue))
+    asynchronous = served.admission.retry_after_s(send(served.admission, served.queue, waits=False))
     assert interactive <= 8
     assert asynchronous >= 50
 
@@ -284,8 +303,11 @@ def test_a_backend_that_knows_no_classes_counts_all(clock: ManualClock) -> None:
 
     admission = Admission(Plain(clock=clock), clock, backlog_max=1_000)
     admission.tick()
-    place = admission.place(waits=True)
-    assert place == admission.place(waits=False) == 510
+    for wait_s in (FOR_EVER_S, 0.0):
+        with admission.admit("job", wait_s):
+            pass
+        assert admission.retry_after_s("job") == 51  # 510 jobs, 0.1 s for each
+        admission.tick()
 
 
 @given(actions=st.lists(st.sampled_from(["send", "fail", "receive", "read", "later"]), max_size=60))
@@ -301,6 +323,6 @@ def test_the_queue_never_holds_more_than_the_bound(actions: list[str]) -> None:
         elif action == "receive":
             queue.ack([one.receipt for one in queue.receive(count_max=2, wait_s=0)])
         else:
-            with suppress(Overloaded, BackendUnavailable), admission.admit(waits=True):
+            with suppress(Overloaded, BackendUnavailable), admission.admit("job", FOR_EVER_S):
                 (unreachable if action == "fail" else queue.send)([b"x"])
         assert queue.depth().backlog <= 3

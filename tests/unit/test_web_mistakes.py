@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from beholder.web import WebLimits
-from beholder.web.submission.upload import IMAGE_FIELDS
+from beholder.web.submission.form import IMAGE_FIELDS
 from helpers.asgi import Answer
 from helpers.images import jpeg
 from helpers.web import Ask, ask, memory_ports
@@ -33,10 +33,10 @@ def encoded(kind: str, seed: int = 1) -> bytes:
 IMAGES = {kind: encoded(kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")}
 
 
-def post(target: str, body: bytes = JPEG, content_type: str = "image/jpeg") -> Answer:
-    """Return the answer to an image for which nobody works: 202 where it was taken in."""
+def post(target: str, body: bytes = JPEG, content_type: str = "image/jpeg", **headers: str) -> Answer:
+    """Return the answer to an image where no worker runs: 202 if a job was made of it."""
     ports = memory_ports(limits=WebLimits(wait_s_default=0.01))
-    (answer,) = ask(ports, Ask("POST", target, body, {"content_type": content_type}))
+    (answer,) = ask(ports, Ask("POST", target, body, {"content_type": content_type, **headers}))
     return answer
 
 
@@ -148,9 +148,12 @@ def test_a_path_that_takes_no_parameter_does_not_mind_one() -> None:
         assert answer.status == 200
 
 
-def test_the_name_in_the_query_is_that_of_an_image_in_a_form_too() -> None:
+def test_the_file_name_in_the_query_goes_before_that_of_a_form_or_header() -> None:
     assert post_form("/v1/classify?file_name=b.jpg", file()).json["input"]["file_name"] == "b.jpg"
     assert post_form("/v1/classify", file()).json["input"]["file_name"] == "a.jpg"
+    named = {"content_disposition": 'attachment; filename="a.jpg"'}
+    assert post("/v1/classify?file_name=b.jpg", **named).json["input"]["file_name"] == "b.jpg"
+    assert post("/v1/classify", **named).json["input"]["file_name"] == "a.jpg"
 
 
 def test_upload_heeds_its_min_confidence() -> None:

@@ -4,17 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound, ParameterRepeated
 from beholder.job import Options
 from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel
 from beholder.web.routes.parameters import (
+    CLASSIFY,
+    RequestParameters,
     read_deadline_s,
     read_header,
     read_idempotency_key,
     read_options,
-    read_preference,
+    read_prefer,
 )
 
 LIMITS = WebLimits(wait_s_default=60.0, wait_s_max=90.0, idempotency_key_chars_max=20)
@@ -51,13 +54,13 @@ MODELS = tuple(ServedModel(name, "1", "MIT", "", 4, "as-is", None) for name in (
     ],
 )
 def test_prefer_says_how_long_a_request_waits(headers: list[str], wait_s: float, applied: str) -> None:
-    preference = read_preference(headers, LIMITS)
-    assert (preference.wait_s, preference.applied) == (wait_s, applied)
+    prefer = read_prefer(headers, LIMITS)
+    assert (prefer.wait_s, prefer.applied) == (wait_s, applied)
 
 
 @given(headers=st.lists(st.text(), max_size=3))
 def test_any_preference_is_a_wait_within_bounds(headers: list[str]) -> None:
-    assert 0.0 <= read_preference(headers, LIMITS).wait_s <= LIMITS.wait_s_max
+    assert 0.0 <= read_prefer(headers, LIMITS).wait_s <= LIMITS.wait_s_max
 
 
 @pytest.mark.parametrize(
@@ -167,3 +170,12 @@ def test_a_header_that_is_given_twice_is_refused() -> None:
     assert read_header(headers, "Prefer") is None
     with pytest.raises(ParameterRepeated, match="Cancel-After is given more than once"):
         read_header(headers, "Cancel-After")
+
+
+@pytest.mark.parametrize(
+    ("query", "file_name"),
+    [("", ""), ("file_name=a.jpg", "a.jpg"), ("file_name=%E7%8C%AB.jpg", "猫.jpg"), ("top_k=2", "")],
+)
+def test_the_query_may_name_the_file(query: str, file_name: str) -> None:
+    request = Request({"type": "http", "headers": [], "query_string": query.encode()})
+    assert RequestParameters.read(request, CLASSIFY, MODELS, LIMITS, 0.0).file_name == file_name

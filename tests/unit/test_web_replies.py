@@ -13,8 +13,10 @@ from beholder.job.job import Result
 from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.submission.pending import Outcome, PendingReplies
+from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.replies import ReplyListener
+from beholder.web.submission.request import Outcome
+from helpers.web import memory_lookup
 
 METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
 
@@ -48,8 +50,8 @@ def settled(
     queue, telemetry = MemoryQueue(clock=ManualClock()), Telemetry()
 
     async def scenario() -> dict[str, Outcome]:
-        pending_replies = PendingReplies(10)
-        futures = {job_id: pending_replies.expect(job_id, 0.0) for job_id in waiting}
+        pending_replies = PendingReplies(10, memory_lookup(), ManualClock())
+        futures = {job_id: pending_replies.expect(job_id) for job_id in waiting}
         listener = ReplyListener(queue, pending_replies, asyncio.get_running_loop(), telemetry, wait_s=0.0)
         queue.send(bodies)
         while queue.depth().backlog:
@@ -104,7 +106,13 @@ def test_a_reply_is_acked_before_it_comes_back_also_where_they_never_cease() -> 
     queue, telemetry = MemoryQueue(visibility_timeout_s=30.0, clock=clock), Telemetry()
 
     async def scenario() -> None:
-        listener = ReplyListener(queue, PendingReplies(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        listener = ReplyListener(
+            queue,
+            PendingReplies(1, memory_lookup(), ManualClock()),
+            asyncio.get_running_loop(),
+            telemetry,
+            wait_s=0.0,
+        )
         for number in range(100):
             queue.send([reply(document(f"job-{number}"))])
             await asyncio.to_thread(listener.tick)
@@ -119,7 +127,11 @@ def test_under_load_many_replies_share_one_ack() -> None:
 
     async def scenario() -> None:
         listener = ReplyListener(
-            queue, PendingReplies(1), asyncio.get_running_loop(), Telemetry(), wait_s=0.0
+            queue,
+            PendingReplies(1, memory_lookup(), ManualClock()),
+            asyncio.get_running_loop(),
+            Telemetry(),
+            wait_s=0.0,
         )
         queue.send([reply(document(f"job-{number}")) for number in range(100)])
         for _ in range(10):
@@ -133,7 +145,13 @@ def test_an_ack_that_fails_is_made_up_for() -> None:
     queue, telemetry = AckCounter(clock=ManualClock()), Telemetry()
 
     async def scenario() -> None:
-        listener = ReplyListener(queue, PendingReplies(1), asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        listener = ReplyListener(
+            queue,
+            PendingReplies(1, memory_lookup(), ManualClock()),
+            asyncio.get_running_loop(),
+            telemetry,
+            wait_s=0.0,
+        )
         queue.send([reply(document("a"))])
         await asyncio.to_thread(listener.tick)
         queue.is_failing = True

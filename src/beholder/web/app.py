@@ -1,9 +1,10 @@
-"""The ASGI application: every route in one table, and what runs beside them."""
+"""The web tier as an ASGI application: its parts, its routes, and the threads that run beside them."""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -14,56 +15,54 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
+from beholder.web.fleet_view import FleetView, watch_fleet
 from beholder.web.limits import WebLimits
 from beholder.web.middleware import RequestMiddleware
 from beholder.web.nearest import nearest
+from beholder.web.openapi.document import build_openapi
 from beholder.web.ports import WebPorts
-from beholder.web.routes.fleet import FleetRoutes, FleetView, watch_fleet
-from beholder.web.routes.images import ImageRoutes
-from beholder.web.routes.jobs import JobRoutes
+from beholder.web.readiness import Readiness
+from beholder.web.routes.fleet import FleetRoutes
+from beholder.web.routes.jobs import ImageRoutes, JobRoutes
 from beholder.web.routes.service import ServiceRoutes
 from beholder.web.submission.admission import Admission
+from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.replies import ReplyListener
 from beholder.web.submission.service import SubmissionService
+from beholder.web.submission.upload import UploadBudget
 
 __all__ = ["WebApp", "build_app"]
 
 
-class WebApp:
-    """The web tier as an ASGI application, and a way to end it in time.
+class WebApp(RequestMiddleware):
+    """The web tier as an ASGI application: the request middleware around its routes.
 
     Args:
-        app: The application.
-        submissions: Where requests wait.
+        routes: The routes.
+        ports: What the web tier works with.
+        pending_replies: The requests that wait for an outcome.
     """
 
-    def __init__(self, app: ASGIApp, submissions: SubmissionService) -> None:
-        self._app = app
-        self._submissions = submissions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
-        await self._app(scope, receive, send)
+    def __init__(self, routes: ASGIApp, ports: WebPorts, pending_replies: PendingReplies) -> None:
+        super().__init__(routes, ports.telemetry, is_all_logged=ports.access_log)
+        self._limits = ports.limits
+        self._pending_replies = pending_replies
 
     @property
     def limits(self) -> WebLimits:
         """What a request and its connection may take."""
-        return self._submissions.ports.limits
-
-    def count_refusal(self, status: int) -> None:
-        """Count what was no request and had an answer all the same."""
-        self._submissions.ports.telemetry.requests.labels("unknown", "other", str(status)).inc()
+        return self._limits
 
     def release_pending_replies(self) -> None:
-        """Answer those who wait with 202 and where to ask; for the event loop's thread."""
-        self._submissions.release()
+        """Answer the requests that wait with 202 and where to ask; call this in the event loop's thread."""
+        self._pending_replies.release()
 
 
 def build_app(
     ports: WebPorts,
     *,
-    ticks: dict[str, Callable[[], float]] | None = None,
+    ticks: Mapping[str, Callable[[], float]] = MappingProxyType({}),
     notifiers: Mapping[str, threading.Event] = MappingProxyType({}),
     interrupt: Callable[[], None] = lambda: None,
 ) -> WebApp:
@@ -72,18 +71,15 @@ def build_app(
     Args:
         ports: What it works with.
         ticks: Further parts to run beside it, each a `tick()` by its name.
-        notifiers: End the sleep of the part of that name when they are set.
-        interrupt: Ends their waiting, at the end.
+        notifiers: By the name of a part: ends its sleep when set.
+        interrupt: Ends the waiting of these parts when the process ends.
     """
-    pending_replies = PendingReplies(ports.limits.waiters_max)
+    lookup = JobLookup(ports)
+    # A lookup blocks for long where the bucket is far away, so lookups have threads of their own.
+    lookups = ThreadPoolExecutor(2, thread_name_prefix="lookup")
+    pending_replies = PendingReplies(ports.limits.waiters_max, lookup, ports.clock)
     admission = _admission_of(ports)
-    submissions = SubmissionService(ports, pending_replies, admission)
-    ports.telemetry.watch(
-        "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
-    )
-    ports.telemetry.watch_calls("web", ports.calls)
-    fleet = FleetView(ports.results, ports.clock)
-    watch_fleet(ports.telemetry, fleet)
+    submissions = SubmissionService(ports, admission, pending_replies, lookup)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -98,10 +94,10 @@ def build_app(
         runner = Runner()
         runner.start("replies", listener.tick)
         runner.start("admission", admission.tick)
-        for name, tick in (ticks or {}).items():
+        for name, tick in ticks.items():
             runner.start(name, tick, notifiers.get(name))
         submissions.start()
-        sweep = asyncio.create_task(submissions.sweep())
+        sweep = asyncio.create_task(pending_replies.sweep(lookups))
         try:
             yield
         finally:
@@ -109,10 +105,18 @@ def build_app(
             interrupt()
             await asyncio.to_thread(runner.stop)
             submissions.close()
+            lookups.shutdown()
 
-    routes = _routes(submissions, fleet)
+    fleet = FleetView(ports.results, ports.clock)
+    _watch(ports, pending_replies, fleet)
+    routes = _routes(
+        _image_routes(ports, admission, submissions, pending_replies),
+        JobRoutes(lookup, lookups, admission),
+        _service_routes(ports),
+        FleetRoutes(fleet),
+    )
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return WebApp(RequestMiddleware(router, ports.telemetry, is_all_logged=ports.access_log), submissions)
+    return WebApp(router, ports, pending_replies)
 
 
 def _admission_of(ports: WebPorts) -> Admission:
@@ -126,8 +130,46 @@ def _admission_of(ports: WebPorts) -> Admission:
     )
 
 
-def _routes(submissions: SubmissionService, fleet: FleetView) -> list[Route]:
-    images, jobs, service = ImageRoutes(submissions), JobRoutes(submissions), ServiceRoutes(submissions)
+def _image_routes(
+    ports: WebPorts, admission: Admission, submissions: SubmissionService, pending_replies: PendingReplies
+) -> ImageRoutes:
+    budget = UploadBudget(
+        ports.limits.uploads_bytes_max,
+        ports.telemetry,
+        asynchronous_share=ports.limits.asynchronous_share,
+    )
+    return ImageRoutes(
+        budget=budget,
+        submissions=submissions,
+        pending_replies=pending_replies,
+        admission=admission,
+        models=ports.models,
+        limits=ports.limits,
+        clock=ports.clock,
+    )
+
+
+def _service_routes(ports: WebPorts) -> ServiceRoutes:
+    return ServiceRoutes(
+        openapi=build_openapi(ports),
+        models=ports.models,
+        limits=ports.limits,
+        readiness=Readiness(ports.queue, ports.images, ports.results, ports.clock, ports.ready_every_s),
+        telemetry=ports.telemetry,
+    )
+
+
+def _watch(ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView) -> None:
+    """Report what is read at each scrape."""
+    ports.telemetry.watch(
+        "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
+    )
+    ports.telemetry.waiting.set_function(lambda: len(pending_replies))
+    ports.telemetry.watch_calls("web", ports.calls)
+    watch_fleet(ports.telemetry, fleet)
+
+
+def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes) -> list[Route]:
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),
@@ -138,14 +180,14 @@ def _routes(submissions: SubmissionService, fleet: FleetView) -> list[Route]:
         Route("/metrics", service.metrics, methods=["GET"]),
         Route("/v1/models", service.models, methods=["GET"]),
         Route("/v1/limits", service.limits, methods=["GET"]),
-        Route("/v1/fleet", FleetRoutes(fleet).get, methods=["GET"]),
+        Route("/v1/fleet", fleet.get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
     ]
 
 
 class _Root:
-    """The root takes images of classic clients and shows the page; one route, so that Allow names both."""
+    """The root: takes images of classic clients and shows the page; one route, so that Allow names both."""
 
     def __init__(self, images: ImageRoutes, service: ServiceRoutes) -> None:
         self._images = images
@@ -159,14 +201,14 @@ class _Root:
 
 
 class _NotFound:
-    """Answers for every path that is no route, and names the route that was probably meant."""
+    """Answers every path that is no route, and names the route that was probably meant."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._meant = {
             written: f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
             for route in routes
             if route.path != "/"
-            # A path may be as its route, or lack what its last part stands for.
+            # Also for a path that lacks the route's last parameter.
             for written in (route.path, route.path.partition("/{")[0])
         }
 

@@ -1,4 +1,4 @@
-"""Wraps every exchange: a request id on all replies, errors as problems, and the request counters."""
+"""Wraps every request: request ids, errors as problems, the request counters and the access log."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from beholder.errors import (
 )
 from beholder.telemetry.log import get_logger
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.access import AccessEntry, cause_of, entry_of, log_access
+from beholder.web.access_log import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
 
 __all__ = ["RequestMiddleware", "new_request_id"]
@@ -35,8 +35,8 @@ class RequestMiddleware:
 
     Args:
         app: The router.
-        telemetry: Where requests are counted.
-        is_all_logged: Every request has its log line; one that ends badly always has.
+        telemetry: Counts requests.
+        is_all_logged: Whether every request has its log line; a request that ends badly always has one.
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, is_all_logged: bool = True) -> None:
@@ -45,7 +45,7 @@ class RequestMiddleware:
         self._is_all_logged = is_all_logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -73,8 +73,12 @@ class RequestMiddleware:
         finally:
             self._end(scope, entry, time.perf_counter() - started_s)
 
+    def count_refusal(self, status: int) -> None:
+        """Count an answer to bytes that were no request."""
+        self._telemetry.requests.labels("unknown", "other", str(status)).inc()
+
     def _end(self, scope: Scope, entry: AccessEntry, seconds: float) -> None:
-        # The route's pattern, not the path: a label must not have as many values as there are jobs.
+        # The route's pattern instead of the path, so that the label does not take as many values as jobs.
         name = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
         if not entry.status:
@@ -85,7 +89,7 @@ class RequestMiddleware:
 
 
 class _Channel:
-    """Passes an exchange's messages on, adds headers to every answer, and keeps what the log tells of it."""
+    """Passes a request's messages on, adds headers to every answer, and fills the access log's entry."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, entry: AccessEntry) -> None:
         self._request_id = scope["request_id"].encode()
@@ -100,11 +104,11 @@ class _Channel:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            # uvicorn drops in silence what is for a client that has gone; its half of the exchange knows.
+            # uvicorn silently drops an answer to a client that has left; only its own side knows of it.
             is_gone = getattr(getattr(self._send, "__self__", None), "disconnected", False)
             self._entry.status = _CLIENT_CLOSED if is_gone else message["status"]
             message["headers"].append((b"x-request-id", self._request_id))
-            # A label is whatever a model's file says; no browser may read it as a page.
+            # A label is any text from a model's file; no browser may take it for a page.
             message["headers"].append((b"x-content-type-options", b"nosniff"))
         else:
             self._entry.bytes_out += len(message.get("body", b""))
@@ -112,7 +116,7 @@ class _Channel:
 
 
 def _known(error: Exception, request_id: str) -> BeholderError:
-    """Return what the caller is told; where that is next to nothing, the log tells where it was."""
+    """Return the error that the caller sees; an unexpected error is logged with its traceback."""
     if isinstance(error, RequestError | JobError | BackendError):
         return error
     if isinstance(error, HTTPException):
@@ -133,5 +137,5 @@ def _request_id(scope: Scope) -> str:
 
 
 def new_request_id() -> str:
-    """Return an id for an exchange that brought none."""
+    """Return an id for a request that brought none."""
     return uuid.uuid4().hex

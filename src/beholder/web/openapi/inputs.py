@@ -7,7 +7,7 @@ from beholder.job import Options
 from beholder.web.openapi.examples import EXAMPLE_JOB_ID
 from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import WebPorts
-from beholder.web.submission.upload import IMAGE_FIELDS
+from beholder.web.submission.form import IMAGE_FIELDS
 
 __all__ = ["headers", "image_body", "parameters"]
 

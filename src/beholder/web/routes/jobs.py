@@ -1,68 +1,180 @@
-"""The routes that tell of jobs; any web process answers them from the buckets alone."""
+"""The routes of jobs: an image that is sent becomes a job, and a GET tells what became of it."""
 
+import asyncio
 import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
+from beholder.clock import Clock
 from beholder.errors import JobNotFound
 from beholder.job import Job, is_job_id
-from beholder.web.access import entry_of
+from beholder.web.access_log import entry_of
+from beholder.web.limits import WebLimits
+from beholder.web.ports import ServedModel
 from beholder.web.problems import problem
-from beholder.web.submission.pending import Outcome
+from beholder.web.routes.parameters import CLASSIFY, UPLOAD, RequestParameters, read_prefer
+from beholder.web.submission.admission import Admission
+from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
 from beholder.web.submission.service import SubmissionService
+from beholder.web.submission.upload import UploadBudget, read_upload
 
-__all__ = ["JobRoutes", "job_response", "outcome_response"]
+__all__ = ["ImageRoutes", "JobRoutes"]
 
 _SERVER_ERROR = 500
 
 
-class JobRoutes:
-    """Endpoints that read jobs.
+class ImageRoutes:
+    """The endpoints that take an image: `/v1/classify`, and `/upload` and `/` for the classic clients.
 
     Args:
-        submissions: Where jobs are looked for.
+        budget: The bytes of uploads that may be in memory.
+        submissions: Makes jobs of images.
+        pending_replies: Waits for outcomes.
+        admission: Tells when to ask for a job again.
+        models: Every model served.
+        limits: What a request may ask for.
+        clock: The time.
     """
 
-    def __init__(self, submissions: SubmissionService) -> None:
+    def __init__(
+        self,
+        *,
+        budget: UploadBudget,
+        submissions: SubmissionService,
+        pending_replies: PendingReplies,
+        admission: Admission,
+        models: tuple[ServedModel, ...],
+        limits: WebLimits,
+        clock: Clock,
+    ) -> None:
+        self._budget = budget
         self._submissions = submissions
+        self._pending_replies = pending_replies
+        self._admission = admission
+        self._models = models
+        self._limits = limits
+        self._clock = clock
+
+    async def classify(self, request: Request) -> Response:
+        """`POST /v1/classify`: the job object, with its result if that comes in time."""
+        prefer = read_prefer(request.headers.getlist("prefer"), self._limits)
+        answer = await self._answer(request, CLASSIFY, prefer.wait_s)
+        headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
+        if isinstance(answer, PendingJob):
+            return self._accepted(answer.job, headers)
+        return _outcome_response(answer, request, headers)
+
+    async def upload(self, request: Request) -> Response:
+        """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
+        answer = await self._answer(request, UPLOAD, self._limits.wait_s_default, is_classic=True)
+        if isinstance(answer, PendingJob):
+            return self._accepted(answer.job, {})
+        headers = {"x-job-id": answer.job.id}
+        best_label = answer.job.best_label
+        if best_label is None:
+            return _outcome_response(answer, request, headers)
+        return PlainTextResponse(best_label.name, headers=headers)
+
+    async def _answer(
+        self, request: Request, known: Sequence[str], wait_s: float, *, is_classic: bool = False
+    ) -> Outcome | PendingJob:
+        """Submit the image of a request; return its outcome, or the job if the outcome does not come in time.
+
+        Args:
+            request: The exchange.
+            known: The parameters that the path takes.
+            wait_s: How long the caller waits.
+            is_classic: Whether the caller expects the best label as text.
+        """
+        submitted = await self._submit(request, known, wait_s, is_classic=is_classic)
+        entry_of(request.scope).job_id = submitted.job.id
+        if isinstance(submitted, Outcome):
+            return submitted
+        return await self._pending_replies.wait(submitted, wait_s) or submitted
+
+    async def _submit(
+        self, request: Request, known: Sequence[str], wait_s: float, *, is_classic: bool
+    ) -> PendingJob | Outcome:
+        """Submit the image of a request; on return, the image is durable and no longer in memory."""
+        parameters = RequestParameters.read(request, known, self._models, self._limits, self._clock.now_s())
+        with self._budget.reserve(waits=wait_s > 0) as reservation:
+            upload = await read_upload(request, self._limits, reservation)
+            options = parameters.options_with(upload.fields, self._models, self._limits)
+            submission = SubmissionRequest(
+                data=upload.data,
+                file_name=(parameters.file_name or upload.file_name)[: self._limits.file_name_chars_max],
+                options=replace(options, top_k=1) if is_classic else options,
+                is_heavy=upload.is_heavy,
+                wants_text=is_classic,
+                deadline_s=parameters.deadline_s,
+                idempotency_key=parameters.idempotency_key,
+                trace=parameters.trace,
+            )
+            del upload
+            return await self._submissions.submit(submission, wait_s)
+
+    def _accepted(self, job: Job, headers: dict[str, str]) -> Response:
+        later = {
+            "Location": f"/v1/jobs/{job.id}",
+            "Retry-After": str(self._admission.retry_after_s(job.id)),
+        }
+        return _job_response(job, 202, headers | later)
+
+
+class JobRoutes:
+    """The endpoint that tells of a job; any web process answers it from the buckets alone.
+
+    Args:
+        lookup: Finds jobs.
+        lookups: Runs the lookups, which block.
+        admission: Tells when to ask for a job again.
+    """
+
+    def __init__(self, lookup: JobLookup, lookups: Executor, admission: Admission) -> None:
+        self._lookup = lookup
+        self._lookups = lookups
+        self._admission = admission
 
     async def get(self, request: Request) -> Response:
-        """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the asking succeeded."""
+        """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the request succeeded."""
         job_id = request.path_params["job_id"]
-        found = None
-        if is_job_id(job_id):
-            entry_of(request.scope).job_id = job_id
-            found = await self._submissions.look(job_id)
+        if not is_job_id(job_id):
+            raise JobNotFound
+        entry_of(request.scope).job_id = job_id
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._lookups, self._lookup.find, job_id)
         if found is None:
             raise JobNotFound
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
-        return job_response(found, 200, {"Retry-After": str(self._submissions.retry_after_s(job_id))})
+        return _job_response(found, 200, {"Retry-After": str(self._admission.retry_after_s(job_id))})
 
 
-def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
-    """Return a job object as a response."""
+def _job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
     body = json.dumps(job.to_dict(), ensure_ascii=False)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]) -> Response:
-    """Return the answer to somebody who waited: the job object, or the problem that the job ended with."""
-    entry = entry_of(request.scope)
-    entry.job_id = outcome.job.id
+def _outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]) -> Response:
+    """Return the job object of a success, or the problem that the job ended with."""
     failure = outcome.job.error
-    if failure is not None:
-        entry.code = failure.code
-        if failure.status >= _SERVER_ERROR:
-            entry.cause = f"{failure.code}: {failure.detail}"
-        links = {"Location": f"/v1/jobs/{outcome.job.id}"}
-        return problem(
-            failure.status,
-            failure.code,
-            failure.detail,
-            request.scope["request_id"],
-            headers=headers | links,
-            job=json.loads(outcome.document),
-        )
-    return Response(outcome.document, headers=headers, media_type="application/json")
+    if failure is None:
+        return Response(outcome.document, headers=headers, media_type="application/json")
+    entry = entry_of(request.scope)
+    entry.code = failure.code
+    if failure.status >= _SERVER_ERROR:
+        entry.cause = f"{failure.code}: {failure.detail}"
+    return problem(
+        failure.status,
+        failure.code,
+        failure.detail,
+        request.scope["request_id"],
+        headers=headers | {"Location": f"/v1/jobs/{outcome.job.id}"},
+        job=json.loads(outcome.document),
+    )

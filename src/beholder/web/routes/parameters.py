@@ -1,14 +1,16 @@
-"""Reads what a request says beside its image: options, how long it waits, its deadline, its key.
+"""Reads what a request says beside its image: its options, its wait, its deadline and its idempotency key.
 
-No parameter vanishes: one that is unknown, given twice or empty is refused, because its caller believes that
+No parameter is ignored: one that is unknown, repeated or empty is refused, because its caller believes that
 it works.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from beholder.errors import (
     BadParameter,
@@ -25,25 +27,23 @@ from beholder.web.ports import ServedModel
 __all__ = [
     "CLASSIFY",
     "UPLOAD",
-    "Preference",
-    "check_fields",
-    "join_parameters",
+    "Prefer",
+    "RequestParameters",
     "read_deadline_s",
     "read_header",
     "read_idempotency_key",
     "read_options",
-    "read_preference",
-    "read_query",
+    "read_prefer",
 ]
 
 CLASSIFY = ("top_k", "min_confidence", "model", "file_name")
-"""What the query of `/v1/classify` may hold."""
+"""The parameters in the query of `/v1/classify`."""
 UPLOAD = ("min_confidence", "model", "file_name")
-"""What that of `/upload` may hold, which answers with one label."""
+"""The parameters in the query of `/upload`, which answers with one label."""
 
 _QUERY_ONLY = "file_name"
-# What browsers and frameworks add to a form by themselves.
-_NOT_MEANT = {"_charset_", "MAX_FILE_SIZE", "submit"}
+# Fields that browsers and frameworks add to a form by themselves.
+_IGNORED_FIELDS = {"_charset_", "MAX_FILE_SIZE", "submit"}
 _SHOWN_CHARS_MAX = 50
 
 _DECIMAL = re.compile(r"\d{0,20}\.?\d{1,20}(?:[eE]-?\d{1,3})?|\d{1,20}\.")
@@ -54,30 +54,83 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class Prefer:
     """How long a request waits for its answer.
 
     Args:
         wait_s: Seconds; 0 for not at all.
-        applied: What to say in Preference-Applied; empty where nothing was asked.
+        applied: The answer's Preference-Applied header; empty where the request states no preference.
     """
 
     wait_s: float
     applied: str
 
 
-def read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of a query.
+@dataclass(frozen=True, slots=True)
+class RequestParameters:
+    """The query and the headers of a request that sends an image.
 
     Args:
-        items: Names and values, in their order.
+        query: Names and values.
         known: Names of the parameters that the path takes.
-
-    Raises:
-        ParameterUnknown: The path takes no parameter of such a name.
-        ParameterRepeated: One stands there twice.
-        BadParameter: One is empty.
+        deadline_s: After this time the answer is worth nothing, seconds since the Unix epoch; None for never.
+        idempotency_key: Names the request across repetitions, or None.
+        trace: The caller's trace context, or None.
     """
+
+    query: Mapping[str, str]
+    known: Sequence[str]
+    deadline_s: float | None
+    idempotency_key: str | None
+    trace: str | None
+
+    @classmethod
+    def read(
+        cls,
+        request: Request,
+        known: Sequence[str],
+        models: tuple[ServedModel, ...],
+        limits: WebLimits,
+        now_s: float,
+    ) -> Self:
+        """Read all that is refused before the body is read.
+
+        Raises:
+            RequestError: As the readers of this module.
+        """
+        headers = request.headers
+        query = _read_query(request.query_params.multi_items(), known)
+        parameters = cls(
+            query=query,
+            known=known,
+            deadline_s=read_deadline_s(read_header(headers, "Cancel-After"), now_s),
+            idempotency_key=read_idempotency_key(read_header(headers, "Idempotency-Key"), limits),
+            trace=headers.get("traceparent"),
+        )
+        read_options(query, models, limits)
+        return parameters
+
+    @property
+    def file_name(self) -> str:
+        """The file name that the query gives; empty where it gives none."""
+        return self.query.get(_QUERY_ONLY, "")
+
+    def options_with(
+        self, fields: Mapping[str, str], models: tuple[ServedModel, ...], limits: WebLimits
+    ) -> Options:
+        """Return the options that the query and the text fields of a form give together.
+
+        Raises:
+            ParameterUnknown: The path takes no field of such a name.
+            ParameterRepeated: The query and the form contradict each other.
+            BadParameter: A value is not allowed.
+            ModelNotFound: No such model is served.
+        """
+        _check_fields(fields, self.known)
+        return read_options(_join(self.query, fields), models, limits)
+
+
+def _read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, value in items:
         if name not in known:
@@ -90,28 +143,14 @@ def read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[s
     return values
 
 
-def check_fields(names: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse a form with a text field that the path does not take.
-
-    Args:
-        names: Of the text fields.
-        known: Of the parameters that the path takes in its query.
-
-    Raises:
-        ParameterUnknown: The path takes no field of such a name.
-    """
+def _check_fields(names: Iterable[str], known: Sequence[str]) -> None:
     known = [name for name in known if name != _QUERY_ONLY]
     for name in names:
-        if name not in known and name not in _NOT_MEANT:
+        if name not in known and name not in _IGNORED_FIELDS:
             raise ParameterUnknown(_unknown("field", name, known))
 
 
-def join_parameters(query: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
-    """Return what query and form say together.
-
-    Raises:
-        ParameterRepeated: They say different things.
-    """
+def _join(query: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
     for name in query.keys() & fields.keys():
         if query[name] != fields[name]:
             raise ParameterRepeated(
@@ -152,8 +191,8 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
     )
 
 
-def read_preference(headers: Sequence[str], limits: WebLimits) -> Preference:
-    """Read the Prefer headers, which count as one list; what is not understood in them is ignored.
+def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:
+    """Read the Prefer headers, which count as one list; a preference that is unknown is ignored.
 
     Source: RFC 7240, sections 4.1 (respond-async) and 4.3 (wait).
     """
@@ -163,18 +202,18 @@ def read_preference(headers: Sequence[str], limits: WebLimits) -> Preference:
         name, _, value = token.partition("=")
         value = value.strip().strip('"')
         if name.strip() == "respond-async":
-            return Preference(0.0, "respond-async")
+            return Prefer(0.0, "respond-async")
         if name.strip() == "wait" and value.isascii() and value.isdigit():
             wait_s = min(float(value), limits.wait_s_max)
             applied = [f"wait={wait_s:g}"]
-    return Preference(wait_s, ", ".join(applied))
+    return Prefer(wait_s, ", ".join(applied))
 
 
 def read_header(headers: Headers, name: str) -> str | None:
-    """Return the value of a header that may stand there once; None without it.
+    """Return the value of a header that a request may have once, or None.
 
     Raises:
-        ParameterRepeated: It stands there more than once.
+        ParameterRepeated: The request has it more than once.
     """
     values = headers.getlist(name)
     if len(values) > 1:
@@ -183,10 +222,10 @@ def read_header(headers: Headers, name: str) -> str | None:
 
 
 def read_deadline_s(header: str | None, now_s: float) -> float | None:
-    """Return the time after which the job is worth nothing, from a Cancel-After header such as '30s'.
+    """Return the time after which the answer is worth nothing, from a Cancel-After header such as '30s'.
 
     Raises:
-        BadParameter: It is no duration from one second to a week.
+        BadParameter: The header is no duration from one second to a week.
     """
     if header is None:
         return None
@@ -203,7 +242,7 @@ def read_idempotency_key(header: str | None, limits: WebLimits) -> str | None:
     """Return the Idempotency-Key, or None.
 
     Raises:
-        IdempotencyKeyInvalid: It is empty, too long or not printable.
+        IdempotencyKeyInvalid: The key is empty, too long or not printable.
     """
     if header is None:
         return None
@@ -217,7 +256,7 @@ def read_idempotency_key(header: str | None, limits: WebLimits) -> str | None:
 
 def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = values.get(name)
-    if text is None or text == "":
+    if not text:
         return default
     is_whole = text.isascii() and text.isdigit() and len(text) <= _WHOLE_DIGITS_MAX
     if not is_whole or not low <= int(text) <= high:
@@ -227,7 +266,7 @@ def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: i
 
 def _fraction(values: Mapping[str, str], name: str, default: float) -> float:
     text = values.get(name)
-    if text is None or text == "":
+    if not text:
         return default
     value = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0.0 <= value <= 1.0:

@@ -3,25 +3,26 @@
 import asyncio
 import json
 import math
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from beholder.documents import to_document
-from beholder.errors import BackendError, ObjectNotFound
-from beholder.store.port import Store
-from beholder.web.access import cause_of, entry_of
+from beholder.telemetry.metrics import Telemetry
+from beholder.web.access_log import cause_of, entry_of
 from beholder.web.documents import (
     HealthDocument,
     IndexDocument,
     ModelsDocument,
-    Part,
     PartProblem,
     ReadinessDocument,
 )
-from beholder.web.openapi.document import build_openapi
-from beholder.web.submission.service import SubmissionService
+from beholder.web.limits import WebLimits
+from beholder.web.ports import ServedModel
+from beholder.web.readiness import Readiness
 
 __all__ = ["ServiceRoutes"]
 
@@ -29,50 +30,56 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServiceRoutes:
-    """Endpoints that take nothing in.
+    """The endpoints that tell of the service.
 
     Args:
-        submissions: Tells what it works with.
+        openapi: The OpenAPI document.
+        models: Every model served; the first is the default.
+        limits: Everything that is bounded.
+        readiness: Whether images can be taken.
+        telemetry: The metrics.
     """
 
-    def __init__(self, submissions: SubmissionService) -> None:
-        self._ports = submissions.ports
-        self._pending_replies = submissions.pending_replies
-        self._asking = asyncio.Lock()
-        self._asked_at_s: float | None = None
-        self._found: list[tuple[Part, BackendError]] = []
-        self._openapi = build_openapi(submissions.ports)
+    def __init__(
+        self,
+        *,
+        openapi: Mapping[str, Any],
+        models: tuple[ServedModel, ...],
+        limits: WebLimits,
+        readiness: Readiness,
+        telemetry: Telemetry,
+    ) -> None:
+        self._models = models
+        self._limits = limits
+        self._readiness = readiness
+        self._telemetry = telemetry
+        endpoints = (f"{method.upper()} {path}" for path, item in openapi["paths"].items() for method in item)
+        self._endpoints = to_document(
+            IndexDocument("beholder", openapi["info"]["version"], tuple(endpoints), "/openapi.json", "/docs")
+        )
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
-        # Written once: many who ask for them at once would hold the event loop for seconds.
-        document = json.dumps(self._openapi, ensure_ascii=False)
+        # Rendered once: many requests for these at once would hold the event loop for seconds.
+        document = json.dumps(openapi, ensure_ascii=False)
         self._document = document.encode()
-        # Escaped so that no text in the document can end the script element it stands in.
+        # Escaped so that no text in the document can end the script element around it.
         docs = (pages / "docs.html").read_text(encoding="utf-8")
         self._docs = docs.replace("__OPENAPI__", document.replace("<", "\\u003c")).encode()
 
     async def index(self, request: Request) -> Response:
         """`GET /`: the page for a browser, the list of endpoints for a program."""
+        headers = {"vary": "accept"}
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(self._index, headers={"vary": "accept"})
-        endpoints = (
-            f"{method.upper()} {path}" for path, item in self._openapi["paths"].items() for method in item
-        )
-        index = IndexDocument("beholder", self._ports.version, tuple(endpoints), "/openapi.json", "/docs")
-        return JSONResponse(to_document(index), headers={"vary": "accept"})
+            return HTMLResponse(self._index, headers=headers)
+        return JSONResponse(self._endpoints, headers=headers)
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process answers."""
         return JSONResponse(to_document(HealthDocument("ok")))
 
     async def readyz(self, request: Request) -> Response:
-        """`GET /readyz`: images can be taken in; 503 where the queue or a bucket does not answer."""
-        async with self._asking:  # one asks for all who come meanwhile
-            now_s = self._ports.clock.now_s()
-            if self._asked_at_s is None or not 0 <= now_s - self._asked_at_s < self._ports.ready_every_s:
-                self._found = await asyncio.to_thread(self._problems)
-                self._asked_at_s = now_s
-            found = self._found
+        """`GET /readyz`: whether images can be taken; 503 where the queue or a bucket does not answer."""
+        found = await self._readiness.problems()
         if not found:
             return JSONResponse(to_document(ReadinessDocument("ready", ())))
         entry = entry_of(request.scope)
@@ -81,23 +88,21 @@ class ServiceRoutes:
         return JSONResponse(
             to_document(ReadinessDocument("unready", problems)),
             status_code=503,
-            headers={"retry-after": str(max(1, math.ceil(self._ports.ready_every_s)))},
+            headers={"retry-after": str(max(1, math.ceil(self._readiness.every_s)))},
         )
 
     async def metrics(self, _: Request) -> Response:
         """`GET /metrics`: Prometheus text format."""
-        self._ports.telemetry.waiting.set(len(self._pending_replies))
-        body = await asyncio.to_thread(self._ports.telemetry.expose)
+        body = await asyncio.to_thread(self._telemetry.expose)
         return Response(body, headers={"content-type": _METRICS_TYPE})
 
     async def models(self, _: Request) -> Response:
         """`GET /v1/models`: every model served; the first is the default."""
-        models = tuple(self._ports.models)
-        return JSONResponse(to_document(ModelsDocument(models[0].name, models)))
+        return JSONResponse(to_document(ModelsDocument(self._models[0].name, self._models)))
 
     async def limits(self, _: Request) -> Response:
         """`GET /v1/limits`: everything that is bounded."""
-        return JSONResponse(self._ports.limits.to_dict())
+        return JSONResponse(self._limits.to_dict())
 
     async def openapi(self, _: Request) -> Response:
         """`GET /openapi.json`: the interface, for programs."""
@@ -106,22 +111,3 @@ class ServiceRoutes:
     async def docs(self, _: Request) -> Response:
         """`GET /docs`: the interface, for people."""
         return HTMLResponse(self._docs)
-
-    def _problems(self) -> list[tuple[Part, BackendError]]:
-        found: list[tuple[Part, BackendError]] = []
-        try:
-            self._ports.queue.depth()
-        except BackendError as exc:
-            found.append(("input queue", exc))
-        buckets: tuple[tuple[Part, Store], ...] = (
-            ("input bucket", self._ports.images),
-            ("output bucket", self._ports.results),
-        )
-        for part, bucket in buckets:
-            try:
-                bucket.get("readyz")
-            except ObjectNotFound:
-                continue
-            except BackendError as exc:
-                found.append((part, exc))
-        return found

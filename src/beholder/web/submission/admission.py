@@ -1,4 +1,4 @@
-"""Backpressure: beyond a stated backlog the service says no at once, instead of queueing without end."""
+"""Backpressure: beyond a stated backlog the service refuses jobs at once instead of queueing without end."""
 
 import math
 import threading
@@ -14,27 +14,28 @@ __all__ = ["Admission"]
 _RETRY_MAX_S = 600
 # The rate is averaged over this long, since workers take whole batches and one reading shows all or none.
 _MEMORY_S = 10.0
-# Until a job was done, each is taken to need so long.
+# The assumed time of a job until one was finished.
 _JOB_S = 0.1
 # Of four jobs that are received while both kinds wait, one is asynchronous; see `beholder.queue.turns`.
 _ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
 
 
 class Admission:
-    """Decides whether one more job is taken in, and tells how long those who come later may take.
+    """Decides whether one more job is admitted, and tells how long a job may take.
 
-    The depth is read again and again. What was sent since is added, and so is what is being taken in
-    and not yet sent, however many readings that lasts: the bound holds between two readings and in a rush.
+    The queue's depth is read every few moments. The jobs sent since the last reading are added, and so are
+    the jobs that are admitted and not yet sent, however many readings that lasts: the bound holds between two
+    readings and in a rush.
 
-    The rate is that of the jobs whose outcome this process heard of, while there was a backlog: a time
-    without work tells nothing of how fast work is done.
+    The rate is the rate of the outcomes that this process heard of while there was a backlog: a time without
+    work tells nothing of how fast work is done.
 
     Args:
         queue: The input queue.
         clock: The time.
-        backlog_max: Waiting jobs beyond which new ones are refused.
+        backlog_max: Waiting jobs beyond which new jobs are refused.
         asynchronous_share: The share of `backlog_max` beyond which asynchronous jobs are refused.
-        startup_s: How long it takes until the first job is worked on, where no worker is there.
+        startup_s: How long the first job waits for a worker where none is running.
         every_s: How often the depth is read.
     """
 
@@ -50,19 +51,21 @@ class Admission:
     ) -> None:
         self._queue = queue
         self._clock = clock
+        # These three are by whether the job is interactive.
         self._backlog_max = {True: backlog_max, False: math.ceil(backlog_max * asynchronous_share)}
+        self._entering = {True: 0, False: 0}
+        self._sent_since = {True: 0, False: 0}
         self._startup_s = startup_s
         self._every_s = every_s
         self._lock = threading.Lock()
         self._depth = Depth(0, 0, 0, interactive=0)
-        # By whether somebody waits.
-        self._entering = {True: 0, False: 0}
-        self._sent_since = {True: 0, False: 0}
         self._done = 0
         self._done_before = 0
         self._is_asleep = True
         self._rate = _Mean(_MEMORY_S)
         self._read_at_s: float | None = None
+        # Of the last `backlog_max` jobs, how many jobs will have been done before each.
+        self._places: dict[str, float] = {}
 
     @property
     def depth(self) -> Depth:
@@ -70,69 +73,48 @@ class Admission:
         return self._depth
 
     @contextmanager
-    def admit(self, *, waits: bool) -> Iterator[None]:
-        """Count one more job in for the time of the block, which sends it; a block that fails sent nothing.
+    def admit(self, job_id: str, wait_s: float) -> Iterator[bool]:
+        """Admit one more job for the time of the block, which sends it; a block that fails sent nothing.
+
+        A job is interactive if its caller waits for longer than the interactive jobs before it take. A caller
+        who waits for less is answered 202 in any case, and many such jobs would keep out callers who wait
+        long enough. Where the queue knows no classes, every job whose caller waits is interactive.
 
         Args:
-            waits: Whether the job is interactive; asynchronous jobs are refused earlier.
+            job_id: The job.
+            wait_s: How long its caller waits; 0 for not at all.
+
+        Yields:
+            Whether the job is interactive; asynchronous jobs are refused earlier.
 
         Raises:
             Overloaded: The backlog is full; the error says after how many seconds it may have drained.
         """
         with self._lock:
-            beyond = self._backlog() + sum(self._entering.values()) - self._backlog_max[waits]
-            if beyond >= 0:
-                which = "jobs" if waits else "jobs, as many as leave room for callers who wait,"
-                raise Overloaded(
-                    f"{self._backlog_max[waits]} {which} wait already; "
-                    "try again after the time in Retry-After",
-                    retry_after_s=self._seconds_for(beyond + self._backlog_max[waits] / 10),
-                )
-            self._entering[waits] += 1
-        sent = 0
+            is_interactive = self._is_interactive(wait_s)
+            self._check_room(is_interactive=is_interactive)
+            self._entering[is_interactive] += 1
+        is_sent = False
         try:
-            yield
-            sent = 1
+            yield is_interactive
+            is_sent = True
         finally:
             with self._lock:
-                self._entering[waits] -= 1
-                self._sent_since[waits] += sent
-
-    def is_interactive(self, wait_s: float) -> bool:
-        """Say whether a job whose caller waits for so long goes before those that nobody waits for.
-
-        It does not where the interactive jobs before it take longer than that: its caller is answered 202
-        in any case, and many such jobs would keep out those who wait long enough. Where the queue knows no
-        classes, every job whose caller waits is interactive.
-
-        Args:
-            wait_s: How long the caller waits; 0 for not at all.
-        """
-        with self._lock:
-            before = 0 if self._depth.interactive is None else self._interactive() + self._entering[True]
-            return before / self._jobs_per_s() < wait_s
+                self._entering[is_interactive] -= 1
+                if is_sent:
+                    self._keep_place(job_id, is_interactive=is_interactive)
+                    self._sent_since[is_interactive] += 1
 
     def done(self, count: int) -> None:
-        """Count jobs whose outcome is here."""
+        """Count jobs whose outcome arrived."""
         with self._lock:
             self._done += count
             self._is_asleep = False
 
-    def place(self, *, waits: bool) -> float:
-        """Return the place in the line of a job that was just sent, for `retry_after_s`."""
+    def retry_after_s(self, job_id: str) -> int:
+        """Return the seconds until a job may have its outcome; 1 for a job of another web process."""
         with self._lock:
-            backlog = self._backlog()
-            # What is in flight will be done first.
-            first = self._done + self._depth.in_flight
-            if waits and self._depth.interactive is not None:
-                mine = self._interactive()
-                backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
-            return first + backlog
-
-    def retry_after_s(self, place: float) -> int:
-        """Return the seconds until a job at this place may have its outcome: jobs ahead by the rate."""
-        with self._lock:
-            ahead = min(place - self._done, self._backlog() + self._depth.in_flight)
+            ahead = min(self._places.get(job_id, 0.0) - self._done, self._backlog() + self._depth.in_flight)
             return self._seconds_for(max(0.0, ahead))
 
     def seconds_for(self, count: float) -> int:
@@ -152,11 +134,35 @@ class Admission:
                 self._rate.add((self._done - self._done_before) / seconds, seconds)
             self._depth = depth
             self._is_asleep = not depth.in_flight and self._done == self._done_before
-            for waits, count in sent.items():
-                self._sent_since[waits] -= count
+            for is_interactive, count in sent.items():
+                self._sent_since[is_interactive] -= count
             self._done_before = self._done
             self._read_at_s = now_s
         return self._every_s
+
+    def _is_interactive(self, wait_s: float) -> bool:
+        before = 0 if self._depth.interactive is None else self._interactive() + self._entering[True]
+        return before / self._jobs_per_s() < wait_s
+
+    def _check_room(self, *, is_interactive: bool) -> None:
+        count_max = self._backlog_max[is_interactive]
+        beyond = self._backlog() + sum(self._entering.values()) - count_max
+        if beyond >= 0:
+            which = "jobs" if is_interactive else "jobs, as many as leave room for callers who wait,"
+            raise Overloaded(
+                f"{count_max} {which} wait already; try again after the time in Retry-After",
+                retry_after_s=self._seconds_for(beyond + count_max / 10),
+            )
+
+    def _keep_place(self, job_id: str, *, is_interactive: bool) -> None:
+        backlog = self._backlog()
+        if is_interactive and self._depth.interactive is not None:
+            mine = self._interactive()
+            backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
+        # What is in flight will be done first.
+        self._places[job_id] = self._done + self._depth.in_flight + backlog
+        if len(self._places) > self._backlog_max[True]:
+            del self._places[next(iter(self._places))]
 
     def _backlog(self) -> int:
         return self._depth.backlog + sum(self._sent_since.values())
@@ -173,7 +179,7 @@ class Admission:
 
 
 class _Mean:
-    """A mean in which what is longer ago counts less, and the first moments as much as they last."""
+    """A mean that forgets: a value counts for the time it lasted, and for less the longer ago it was."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s

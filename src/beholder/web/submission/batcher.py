@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BeholderError
 from beholder.job import Job
-from beholder.web.submission.pending import Outcome
-from beholder.web.submission.submitter import SubmissionRequest
+from beholder.web.submission.request import Outcome, SubmissionRequest
 
 __all__ = ["Batcher"]
 

@@ -1,38 +1,54 @@
-"""Splits a multipart form into its parts (RFC 7578, RFC 2046 section 5.1.1).
+"""Reads a multipart form (RFC 7578, RFC 2046 section 5.1.1): its parts, and which of them is the image.
 
 Boundaries are found with `bytes.find`, which takes linear time for any body, one window after another, so
-that the event loop gets its turn between two of them. A parser that steps through the body in Python takes
+that other threads get their turn between two windows. A parser that steps through the body in Python takes
 as long as a hostile body likes: 20 MB of almost-boundaries took 7.6 s.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from python_multipart.multipart import parse_options_header
 
-from beholder.errors import MultipartMalformed
+from beholder.errors import ImageMissing, ImagesTooMany, MultipartMalformed, ParameterRepeated
+from beholder.web.nearest import nearest
 
-__all__ = ["Part", "header_parameters", "split_form"]
+__all__ = ["IMAGE_FIELDS", "Part", "header_parameters", "image_part", "split_form", "text_fields"]
 
-# Longer ones hold nothing that is read here, and take time that grows faster than their length.
+IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
+
+# Longer parameters hold nothing that is read here, and take time that grows faster than their length.
 _PARAMETERS_BYTES_MAX = 4_096
 _PADDING_BYTES_MAX = 80
-# A boundary is random: data that holds its like is hostile, or the boundary was chosen badly.
+# A boundary is random: data with so many lookalikes is hostile, or the boundary was chosen badly.
 _LOOKALIKES_MAX = 100
 # Searched in at most 5 ms.
 _WINDOW_BYTES = 1_000_000
 
+_NAME_CHARS_MAX = 50
+_NAMES_MAX = 8
+# Several files in one field, as RFC 2388 had them.
+_NESTED = re.compile(rb"\s*--[^\r\n]{1,200}\r\ncontent-", re.IGNORECASE)
+_TEXT_HEAD_BYTES = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a form; `file_name` is None where the part names none."""
+    """A part of a form; `file_name` is None where the part has none."""
 
     name: str
     file_name: str | None
     data: bytes
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the part is a file; some clients send a file without a name, but then it is no text."""
+        return self.file_name is not None or (self.name in IMAGE_FIELDS and not _is_text(self.data))
+
 
 def header_parameters(value: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return the value of a header such as Content-Type in lower case, and its parameters."""
+    """Return a header such as Content-Type: its value in lower case, and its parameters."""
     return parse_options_header(value[:_PARAMETERS_BYTES_MAX])
 
 
@@ -41,12 +57,12 @@ def split_form(body: bytes, boundary: bytes, *, parts_max: int, head_bytes_max: 
 
     Args:
         body: The form.
-        boundary: What its Content-Type says.
-        parts_max: Parts that it may have.
-        head_bytes_max: Length of the headers that each of them may have.
+        boundary: As its Content-Type header says.
+        parts_max: How many parts the form may have.
+        head_bytes_max: How long the headers of a part may be.
 
     Raises:
-        MultipartMalformed: The body is no form, ends too early, or has more parts or headers than it may.
+        MultipartMalformed: The body is no form, ends too early, or has too many parts or too long headers.
     """
     delimiter = b"\r\n--" + boundary
     parts: list[Part] = []
@@ -72,6 +88,65 @@ def split_form(body: bytes, boundary: bytes, *, parts_max: int, head_bytes_max: 
     return parts
 
 
+def image_part(parts: Sequence[Part]) -> Part:
+    """Return the part that is the image: a file before a text, and an empty part only where no other is.
+
+    Raises:
+        ImageMissing: No part is an image.
+        ImagesTooMany: Several parts are, and the form does not tell which is meant.
+    """
+    named = [part for part in parts if part.name in IMAGE_FIELDS]
+    files = [part for part in parts if part.is_file and part.data]
+    if len(files) > 1:
+        raise ImagesTooMany(
+            f"the form holds {len(files)} files ({_names(files)}); send one image in each request"
+        )
+    if not named or (files and files[0].name not in IMAGE_FIELDS):
+        raise ImageMissing(_without_image(parts))
+    image = next(iter(files or [part for part in named if part.data] or named))
+    if _NESTED.match(image.data):
+        raise ImagesTooMany(
+            f"the field {image.name} holds a form of its own, as clients write for several files; "
+            "send one image in each request"
+        )
+    return image
+
+
+def text_fields(parts: Sequence[Part]) -> dict[str, str]:
+    """Return the names and values of the text fields; an empty field counts as one not filled in.
+
+    Raises:
+        ParameterRepeated: A field is there twice.
+    """
+    fields: dict[str, str] = {}
+    for part in parts:
+        if part.file_name is not None or part.name in IMAGE_FIELDS or not part.data:
+            continue
+        if part.name in fields:
+            name = part.name[:_NAME_CHARS_MAX]
+            raise ParameterRepeated(f"{name!r} is given more than once in the form; give it once")
+        fields[part.name] = part.data.decode("utf-8", "replace")
+    return fields
+
+
+def _is_text(data: bytes) -> bool:
+    """Say whether data begins like text; no image does."""
+    # The last character may be cut in two.
+    head = data[:_TEXT_HEAD_BYTES].decode("utf-8", "replace").rstrip("\ufffd")
+    return "\ufffd" not in head and all(char.isprintable() or char in "\r\n\t" for char in head)
+
+
+def _names(parts: Sequence[Part]) -> str:
+    return ", ".join(repr(part.name[:_NAME_CHARS_MAX]) for part in parts[:_NAMES_MAX])
+
+
+def _without_image(parts: Sequence[Part]) -> str:
+    meant = next((name for part in parts if (name := nearest(part.name, IMAGE_FIELDS))), None)
+    hint = f"did you mean {meant}?" if meant else "send the image as one of these"
+    names = _names(parts) or "none"
+    return f"the form has no field named {', '.join(IMAGE_FIELDS)} (its fields: {names}); {hint}"
+
+
 def _find(body: bytes, delimiter: bytes, start: int) -> int:
     """Return where the next delimiter begins."""
     for _ in range(_LOOKALIKES_MAX):
@@ -93,7 +168,7 @@ def _find_text(body: bytes, text: bytes, start: int) -> int:
 
 
 def _is_delimiter(body: bytes, after: int) -> bool:
-    """Say whether nothing but the sign of the end or white space follows on the boundary's line."""
+    """Say whether nothing but the end's two hyphens or white space follows on the boundary's line."""
     if body[after : after + 2] in (b"--", b"\r\n"):
         return True
     line_end = body.find(b"\r\n", after, after + _PADDING_BYTES_MAX)
@@ -101,7 +176,7 @@ def _is_delimiter(body: bytes, after: int) -> bool:
 
 
 def _disposition(head: bytes) -> tuple[str, str | None]:
-    """Return the name of a part and its file's."""
+    """Return the name of a part, and the name of its file or None."""
     parameters: dict[bytes, bytes] = {}
     for line in head.split(b"\r\n") if head else []:
         name, colon, value = line.partition(b":")
@@ -109,11 +184,9 @@ def _disposition(head: bytes) -> tuple[str, str | None]:
             raise _unreadable("a part has a line without a colon among its headers")
         if name.lower() == b"content-disposition":
             _, parameters = header_parameters(value)
+    part_name = parameters.get(b"name", b"").decode("utf-8", "replace")
     file_name = parameters.get(b"filename")
-    return (
-        parameters.get(b"name", b"").decode("utf-8", "replace"),
-        None if file_name is None else file_name.decode("utf-8", "replace"),
-    )
+    return part_name, None if file_name is None else file_name.decode("utf-8", "replace")
 
 
 def _cut_off() -> MultipartMalformed:

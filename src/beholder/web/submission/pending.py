@@ -1,59 +1,64 @@
-"""The requests that wait for replies: a reply wakes its request; without one, the bucket is looked at."""
+"""The requests that wait for an outcome: a reply wakes them; without one, the output bucket is looked at."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from beholder.errors import Overloaded
-from beholder.job import Job
+from beholder.clock import Clock
+from beholder.errors import BackendError, Overloaded
+from beholder.telemetry.log import get_logger, log_event
+from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.request import Outcome, PendingJob
 
-__all__ = ["Outcome", "PendingReplies"]
+__all__ = ["PendingReplies"]
 
-_FIRST_LOOK_S = 2.0
-_LOOK_MAX_S = 30.0
+_log = get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A job with its outcome, and the document that stands in the output bucket."""
-
-    job: Job
-    document: bytes
+_FIRST_LOOKUP_S = 2.0
+_LOOKUP_MAX_S = 30.0
+_SWEEP_S = 0.5
+_LOOKUPS_PER_SWEEP = 100
 
 
 @dataclass(slots=True)
 class _PendingReply:
     future: asyncio.Future[Outcome]
-    look_at_s: float
-    look_again_s: float = _FIRST_LOOK_S
+    lookup_at_s: float
+    pause_s: float = _FIRST_LOOKUP_S
 
 
 class PendingReplies:
-    """The requests of one event loop that wait for their job; used from that loop only.
+    """The waiting requests of one event loop, by job; used from that loop only.
 
     Args:
         count_max: How many may wait at once.
+        lookup: Looks for an outcome whose reply does not come.
+        clock: The time.
     """
 
-    def __init__(self, count_max: int) -> None:
+    def __init__(self, count_max: int, lookup: JobLookup, clock: Clock) -> None:
         self._count_max = count_max
-        self._waiting: dict[str, list[_PendingReply]] = {}
+        self._lookup = lookup
+        self._clock = clock
+        self._pending: dict[str, list[_PendingReply]] = {}
         self._count = 0
+        self._is_released = False
 
     def __len__(self) -> int:
-        """Return how many wait."""
+        """Return how many requests wait."""
         return self._count
 
-    def expect(self, job_id: str, now_s: float, *, retry_after_s: int = 1) -> asyncio.Future[Outcome]:
-        """Return what will hold the job's outcome; call it before the job's message is sent.
+    def expect(self, job_id: str, *, retry_after_s: int = 1) -> asyncio.Future[Outcome]:
+        """Return the future of the job's outcome; call this before the job's message is sent.
 
         Args:
             job_id: The job.
-            now_s: The time.
-            retry_after_s: When another try is worth while, where as many wait already as may.
+            retry_after_s: What a refused caller is told.
 
         Raises:
-            Overloaded: As many wait already as may.
+            Overloaded: As many requests wait as may.
         """
         if self._count >= self._count_max:
             raise Overloaded(
@@ -62,44 +67,87 @@ class PendingReplies:
                 retry_after_s=retry_after_s,
             )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, []).append(_PendingReply(future, now_s + _FIRST_LOOK_S))
+        lookup_at_s = self._clock.now_s() + _FIRST_LOOKUP_S
+        self._pending.setdefault(job_id, []).append(_PendingReply(future, lookup_at_s))
         self._count += 1
         return future
 
+    async def wait(self, pending_job: PendingJob, wait_s: float) -> Outcome | None:
+        """Return the job's outcome, or None where it does not come within `wait_s`."""
+        future = pending_job.future
+        if future is None:
+            return None
+        try:
+            return await asyncio.wait_for(future, wait_s)
+        except TimeoutError:
+            return await self._last_lookup(pending_job.job.id)
+        except asyncio.CancelledError:
+            if not future.cancelled() or not self._is_released:
+                raise
+            return None
+        finally:
+            self.forget(pending_job.job.id, future)
+
     def forget(self, job_id: str, future: asyncio.Future[Outcome]) -> None:
-        """Wait for this no more; others who wait for the same job go on."""
-        waiting = self._waiting.get(job_id, [])
-        kept = [one for one in waiting if one.future is not future]
-        self._count -= len(waiting) - len(kept)
+        """Drop one waiting request; others that wait for the same job go on."""
+        pending = self._pending.get(job_id, [])
+        kept = [one for one in pending if one.future is not future]
+        self._count -= len(pending) - len(kept)
         if kept:
-            self._waiting[job_id] = kept
+            self._pending[job_id] = kept
         else:
-            self._waiting.pop(job_id, None)
+            self._pending.pop(job_id, None)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Wake those who wait for these jobs; a job that nobody waits for is ignored."""
+        """Wake the requests that wait for these jobs; a job for which none waits is ignored."""
         for outcome in outcomes:
-            waiting = self._waiting.pop(outcome.job.id, [])
-            self._count -= len(waiting)
-            for one in waiting:
+            pending = self._pending.pop(outcome.job.id, [])
+            self._count -= len(pending)
+            for one in pending:
                 if not one.future.done():
                     one.future.set_result(outcome)
 
     def release(self) -> None:
-        """Wake all who wait without an outcome, as if their time were over."""
-        for waiting in self._waiting.values():
-            for one in waiting:
+        """Wake all waiting requests without an outcome, as if their time were over; the process must end."""
+        self._is_released = True
+        for pending in self._pending.values():
+            for one in pending:
                 if not one.future.done():
                     one.future.cancel()
 
-    def due(self, now_s: float, *, count_max: int) -> list[str]:
-        """Return the jobs whose result should be looked for now; each comes up less and less often."""
+    async def sweep(self, lookups: Executor) -> None:
+        """Look up the jobs whose reply is late, again and again until cancelled.
+
+        Args:
+            lookups: Runs the lookups, which block for long where the bucket is far away.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for job_id in self.due(count_max=_LOOKUPS_PER_SWEEP):
+                try:
+                    outcome = await loop.run_in_executor(lookups, self._lookup.outcome, job_id)
+                except (BackendError, ValueError) as exc:  # the next lookup may succeed; others wait too
+                    log_event(_log, logging.WARNING, "submission.look_failed", str(exc), job_id=job_id)
+                    continue
+                if outcome is not None:
+                    self.settle([outcome])
+
+    def due(self, *, count_max: int) -> list[str]:
+        """Return the jobs to look up now; each is due less and less often."""
+        now_s = self._clock.now_s()
         found = []
-        for job_id, (waiter, *_) in self._waiting.items():
-            if waiter.look_at_s <= now_s:
-                waiter.look_again_s = min(waiter.look_again_s * 2, _LOOK_MAX_S)
-                waiter.look_at_s = now_s + waiter.look_again_s
+        for job_id, (first, *_) in self._pending.items():
+            if first.lookup_at_s <= now_s:
+                first.pause_s = min(first.pause_s * 2, _LOOKUP_MAX_S)
+                first.lookup_at_s = now_s + first.pause_s
                 found.append(job_id)
                 if len(found) == count_max:
                     break
         return found
+
+    async def _last_lookup(self, job_id: str) -> Outcome | None:
+        try:
+            return await asyncio.to_thread(self._lookup.outcome, job_id)
+        except BackendError:
+            return None

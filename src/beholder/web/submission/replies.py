@@ -1,4 +1,4 @@
-"""Listens on this process's reply queue, and wakes whoever waits."""
+"""Listens on the reply queue of this web process, and wakes the requests that wait."""
 
 import asyncio
 import logging
@@ -9,30 +9,31 @@ from beholder.job.reply import Reply
 from beholder.queue.port import Queue
 from beholder.telemetry.log import get_logger, log_event
 from beholder.telemetry.metrics import Telemetry
-from beholder.web.submission.pending import Outcome, PendingReplies
+from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.request import Outcome
 
 __all__ = ["ReplyListener"]
 
 _log = get_logger(__name__)
 
 _BATCH = 10
-# An ack costs a transaction, a reply that comes twice costs nothing; so acks are gathered while replies come.
+# An ack costs a transaction, a second delivery costs nothing; so acks are gathered while replies come.
 _ACKED_AT_ONCE = 50
 _PASSES_BEFORE_ACK = 10
-# For longer than so many passes take: a reply that came back would be counted twice.
+# Longer than that many passes take: a reply that became visible again would be counted twice.
 _HIDDEN_S = 300.0
 
 
 class ReplyListener:
-    """Takes replies and settles their pending replies; an outcome that nobody waits for is harmless.
+    """Receives replies and settles the pending ones; an outcome for which no request waits is harmless.
 
     Args:
-        queue: This process's reply queue.
-        pending_replies: Who waits.
-        loop: The event loop that the pending replies belong to.
-        telemetry: Where finished jobs are counted.
+        queue: The reply queue of this web process.
+        pending_replies: The requests that wait.
+        loop: Their event loop.
+        telemetry: Counts finished jobs.
         wait_s: How long one pass waits for a reply.
-        on_done: Told how many outcomes a pass brought.
+        on_done: Called with the number of outcomes that a pass brought.
     """
 
     def __init__(
@@ -51,28 +52,28 @@ class ReplyListener:
         self._telemetry = telemetry
         self._wait_s = wait_s
         self._on_done = on_done
-        self._taken: list[str] = []
+        self._receipts: list[str] = []
         self._passes = 0
 
     def tick(self) -> float:
-        """Take the replies that are there; returns the seconds until the next pass."""
+        """Receive replies once; returns the seconds until the next pass."""
         received = self._queue.receive(count_max=_BATCH, wait_s=self._wait_s, visibility_timeout_s=_HIDDEN_S)
         outcomes = [outcome for one in received for outcome in self._outcomes_of(one.body)]
         if outcomes:
             self._loop.call_soon_threadsafe(self._pending_replies.settle, outcomes)
             self._on_done(len(outcomes))
-        self._taken += [one.receipt for one in received]
+        self._receipts += [one.receipt for one in received]
         self._passes += 1
         for outcome in outcomes:
             self._telemetry.job_done(outcome.job)
-        if not received or len(self._taken) >= _ACKED_AT_ONCE or self._passes >= _PASSES_BEFORE_ACK:
-            self._queue.ack(self._taken)
-            self._taken = []
+        if not received or len(self._receipts) >= _ACKED_AT_ONCE or self._passes >= _PASSES_BEFORE_ACK:
+            self._queue.ack(self._receipts)
+            self._receipts = []
             self._passes = 0
         return 0.0
 
     def _outcomes_of(self, body: bytes) -> Iterator[Outcome]:
-        """Yield what a reply tells; what cannot be read is put aside alone."""
+        """Yield the outcomes of a reply; one that cannot be read is logged and left out."""
         try:
             reply = Reply.from_bytes(body)
         except ValueError as exc:

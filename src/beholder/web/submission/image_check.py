@@ -1,4 +1,4 @@
-"""Checks an upload's header, and tells the common mistakes of clients from other bytes that are no image."""
+"""Checks an image by its header, and names the common mistakes of clients where the bytes are no image."""
 
 import contextlib
 import re
@@ -16,13 +16,12 @@ from beholder.errors import (
 from beholder.model.decode.header import ImageHeader, read_header
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.sniff import holds_base64
-from beholder.web.submission.upload import Upload
 
 __all__ = ["check_image", "naming_coding"]
 
 _SHOWN_CHARS_MAX = 80
 _NAME_BYTES_MAX = 1000
-# Each format has a null byte by then.
+# The header of every format has a null byte within these.
 _HEAD_BYTES = 32
 _TEXT_BYTES = 512
 _FILE_NAME = re.compile(
@@ -30,43 +29,48 @@ _FILE_NAME = re.compile(
     re.IGNORECASE,
 )
 _FORM = re.compile(rb"\s*--[^\r\n]{1,200}\r?\n(?i:content-)")
-# What `curl --data-urlencode` writes: a field's name where it has one, or a text whose head needs an escape.
+# As `curl --data-urlencode` writes it: a field's name if there is one, or a text that begins with an escape.
 _URLENCODED = re.compile(rb"[\w.-]{1,40}=|(?=[\w.~+-]{0,8}%[\w.~+%-]*\Z)")
 _PNG = b"\x89PNG\r\n\x1a\n"
-# The beginnings of images that went through something which takes them for text of UTF-8 or Latin-1.
+# How images begin that some program has converted as if they were text in UTF-8 or Latin-1.
 _RECODED = (b"\xef\xbf\xbd", b"\xc3\xbf\xc3\x98", b"\xc2\x89PNG")
-# What curl -d leaves of the beginnings of images: no line break and no null byte.
+# How images begin that `curl -d` sent, which drops line breaks and null bytes.
 _STRIPPED = (b"\xff\xd8\xff", b"\x89PNG\x1a", b"GIF8", b"RIFF", b"II*", b"MM*", b"BM")
 
 
-def check_image(upload: Upload, limits: ImageLimits) -> ImageHeader:
-    """Return the image's header; refuse what is none, and name the mistake where it is a known one.
+def check_image(data: bytes, limits: ImageLimits, *, text_field: str = "") -> ImageHeader:
+    """Return the image's header; where the bytes are no image, name the mistake if it is a known one.
+
+    Args:
+        data: The image as it was sent.
+        limits: What an image may be.
+        text_field: Name of the form's field that held the bytes as a text; empty otherwise.
 
     Raises:
-        ImageBytesChanged: It was an image before something took it for text.
-        ImageNameOnly: It is the name of a file.
-        MultipartMalformed: It is a form whose Content-Type header says otherwise.
+        ImageBytesChanged: The bytes were an image before some program converted them as text.
+        ImageEncoded: They are an image in base64 or another encoding.
+        ImageNameOnly: They are the name of a file.
+        MultipartMalformed: They are a form whose Content-Type header says otherwise.
         RequestError: As `read_header`.
     """
-    data = upload.data
     if _is_stripped(data) or _url_decoded(data).startswith((*_STRIPPED, b"\x89PNG")):
         raise ImageBytesChanged
     try:
         return read_header(data, limits)
     except ImageHeaderInvalid as exc:
-        # With a name such as MM*.png or BMW.jpg, text begins like an image.
+        # A file name such as MM*.png or BMW.jpg begins like an image.
         if _FILE_NAME.fullmatch(data[:_NAME_BYTES_MAX]):
-            raise ImageNameOnly(_only_named(upload)) from exc
+            raise ImageNameOnly(_name_only(data, text_field)) from exc
         raise
     except ImageTypeUnsupported as exc:
         if type(exc) is ImageTypeUnsupported:
-            _refuse_mistake(upload)
+            _refuse_mistake(data, text_field)
         raise
 
 
 @contextlib.contextmanager
 def naming_coding(coding: str) -> Iterator[None]:
-    """Name the content coding of a body, which is not undone, where that may be why no image is found in it.
+    """Name the body's content coding, which the service does not decode, where no image is found in the body.
 
     Args:
         coding: The Content-Encoding header; empty without one.
@@ -86,22 +90,22 @@ def naming_coding(coding: str) -> Iterator[None]:
 
 
 def _is_stripped(data: bytes) -> bool:
-    """Say whether an image lacks the null bytes and the line breaks that every image of its kind has."""
+    """Say whether data begins like an image, but has none of the null bytes and line breaks of one."""
     if len(data) < _HEAD_BYTES or not data.startswith(_STRIPPED) or data[:_TEXT_BYTES].isascii():
         return False
     return b"\0" not in data and b"\n" not in data and b"\r" not in data
 
 
 def _url_decoded(data: bytes) -> bytes:
-    """Return what a body begins with that is encoded as a URL; empty where it is not."""
+    """Return the beginning of a URL-encoded body, decoded; empty where the body is not URL-encoded."""
     head = data[:_NAME_BYTES_MAX]
     encoded = _URLENCODED.match(head)
     return unquote_to_bytes(head[encoded.end() :]) if encoded else b""
 
 
-def _refuse_mistake(upload: Upload) -> None:
-    """Name the mistake that led to a body which is no image, where one is known."""
-    head = upload.data[:_NAME_BYTES_MAX]
+def _refuse_mistake(data: bytes, text_field: str) -> None:
+    """Raise the error of the mistake that made these bytes, which are no image; return if none is known."""
+    head = data[:_NAME_BYTES_MAX]
     if head.startswith(_RECODED) or (head.startswith(b"\x89PNG") and not head.startswith(_PNG)):
         raise ImageBytesChanged
     if _FORM.match(head):
@@ -109,20 +113,19 @@ def _refuse_mistake(upload: Upload) -> None:
             "the body is a form, but the Content-Type header does not say so with its boundary; "
             "let the client write that header itself"
         )
-    if upload.text_field or (len(upload.data) < _NAME_BYTES_MAX and _FILE_NAME.fullmatch(head)):
-        raise ImageNameOnly(_only_named(upload))
+    if text_field or (len(data) < _NAME_BYTES_MAX and _FILE_NAME.fullmatch(head)):
+        raise ImageNameOnly(_name_only(data, text_field))
     value = _url_decoded(head)
     if value[:5].lower() == b"data:" or holds_base64(value):
         raise ImageEncoded
 
 
-def _only_named(upload: Upload) -> str:
-    shown = upload.data[:_SHOWN_CHARS_MAX].decode("utf-8", "replace").strip()
-    if upload.text_field:
-        name = upload.text_field
+def _name_only(data: bytes, text_field: str) -> str:
+    shown = data[:_SHOWN_CHARS_MAX].decode("utf-8", "replace").strip()
+    if text_field:
         return (
-            f"the field {name} holds the text {shown!r} and no file; "
-            f"with curl, write an @ before the file's name: -F {name}=@photo.jpg"
+            f"the field {text_field} holds the text {shown!r} and no file; "
+            f"with curl, write an @ before the file's name: -F {text_field}=@photo.jpg"
         )
     return (
         f"the body is the text {shown!r} and no image; "

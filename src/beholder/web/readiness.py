@@ -1,0 +1,56 @@
+"""Whether a web process can take images: its answer to `GET /readyz`."""
+
+import asyncio
+
+from beholder.clock import Clock
+from beholder.errors import BackendError, ObjectNotFound
+from beholder.queue.port import Queue
+from beholder.store.port import Store
+from beholder.web.documents import Part
+
+__all__ = ["Readiness"]
+
+
+class Readiness:
+    """Asks the queue and both buckets whether they answer, at most once per `every_s`; for one event loop.
+
+    Args:
+        queue: The input queue.
+        images: The input bucket.
+        results: The output bucket.
+        clock: The time.
+        every_s: How long an answer is good; asking again may cost money.
+    """
+
+    def __init__(self, queue: Queue, images: Store, results: Store, clock: Clock, every_s: float) -> None:
+        self._queue = queue
+        self._buckets: tuple[tuple[Part, Store], ...] = (("input bucket", images), ("output bucket", results))
+        self._clock = clock
+        self.every_s = every_s
+        self._asking = asyncio.Lock()
+        self._asked_at_s: float | None = None
+        self._found: list[tuple[Part, BackendError]] = []
+
+    async def problems(self) -> list[tuple[Part, BackendError]]:
+        """Return the parts that do not answer, each with its error."""
+        async with self._asking:  # requests that arrive meanwhile share the answer
+            now_s = self._clock.now_s()
+            if self._asked_at_s is None or not 0 <= now_s - self._asked_at_s < self.every_s:
+                self._found = await asyncio.to_thread(self._ask)
+                self._asked_at_s = now_s
+            return self._found
+
+    def _ask(self) -> list[tuple[Part, BackendError]]:
+        found: list[tuple[Part, BackendError]] = []
+        try:
+            self._queue.depth()
+        except BackendError as exc:
+            found.append(("input queue", exc))
+        for part, bucket in self._buckets:
+            try:
+                bucket.get("readyz")
+            except ObjectNotFound:
+                continue
+            except BackendError as exc:
+                found.append((part, exc))
+        return found
