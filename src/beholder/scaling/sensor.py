@@ -1,7 +1,6 @@
 """The sensor of a real deployment: the queue's depth, the fleet's description and the heartbeats."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from beholder.clock import Clock, age_s
 from beholder.fleet.port import Fleet, FleetInstance
@@ -11,23 +10,10 @@ from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats, seen_
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.store.port import Store
 
-__all__ = ["Counts", "FleetSensor"]
+__all__ = ["FleetSensor"]
 
 # A heartbeat without an instance is left for so long: the instance may be too new to be described.
 _ORPHAN_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What this process counted itself; None where not all messages pass through it."""
-
-    arrived_total: int | None = None
-    done_total: int | None = None
-    services: tuple[ServiceSeen, ...] = ()
-
-
-def _no_counts() -> Counts:
-    return Counts()
 
 
 class FleetSensor:
@@ -38,7 +24,7 @@ class FleetSensor:
         fleet: The instances.
         results: The output bucket, where the heartbeats are.
         clock: The time.
-        counts: What this process counted itself.
+        services: Returns the service times seen since the last look.
         startup_s: Expected startup time.
         look_s_max: Two looks are no further apart; see `scaling.ages`.
         sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
@@ -51,7 +37,7 @@ class FleetSensor:
         fleet: Fleet,
         results: Store,
         clock: Clock,
-        counts: Callable[[], Counts] = _no_counts,
+        services: Callable[[], tuple[ServiceSeen, ...]] = tuple,
         *,
         startup_s: float = 200.0,
         look_s_max: float = 60.0,
@@ -61,7 +47,7 @@ class FleetSensor:
         self._fleet = fleet
         self._results = results
         self._clock = clock
-        self._counts = counts
+        self._services = services
         self._sent_lately = sent_lately
         self._ready_at_s: dict[str, float] = {}
         self._starting: set[str] = set()
@@ -88,16 +74,13 @@ class FleetSensor:
         for instance_id, last_s in last_heartbeats.items():
             if age_s(now_s, last_s) > _ORPHAN_S:
                 delete_heartbeat(self._results, instance_id)
-        counts = self._counts()
         return Observation(
             now_s=now_s,
             backlog=depth.backlog if instances else max(depth.backlog, self._sent_lately()),
             in_flight=depth.in_flight,
             delayed=depth.delayed,
-            arrived_total=counts.arrived_total,
-            done_total=counts.done_total,
             instances=instances,
-            services=counts.services,
+            services=self._services(),
             last_heartbeats=last_heartbeats,
             at_s=at_s,
         )

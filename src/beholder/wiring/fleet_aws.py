@@ -19,7 +19,7 @@ from beholder.scaling.policy.observation import ServiceSeen
 from beholder.scaling.records.decision_log import DecisionLog
 from beholder.scaling.records.record import Record
 from beholder.scaling.records.snapshot import LatestRecord, Tee, read_last
-from beholder.scaling.sensor import Counts, FleetSensor
+from beholder.scaling.sensor import FleetSensor
 from beholder.store.port import Store
 from beholder.wiring.backends import Backends, Scaling
 
@@ -72,8 +72,8 @@ def _open_controller(
     # Replies do not say on what type of instance; where there is one type, it is that.
     instance_type = template.instance_types[0] if len(template.instance_types) == 1 else ""
 
-    def counts() -> Counts:
-        return Counts(services=tuple(ServiceSeen(instance_type, one) for one in services()))
+    def service_times() -> tuple[ServiceSeen, ...]:
+        return tuple(ServiceSeen(instance_type, one) for one in services())
 
     ports = ControllerPorts(
         sensor=FleetSensor(
@@ -81,7 +81,7 @@ def _open_controller(
             fleet,
             results,
             clock,
-            counts,
+            service_times,
             startup_s=settings.startup_s,
             look_s_max=max(_LOOK_S_MAX, 2.0 * settings.tick_s),
             sent_lately=sent_lately,

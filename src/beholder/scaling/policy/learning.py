@@ -1,6 +1,5 @@
 """What an observation teaches: startup times, service times, the arrival rate, messages stuck in flight."""
 
-from collections import Counter
 from dataclasses import replace
 from math import inf
 
@@ -14,7 +13,6 @@ from beholder.scaling.policy.state import Launched, Past, PolicyState
 __all__ = ["learn", "messages_of"]
 
 _UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after this it never came
-_SATURATED_MIN = 2  # visible messages per ready instance at both ends of a saturated interval
 
 
 def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
@@ -129,9 +127,6 @@ def _of_the_gone(
 def _learn_services(seen: Observation, state: PolicyState) -> PolicyState:
     samples = [(one.instance_type, one.service_s) for one in seen.services]
     if not samples:
-        sample = _throughput(seen, state)
-        samples = [sample] if sample is not None else []
-    if not samples:
         return state
     services = dict(state.services)
     for instance_type, service_s in samples:
@@ -139,22 +134,6 @@ def _learn_services(seen: Observation, state: PolicyState) -> PolicyState:
         for name in {instance_type, ""}:
             services[name] = services.get(name, ServiceTime(service_s)).seen(service_s)
     return replace(state, services=services)
-
-
-def _throughput(seen: Observation, state: PolicyState) -> tuple[str, float] | None:
-    """Return a service time from what was done while every instance had work; None where that is unknown."""
-    past = state.past
-    if past is None or past.done_total is None or seen.done_total is None:
-        return None
-    ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
-    done, over_s = seen.done_total - past.done_total, seen.now_s - past.now_s
-    is_saturated = min(past.backlog, seen.backlog) >= _SATURATED_MIN * ready
-    if done <= 0 or over_s <= 0 or ready == 0 or ready != past.ready or not is_saturated:
-        return None
-    instance_types = Counter(
-        one.instance_type for one in seen.instances if one.state is InstanceState.IN_SERVICE
-    )
-    return (next(iter(instance_types)) if len(instance_types) == 1 else ""), ready * over_s / done
 
 
 def _learn_arrivals(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
@@ -166,24 +145,17 @@ def _learn_arrivals(seen: Observation, state: PolicyState, limits: Limits) -> Po
         over_s = seen.now_s - past.now_s
         arrived = _arrived(seen, past, state, limits, messages)
         arrivals = arrivals.seen(arrived, over_s, tau_s=limits.arrivals_tau_s)
-    now = Past(seen.now_s, messages, seen.backlog, seen.arrived_total, seen.done_total, ready)
+    now = Past(seen.now_s, messages, seen.backlog, ready)
     return replace(state, arrivals=arrivals, past=now)
 
 
 def _arrived(seen: Observation, past: Past, state: PolicyState, limits: Limits, messages: int) -> float:
-    """Return the arrivals since the last look: counted, or what the depths and μ say."""
-    if seen.arrived_total is not None and past.arrived_total is not None:
-        # A count that fell began anew with its process.
-        return float(max(0, seen.arrived_total - past.arrived_total))
-    over_s = seen.now_s - past.now_s
-    if seen.done_total is not None and past.done_total is not None:
-        done = float(max(0, seen.done_total - past.done_total))
-    else:
-        # Little's law: what is in flight keeps so many instances busy, and no more than there are.
-        busy = min(
-            float(past.ready),
-            (past.messages - past.backlog + seen.in_flight) / 2,
-            float(messages + past.messages),
-        )
-        done = busy * over_s / state.service_s(limits.instance_type, limits)
+    """Return the arrivals since the last look, by the depths and the service time."""
+    # Little's law: what is in flight keeps so many instances busy, and no more than there are.
+    busy = min(
+        float(past.ready),
+        (past.messages - past.backlog + seen.in_flight) / 2,
+        float(messages + past.messages),
+    )
+    done = busy * (seen.now_s - past.now_s) / state.service_s(limits.instance_type, limits)
     return max(0.0, messages - past.messages + done)

@@ -88,8 +88,6 @@ class Observation:
         backlog: Visible messages, approximate.
         in_flight: Received and not acknowledged, approximate.
         delayed: Not yet visible, approximate.
-        arrived_total: Messages sent since some start, where all go through this process; else None.
-        done_total: Messages acknowledged since some start, where that is known; else None.
         instances: Every instance of ours that is not terminated.
         services: A sample of service times since the last observation; a few dozen are enough.
         last_heartbeats: The last heartbeat of instances that are gone, by id.
@@ -100,8 +98,6 @@ class Observation:
     backlog: int
     in_flight: int = 0
     delayed: int = 0
-    arrived_total: int | None = None
-    done_total: int | None = None
     instances: tuple[InstanceSeen, ...] = ()
     services: tuple[ServiceSeen, ...] = ()
     last_heartbeats: Mapping[str, float] = field(default_factory=dict)

@@ -31,8 +31,6 @@ class Past:
     now_s: float
     messages: int
     backlog: int
-    arrived_total: int | None
-    done_total: int | None
     ready: int
 
 
