@@ -1,7 +1,7 @@
-"""Leaves zero at once: a web process that sends a message while there is no instance wakes the controller.
+"""Wakes the controller at once when this web process sends a message while there is no instance.
 
-Without it the first message waits for the next tick, and until the queue's counts tell of it. Only the
-leader's own messages can wake it; those of other web processes it finds in the counts.
+Without the activator, the first message waits for the next tick and until the queue's counts contain it. Only
+the leader's own messages can wake it; it finds those of other web processes in the counts.
 """
 
 import threading
@@ -12,12 +12,12 @@ from beholder.clock import Clock
 __all__ = ["Activator"]
 
 # Longer than it takes until a woken controller has launched something, and shorter than the least stay of the
-# last worker: what such a one has served is not taken for a message that waits.
+# last worker: a message that such a worker has served does not count as waiting.
 _KEPT_S = 10.0
 
 
 class Activator:
-    """Knows what this process sent a moment ago, and rings while that is awaited; safe in any thread.
+    """Knows what this process sent a moment ago, and notifies while the fleet is at zero; safe in any thread.
 
     Args:
         clock: Only durations count.
@@ -32,22 +32,22 @@ class Activator:
         self._sent: deque[tuple[float, int]] = deque()
 
     def sent(self, count: int) -> None:
-        """Take note of messages that were sent just now; rings once between two calls of `listen`."""
+        """Count messages that were sent just now; notifies once between two calls of `listen`."""
         with self._lock:
             self._forget()
             self._sent.append((self._clock.now_s(), count))
-            rings, self._is_awaited = self._is_awaited, False
-        if rings:
+            notifies, self._is_awaited = self._is_awaited, False
+        if notifies:
             self.notifier.set()
 
     def lately(self) -> int:
-        """Return how many messages were sent in the last seconds, whatever the queue's counts say by now."""
+        """Return how many messages were sent in the last seconds, whatever the queue's counts say."""
         with self._lock:
             self._forget()
             return sum(count for _, count in self._sent)
 
     def listen(self, *, is_at_zero: bool) -> None:
-        """Say after a tick whether there is no instance, so that the next message is to ring."""
+        """Set after a tick whether there is no instance, so that the next message notifies."""
         with self._lock:
             self._is_awaited = is_at_zero
 

@@ -1,4 +1,4 @@
-"""The controller: observe, decide, validate, act; one pass per tick, by the one that leads."""
+"""The controller: observe, decide, validate, act; one pass per tick, by the leader."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What policies and workers do in the world: acting within a tick, and napping between two polls."""
+"""How a policy acts within its tick, and how a worker naps between two polls."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What the simulated world asks of a scaling policy, and what it tells it.
+"""The port between the simulated world and a scaling policy.
 
 A policy sees a `Snapshot` at each of its ticks and answers with a `DesiredCapacity`. What its product does
 besides, such as whom it stops and how its workers poll, stands in its `ScalerTraits`.

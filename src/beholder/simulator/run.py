@@ -1,4 +1,4 @@
-"""What a simulated run leaves: every latency, the fleet over time, the bill; and the figures made of them."""
+"""The result of a simulated run: every latency, the fleet over time, the bill, and the figures of them."""
 
 import math
 from dataclasses import dataclass
