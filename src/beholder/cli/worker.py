@@ -22,6 +22,8 @@ __all__ = ["worker"]
 
 _log = get_logger(__name__)
 
+_SIGNAL_S = 1.0
+
 
 @click.command()
 @click.option(
@@ -75,7 +77,9 @@ def worker(
         log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
         for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
-        stop.wait()
+        # A signal that arrives right before an endless wait would not end it: its handler runs only after.
+        while not stop.wait(_SIGNAL_S):
+            pass
         opened.consumers.drain()
         opened.interrupt()
         consumers.stop(timeout_s=settings.drain_s)
