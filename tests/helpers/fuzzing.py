@@ -4,6 +4,7 @@
 FOLDER.
 """
 
+import functools
 import json
 import random
 import resource
@@ -22,6 +23,8 @@ from beholder.model.decode.header import read_header
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.orientation import read_orientation
 
+ZEROS = bytes(1_000_000)
+LAST_BLOCK = b"\x03\x00"
 CORPUS = Path(__file__).parents[1] / "corpus"
 LIMITS = ImageLimits(image_pixels_max=1_000_000)
 EDGES = (0, 1, 7, 127, 128, 255, 256, 32_767, 32_768, 65_535, 65_536, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -108,10 +111,20 @@ def shuffled(parts: list[bytes], chance: random.Random) -> list[bytes]:
 def swollen(rows: bytes, blocks: int) -> bytes:
     """Compress rows and millions of zeros behind them, without ever holding these."""
     packer = zlib.compressobj(1)
+    if not blocks:
+        return packer.compress(rows) + packer.flush(zlib.Z_FULL_FLUSH) + packer.flush()
     # After a full flush the same bytes mean the same again.
     start = packer.compress(rows) + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(1_000_000 if blocks else 0)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return start + block * blocks + packer.flush()
+    end = LAST_BLOCK + struct.pack(">I", zlib.adler32(ZEROS, zlib.adler32(rows)))
+    return start + zeros_compressed() * blocks + end
+
+
+@functools.cache
+def zeros_compressed() -> bytes:
+    """Compress a million zeros, so that they may stand after any full flush."""
+    packer = zlib.compressobj(1)
+    packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
+    return packer.compress(ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def png_changed(data: bytes, chance: random.Random) -> bytes:
