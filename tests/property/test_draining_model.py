@@ -42,6 +42,8 @@ from beholder.draining.protocol import (
 )
 from beholder.queue.port import Depth
 
+pytestmark = pytest.mark.pure
+
 # Times are whole seconds. The counts lag by up to one; the protocol allows two.
 LAG_S = 1.0
 DELAY_S = 3.0

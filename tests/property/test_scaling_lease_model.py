@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beholder.errors import BackendUnavailable, ObjectExists, ObjectNotFound
 from beholder.scaling.lease import StoreLease
 from beholder.store import ObjectInfo
+
+pytestmark = pytest.mark.pure
 
 PERIOD_S = 15.0
 DRIFT = 0.03

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beholder.draining.idle_limit import BusyShare, IdleSettings, Seniority, idle_limit_s
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, decide
+
+pytestmark = pytest.mark.pure
 
 NOW_S = 10_000.0
 
