@@ -306,7 +306,7 @@ def test_a_hundred_images_share_requests(open_queue: Callable[..., Any]) -> None
         batcher = Batcher(store, threads=4, batch_max=10, gather_s=0.005)
         batcher.start()
         image = SubmissionRequest(b"x", "a.jpg", Options())
-        await asyncio.gather(*(batcher.accept(f"{number}", image) for number in range(100)))
+        await asyncio.gather(*(batcher.submit(f"{number}", image) for number in range(100)))
         batcher.close()
 
     asyncio.run(send_all())

@@ -63,7 +63,7 @@ def with_batcher(
 
 
 def accepting(batcher: Batcher, *job_ids: str) -> list[asyncio.Task[Job | Outcome]]:
-    return [asyncio.create_task(batcher.accept(job_id, submission())) for job_id in job_ids]
+    return [asyncio.create_task(batcher.submit(job_id, submission())) for job_id in job_ids]
 
 
 def test_what_waits_while_a_batch_is_stored_is_the_next_batch_up_to_a_bound() -> None:
@@ -175,10 +175,10 @@ def test_no_image_is_kept_in_memory_once_it_is_stored() -> None:
     async def scenario(batcher: Batcher) -> None:
         data = Data()
         kept = weakref.ref(data)
-        await batcher.accept("a", submission(data))
+        await batcher.submit("a", submission(data))
         del data
         # the thread lets go right after it has told the loop; a second order shows that it has
-        await batcher.accept("b", submission())
+        await batcher.submit("b", submission())
         gc.collect()
         assert kept() is None
 

@@ -605,7 +605,7 @@ def test_what_is_run_beside_the_application_starts_and_stops_with_it(tmp_path: P
     # when
     with rig:
         assert ticked.wait(WAIT_S)
-        assert threads() >= before + Counter(["clerk", "replies", "admission", "accept-0"])
+        assert threads() >= before + Counter(["clerk", "replies", "admission", "submit-0"])
     # then
     assert threads() == before
 

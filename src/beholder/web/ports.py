@@ -1,12 +1,13 @@
 """What the web tier works with."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from beholder.clock import Clock
 from beholder.documents import Count
 from beholder.queue.port import Queue
+from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
@@ -42,9 +43,9 @@ class WebPorts:
         limits: What the HTTP interface bounds.
         telemetry: Where it counts.
         version: Of the service.
-        accept_threads: Batches of images stored at once; more than one pays where a put waits for a network.
-        accept_batch_max: Images in one batch, which share one send.
-        accept_gather_s: How long a batch waits for more, while images come one after another.
+        submit_threads: Batches of images stored at once; more than one pays where a put waits for a network.
+        submit_batch_max: Images in one batch, which share one send.
+        submit_gather_s: How long a batch waits for more, while images come one after another.
         map_items: Runs a function for each image of a batch, and returns what it returned, in their order.
         inline_bytes_max: Length of an image that also rides inside its message, to save a worker a get.
         depth_every_s: How often the input queue's depth is asked for.
@@ -67,10 +68,10 @@ class WebPorts:
     limits: WebLimits = field(default_factory=WebLimits)
     telemetry: Telemetry = field(default_factory=Telemetry)
     version: str = "0"
-    accept_threads: int = 1
-    accept_batch_max: int = 16
-    accept_gather_s: float = 0.0
-    map_items: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map
+    submit_threads: int = 1
+    submit_batch_max: int = 16
+    submit_gather_s: float = 0.0
+    map_items: MapItems = map
     inline_bytes_max: int = 0
     depth_every_s: float = 0.25
     depth_lag_s: float = 0.0

@@ -103,9 +103,9 @@ def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
             clock=account.clock,
             per_image=PerImage(
                 map_items=account.pool.map,
-                accept_threads=_ACCEPT_THREADS,
-                accept_batch_max=10,
-                accept_gather_s=_GATHER_S,
+                submit_threads=_ACCEPT_THREADS,
+                submit_batch_max=10,
+                submit_gather_s=_GATHER_S,
                 inline_bytes_max=max(0, min(settings.inline_bytes_max, room)),
             ),
             pace=replace(_PACE, drain=DrainLimits(lag_s=settings.depth_lag_s)),

@@ -35,16 +35,16 @@ class PerImage:
 
     Args:
         map_items: Runs a function for each of several images, and returns the results in the images' order.
-        accept_threads: Batches of images that a web process stores at once.
-        accept_batch_max: Images in one such batch.
-        accept_gather_s: How long such a batch waits for more images, while they come one after another.
+        submit_threads: Batches of images that a web process stores at once.
+        submit_batch_max: Images in one such batch.
+        submit_gather_s: How long such a batch waits for more images, while they come one after another.
         inline_bytes_max: Length of an image that rides inside its message.
     """
 
     map_items: MapItems = map
-    accept_threads: int = 1
-    accept_batch_max: int = 16
-    accept_gather_s: float = 0.0
+    submit_threads: int = 1
+    submit_batch_max: int = 16
+    submit_gather_s: float = 0.0
     inline_bytes_max: int = 0
 
 

@@ -1,8 +1,8 @@
-"""Hands orders from the event loop to the threads that store them, many at a time under load.
+"""Hands requests from the event loop to the threads that submit them, many at a time under load.
 
-A thread takes all orders that wait, up to a bound, and settles them with one wake-up of the event loop. So a
-busy web process pays for one send and two changes of thread in a batch, and a quiet one waits for nothing.
-Where a send costs money, a thread of a busy process also waits a few milliseconds for more.
+A thread takes all requests that wait, up to a bound, and settles them with one wake-up of the event loop. So
+a busy web process pays for one send and two changes of thread per batch, and a request to a quiet one does
+not wait. If a send costs money, a thread of a busy process also waits a few milliseconds for more requests.
 """
 
 import asyncio
@@ -19,42 +19,42 @@ from beholder.web.submission.request import Outcome, SubmissionRequest
 __all__ = ["Batcher"]
 
 _MONOTONIC = MonotonicClock()
-# So long after a batch another is likely: what one client waits for between two images is longer.
+# Within this many gathering times after a batch, another is likely; a single client pauses for longer.
 _BUSY_GATHERS = 10
 
-_Accept = Callable[[Sequence[tuple[str, SubmissionRequest]]], list[Job | Outcome | BeholderError]]
+_Submit = Callable[[Sequence[tuple[str, SubmissionRequest]]], list[Job | Outcome | BeholderError]]
 _Waiting = tuple[str, SubmissionRequest, asyncio.Future[Job | Outcome]]
 
 
 class Batcher:
-    """Runs `Submitter.accept` in threads; used from one event loop.
+    """Runs `Submitter.submit` in threads; used from one event loop.
 
     Args:
-        accept: Stores a batch of orders, and blocks meanwhile.
-        threads: Batches stored at once.
-        batch_max: Orders in one batch.
-        gather_s: How long a batch waits for more orders, where another came a moment ago.
-        clock: Tells how long ago; only durations count.
+        submit: Submits a batch of requests, and blocks meanwhile.
+        threads: Batches submitted at once.
+        batch_max: Requests in one batch.
+        gather_s: How long a batch waits for more requests, if another batch came a moment ago.
+        clock: Measures these times; only durations count.
     """
 
     def __init__(
         self,
-        accept: _Accept,
+        submit: _Submit,
         *,
         threads: int,
         batch_max: int,
         gather_s: float = 0.0,
         clock: Clock = _MONOTONIC,
     ) -> None:
-        self._accept = accept
+        self._submit = submit
         self._batch_max = batch_max
         self._gather_s = gather_s
         self._clock = clock
         self._last_s = -math.inf
         self._gathering = threading.Lock()
-        self._orders: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"accept-{number}", daemon=True)
+            threading.Thread(target=self._run, name=f"submit-{number}", daemon=True)
             for number in range(threads)
         ]
 
@@ -63,39 +63,39 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    async def accept(self, job_id: str, submission: SubmissionRequest) -> Job | Outcome:
-        """Return what became of an order; raises what `Submitter.accept` found wrong with it."""
+    async def submit(self, job_id: str, request: SubmissionRequest) -> Job | Outcome:
+        """Return the new job, or the outcome of a finished one; raises the error of `Submitter.submit`."""
         future: asyncio.Future[Job | Outcome] = asyncio.get_running_loop().create_future()
-        self._orders.put((job_id, submission, future))
+        self._requests.put((job_id, request, future))
         return await future
 
     def close(self) -> None:
-        """Finish the orders that wait, and let the threads go, where they were started."""
+        """Submit the requests that wait, and end the threads if they were started."""
         for _ in self._threads:
-            self._orders.put(None)
+            self._requests.put(None)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
     def _run(self) -> None:
         while (batch := self._gathered()) is not None:
-            submissions_ = [(job_id, submission) for job_id, submission, _ in batch]
+            requests = [(job_id, request) for job_id, request, _ in batch]
             results: Sequence[Job | Outcome | BaseException]
             try:
-                results = self._accept(submissions_)
+                results = self._submit(requests)
             except Exception as exc:  # noqa: BLE001 -- raised again in the requests that wait for these
                 results = [exc] * len(batch)
             futures = [future for _, _, future in batch]
             futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
             # Nothing may keep the images in memory while the thread waits for the next.
-            del batch, submissions_, futures, results
+            del batch, requests, futures, results
 
     def _gathered(self) -> list[_Waiting] | None:
         with self._gathering:  # or threads that gather would share out what belongs together
             return self._next_batch()
 
     def _next_batch(self) -> list[_Waiting] | None:
-        first = self._orders.get()
+        first = self._requests.get()
         if first is None:
             return None
         now_s = self._clock.now_s()
@@ -105,11 +105,11 @@ class Batcher:
         while len(batch) < self._batch_max:
             left_s = until_s - self._clock.now_s()
             try:
-                one = self._orders.get(timeout=left_s) if left_s > 0 else self._orders.get_nowait()
+                one = self._requests.get(timeout=left_s) if left_s > 0 else self._requests.get_nowait()
             except queue.Empty:
                 break
             if one is None:
-                self._orders.put(None)
+                self._requests.put(None)
                 break
             batch.append(one)
         self._last_s = self._clock.now_s()

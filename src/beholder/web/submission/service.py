@@ -36,9 +36,9 @@ class SubmissionService:
         self._submitter = Submitter(ports, lookup)
         self._batcher = Batcher(
             self._submitter.submit,
-            threads=ports.accept_threads,
-            batch_max=ports.accept_batch_max,
-            gather_s=ports.accept_gather_s,
+            threads=ports.submit_threads,
+            batch_max=ports.submit_batch_max,
+            gather_s=ports.submit_gather_s,
         )
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class SubmissionService:
             future = self._expect(job_id) if wait_s > 0 else None
             submitted: Job | Outcome | None = None
             try:
-                submitted = await self._batcher.accept(job_id, submission)
+                submitted = await self._batcher.submit(job_id, submission)
             finally:
                 if future is not None and not isinstance(submitted, Job):
                     self._pending_replies.forget(job_id, future)
