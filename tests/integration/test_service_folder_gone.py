@@ -24,7 +24,7 @@ def data_folder(data_dir: Path) -> None:
 
 def data_folder_replaced(data_dir: Path) -> None:
     data_dir.rename(data_dir.with_name("before"))
-    shutil.copytree(data_dir.with_name("before"), data_dir, ignore=shutil.ignore_patterns("*.bells"))
+    shutil.copytree(data_dir.with_name("before"), data_dir, ignore=shutil.ignore_patterns("*.notifiers"))
 
 
 def data_folder_empty(data_dir: Path) -> None:

@@ -11,7 +11,7 @@ from beholder.errors import BackendDenied, BackendError, BackendThrottled
 pytest.importorskip("boto3")
 
 from beholder.queue.sqs import SqsQueue
-from beholder.queue.sqs_body import send_batches
+from beholder.queue.sqs_batches import send_batches
 
 
 class Service:

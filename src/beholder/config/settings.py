@@ -142,7 +142,7 @@ class Settings:
         high=1_000_000,
     )
     startup_s: float = _setting(
-        "taken for the startup time of an instance until boots were seen, in seconds",
+        "taken for the startup time of an instance until startups were seen, in seconds",
         200.0,
         low=0.1,
         high=3600,

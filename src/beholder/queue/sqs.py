@@ -17,7 +17,8 @@ from typing import Any, Self
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable
 from beholder.queue.bounds import COUNT_MAX, check_name, check_receive, check_seconds
 from beholder.queue.port import Depth, Priority, Received
-from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, send_batches, size_bytes_of
+from beholder.queue.sqs_batches import send_batches
+from beholder.queue.sqs_body import ENCODING, binary_bytes_max, decoded, encoded, size_bytes_of
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
 
 __all__ = ["SqsQueue"]

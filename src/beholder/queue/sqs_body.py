@@ -1,16 +1,11 @@
-"""Messages in the form that SQS takes: text, or base64 with a mark; and batches of them."""
+"""Messages in the form that SQS takes: text, or base64 with a mark."""
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ENCODING", "binary_bytes_max", "decoded", "encoded", "send_batches", "size_bytes_of"]
-
-# Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
-# (2026-11): ten entries, and 1 MiB in all.
-_ENTRIES_MAX = 10
-_BATCH_BYTES_MAX = 1024 * 1024
+__all__ = ["ENCODING", "binary_bytes_max", "decoded", "encoded", "size_bytes_of"]
 
 ENCODING = "beholder-encoding"
 """The message attribute that says how a body was encoded; without it the body is plain UTF-8."""
@@ -61,20 +56,3 @@ def size_bytes_of(text: str, attributes: Mapping[str, Any]) -> int:
 def binary_bytes_max(message_bytes_max: int) -> int:
     """Return how many bytes of any kind a message of so many bytes carries."""
     return (message_bytes_max - size_bytes_of("", _MARK)) // 4 * 3
-
-
-def send_batches(entries: Sequence[tuple[dict[str, Any], int]]) -> list[list[dict[str, Any]]]:
-    """Return the parameters of messages in as few batches as keep their order.
-
-    Args:
-        entries: The parameters of each message, and its size.
-    """
-    batches: list[list[dict[str, Any]]] = []
-    room_bytes = 0
-    for parameters, size_bytes in entries:
-        if not batches or len(batches[-1]) == _ENTRIES_MAX or size_bytes > room_bytes:
-            batches.append([])
-            room_bytes = _BATCH_BYTES_MAX
-        batches[-1].append(parameters)
-        room_bytes -= size_bytes
-    return batches

@@ -28,7 +28,7 @@ from beholder.web.routes.service import ServiceRoutes
 from beholder.web.submission.admission import Admission
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
-from beholder.web.submission.replies import ReplyListener
+from beholder.web.submission.reply_listener import ReplyListener
 from beholder.web.submission.service import SubmissionService
 from beholder.web.submission.upload import UploadBudget
 

@@ -1,4 +1,4 @@
-"""The fleet as the output bucket tells of it, for `GET /v1/fleet` and for the metrics.
+"""The fleet by its last record in the output bucket, for `GET /v1/fleet` and for the metrics.
 
 The controller that leads writes its last record there (`beholder.scaling.records.snapshot`), so every web
 process gives the same answer.

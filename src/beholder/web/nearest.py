@@ -1,4 +1,4 @@
-"""Finds what somebody meant who wrote a name a little differently."""
+"""Finds the name that a caller probably meant."""
 
 import re
 from collections.abc import Iterable

@@ -6,7 +6,7 @@ from beholder.clock import Clock
 from beholder.errors import BackendError, ObjectNotFound
 from beholder.queue.port import Queue
 from beholder.store.port import Store
-from beholder.web.documents import Part
+from beholder.web.service_documents import Part
 
 __all__ = ["Readiness"]
 

@@ -207,7 +207,7 @@ class _Account:
         )
 
     def _group(self) -> str | None:
-        """Return the group of what this process sends: its own reply queue's name, which nobody shares."""
+        """Return the group of what this process sends: its own reply queue's name, which is unique."""
         return self._own.name if self._own is not None else self._name or None
 
     def interrupt(self) -> None:

@@ -25,14 +25,14 @@ __all__ = ["idle_startup_s", "local_limits", "open_local_controller"]
 _TICK_S = 0.25
 # Looks that are further apart, as on a machine that slept, count as no more.
 _LOOK_S_MAX = 5.0
-_BOOT_S = 1.2
+_STARTUP_S = 1.2
 _SERVICE_S = 0.015
 # A few images: less than what waits when a dozen clients send one after another, which are to get every core.
 _SLACK_S_MIN = 0.05
 _ARRIVALS_TAU_S = 1.0
 _BACKOFF_S = 1.0
 _BACKOFF_S_MAX = 30.0
-_IDLE_PER_BOOT_S = 300.0
+_IDLE_PER_STARTUP_S = 300.0
 _QUIET_S = 60.0
 
 
@@ -42,7 +42,7 @@ def idle_startup_s() -> float:
     Measured: a startup takes 1.1 s of CPU time, an idle worker 0.1 % of a core, so that by CPU time alone it
     would be 1,100 s. An idle worker also keeps 200 MiB of memory from others, so it is a quarter of that.
     """
-    return _IDLE_PER_BOOT_S
+    return _IDLE_PER_STARTUP_S
 
 
 def local_limits(settings: Settings) -> Limits:
@@ -52,11 +52,11 @@ def local_limits(settings: Settings) -> Limits:
         max=settings.workers,
         latency_goal_s=settings.latency_goal_s,
         warm_min=settings.workers_warm_min,
-        # What arrives while another boots counts too: nobody who sends a stream shall wait for a startup.
+        # Messages that arrive during a startup count too, so that a steady stream never waits for one.
         startup_patience=0.0,
         slack_s_min=_SLACK_S_MIN,
         arrivals_tau_s=_ARRIVALS_TAU_S,
-        startup_s=_BOOT_S,
+        startup_s=_STARTUP_S,
         service_s=_SERVICE_S,
         tick_s=_TICK_S,
         visibility_timeout_s=settings.visibility_timeout_s,
@@ -87,7 +87,7 @@ def open_local_controller(
     numbers = itertools.count(1)
     ports = ControllerPorts(
         sensor=FleetSensor(
-            backends.queue, fleet, results, backends.clock, startup_s=_BOOT_S, look_s_max=_LOOK_S_MAX
+            backends.queue, fleet, results, backends.clock, startup_s=_STARTUP_S, look_s_max=_LOOK_S_MAX
         ),
         fleet=fleet,
         lease=SoleLeader(),
@@ -95,7 +95,7 @@ def open_local_controller(
         new_token=lambda: f"up-{next(numbers)}",
     )
     controller = Controller(ports, local_limits(settings), name="up")
-    # Signs of the workers of an earlier start, which nobody took away.
+    # Heartbeats of an earlier start's workers that are still there.
     there = {one.id for one in fleet.describe()}
     for name in set(read_heartbeats(results)) - there:
         delete_heartbeat(results, name)

@@ -155,7 +155,7 @@ class Service:
 
         def tick() -> float:
             delay_s = self._supervisor.tick()
-            # Every worker that becomes ready writes a byte; a pipe that nobody reads fills up in the end.
+            # Every worker that becomes ready writes a byte; an unread pipe fills up in the end.
             self._is_worker_warm()
             if self._supervisor.unfit or self._profile.is_queue_damaged():
                 stop.set()

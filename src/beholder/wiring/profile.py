@@ -24,7 +24,7 @@ class Profile:
         is_one_machine: Queues and buckets lie in the data folder. Then `beholder up` scales the worker
             processes, `prune` and `repair` have something to work on, and a web process that ends holds
             nothing that others wait for.
-        event_bucket: The bucket whose events tell of uploaded images; empty where no events come.
+        event_bucket: The bucket that sends an event for each uploaded image; empty if none does.
         first_job_s: How long the first job waits where no worker is there, in seconds.
         open_backends: Opens the queues and buckets for the process of a name, until the end of the context.
             On AWS, messages are received in turns by the name of their sender.

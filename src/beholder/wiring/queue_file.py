@@ -2,11 +2,11 @@
 
 The order of effects of a repair, so that it may be killed anywhere and run again:
 
-1. note that the file is damaged, so that nobody starts on what is half done,
+1. write a marker file, so that no process starts on a half-made queue,
 2. link the file, and the logs that belong to it, to names with the time,
 3. make a new file beside it: the messages that can be read, then one for each image without an outcome,
 4. remove the old logs, and rename the new file into its place,
-5. remove the note.
+5. remove the marker file.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def is_damaged(settings: Settings) -> bool:
 
 
 def repair(settings: Settings, clock: Clock) -> Repaired:
-    """Set the queue file aside and make a new one; whoever calls it holds the data folder alone.
+    """Set the queue file aside and make a new one; the caller holds the data folder alone.
 
     Raises:
         ConfigError: A process of beholder works on the data folder.

@@ -51,7 +51,7 @@ class LingeringTransport:
         return self._timer is not None or self._transport.is_closing()
 
     def drop(self, count: int) -> None:
-        """Count bytes that nobody reads; beyond the bound the client has to wait."""
+        """Count bytes that are discarded; beyond the bound the client has to wait."""
         self._dropped_bytes += count
         if self._dropped_bytes > self._limits.linger_bytes_max:
             self._transport.pause_reading()

@@ -7,13 +7,13 @@ from typing import Any
 from beholder.errors import ImageTypeUnsupported
 from beholder.job import Job
 from beholder.model.decode.limits import ImageLimits
-from beholder.web.documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
 from beholder.web.fleet_document import FleetDocument
 from beholder.web.limits import WebLimits
 from beholder.web.openapi.examples import error_example
 from beholder.web.openapi.json_schema import ref, schema_of, schemas_of
 from beholder.web.ports import WebPorts
 from beholder.web.problems import ProblemDocument
+from beholder.web.service_documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
 
 __all__ = ["schemas"]
 

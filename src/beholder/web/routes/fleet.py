@@ -1,4 +1,4 @@
-"""The route that tells of the fleet."""
+"""The route of the fleet."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ __all__ = ["FleetRoutes"]
 
 
 class FleetRoutes:
-    """The endpoint that tells of the fleet.
+    """The endpoint of the fleet.
 
     Args:
         view: Where it is read.

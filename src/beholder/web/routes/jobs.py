@@ -1,4 +1,4 @@
-"""The routes of jobs: an image that is sent becomes a job, and a GET tells what became of it."""
+"""The routes of jobs: an image that is sent becomes a job, and a GET returns the job."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class ImageRoutes:
         budget: The bytes of uploads that may be in memory.
         submissions: Makes jobs of images.
         pending_replies: Waits for outcomes.
-        admission: Tells when to ask for a job again.
+        admission: Computes when to ask for a job again.
         models: Every model served.
         limits: What a request may ask for.
         clock: The time.
@@ -128,12 +128,12 @@ class ImageRoutes:
 
 
 class JobRoutes:
-    """The endpoint that tells of a job; any web process answers it from the buckets alone.
+    """The endpoint of a job; any web process answers it from the buckets alone.
 
     Args:
         lookup: Finds jobs.
         lookups: Runs the lookups, which block.
-        admission: Tells when to ask for a job again.
+        admission: Computes when to ask for a job again.
     """
 
     def __init__(self, lookup: JobLookup, lookups: Executor, admission: Admission) -> None:

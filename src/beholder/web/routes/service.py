@@ -1,4 +1,4 @@
-"""The routes that tell of the service itself: health, metrics, models, limits, and its pages."""
+"""The routes of the service itself: health, metrics, models, limits, and its pages."""
 
 import asyncio
 import json
@@ -13,16 +13,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from beholder.documents import to_document
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.access_log import cause_of, entry_of
-from beholder.web.documents import (
+from beholder.web.limits import WebLimits
+from beholder.web.ports import ServedModel
+from beholder.web.readiness import Readiness
+from beholder.web.service_documents import (
     HealthDocument,
     IndexDocument,
     ModelsDocument,
     PartProblem,
     ReadinessDocument,
 )
-from beholder.web.limits import WebLimits
-from beholder.web.ports import ServedModel
-from beholder.web.readiness import Readiness
 
 __all__ = ["ServiceRoutes"]
 
@@ -30,7 +30,7 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServiceRoutes:
-    """The endpoints that tell of the service.
+    """The endpoints of the service itself.
 
     Args:
         openapi: The OpenAPI document.

@@ -1,4 +1,4 @@
-"""What the buckets tell of a job; a job whose message is lost is sent again."""
+"""Finds jobs in the buckets; a job whose message is lost is sent again."""
 
 import logging
 from dataclasses import replace

@@ -55,7 +55,7 @@ class PendingReplies:
 
         Args:
             job_id: The job.
-            retry_after_s: What a refused caller is told.
+            retry_after_s: The Retry-After of a refusal, in seconds.
 
         Raises:
             Overloaded: As many requests wait as may.
@@ -128,7 +128,7 @@ class PendingReplies:
                 try:
                     outcome = await loop.run_in_executor(lookups, self._lookup.outcome, job_id)
                 except (BackendError, ValueError) as exc:  # the next lookup may succeed; others wait too
-                    log_event(_log, logging.WARNING, "submission.look_failed", str(exc), job_id=job_id)
+                    log_event(_log, logging.WARNING, "submission.lookup_failed", str(exc), job_id=job_id)
                     continue
                 if outcome is not None:
                     self.settle([outcome])

@@ -88,7 +88,7 @@ class UploadBudget:
             self._add(-reservation.count, reservation)
 
     def _check(self, count: int, reservation: "Reservation") -> None:
-        # An asynchronous upload that is alone leaves room for nobody, so it may use the whole budget.
+        # An asynchronous upload that is alone keeps no other waiting, so it may use the whole budget.
         is_bounded = not reservation.waits and self._used > reservation.count
         bytes_max = self._asynchronous_bytes_max if is_bounded else self._bytes_max
         if self._used + count > bytes_max and count > 0:

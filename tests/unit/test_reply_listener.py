@@ -14,7 +14,7 @@ from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.submission.pending import PendingReplies
-from beholder.web.submission.replies import ReplyListener
+from beholder.web.submission.reply_listener import ReplyListener
 from beholder.web.submission.request import Outcome
 from helpers.web import memory_lookup
 

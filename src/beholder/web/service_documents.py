@@ -1,4 +1,4 @@
-"""The documents that tell of the service itself."""
+"""The documents of the service itself: index, health, readiness, models."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
