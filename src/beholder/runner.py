@@ -1,4 +1,4 @@
-"""The only loop that sleeps: it calls a `tick()` again and again, after the pauses that the tick asks for.
+"""The loop of a long-running part: it calls a `tick()` again, after the pause that the tick asks for.
 
 Every long-running part of beholder is a `tick()` that does one pass and returns the seconds until the next.
 """
