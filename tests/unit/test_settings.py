@@ -28,7 +28,7 @@ TEXTS: dict[str, st.SearchStrategy[object]] = {
 
 def value_of(name: str) -> st.SearchStrategy[object]:
     """Return values that the setting may have."""
-    one = next(map_items for map_items in fields(Settings) if map_items.name == name)
+    one = next(one for one in fields(Settings) if one.name == name)
     low, high = one.metadata["low"], one.metadata["high"]
     if one.metadata["choices"]:
         return st.sampled_from(one.metadata["choices"])
