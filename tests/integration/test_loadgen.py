@@ -18,8 +18,10 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from beholder.cli import main
-from beholder.loadgen import Answer, LoadPlan, LoadReport, images_in, run_load
-from beholder.loadgen.plan import Arrival
+from beholder.loadgen.answer import Answer
+from beholder.loadgen.engine import run_load
+from beholder.loadgen.plan import Arrival, LoadPlan, images_in
+from beholder.loadgen.report import LoadReport
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WAIT_S = 10.0
@@ -107,7 +109,7 @@ def test_an_upload_is_the_form_that_the_classic_clients_send(folder: Path) -> No
     # then each arrived as it is, and each got its own answer
     assert report.is_clean
     assert seen == {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {answer.label for answer in report.answers} == {f"label of {name}" for name in seen}
+    assert {answer.response.label for answer in report.answers} == {f"label of {name}" for name in seen}
     assert (report.answered, report.unique_files, report.duplicates) == (10, 10, 0)
 
 
@@ -144,7 +146,7 @@ def test_v1_takes_the_raw_bytes_and_answers_with_a_job(folder: Path) -> None:
 
     assert bodies == {path.read_bytes() for path in folder.iterdir()}
     assert report.answers[0].response.indices == (0, 7)
-    assert report.answers[0].confidence == 0.9
+    assert report.answers[0].response.confidence == 0.9
     assert (report.unique_jobs, report.duplicate_jobs) == (10, 0)
 
 
@@ -156,7 +158,7 @@ def test_an_image_of_several_megabytes_arrives_whole(tmp_path: Path) -> None:
 
     with serving(measure) as url:
         report = run(f"{url}/v1/classify", tmp_path)
-    assert report.answers[0].label == str(256 * 12_000)
+    assert report.answers[0].response.label == str(256 * 12_000)
 
 
 def test_a_closed_loop_keeps_its_concurrency_and_its_connections(folder: Path) -> None:
@@ -285,7 +287,7 @@ def test_in_an_open_loop_the_latency_of_a_slow_service_grows(folder: Path, in_fl
         )
 
     # then each waits about 10 ms longer than the one before, wherever the queue stands
-    latencies_s = [answer.latency_s for answer in sorted(report.answers, key=lambda a: a.intended_at_s)]
+    latencies_s = [answer.latency_s for answer in sorted(report.answers, key=lambda a: a.due_at_s)]
     assert report.answered == 30
     assert latencies_s[9] > latencies_s[0] + 0.05
     assert latencies_s[29] > latencies_s[9] + 0.12

@@ -6,8 +6,7 @@ import pytest
 
 from beholder.cli.recognise import STDIN, find_images
 from beholder.errors import ConfigError
-from beholder.loadgen import images_in
-from beholder.loadgen.plan import IMAGE_TYPES
+from beholder.loadgen.plan import IMAGE_TYPES, images_in
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from beholder.loadgen.answer import Answer, Response, latency_s, response_from
+from beholder.loadgen.answer import Answer, Response, response_from
 from beholder.loadgen.body import Bodies, multipart_body
 from beholder.loadgen.engine import drive
 from beholder.loadgen.plan import Arrival, LoadPlan, Shot
@@ -51,7 +51,7 @@ def test_open_loop_latency_counts_from_the_intended_time() -> None:
     # when they are sent
     answers = answers_of(plan, taking(1.0, time), time)
     # then each is half a second later than the one before, and that counts
-    assert [answer.intended_at_s for answer in answers] == [0.0, 0.5, 1.0, 1.5]
+    assert [answer.due_at_s for answer in answers] == [0.0, 0.5, 1.0, 1.5]
     assert [answer.sent_at_s for answer in answers] == [0.0, 1.0, 2.0, 3.0]
     assert [answer.latency_s for answer in answers] == [1.0, 1.5, 2.0, 2.5]
 
@@ -68,9 +68,9 @@ def test_closed_loop_latency_counts_from_the_sending() -> None:
     time = FakeTime()
     plan = LoadPlan(URL, IMAGES, request_count=3, concurrency=1)
     answers = answers_of(plan, taking(1.0, time), time)
-    assert [answer.intended_at_s for answer in answers] == [0.0, 1.0, 2.0]
+    assert [answer.due_at_s for answer in answers] == [0.0, 1.0, 2.0]
     assert [answer.latency_s for answer in answers] == [1.0, 1.0, 1.0]
-    assert [(answer.file, answer.label) for answer in answers] == [
+    assert [(answer.file, answer.response.label) for answer in answers] == [
         ("a.jpg", "label 0"),
         ("b.jpg", "label 1"),
         ("a.jpg", "label 2"),
@@ -84,7 +84,7 @@ def test_closed_loop_begins_nothing_after_its_duration() -> None:
 
 
 def test_a_timer_that_fires_early_makes_no_latency_shorter() -> None:
-    assert latency_s(intended_at_s=1.0, sent_at_s=0.75, done_at_s=1.25) == 0.5
+    assert Answer("a.jpg", 1.0, 0.75, 1.25, Response(200, label="cat")).latency_s == 0.5
 
 
 def job(**changes: Any) -> bytes:

@@ -21,7 +21,7 @@ PLAN = LoadPlan("http://127.0.0.1:8080/upload", (Path("a.jpg"),))
 
 def answer(file: str = "a.jpg", latency_s: float = 0.1, at_s: float = 0.0, **fields: object) -> Answer:
     said = {"status": 200, "label": "tench"} | fields
-    return Answer(file, at_s, at_s, latency_s, Response(**said))  # type: ignore[arg-type]
+    return Answer(file, at_s, at_s, at_s + latency_s, Response(**said))  # type: ignore[arg-type]
 
 
 def failed(error: str, status: int = 503) -> Answer:

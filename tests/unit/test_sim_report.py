@@ -233,5 +233,5 @@ def test_a_time_may_have_a_unit(tmp_path: Path, text: str) -> None:
     assert document["goal_s"] == pytest.approx(230.0)
 
 
-def test_what_is_no_time_is_refused() -> None:
-    assert "is no time" in run("--startup", "soon").output
+def test_an_invalid_duration_is_refused() -> None:
+    assert "is no duration" in run("--startup", "soon").output

@@ -4,7 +4,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,19 +16,22 @@ from beholder.config import Settings
 from beholder.errors import ConfigError
 from beholder.telemetry.log import configure_logging
 
+if TYPE_CHECKING:
+    from beholder.loadgen.answer import Answer
+
 __all__ = ["demo"]
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default="samples")
 @click.option(
-    "--exit", "must_exit", is_flag=True, help="Stop after the photos; so it does without a terminal."
+    "--exit", "must_exit", is_flag=True, help="Stop after the photos, as it does without a terminal."
 )
 @setting_options("host", "port", "data_dir", "workers", "model", "precision")
 def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     """Start the service, send every photo of FOLDER (default: samples) through it, and keep serving.
 
-    Exit status 1 when any photo was not recognised.
+    The exit status is 1 if any photo was not recognised.
     """
     from beholder.loadgen.engine import run_load  # noqa: PLC0415
     from beholder.loadgen.plan import LoadPlan, images_in  # noqa: PLC0415
@@ -71,7 +74,8 @@ def _settings(flags: dict[str, Any]) -> Settings:
     return settings
 
 
-def _print_answer(answer: Any) -> None:
-    confidence = "" if answer.confidence is None else f"{answer.confidence:.1%}"
-    label = answer.label or f"({answer.error})"
+def _print_answer(answer: "Answer") -> None:
+    response = answer.response
+    confidence = "" if response.confidence is None else f"{response.confidence:.1%}"
+    label = response.label or f"({response.error})"
     click.echo(f"{answer.file:<24} {label:<28} {confidence:>10} {answer.latency_s * 1000:>6.0f} ms")

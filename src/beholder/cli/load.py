@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from beholder.cli.files import allow_files
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:
-    from beholder.loadgen import LoadPlan, LoadReport
     from beholder.loadgen.expect import Accuracy
-    from beholder.loadgen.progress import ProgressView
+    from beholder.loadgen.plan import LoadPlan
+    from beholder.loadgen.progress import SilentProgress
+    from beholder.loadgen.report import LoadReport
 
 __all__ = ["load"]
 
@@ -33,44 +35,36 @@ class _CannotStart(click.ClickException):
     exit_code = 2
 
 
+_count = partial(click.option, type=click.IntRange(min=1), show_default=True)
+_number = partial(click.option, type=click.FloatRange(min=0, min_open=True), show_default=True)
+_file = partial(click.option, type=click.Path(path_type=Path))
+
+
 @click.command()
-@click.option(
+@_count(
     "--num_request",
     "--num-request",
     "request_count",
-    type=click.IntRange(min=1),
     help="Requests to send, the images in turn; as many as there are images unless --duration is given.",
 )
 @click.option(
-    "--url",
-    default=None,
-    help=f"Where to send them. [default: {_HOST}/upload, or {_HOST}/v1/classify with --api v1]",
+    "--url", help=f"Where to send them. [default: {_HOST}/upload, or {_HOST}/v1/classify with --api v1]"
 )
-@click.option(
-    "--image_folder",
-    "--image-folder",
-    "folder",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder with the images.",
-)
+@_file("--image_folder", "--image-folder", "folder", required=True, help="Folder with the images.")
 @click.option(
     "--api",
     type=click.Choice(["upload", "v1"]),
     help="upload: multipart as the classic clients send it; v1: the raw bytes. [default: by the URL]",
 )
-@click.option(
+@_count(
     "--concurrency",
     "-c",
     default=16,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Clients, each sending its next request when its last one was answered.",
+    help="Clients, each of which sends its next request when its last one was answered.",
 )
-@click.option(
+@_number(
     "--rate",
     "rate_per_s",
-    type=click.FloatRange(min=0, min_open=True),
     help="Requests per second, whether or not the service keeps up; latency counts from when each was due.",
 )
 @click.option(
@@ -80,22 +74,16 @@ class _CannotStart(click.ClickException):
     type=click.Choice(["constant", "poisson"]),
     help="With --rate: evenly spaced, or at random as many independent clients would.",
 )
-@click.option(
+@_count(
     "--in-flight-max",
     default=512,
-    show_default=True,
-    type=click.IntRange(min=1),
     help="With --rate: how many may be under way; further ones wait, and the wait counts.",
 )
-@click.option(
-    "--duration", "duration_s", type=click.FloatRange(min=0, min_open=True), help="Send for so many seconds."
-)
-@click.option(
+@_number("--duration", "duration_s", help="Send for so many seconds.")
+@_number(
     "--timeout",
     "timeout_s",
     default=120.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
     help="Seconds that one request may take, polling and retries included.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the random arrivals.")
@@ -105,14 +93,10 @@ class _CannotStart(click.ClickException):
     is_flag=True,
     help="Send again after a 503, when Retry-After says; counted in the report.",
 )
-@click.option(
-    "--expect",
-    type=click.Path(path_type=Path),
-    help="CSV with the columns file,index,name: says how many answers are right (v1 only).",
-)
-@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML report to this file.")
+@_file("--expect", help="CSV with the columns file,index,name: report how many answers are right (v1 only).")
+@_file("--report", "page", help="Write an HTML report to this file.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--each", "is_each", is_flag=True, help="Print a line per photo.")
+@click.option("--each", "is_each", is_flag=True, help="Print a line for each photo.")
 @click.option("--quiet", "-q", is_flag=True, help="Show nothing while it runs.")
 @click.pass_context
 def load(
@@ -135,7 +119,10 @@ def load(
     Exit status: 0 when every request was answered with a label, 1 when not or when the HTML report could not
     be written after all, 2 when the run could not start.
     """  # noqa: D301 - click needs the character \b itself, not its escape
-    from beholder.loadgen import accuracy_of, html_report, probe, read_expected, run_load, summary_text  # noqa: PLC0415
+    from beholder.loadgen.engine import probe, run_load  # noqa: PLC0415
+    from beholder.loadgen.expect import accuracy_of, read_expected  # noqa: PLC0415
+    from beholder.loadgen.html import html_report  # noqa: PLC0415
+    from beholder.loadgen.text import summary_text  # noqa: PLC0415
 
     try:
         plan = _plan(**choices)
@@ -160,8 +147,7 @@ def load(
 
 
 def _plan(*, folder: Path, url: str | None, api: str | None, arrival: str, **rest: Any) -> "LoadPlan":
-    from beholder.loadgen import Api, LoadPlan, images_in  # noqa: PLC0415
-    from beholder.loadgen.plan import Arrival  # noqa: PLC0415
+    from beholder.loadgen.plan import Api, Arrival, LoadPlan, images_in  # noqa: PLC0415
 
     path = "/v1/classify" if api == "v1" else "/upload"
     return LoadPlan(
@@ -173,7 +159,7 @@ def _plan(*, folder: Path, url: str | None, api: str | None, arrival: str, **res
     )
 
 
-def _view(plan: "LoadPlan", *, is_each: bool, is_quiet: bool) -> "ProgressView":
+def _view(plan: "LoadPlan", *, is_each: bool, is_quiet: bool) -> "SilentProgress":
     from rich.console import Console  # noqa: PLC0415
 
     from beholder.loadgen.progress import LiveProgress, PlainProgress, SilentProgress  # noqa: PLC0415

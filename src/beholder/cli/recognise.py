@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from beholder.errors import BeholderError, ConfigError, JobError, RequestError
 from beholder.job import Label
+from beholder.loadgen.plan import IMAGE_TYPES
 from beholder.model.port import Classifier, Preprocessing
 from beholder.model.top import top_labels
 
 __all__ = ["STDIN", "Finding", "find_images", "recognise"]
 
 STDIN = "-"
-# The same as the workload generator's, whose import would load an HTTP client; a test compares them.
-_JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp", ".mpo"}
-_SUFFIXES = _JPEG_SUFFIXES | {".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"}
 _DECODED_AHEAD = 4
 
 
@@ -59,7 +57,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
             inside = sorted(str(one) for one in _walk(here))
             found.extend(inside)
             if not inside:
-                problems.append(f"{path} holds no image ({', '.join(sorted(_SUFFIXES))})")
+                problems.append(f"{path} holds no image ({', '.join(sorted(IMAGE_TYPES))})")
         elif matching := sorted(one for one in glob.iglob(path, recursive=True) if Path(one).is_file()):  # noqa: PTH207 -- Path.glob takes no absolute pattern
             found.extend(matching)
         else:
@@ -73,7 +71,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for one in (Path(parent, name) for name in files):
-            if one.suffix.lower() in _SUFFIXES and one.is_file():
+            if one.suffix.lower() in IMAGE_TYPES and one.is_file():
                 yield one
 
 

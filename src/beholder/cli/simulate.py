@@ -1,11 +1,12 @@
 """`beholder simulate`: what a scaling policy would have cost on some traffic, and how long requests waited.
 
-What needs numpy is imported when the command runs, so that `beholder --help` stays fast.
+Modules that need numpy are imported when the command runs, so that `beholder --help` stays fast.
 """
 
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,175 +27,74 @@ __all__ = ["simulate"]
 
 _UNITS_S = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|)")
-# What spot costs of the usual price, and how often it takes an instance away: guesses on the dear side.
+# The share of the usual price that a spot instance costs, and how often EC2 takes it away: cautious guesses.
 _SPOT_PRICE_SHARE = 0.4
 _SPOT_INTERRUPTIONS_PER_HOUR = 0.05
 _TABLE = re.compile(r"(<!-- simulated -->\n).*?(<!-- /simulated -->)", re.DOTALL)
 
 
 def _duration(value: str) -> float:
-    """Return the seconds of a time written as 200, 200s, 500ms, 5m or 1h."""
+    """Return the seconds of a duration such as 200, 200s, 500ms, 5m or 1h."""
     found = _DURATION.fullmatch(value.strip())
     if found is None:
-        raise click.BadParameter(f"{value!r} is no time; write 200s, 500ms, 5m or 1h")
+        raise click.BadParameter(f"{value!r} is no duration; write 200s, 500ms, 5m or 1h")
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-_SHARE = click.FloatRange(min=0, max=1)
-_NOT_NEGATIVE = click.FloatRange(min=0)
+_count = partial(click.option, show_default=True)
+_number = partial(click.option, type=click.FloatRange(min=0), show_default=True)
+_share = partial(click.option, type=click.FloatRange(min=0, max=1), show_default=True)
+_time = partial(click.option, type=_duration, metavar="TIME", show_default=True)
+_named = partial(click.option, multiple=True, metavar="NAME")
+_file = partial(click.option, type=click.Path(path_type=Path))
 
 
 @click.command()
-@click.option(
-    "--workload",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="A traffic that ships, or all; may be repeated.",
-)
-@click.option(
+@_named("--workload", "names", help="A traffic that ships, or all; may be repeated.")
+@_file(
     "--arrivals",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="CSV of arrival times, in seconds or ISO form, or JSON lines with created_at; may be repeated.",
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="NAME",
-    help="beholder, a baseline, or all; may be repeated.",
-)
-@click.option(
-    "--startup",
-    "startup_s",
-    type=_duration,
-    metavar="TIME",
-    default="200s",
-    show_default=True,
-    help="Mean startup time.",
-)
-@click.option(
-    "--service",
-    "service_s",
-    type=_duration,
-    metavar="TIME",
-    default="0.5s",
-    show_default=True,
-    help="Mean time of a job.",
-)
-@click.option(
-    "--max",
-    "capacity_max",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="Instances at most.",
-)
-@click.option(
-    "--min",
-    "capacity_min",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Instances that are always kept.",
-)
-@click.option(
-    "--latency-goal",
-    "latency_goal_s",
-    type=_duration,
-    metavar="TIME",
-    default="30s",
-    show_default=True,
-    help="Goal beyond a startup.",
-)
-@click.option(
-    "--price",
-    "price_per_hour",
-    type=_NOT_NEGATIVE,
-    default=0.1,
-    show_default=True,
-    help="Price of an instance-hour.",
-)
+@_named("--policy", "policies", help="beholder, a baseline, or all; may be repeated.")
+@_time("--startup", "startup_s", default="200s", help="Mean startup time.")
+@_time("--service", "service_s", default="0.5s", help="Mean time of a job.")
+@_count("--max", "capacity_max", type=click.IntRange(min=1), default=20, help="Instances at most.")
+@_count("--min", "capacity_min", type=click.IntRange(min=0), default=0, help="Instances that always stay.")
+@_time("--latency-goal", "latency_goal_s", default="30s", help="Goal beyond a startup.")
+@_number("--price", "price_per_hour", default=0.1, help="Price of an instance-hour.")
 @click.option(
     "--spot",
     "is_spot",
     is_flag=True,
     help="At 0.4 of the price; each instance is taken away 0.05 times an hour, or as --interruptions says.",
 )
-@click.option(
+@_number(
     "--interruptions",
     "interruptions_per_hour",
-    type=_NOT_NEGATIVE,
     help="How often spot takes an instance away, per instance-hour.",
 )
-@click.option(
-    "--startup-spread", type=_NOT_NEGATIVE, default=0.15, show_default=True, help="0 for startups all alike."
-)
-@click.option(
-    "--startup-failures",
-    type=_SHARE,
-    default=0.0,
-    show_default=True,
-    help="Share of launches that never come up.",
-)
-@click.option(
-    "--refusals",
-    type=_SHARE,
-    default=0.0,
-    show_default=True,
-    help="Share of launches that the cloud refuses.",
-)
-@click.option(
-    "--service-spread",
-    type=_NOT_NEGATIVE,
-    default=0.0,
-    show_default=True,
-    help="Standard deviation of job times over their mean.",
-)
-@click.option(
-    "--queue-lag",
-    "queue_lag_s",
-    type=_duration,
-    metavar="TIME",
-    default="3s",
-    show_default=True,
-    help="Age of the queue's counts.",
-)
-@click.option(
-    "--queue-noise", type=_SHARE, default=0.0, show_default=True, help="Relative error of the counts."
-)
-@click.option(
+@_number("--startup-spread", default=0.15, help="Spread of startup times: sigma of their logarithm.")
+@_share("--startup-failures", default=0.0, help="Share of launches that never come up.")
+@_share("--refusals", default=0.0, help="Share of launches that the cloud refuses.")
+@_number("--service-spread", default=0.0, help="Standard deviation of job times over their mean.")
+@_time("--queue-lag", "queue_lag_s", default="3s", help="Age of the queue's counts.")
+@_share("--queue-noise", default=0.0, help="Relative error of the counts.")
+@_share(
     "--startup-patience",
-    type=_SHARE,
     default=1.0,
-    show_default=True,
-    help="Ours only: share of a startup that a request may wait besides the goal.",
+    help="beholder only: share of a startup that a request may wait besides the goal.",
 )
-@click.option(
-    "--stay-min",
-    "stay_s_min",
-    type=_duration,
-    metavar="TIME",
-    default="15s",
-    show_default=True,
-    help="Ours only: how long the last worker stays idle at least.",
+@_time(
+    "--stay-min", "stay_s_min", default="15s", help="beholder only: the least idle time of the last worker."
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is drawn."
-)
-@click.option(
-    "--html", "page", type=click.Path(path_type=Path), help="Write a report with charts to this file."
-)
+@_count("--seed", type=click.IntRange(min=0), default=1, help="Seed of the random numbers.")
+@_file("--html", "page", help="Write a report with charts to this file.")
 @click.option("--csv", "is_csv", is_flag=True, help="Print the figures as CSV.")
 @click.option("--json", "is_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--compare", "is_compared", is_flag=True, help="Print the comparison as Markdown tables.")
-@click.option(
-    "--into",
-    type=click.Path(path_type=Path),
-    help="With --compare: put the tables into this page, between its marks.",
-)
+@_file("--into", help="With --compare: put the tables into this page, between its marks.")
 @click.option("--list", "is_listed", is_flag=True, help="List the traffics and the policies.")
 def simulate(
     *,
@@ -206,19 +106,19 @@ def simulate(
     is_listed: bool,
     **choices: Any,
 ) -> None:
-    """Play scaling policies against traffic on a virtual clock and say what each cost.
+    """Play scaling policies against traffic on a virtual clock and print what each cost.
 
     \b
     beholder simulate                                     the step, every policy
-    beholder simulate --workload all --policy beholder       our policy on every traffic that ships
-    beholder simulate --arrivals week.csv --spot --min 2  what a week had cost on spot, two warm
+    beholder simulate --workload all --policy beholder    our policy on every traffic that ships
+    beholder simulate --arrivals week.csv --spot --min 2  the cost of a week on spot, two always on
     """  # noqa: D301 - click needs the character \b itself, not its escape
     from beholder.simulator.compare import verdicts  # noqa: PLC0415
     from beholder.simulator.html import html_report  # noqa: PLC0415
     from beholder.simulator.ours import Ours  # noqa: PLC0415
     from beholder.simulator.tables import csv_table, markdown_tables, text_table, verdict_lines  # noqa: PLC0415
 
-    # The production code tells of each launch that is refused; here the figures count them.
+    # The production code logs each refused launch; here the figures count them.
     configure_logging(level="error", process="simulate", form="text")
     if is_listed:
         click.echo(_listing())
@@ -235,13 +135,13 @@ def simulate(
     elif is_csv:
         click.echo(csv_table(figures), nl=False)
     elif is_compared:
-        _tell(markdown_tables(figures, found), into)
+        _print_or_insert(markdown_tables(figures, found), into)
     else:
         click.echo("\n".join((text_table(figures), *verdict_lines(found))))
 
 
 def _played(experiment: "Experiment", *, keeps_runs: bool) -> tuple[list["Run"], list["Figures"]]:
-    """Play and say on standard error how fast that went; runs are kept where a report draws them."""
+    """Return the runs, if a report needs them, and the figures; print the speed on standard error."""
     clock = MonotonicClock()
     runs, figures, began_s = [], [], clock.now_s()
     for run, one in experiment.play():
@@ -348,7 +248,7 @@ def _document(
     }
 
 
-def _tell(tables: str, into: Path | None) -> None:
+def _print_or_insert(tables: str, into: Path | None) -> None:
     if into is None:
         click.echo(tables, nl=False)
         return

@@ -23,8 +23,8 @@ class Bodies:
 
     Args:
         images: The files.
-        is_raw: Send the file as it is, with its image type; otherwise as the multipart field `myfile`.
-        boundary: What separates the parts of a multipart body; must occur in no image.
+        is_raw: Whether the file is sent as it is, with its image type, or as the multipart field `myfile`.
+        boundary: Separates the parts of a multipart body; no image may contain it.
     """
 
     def __init__(self, images: tuple[Path, ...], *, is_raw: bool, boundary: str) -> None:

@@ -17,7 +17,6 @@ _BAR_COUNT = 40
 _BAR_S_MIN = 0.05
 _LATENCY_MS_MIN = 0.01
 
-
 _WIDE = PlotArea(width=1080)
 _HALF = PlotArea(width=530, right=44)
 
@@ -32,13 +31,11 @@ def latency_chart(answers: Sequence[Answer]) -> str:
         *time_axis(frame, end_s, "due at, seconds from the start"),
     ]
     for answer in _thinned(answers):
-        x = frame.x(answer.intended_at_s / end_s)
+        x = frame.x(answer.due_at_s / end_s)
         y = frame.y(answer.latency_s * 1000 / latency_ms[-1])
-        outcome = answer.label if answer.error is None else answer.error
-        title = (
-            f"{answer.file}: {outcome}, {answer.latency_s * 1000:.1f} ms, due at {answer.intended_at_s:.3f} s"
-        )
-        parts.append(_point(x, y, title, is_error=answer.error is not None))
+        outcome = answer.response.label or answer.response.error
+        title = f"{answer.file}: {outcome}, {answer.latency_s * 1000:.1f} ms, due at {answer.due_at_s:.3f} s"
+        parts.append(_point(x, y, title, is_error=not answer.is_answered))
     return svg(frame, "Latency of each request over time", "A point per request; diamonds are errors.", parts)
 
 
@@ -49,7 +46,7 @@ def throughput_chart(answers: Sequence[Answer]) -> str:
     bin_s = max(_BAR_S_MIN, nice(end_s / _BAR_COUNT))
     good, bad = [0] * (int(end_s / bin_s) + 1), [0] * (int(end_s / bin_s) + 1)
     for answer in answers:
-        (good if answer.error is None else bad)[int(answer.done_at_s / bin_s)] += 1
+        (good if answer.is_answered else bad)[int(answer.done_at_s / bin_s)] += 1
     rates = ticks(max((g + b for g, b in zip(good, bad, strict=True)), default=0) / bin_s)
     end_s = len(good) * bin_s
     parts = [
@@ -70,7 +67,7 @@ def throughput_chart(answers: Sequence[Answer]) -> str:
 def spread_chart(answers: Sequence[Answer]) -> str:
     """Draw the distribution of latencies, and the share of requests that took no longer."""
     frame = _HALF
-    latencies_ms = [max(a.latency_s * 1000, _LATENCY_MS_MIN) for a in answers if a.error is None]
+    latencies_ms = [max(a.latency_s * 1000, _LATENCY_MS_MIN) for a in answers if a.is_answered]
     low = math.log10(min(latencies_ms, default=1.0)) - 0.02
     high = math.log10(max(latencies_ms, default=10.0)) + 0.02
     counts = [0] * _BAR_COUNT
@@ -96,8 +93,8 @@ def spread_chart(answers: Sequence[Answer]) -> str:
 
 def _thinned(answers: Sequence[Answer]) -> Iterator[Answer]:
     """Yield every n-th answer, the slowest ones and every n-th error: no more than can be drawn."""
-    errors = [answer for answer in answers if answer.error is not None]
-    good = [answer for answer in answers if answer.error is None]
+    errors = [answer for answer in answers if not answer.is_answered]
+    good = [answer for answer in answers if answer.is_answered]
     good_max = _POINTS_MAX - _SLOWEST_KEPT
     if len(good) > _POINTS_MAX:
         slowest = sorted(range(len(good)), key=lambda index: good[index].latency_s)[-_SLOWEST_KEPT:]

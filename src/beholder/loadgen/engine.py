@@ -1,4 +1,4 @@
-"""Sends a plan: clients in one event loop take their shots from one shared list."""
+"""Sends the requests of a plan: clients in one event loop take them from one shared iterator."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from beholder.errors import ConfigError
-from beholder.loadgen.answer import Answer, Response, latency_s
+from beholder.loadgen.answer import Answer, Response
 from beholder.loadgen.body import Bodies
 from beholder.loadgen.plan import LoadPlan, Shot, shots
 from beholder.loadgen.report import LoadReport, report_from
@@ -26,7 +26,7 @@ def run_load(plan: LoadPlan, on_answer: Callable[[Answer], None]) -> LoadReport:
 
     Args:
         plan: What to send.
-        on_answer: Called with each answer as it comes, in this thread; the requests wait while it runs.
+        on_answer: Called with each answer as it comes, in this thread; the requests wait until it returns.
 
     Raises:
         ConfigError: An image cannot be read.
@@ -66,17 +66,17 @@ async def drive(
     now_s: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Let the plan's clients send its shots.
+    """Send the requests of a plan with its clients.
 
-    Each client takes the next shot, waits until it is due and sends it. The closed and the open loop differ
-    only in the number of clients and in whether a shot has a time. A shot that falls due while every client
-    waits for an answer is sent late; its latency counts from when it was due.
+    Each client takes the next request, waits until it is due and sends it. The closed and the open loop
+    differ only in the number of clients and in whether a request has a time. A request that falls due while
+    every client waits for an answer is sent late; its latency counts from when it was due.
 
     Args:
         plan: What to send.
-        send: Sends one shot and returns its outcome.
+        send: Sends one request and returns the final response.
         on_answer: Called with each answer.
-        now_s: Tells the time in seconds, from any start.
+        now_s: Returns the time in seconds, from any start.
         sleep: Waits for so many seconds.
     """
     start_s = now_s()
@@ -94,8 +94,7 @@ async def drive(
                 sent_at_s = now_s() - start_s
             due_s = sent_at_s if shot.due_s is None else shot.due_s
             response = await send(shot)
-            taken_s = latency_s(intended_at_s=due_s, sent_at_s=sent_at_s, done_at_s=now_s() - start_s)
-            on_answer(Answer(names[shot.image], due_s, sent_at_s, taken_s, response))
+            on_answer(Answer(names[shot.image], due_s, sent_at_s, now_s() - start_s, response))
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(plan.client_count):
@@ -103,7 +102,7 @@ async def drive(
 
 
 def probe(url: str) -> None:
-    """Connect to a URL's server once, so that a service that does not run gives one clear message.
+    """Connect to a URL's server once, so that the user gets one clear message if the service is not running.
 
     Raises:
         ConfigError: Nothing listens there; the message says how to start the service.

@@ -15,7 +15,7 @@ _TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Of `known` answers, whose images are in the file, how many had the right class first or in five."""
+    """Of the `known` answers, whose images are in the file, how many had the right class first or in five."""
 
     known: int
     top_1: int

@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page that follows the reader's theme."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from html import escape
 
 from beholder.drawing.page import card, page, table, tile
@@ -22,9 +23,9 @@ def html_report(
     """Return the page.
 
     Args:
-        report: The outcome to show.
+        report: The figures to show.
         plan: What was sent.
-        accuracy: How many answers were right, or None if unknown.
+        accuracy: How many answers were right; None if unknown.
         made_at: When the run was, as text for the reader.
     """
     body = "".join(
@@ -80,16 +81,9 @@ def _charts(report: LoadReport) -> str:
 
 
 def _percentiles(report: LoadReport) -> str:
-    spread = report.latency_s
-    names = ("min", "mean", "p50", "p90", "p95", "p99", "max")
-    rows = table(
-        ("Latency of answered requests", "ms"), [(n, f"{getattr(spread, n) * 1000:,.1f}") for n in names]
-    )
-    return card(
-        "Latency",
-        rows,
-        "Nearest rank: each is a latency that occurred. Counted from when a request was due.",
-    )
+    rows = [(name, f"{value * 1000:,.1f}") for name, value in asdict(report.latency_s).items()]
+    hint = "Nearest rank: each percentile is a latency that occurred. Counted from when a request was due."
+    return card("Latency", table(("Latency of answered requests", "ms"), rows), hint)
 
 
 def _outcomes(report: LoadReport) -> str:
@@ -105,7 +99,9 @@ def _outcomes(report: LoadReport) -> str:
 
 def _slowest(report: LoadReport) -> str:
     slowest = sorted(report.answers, key=lambda answer: answer.latency_s, reverse=True)[:_SLOWEST_SHOWN]
-    rows = [(a.file, a.label or a.error or "", f"{a.latency_s * 1000:,.1f}") for a in slowest]
+    rows = [
+        (a.file, a.response.label or a.response.error or "", f"{a.latency_s * 1000:,.1f}") for a in slowest
+    ]
     return card("Slowest requests", table(("File", "Outcome", "ms"), rows))
 
 

@@ -1,4 +1,4 @@
-"""What is sent and when: pure, and the same for the same seed."""
+"""Which requests are sent and when: pure, and the same for the same seed."""
 
 import random
 import re
@@ -51,26 +51,26 @@ class Arrival(StrEnum):
 class LoadPlan:
     """One run of the workload generator.
 
-    Without `rate_per_s` the loop is closed: `concurrency` clients, each sending its next request as soon as
-    its last one was answered. With it the loop is open: requests are due at times of their own, whatever the
-    service does, and their latency counts from then.
+    Without `rate_per_s` the loop is closed: each of `concurrency` clients sends its next request as soon as
+    its last one was answered. With it the loop is open: requests are due at times that do not depend on the
+    service, and their latency counts from then.
 
     Args:
         url: Where to POST, such as http://127.0.0.1:8080/upload.
         images: The files to send, taken in this order and from the start again when they run out.
-        api: How to send them; None goes by the path of the URL.
-        request_count: How many requests; None means one per image, or no bound where `duration_s` sets one.
+        api: How to send them; None to choose by the path of the URL.
+        request_count: How many requests; None means one per image, or no bound if `duration_s` is set.
         concurrency: Clients of the closed loop. Sixteen keep a small service busy without a long queue.
         rate_per_s: Requests per second of the open loop.
         arrival: How the open loop's requests are spaced.
-        in_flight_max: Requests of the open loop under way at once; further ones wait, which counts.
-        duration_s: Begin no request, and in the open loop let none fall due, after this time.
+        in_flight_max: Requests of the open loop under way at once; more wait, and their wait counts.
+        duration_s: After this time no request begins, and in the open loop none falls due.
         timeout_s: How long one request may take from its sending, retries and polling included.
         seed: Seed of the arrival times.
-        is_503_retried: Send a request again after a 503, when Retry-After says so.
+        is_503_retried: Whether a request is sent again after a 503, when Retry-After says so.
 
     Raises:
-        ConfigError: A value is out of its range, all of them named.
+        ConfigError: Values are out of their ranges; the error names all of them.
     """
 
     url: str
@@ -105,19 +105,19 @@ class LoadPlan:
 
     @property
     def is_v1(self) -> bool:
-        """Say whether images go out as raw bodies to the v1 API."""
+        """Whether images are sent as raw bodies to the v1 API."""
         return (self.api or api_of(self.url)) is Api.V1
 
     @property
     def request_count_max(self) -> int | None:
-        """The number of requests, or None when only `duration_s` bounds it."""
+        """The number of requests; None if only `duration_s` bounds it."""
         if self.request_count is None and self.duration_s is None:
             return len(self.images)
         return self.request_count
 
     @property
     def client_count(self) -> int:
-        """How many clients can be at work at once."""
+        """How many clients send at once."""
         at_most = self.concurrency if self.rate_per_s is None else self.in_flight_max
         return min(at_most, self.request_count_max or at_most)
 
@@ -128,7 +128,7 @@ class Shot:
 
     Args:
         index: Its number in the run, from 0.
-        image: Which of the plan's images it carries.
+        image: The index of its image in the plan.
         due_s: When it is due, in seconds from the start; None means as soon as a client is free.
     """
 
@@ -138,7 +138,7 @@ class Shot:
 
 
 def shots(plan: LoadPlan) -> Iterator[Shot]:
-    """Yield the requests of a plan in order; without an end where only a closed loop's duration bounds it."""
+    """Yield the requests of a plan in order; without an end if only a closed loop's duration bounds it."""
     for index, due_s in enumerate(islice(_due_times_s(plan), plan.request_count_max)):
         if due_s is not None and plan.duration_s is not None and due_s >= plan.duration_s:
             return
@@ -161,7 +161,7 @@ def _due_times_s(plan: LoadPlan) -> Iterator[float | None]:
 
 
 def api_of(url: str) -> Api:
-    """Guess from a URL's path which API it belongs to."""
+    """Return the API that a URL's path belongs to."""
     return Api.V1 if urlsplit(url).path.startswith("/v1/") else Api.UPLOAD
 
 
@@ -169,7 +169,7 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     """Return the image files of a folder, `test_2` before `test_10`.
 
     Raises:
-        ConfigError: It is no folder that can be read, or it holds no image.
+        ConfigError: The folder cannot be read, or holds no image.
     """
     try:
         inside = list(folder.iterdir())

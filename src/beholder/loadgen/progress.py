@@ -5,8 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from beholder.loadgen.answer import Answer
 from beholder.loadgen.text import answer_line
 
-__all__ = ["LiveProgress", "PlainProgress", "ProgressView", "SilentProgress", "Tally"]
+__all__ = ["LiveProgress", "PlainProgress", "SilentProgress", "Tally"]
 
 _LIVE_PERIOD_S = 0.25
 _PLAIN_PERIOD_S = 3.0
@@ -55,33 +54,18 @@ class Tally:
         return 0.0
 
 
-class ProgressView(AbstractContextManager["ProgressView"], Protocol):
-    """Shows a run while it goes on."""
+class SilentProgress(AbstractContextManager["SilentProgress"]):
+    """Shows nothing of a run; other views override what they show."""
+
+    def __exit__(self, *error: object) -> None:
+        """End the view."""
 
     def show(self, answer: Answer) -> None:
         """Show one more answer."""
-        ...
 
 
-class _View:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class SilentProgress(_View):
-    """Shows nothing."""
-
-    def show(self, answer: Answer) -> None:
-        """Show nothing."""
-
-
-class PlainProgress(_View):
-    """A line every few seconds, or one per answer."""
+class PlainProgress(SilentProgress):
+    """Writes a line every few seconds, or one for each answer."""
 
     def __init__(
         self,
@@ -109,8 +93,8 @@ class PlainProgress(_View):
             self._write(f"{self._tally.done}{self._total}  {self._tally.text()}")
 
 
-class LiveProgress(_View):
-    """A bar with figures that stays on the last line of the terminal."""
+class LiveProgress(SilentProgress):
+    """Draws a bar with figures that stays on the last line of the terminal."""
 
     def __init__(self, console: Console, *, total: int | None, is_each: bool) -> None:
         """`total` is the number of requests, or None if unknown."""
@@ -133,15 +117,13 @@ class LiveProgress(_View):
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Draw the last state and stop."""
         self._draw()
         self._progress.stop()
 
     def show(self, answer: Answer) -> None:
-        """Count the answer and redraw: after every answer if each gets a line, else a few times a second."""
+        """Count the answer and redraw: after every answer if each has a line, else a few times a second."""
         self._tally.add(answer)
         if self._is_each or time.monotonic() >= self._next_at_s:
             self._next_at_s = time.monotonic() + _LIVE_PERIOD_S

@@ -12,7 +12,7 @@ __all__ = ["LoadReport", "Spread", "percentile", "report_from", "spread_of"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The distribution of a set of values; all zero without a value."""
+    """The distribution of a set of values; all zero if there is none."""
 
     min: float = 0.0
     mean: float = 0.0
@@ -25,16 +25,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The outcome of a run.
+    """The figures of a run.
 
     Args:
         answers: Every answer, in the order in which they came.
         duration_s: From the start to the last answer.
-        is_interrupted: The run was stopped early; requests under way then are not counted anywhere.
+        is_interrupted: Whether the run was stopped early; requests under way then are not counted anywhere.
         answered: Requests that got a label.
         unique_files: Different files among them.
-        unique_jobs: Different job ids among them, or None where the API does not return them.
-        duplicate_jobs: Answers whose job id an earlier answer had, or None likewise.
+        unique_jobs: Different job ids among them; None if the API does not return them.
+        duplicate_jobs: Answers whose job id an earlier answer had; None if the API does not return ids.
         statuses: Requests by HTTP status; 0 stands for no response.
         errors: Requests without a label, by error code.
         accepted: Requests first answered 202 and polled until their job was done.
@@ -57,7 +57,7 @@ class LoadReport:
 
     @property
     def requests(self) -> int:
-        """How many requests had an outcome."""
+        """How many requests were answered or failed."""
         return len(self.answers)
 
     @property
@@ -72,7 +72,7 @@ class LoadReport:
 
     @property
     def is_clean(self) -> bool:
-        """Say whether every request got its label and the run was not stopped."""
+        """Whether every request got its label and the run was not stopped."""
         return self.requests > 0 and self.answered == self.requests and not self.is_interrupted
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,8 @@ class LoadReport:
 
 
 def report_from(answers: Sequence[Answer], *, duration_s: float, is_interrupted: bool = False) -> LoadReport:
-    """Sum up the answers of a run that took `duration_s` seconds."""
+    """Return the figures of a run that took `duration_s` seconds."""
+    responses = [answer.response for answer in answers]
     answered = [answer for answer in answers if answer.is_answered]
     job_ids = [answer.response.job_id for answer in answered if answer.response.job_id is not None]
     return LoadReport(
@@ -107,10 +108,10 @@ def report_from(answers: Sequence[Answer], *, duration_s: float, is_interrupted:
         unique_files=len({answer.file for answer in answered}),
         unique_jobs=len(set(job_ids)) if job_ids else None,
         duplicate_jobs=len(job_ids) - len(set(job_ids)) if job_ids else None,
-        statuses=dict(sorted(Counter(answer.status for answer in answers).items())),
-        errors=dict(Counter(answer.error for answer in answers if answer.error is not None).most_common()),
-        accepted=sum(answer.response.was_accepted for answer in answers),
-        retry_count=sum(answer.response.retry_count for answer in answers),
+        statuses=dict(sorted(Counter(one.status for one in responses).items())),
+        errors=dict(Counter(one.error for one in responses if one.error is not None).most_common()),
+        accepted=sum(one.was_accepted for one in responses),
+        retry_count=sum(one.retry_count for one in responses),
         latency_s=spread_of([answer.latency_s for answer in answered]),
     )
 
@@ -134,8 +135,8 @@ def spread_of(values: Sequence[float]) -> Spread:
 def percentile(ordered: Sequence[float], percent: int) -> float:
     """Return the nearest-rank percentile: the smallest value that at least `percent` % of all do not exceed.
 
-    It is always a value that occurred, never one in between. The rank is ceil(percent / 100 * count), in
-    integers because in floating point it is sometimes one too high.
+    It is always a value that occurred. The rank is ceil(percent / 100 * count), in integers because in
+    floating point it is sometimes one too high.
 
     Args:
         ordered: The values, smallest first, at least one.

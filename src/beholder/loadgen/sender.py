@@ -1,8 +1,9 @@
-"""One request over HTTP, from its sending to its outcome: the only place that knows aiohttp."""
+"""Sends one request over HTTP, with its retries and its polling; the only module that knows aiohttp."""
 
 import asyncio
 import io
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 import aiohttp
 from yarl import URL
@@ -13,20 +14,19 @@ from beholder.loadgen.plan import LoadPlan, Shot
 
 __all__ = ["HttpSender", "open_session"]
 
-_STATUS_OVERLOADED = 503
-# Where the service names no time of its own: often enough to be exact, seldom enough to cost it nothing.
+# The pauses if the service names none: short enough for exact latencies, long enough to cost it nothing.
 _POLL_S = 0.25
 _RETRY_S = 1.0
 # A Retry-After of 0 would otherwise turn a client into a busy loop.
 _PAUSE_S_MIN = 0.05
-# Above this aiohttp warns that writing plain bytes holds up the loop; a file object it sends in pieces.
+# Above this aiohttp warns that writing plain bytes blocks the loop; it sends a file object in pieces.
 _PLAIN_BYTES_MAX = 1 << 20
-# Below the 5 s after which many a server closes an idle connection, so that none is closed as it is reused.
+# Many servers close an idle connection after 5 s; a connection must not be closed just as it is reused.
 _KEEPALIVE_S = 4.0
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Open a session that keeps connections alive and adds nothing to a request that it does not need."""
+    """Open a session that keeps connections alive and adds no header that a request does not need."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -38,7 +38,7 @@ def open_session() -> aiohttp.ClientSession:
 
 @dataclass(slots=True)
 class _Trail:
-    """What happened on the way; kept apart, so that a timeout does not lose it."""
+    """What happened before the final response; kept apart, so that a timeout does not lose it."""
 
     retry_count: int = 0
     was_accepted: bool = False
@@ -46,7 +46,7 @@ class _Trail:
 
 @dataclass(frozen=True, slots=True)
 class _Headed:
-    """A response with the two headers that say where and when to ask again."""
+    """A response with the two headers that say where and when to poll or retry."""
 
     response: Response
     location: str | None
@@ -54,10 +54,9 @@ class _Headed:
 
 
 class HttpSender:
-    """Sends the shots of one plan."""
+    """Sends the requests of one plan."""
 
     def __init__(self, plan: LoadPlan, bodies: Bodies, session: aiohttp.ClientSession) -> None:
-        """`plan` has the URL, `session` the connections."""
         self._url = URL(plan.url)
         self._timeout_s = plan.timeout_s
         self._is_503_retried = plan.is_503_retried
@@ -65,7 +64,7 @@ class HttpSender:
         self._session = session
 
     async def __call__(self, shot: Shot) -> Response:
-        """Send a shot and wait for its outcome; a failure is a response with an error, never raised."""
+        """Send a request and return the final response; a failure is returned as a response with an error."""
         trail = _Trail()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -87,7 +86,7 @@ class HttpSender:
 
     async def _outcome(self, shot: Shot, trail: _Trail) -> Response:
         headed = await self._post(shot)
-        while self._is_503_retried and headed.response.status == _STATUS_OVERLOADED:
+        while self._is_503_retried and headed.response.status == HTTPStatus.SERVICE_UNAVAILABLE:
             await asyncio.sleep(_pause_s(headed, _RETRY_S))
             trail.retry_count += 1
             headed = await self._post(shot)
@@ -124,5 +123,5 @@ def _pause_s(headed: _Headed, default_s: float) -> float:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read a Retry-After in seconds; for its other form, a date, the caller has a default."""
+    """Return a Retry-After in seconds; None for its other form, a date, so that the default applies."""
     return float(text) if text and text.isdecimal() else None

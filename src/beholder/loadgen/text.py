@@ -1,5 +1,7 @@
 """The report and its answers as plain text for a terminal or a log."""
 
+from dataclasses import asdict
+
 from beholder.loadgen.answer import Answer
 from beholder.loadgen.expect import Accuracy
 from beholder.loadgen.report import LoadReport
@@ -8,20 +10,19 @@ __all__ = ["answer_line", "files_phrase", "jobs_phrase", "summary_text"]
 
 
 def answer_line(answer: Answer) -> str:
-    """Return one line on an answer: file, label or error, confidence where known, milliseconds."""
-    outcome = answer.label if answer.is_answered else f"ERROR {answer.error}"
-    confidence = "" if answer.confidence is None else f"{answer.confidence:6.1%}"
-    file, label = _cut(answer.file, 34), _cut(outcome or "", 24)
+    """Return one line on an answer: file, label or error, confidence if known, milliseconds."""
+    response = answer.response
+    confidence = "" if response.confidence is None else f"{response.confidence:6.1%}"
+    file, label = _cut(answer.file, 34), _cut(response.label or f"ERROR {response.error}", 24)
     return f"{file:<34} {label:<24} {confidence:>6} {answer.latency_s * 1000:8.1f} ms"
 
 
 def summary_text(report: LoadReport, accuracy: Accuracy | None = None) -> str:
     """Return the report as a few aligned lines."""
-    spread = report.latency_s
-    names = ("min", "mean", "p50", "p90", "p95", "p99", "max")
-    figures = "  ".join(f"{name} {getattr(spread, name) * 1000:.1f}" for name in names)
+    figures = "  ".join(f"{name} {value * 1000:.1f}" for name, value in asdict(report.latency_s).items())
+    stopped = ", stopped early" if report.is_interrupted else ""
     rows = [
-        ("answered", f"{_answered_phrase(report)}{', stopped early' if report.is_interrupted else ''}"),
+        ("answered", f"{report.answered} of {report.requests} requests{stopped}"),
         ("files", files_phrase(report)),
         ("jobs", jobs_phrase(report)),
         ("took", f"{report.duration_s:.2f} s, {report.throughput_per_s:.1f} answers/s"),
@@ -42,15 +43,11 @@ def files_phrase(report: LoadReport) -> str:
 
 
 def jobs_phrase(report: LoadReport) -> str:
-    """Return how many jobs were answered, and how many more than once; empty where the API returns no ids."""
+    """Return how many jobs were answered, and how many more than once; empty if the API returns no ids."""
     if report.unique_jobs is None:
         return ""
     again = "none twice" if not report.duplicate_jobs else f"{report.duplicate_jobs} ids came more than once"
     return f"{report.unique_jobs} different ids, {again}"
-
-
-def _answered_phrase(report: LoadReport) -> str:
-    return f"{report.answered} of {report.requests} requests"
 
 
 def _cut(text: str, width: int) -> str:
