@@ -65,15 +65,15 @@ class RawServer:
         self.loop.call_soon_threadsafe(self.release.set)
 
 
-class _Told(Connections):
-    """Tells of a connection's end, which a client that reads nothing does not see."""
+class _RecordingConnections(Connections):
+    """Reports that a connection has ended, which a client that reads nothing does not see."""
 
     def __init__(self, limits: WebLimits, closed: threading.Event) -> None:
         super().__init__(limits.connections_max, limits.transfer_s_min)
         self._closed = closed
 
-    def leave(self, connection: Any) -> None:
-        super().leave(connection)
+    def remove(self, connection: Any) -> None:
+        super().remove(connection)
         self._closed.set()
 
 
@@ -86,7 +86,7 @@ def raw_server(limits: WebLimits) -> Iterator[RawServer]:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(BoundedProtocol, limits, _Told(limits, app.closed), app.refusals.append),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, limits, _RecordingConnections(limits, app.closed), app.refusals.append),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

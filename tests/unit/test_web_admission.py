@@ -187,7 +187,7 @@ def test_asynchronous_jobs_are_refused_while_interactive_ones_pass(
     admission: Admission, queue: MemoryQueue
 ) -> None:
     send(admission, queue, 8, waits=False)
-    assert refusal(admission, waits=False).message.startswith("8 jobs, as many as leave room")
+    assert refusal(admission, waits=False).message.startswith("8 jobs wait and the remaining room")
     send(admission, queue, 2)
     # and where callers who wait are refused, so are all
     refusal(admission)

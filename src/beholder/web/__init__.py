@@ -1,4 +1,4 @@
-"""The web tier: takes images over HTTP, puts each into the bucket and on the queue, and answers."""
+"""The web tier: accepts images over HTTP, stores each, sends its message to the queue, and answers."""
 
 from beholder.web.app import WebApp, build_app
 from beholder.web.limits import WebLimits

@@ -1,12 +1,13 @@
-"""The access log: one line for each request, with the cause of each that the service could not answer well.
+"""The access log: one line for each request, with the cause if the request failed.
 
-A line tells an operator what an answer keeps from anonymous callers. It never holds a query, a header or a
-body, since any of them may hold a secret.
+A line tells an operator what the answer does not tell an anonymous caller. It never contains a query, a
+header or a body, since any of them may contain a secret.
 """
 
 import logging
 from collections.abc import MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from beholder.errors import BeholderError
@@ -18,24 +19,22 @@ _log = get_logger(__name__)
 
 _CAUSE_CHARS_MAX = 2000
 _PATH_CHARS_MAX = 200
-_SERVER_ERROR = 500
-_UNAVAILABLE = 503
-# Load balancers and monitors ask each few seconds.
+# Load balancers and monitors request these every few seconds.
 _HEALTH = {"/healthz", "/readyz", "/metrics"}
 
 
 @dataclass(slots=True)
 class AccessEntry:
-    """What is known of one exchange beside its request.
+    """The facts of one request that its handlers find, for its log line.
 
     Args:
-        job_id: Of the job that it was about; empty where it was about none.
-        code: Of the error that it was answered with.
-        cause: What was behind that error, for the operator.
-        status: Of the answer; 0 until it has begun.
+        job_id: The id of the request's job; empty if there is none.
+        code: The code of the error that is answered; empty if there is none.
+        cause: The cause of that error, for the operator.
+        status: The status of the answer; 0 until the answer begins.
         bytes_in: Length of the request's body, as far as it was read.
         bytes_out: Length of the answer's body, as far as it was written.
-        is_cut: The answer had begun and could not be ended.
+        is_cut: Whether the answer began and could not be completed.
     """
 
     job_id: str = ""
@@ -48,13 +47,13 @@ class AccessEntry:
 
 
 def entry_of(scope: MutableMapping[str, Any]) -> AccessEntry:
-    """Return the entry of an exchange."""
+    """Return the entry of a request."""
     entry: AccessEntry = scope.setdefault("access", AccessEntry())
     return entry
 
 
 def cause_of(error: Exception) -> str:
-    """Return an error's code and everything it says, also what it came from."""
+    """Return an error's code, its message, and the error that caused it."""
     if isinstance(error, BeholderError):
         said = f"{error.code}: {error.message}"
     else:
@@ -66,15 +65,15 @@ def cause_of(error: Exception) -> str:
 
 
 def log_access(scope: MutableMapping[str, Any], entry: AccessEntry, seconds: float, *, is_all: bool) -> None:
-    """Write the line of an exchange that has ended.
+    """Write the line of a request that has ended.
 
     Args:
-        scope: Of the exchange.
-        entry: What became of it.
+        scope: The request.
+        entry: Its entry.
         seconds: How long it took.
-        is_all: Also where the service answered as it should.
+        is_all: Whether requests without a server error have a line, too.
     """
-    is_bad = entry.is_cut or entry.status >= _SERVER_ERROR
+    is_bad = entry.is_cut or entry.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if not (is_all or is_bad):
         return
     route = getattr(scope.get("route"), "path", "unknown")
@@ -90,25 +89,20 @@ def log_access(scope: MutableMapping[str, Any], entry: AccessEntry, seconds: flo
         "client": client[0] if client else "",
         "request_id": scope["request_id"],
     }
-    if entry.job_id:
-        facts["job_id"] = entry.job_id
-    if entry.code:
-        facts["code"] = entry.code
-    if entry.is_cut:
-        facts["is_cut"] = True
-    if entry.cause:
-        facts["cause"] = entry.cause
+    for name in ("job_id", "code", "is_cut", "cause"):
+        if value := getattr(entry, name):
+            facts[name] = value
     log_event(_log, _level_of(entry, route), "web.access", "answered", **facts)
 
 
 def _level_of(entry: AccessEntry, route: str) -> int:
-    if entry.is_cut or entry.status >= _SERVER_ERROR:
-        # Too much work, or a backend that is away for now, is no fault of the service.
-        return logging.WARNING if entry.status == _UNAVAILABLE else logging.ERROR
+    if entry.is_cut or entry.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # Overload and a backend that is unavailable for now are no faults of the service.
+        return logging.WARNING if entry.status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR
     return logging.DEBUG if route in _HEALTH else logging.INFO
 
 
 def _path_of(scope: MutableMapping[str, Any]) -> str:
-    """Return the path as it was sent, without its query, bounded; what is no ASCII is escaped."""
+    """Return the path as it was sent, without its query, cut off and in ASCII with escapes."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
     return raw[:_PATH_CHARS_MAX].decode("ascii", "backslashreplace")

@@ -55,7 +55,7 @@ class WebApp(RequestMiddleware):
         return self._limits
 
     def release_pending_replies(self) -> None:
-        """Answer the requests that wait with 202 and where to ask; call this in the event loop's thread."""
+        """Answer the waiting requests with 202 and a Location; call this in the event loop's thread."""
         self._pending_replies.release()
 
 
@@ -70,12 +70,12 @@ def build_app(
 
     Args:
         ports: What it works with.
-        ticks: Further parts to run beside it, each a `tick()` by its name.
-        notifiers: By the name of a part: ends its sleep when set.
-        interrupt: Ends the waiting of these parts when the process ends.
+        ticks: Parts to run beside it: each a `tick()`, by name.
+        notifiers: Events that end the sleep of a part when set, by its name.
+        interrupt: Ends the waits of these parts when the process ends.
     """
     lookup = JobLookup(ports)
-    # A lookup blocks for long where the bucket is far away, so lookups have threads of their own.
+    # A lookup in a remote bucket blocks for long, so lookups have threads of their own.
     lookups = ThreadPoolExecutor(2, thread_name_prefix="lookup")
     pending_replies = PendingReplies(ports.limits.waiters_max, lookup, ports.clock)
     admission = _admission_of(ports)
@@ -108,7 +108,7 @@ def build_app(
             lookups.shutdown()
 
     fleet = FleetView(ports.results, ports.clock)
-    _watch(ports, pending_replies, fleet)
+    _register_metrics(ports, pending_replies, fleet)
     routes = _routes(
         _image_routes(ports, admission, submissions, pending_replies),
         JobRoutes(lookup, lookups, admission),
@@ -159,8 +159,8 @@ def _service_routes(ports: WebPorts) -> ServiceRoutes:
     )
 
 
-def _watch(ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView) -> None:
-    """Report what is read at each scrape."""
+def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView) -> None:
+    """Register the metrics that are read at each scrape."""
     ports.telemetry.watch(
         "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
     )
@@ -187,7 +187,7 @@ def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet:
 
 
 class _Root:
-    """The root: takes images of classic clients and shows the page; one route, so that Allow names both."""
+    """The root: accepts images of classic clients and shows the page; one route, so that Allow names both."""
 
     def __init__(self, images: ImageRoutes, service: ServiceRoutes) -> None:
         self._images = images
@@ -201,14 +201,14 @@ class _Root:
 
 
 class _NotFound:
-    """Answers every path that is no route, and names the route that was probably meant."""
+    """Answers every other path with an error that names the route that was probably meant."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._meant = {
             written: f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
             for route in routes
             if route.path != "/"
-            # Also for a path that lacks the route's last parameter.
+            # A path may also lack the route's last parameter.
             for written in (route.path, route.path.partition("/{")[0])
         }
 

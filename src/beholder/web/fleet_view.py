@@ -1,7 +1,7 @@
-"""The fleet by its last record in the output bucket, for `GET /v1/fleet` and for the metrics.
+"""The last record of the fleet in the output bucket, for `GET /v1/fleet` and for the metrics.
 
-The controller that leads writes its last record there (`beholder.scaling.records.snapshot`), so every web
-process gives the same answer.
+The leading controller writes it there (`beholder.scaling.records.snapshot`), so every web process gives the
+same answer.
 """
 
 import threading
@@ -23,13 +23,13 @@ _Series = Mapping[str, float]
 class FleetView:
     """The last record of the fleet; safe to use from many threads at once.
 
-    Cost: at most one GET per `keep_s`; one scrape every 15 s makes 172,800 a month, 0.07 dollars.
+    Cost: at most one GET per `keep_s`; a scrape every 15 s makes 172,800 requests a month, 0.07 dollars.
     Source: S3 pricing, us-east-1, 0.0004 dollars per 1,000 GET requests, 2025.
 
     Args:
         store: The output bucket.
         clock: The time of day.
-        keep_s: For how long an answer of the store, or its failure, is kept.
+        keep_s: How long an answer of the store, or its failure, is kept.
     """
 
     def __init__(self, store: Store, clock: Clock, *, keep_s: float = 2.0) -> None:
@@ -45,10 +45,10 @@ class FleetView:
         return self._clock.now_s()
 
     def read(self) -> FleetSnapshot | None:
-        """Return the last record; None where no controller ever led.
+        """Return the last record; None if no controller ever led.
 
         Raises:
-            BackendError: The store could not be asked.
+            BackendError: The store does not answer.
         """
         with self._lock:
             now_s = self._clock.now_s()
@@ -57,7 +57,7 @@ class FleetView:
                     self._found = read_last(self._store)
                 except BackendError as exc:
                     self._found = exc
-                # From the answer on: threads that waited for a slow store do not ask it again in turn.
+                # Counted from the answer, so that threads that waited for a slow store do not ask it again.
                 self._asked_at_s = self._clock.now_s()
             found = self._found
         if isinstance(found, BackendError):
@@ -66,7 +66,7 @@ class FleetView:
 
 
 def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:
-    """Report the fleet at each scrape; a record that is missing or cannot be read gives no series."""
+    """Register the fleet's metrics; a record that is missing or cannot be read gives no series."""
 
     def watch(name: str, help_text: str, read: Callable[[FleetSnapshot], _Series], label: str = "") -> None:
         def series() -> dict[str, float]:

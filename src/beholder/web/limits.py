@@ -1,4 +1,4 @@
-"""Everything that the web tier bounds, published at `GET /v1/limits`."""
+"""The limits of the web tier, published at `GET /v1/limits`."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
@@ -10,30 +10,32 @@ __all__ = ["WebLimits"]
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Bounds of the HTTP interface."""
+    """The limits of the HTTP interface."""
 
-    image: Annotated[ImageLimits, "Bounds on an image."] = field(default_factory=ImageLimits)
+    image: Annotated[ImageLimits, "Limits of an image."] = field(default_factory=ImageLimits)
     top_k_max: Annotated[int, "Labels that a request may ask for."] = 1000
     multipart_overhead_bytes_max: Annotated[int, "Bytes of a multipart body beside the image."] = 65_536
     multipart_parts_max: Annotated[int, "Fields that a multipart body may have, the image included."] = 64
     multipart_head_bytes_max: Annotated[int, "Bytes of the headers of one field of a multipart body."] = 8_192
     file_name_chars_max: Annotated[int, "Characters kept of a file's name."] = 100
     idempotency_key_chars_max: Annotated[int, "Length of an Idempotency-Key."] = 255
-    wait_s_default: Annotated[float, "How long a request waits for its answer by default, in seconds."] = 60.0
+    wait_s_default: Annotated[float, "How long a request waits for its outcome by default, in seconds."] = (
+        60.0
+    )
     wait_s_max: Annotated[float, "Longest wait that a request may ask for, in seconds."] = 60.0
     backlog_max: Annotated[int, "Waiting jobs beyond which new ones are refused with 503."] = 10_000
     asynchronous_share: Annotated[
         float, "Share of `backlog_max` and of `uploads_bytes_max` that asynchronous jobs may fill."
     ] = 0.75
     heavy_pixels_min: Annotated[int, "Pixels of a heavy image; those of a JPEG count a quarter."] = 16_000_000
-    waiters_max: Annotated[int, "Requests that may wait for their answers at once."] = 4_096
+    waiters_max: Annotated[int, "Requests that may wait for their outcomes at once."] = 4_096
     uploads_bytes_max: Annotated[int, "Bytes of uploads held in memory at once."] = 256_000_000
     upload_s_max: Annotated[float, "How long one upload may take, in seconds."] = 60.0
     connections_max: Annotated[
         int, "Open connections of one web process; then idle and slow ones are closed."
     ] = 10_000
     transfer_s_min: Annotated[
-        float, "How long a client may send or read where `connections_max` is reached, in seconds."
+        float, "How long a client may send or read if `connections_max` is reached, in seconds."
     ] = 2.0
     head_bytes_max: Annotated[int, "Length of a request's line and headers, in bytes."] = 65_536
     headers_max: Annotated[int, "Headers of a request, trailers included."] = 100
@@ -41,19 +43,19 @@ class WebLimits:
     keep_alive_s: Annotated[float, "How long a connection may be idle between requests, in seconds."] = 75.0
     pipelined_max: Annotated[int, "Requests of one connection that may wait for their answers."] = 16
     chunk_overhead_bytes_max: Annotated[
-        int, "What a chunked body may hold beside its data and `chunk_overhead_share` of it, in bytes."
+        int, "What a chunked body may contain beside its data and `chunk_overhead_share` of it, in bytes."
     ] = 16_384
     chunk_overhead_share: Annotated[float, "Share of a body's data added to `chunk_overhead_bytes_max`."] = (
         0.125
     )
     send_s_max: Annotated[float, "How long a client may leave an answer unread, in seconds."] = 30.0
-    linger_s_max: Annotated[float, "How long a client may take to end after its last answer, in seconds."] = (
-        5.0
-    )
+    linger_s_max: Annotated[
+        float, "How long a client may take to close after its last answer, in seconds."
+    ] = 5.0
     linger_bytes_max: Annotated[int, "What a client may send within `linger_s_max`, in bytes."] = 40_000_000
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all bounds in one flat object."""
+        """Return all limits in one flat object."""
         document = asdict(self)
         image: dict[str, Any] = document.pop("image")
         return image | document

@@ -1,8 +1,9 @@
-"""Wraps every request: request ids, errors as problems, the request counters and the access log."""
+"""The middleware around every request: request ids, errors as problems, request counters, access log."""
 
 import re
 import time
 import uuid
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -27,7 +28,6 @@ _log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
 _CLIENT_CLOSED = 499
-_SERVER_ERROR = 500
 
 
 class RequestMiddleware:
@@ -36,7 +36,7 @@ class RequestMiddleware:
     Args:
         app: The router.
         telemetry: Counts requests.
-        is_all_logged: Whether every request has its log line; a request that ends badly always has one.
+        is_all_logged: Whether every request has a log line; a request that ends with a 5xx always has one.
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, is_all_logged: bool = True) -> None:
@@ -61,7 +61,8 @@ class RequestMiddleware:
         except Exception as exc:
             known = _known(exc, scope["request_id"])
             entry.code = known.code
-            if entry.status or known.http_status >= _SERVER_ERROR or isinstance(known, BackendError):
+            is_server_error = known.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            if entry.status or is_server_error or isinstance(known, BackendError):
                 entry.cause = cause_of(exc)
             if entry.status:
                 entry.is_cut = True
@@ -74,11 +75,11 @@ class RequestMiddleware:
             self._end(scope, entry, time.perf_counter() - started_s)
 
     def count_refusal(self, status: int) -> None:
-        """Count an answer to bytes that were no request."""
+        """Count an answer to bytes that are no request."""
         self._telemetry.requests.labels("unknown", "other", str(status)).inc()
 
     def _end(self, scope: Scope, entry: AccessEntry, seconds: float) -> None:
-        # The route's pattern instead of the path, so that the label does not take as many values as jobs.
+        # The route's pattern instead of the path, so that the label does not have as many values as jobs.
         name = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
         if not entry.status:
@@ -104,11 +105,11 @@ class _Channel:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            # uvicorn silently drops an answer to a client that has left; only its own side knows of it.
+            # uvicorn silently drops an answer to a client that has left; only its cycle object knows that.
             is_gone = getattr(getattr(self._send, "__self__", None), "disconnected", False)
             self._entry.status = _CLIENT_CLOSED if is_gone else message["status"]
             message["headers"].append((b"x-request-id", self._request_id))
-            # A label is any text from a model's file; no browser may take it for a page.
+            # A label may be any text from a model's file; no browser may render it as a page.
             message["headers"].append((b"x-content-type-options", b"nosniff"))
         else:
             self._entry.bytes_out += len(message.get("body", b""))
@@ -116,16 +117,13 @@ class _Channel:
 
 
 def _known(error: Exception, request_id: str) -> BeholderError:
-    """Return the error that the caller sees; an unexpected error is logged with its traceback."""
+    """Return the error that the caller sees; log an unexpected error with its traceback."""
     if isinstance(error, RequestError | JobError | BackendError):
         return error
     if isinstance(error, HTTPException):
         return MethodNotAllowed() if error.status_code == MethodNotAllowed.http_status else PathNotFound()
-    _log.error(
-        "a request failed",
-        exc_info=error,
-        extra={"action": "web.error", "facts": {"request_id": request_id}},
-    )
+    facts = {"request_id": request_id}
+    _log.error("a request failed", exc_info=error, extra={"action": "web.error", "facts": facts})
     return BeholderError()
 
 
@@ -137,5 +135,5 @@ def _request_id(scope: Scope) -> str:
 
 
 def new_request_id() -> str:
-    """Return an id for a request that brought none."""
+    """Return an id for a request that has none."""
     return uuid.uuid4().hex

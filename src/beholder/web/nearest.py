@@ -11,7 +11,7 @@ _CHARS_MAX = 64
 
 
 def nearest(written: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like `written`, whatever its case and separators; None for none."""
+    """Return the known name most like `written`, whatever its case and separators; None if none is."""
     if len(written) > _CHARS_MAX:
         return None
     plain = {_plain(name): name for name in known}

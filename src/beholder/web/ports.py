@@ -1,4 +1,4 @@
-"""What the web tier works with."""
+"""The ports, settings and models that a web process is built from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class ServedModel:
     version: Annotated[str, "Echoed in every answer."]
     licence: Annotated[str, "SPDX identifier of the weights' licence."]
     source: Annotated[str, "Where the weights come from."]
-    classes: Annotated[Count, "How many things it tells apart."]
+    classes: Annotated[Count, "How many classes it distinguishes."]
     preprocessing: Annotated[str, "How an image's pixels become the model's input."]
-    input_size: Annotated[Count | None, "Side of its input in pixels; null where it takes any size."]
+    input_size: Annotated[Count | None, "Side of its input in pixels; null if it takes any size."]
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,27 @@ class WebPorts:
     Args:
         queue: The input queue.
         replies: This process's own reply queue.
-        reply_to: Tells its name, as workers know it; it may be another later.
+        reply_to: Returns the name of that queue, as workers know it; the name may change.
         images: The input bucket.
         results: The output bucket.
         models: Every model served; the first is the default.
         clock: The time.
-        limits: What the HTTP interface bounds.
-        telemetry: Where it counts.
-        version: Of the service.
-        submit_threads: Batches of images stored at once; more than one pays where a put waits for a network.
+        limits: The limits of the HTTP interface.
+        telemetry: The metrics.
+        version: The version of the service.
+        submit_threads: Batches of images stored at once; more than one helps if a put waits for a network.
         submit_batch_max: Images in one batch, which share one send.
-        submit_gather_s: How long a batch waits for more, while images come one after another.
-        map_items: Runs a function for each image of a batch, and returns what it returned, in their order.
-        inline_bytes_max: Length of an image that also rides inside its message, to save a worker a get.
-        depth_every_s: How often the input queue's depth is asked for.
-        depth_lag_s: How far the depth may lag behind.
-        ready_every_s: How long an answer of `/readyz` is good; asking the backends anew may cost money.
-        startup_s: How long it takes until a first job is worked on, where no worker is there.
+        submit_gather_s: How long a batch waits for more images under load.
+        map_items: Runs a function for each image of a batch; returns the results in the images' order.
+        inline_bytes_max: Up to this length a message also contains its image, which saves a worker a get.
+        depth_every_s: How often the input queue's depth is read.
+        depth_lag_s: How far the depth may be behind.
+        ready_every_s: How long an answer of `/readyz` is kept; asking the backends may cost money.
+        startup_s: How long the first job waits if no worker is running.
         receive_wait_s: How long one receive waits for a reply.
-        calls: How many requests to AWS this process has sent, by `service:operation`.
-        on_sent: Told how many messages were sent, after each send.
-        access_log: Every request has its log line; those answered with 5xx always have.
+        calls: Returns how many requests to AWS this process has sent, by `service:operation`.
+        on_sent: Called with the number of messages after each send.
+        access_log: Whether every request has a log line; a request answered with 5xx always has one.
     """
 
     queue: Queue

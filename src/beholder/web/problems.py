@@ -11,8 +11,8 @@ from beholder.errors import BackendError, BeholderError, Overloaded
 
 __all__ = ["ProblemDocument", "problem", "problem_of"]
 
-# Seconds to wait for what passes by itself, and for what an operator has to mend.
-_PASSES_S, _MENDED_S = "5", "30"
+# Seconds after which to retry: a fault that passes by itself, and one that an operator has to mend.
+_TRANSIENT_RETRY_S, _MENDED_RETRY_S = "5", "30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def problem(
     headers: dict[str, str] | None = None,
     job: Any = None,
 ) -> ProblemResponse:
-    """Return a `ProblemDocument` as a response; `job` is that of a job that was accepted and failed."""
+    """Return a `ProblemDocument` as a response; `job` is the document of an accepted job that failed."""
     title = HTTPStatus(status).phrase
     document = to_document(
         ProblemDocument(f"urn:beholder:problem:{code}", title, status, detail, code, request_id)
@@ -53,11 +53,11 @@ def problem(
 
 
 def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
-    """Return the answer to a request that ended with an error: its code and its detail, never its message."""
+    """Return an error as a response, with its code and its detail but not its message for the operator."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_s)
     elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         needs_mending = isinstance(error, BackendError) and not error.retryable
-        headers["Retry-After"] = _MENDED_S if needs_mending else _PASSES_S
+        headers["Retry-After"] = _MENDED_RETRY_S if needs_mending else _TRANSIENT_RETRY_S
     return problem(error.http_status, error.code, error.detail, request_id, headers=headers)

@@ -1,4 +1,4 @@
-"""Whether a web process can take images: its answer to `GET /readyz`."""
+"""Whether a web process can accept images: the answer to `GET /readyz`."""
 
 import asyncio
 
@@ -12,14 +12,14 @@ __all__ = ["Readiness"]
 
 
 class Readiness:
-    """Asks the queue and both buckets whether they answer, at most once per `every_s`; for one event loop.
+    """Checks that the queue and both buckets answer, at most once per `every_s`; used from one event loop.
 
     Args:
         queue: The input queue.
         images: The input bucket.
         results: The output bucket.
         clock: The time.
-        every_s: How long an answer is good; asking again may cost money.
+        every_s: How long the result is kept; asking again may cost money.
     """
 
     def __init__(self, queue: Queue, images: Store, results: Store, clock: Clock, every_s: float) -> None:
@@ -33,7 +33,7 @@ class Readiness:
 
     async def problems(self) -> list[tuple[Part, BackendError]]:
         """Return the parts that do not answer, each with its error."""
-        async with self._asking:  # requests that arrive meanwhile share the answer
+        async with self._asking:  # requests that arrive meanwhile share the result
             now_s = self._clock.now_s()
             if self._asked_at_s is None or not 0 <= now_s - self._asked_at_s < self.every_s:
                 self._found = await asyncio.to_thread(self._ask)

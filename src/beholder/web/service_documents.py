@@ -1,4 +1,4 @@
-"""The documents of the service itself: index, health, readiness, models."""
+"""The documents that describe the service: index, health, readiness, models."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ Part = Literal["input queue", "input bucket", "output bucket"]
 
 @dataclass(frozen=True, slots=True)
 class IndexDocument:
-    """What is served."""
+    """The endpoints of the service."""
 
     name: Annotated[Literal["beholder"], "Name of the service."]
     version: Annotated[str, "Version of the service."]
@@ -25,14 +25,14 @@ class IndexDocument:
 class HealthDocument:
     """The process answers."""
 
-    status: Annotated[Literal["ok"], "Always `ok`; a process that is not does not answer."]
+    status: Annotated[Literal["ok"], "Always `ok`; a process that is not ok does not answer."]
 
 
 @dataclass(frozen=True, slots=True)
 class PartProblem:
     """A part that does not answer; the log has the cause."""
 
-    part: Annotated[Part, "What does not answer."]
+    part: Annotated[Part, "The part that does not answer."]
     code: Annotated[str, "Code of the error, as in problem documents."]
     detail: Annotated[str, "The error in words, for people."]
 
@@ -41,7 +41,7 @@ class PartProblem:
 class ReadinessDocument:
     """Whether images can be accepted."""
 
-    status: Annotated[Literal["ready", "unready"], "`ready` where every part answers."]
+    status: Annotated[Literal["ready", "unready"], "`ready` if every part answers."]
     problems: Annotated[tuple[PartProblem, ...], "The parts that do not answer."]
 
 
@@ -49,5 +49,5 @@ class ReadinessDocument:
 class ModelsDocument:
     """Every model served."""
 
-    default: Annotated[str, "Name of the model used where a request names none."]
-    models: Annotated[tuple[ServedModel, ...], "The models; the default one is the first."]
+    default: Annotated[str, "Name of the model that is used if a request names none."]
+    models: Annotated[tuple[ServedModel, ...], "The models, the default one first."]

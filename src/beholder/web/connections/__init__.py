@@ -1,1 +1,1 @@
-"""What a connection may take, and what is answered to bytes that are no request."""
+"""Bounds what one connection may take, and answers bytes that are no HTTP request."""

@@ -1,4 +1,4 @@
-"""What bytes are answered with that are no request; a branch of the tree in `beholder.errors`."""
+"""The errors of bytes that are no HTTP request; a branch of the tree in `beholder.errors`."""
 
 from beholder.errors import RequestError
 

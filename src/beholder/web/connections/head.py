@@ -1,4 +1,4 @@
-"""Checks a request's line and headers as RFC 9112 asks, beyond what the parser does."""
+"""Checks a request's line and headers as RFC 9112 requires, beyond what the parser does."""
 
 import re
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ _NOT_PARSED = "0.0"
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Refuse what must not be served, and say whether the body comes in chunks.
+    """Refuse a request that must not be served; return whether its body is sent in chunks.
 
     Args:
-        version: Of HTTP, such as '1.1'.
-        headers: Names in lower case.
+        version: The version of HTTP, such as '1.1'.
+        headers: Names in lower case, and values.
 
     Raises:
-        HttpVersionUnsupported: It is another than HTTP/1.
-        ExpectationUnsupported: More is expected than a 100 (Continue).
-        HostInvalid: HTTP/1.1 without Host, or a Host twice, or one that is none.
-        TransferCodingUnsupported: The body is coded otherwise than in chunks.
-        ProtocolError: The body's end cannot be told.
+        HttpVersionUnsupported: The version is not HTTP/1.
+        ExpectationUnsupported: The Expect header asks for more than 100-continue.
+        HostInvalid: HTTP/1.1 comes without Host, or the Host is repeated or malformed.
+        TransferCodingUnsupported: The body has another transfer coding beside chunked.
+        ProtocolError: The headers do not say where the body ends.
     """
     if not version.startswith(_MAJOR_VERSION):
         raise HttpVersionUnsupported
@@ -53,7 +53,7 @@ def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         raise HostInvalid
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise HostInvalid
-    if expected and version != "1.0" and any(one != b"100-continue" for one in _members(expected)):
+    if version != "1.0" and any(one != b"100-continue" for one in _members(expected)):
         raise ExpectationUnsupported
     if codings:
         _check_codings(version, codings)
@@ -61,26 +61,24 @@ def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 
 def _check_codings(version: str, values: Sequence[bytes]) -> None:
-    """Hold the transfer codings against RFC 9112 sections 6.1 and 6.3."""
+    """Check the transfer codings as RFC 9112 sections 6.1 and 6.3 require."""
     codings = _members(values)
     if version == "1.0":
         raise ProtocolError("HTTP/1.0 knows no Transfer-Encoding; send Content-Length")
     if codings[-1:] != [b"chunked"] or codings.count(b"chunked") > 1:
-        raise ProtocolError(
-            "Transfer-Encoding must end in one chunked, or nobody can tell where the body ends"
-        )
+        raise ProtocolError("Transfer-Encoding must end in one chunked; without it the body has no end")
     if len(codings) > 1:
         raise TransferCodingUnsupported
 
 
 def _members(values: Sequence[bytes]) -> list[bytes]:
-    """Return the members of a list in headers, without empty ones (RFC 9110 section 5.6.1)."""
+    """Return the members of a list header in lower case, without empty ones (RFC 9110 section 5.6.1)."""
     members = (one.strip().lower() for one in b",".join(values).split(b","))
     return [one for one in members if one]
 
 
 def origin_form(method: bytes, target: bytes) -> bytes:
-    """Return the path and query of a target that names scheme and host too (RFC 9112 section 3.2.2).
+    """Return the path and query of a target that also names scheme and host (RFC 9112 section 3.2.2).
 
     Raises:
         ProtocolError: The target cannot be read.
@@ -100,12 +98,12 @@ def origin_form(method: bytes, target: bytes) -> bytes:
 
 
 def error_of(error: httptools.HttpParserError, version: str, head: bytes) -> RequestError:
-    """Return what is wrong with bytes that the parser refused.
+    """Return the error of bytes that the parser refused.
 
     Args:
-        error: Of the parser, or of one of our callbacks in its context.
-        version: Of HTTP, as far as it was read.
-        head: The first bytes of the head, or nothing where the trouble lies behind a head's start.
+        error: The parser's error; its context is the error of one of our callbacks, if that raised one.
+        version: The version of HTTP, as far as it was read.
+        head: The first bytes of the head; empty if the fault lies further on.
     """
     cause = error.__context__
     if isinstance(cause, RequestError):

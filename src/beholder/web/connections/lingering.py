@@ -1,4 +1,4 @@
-"""A transport that closes late enough for the client to read the answer, and never later than it should."""
+"""A transport that closes late enough for the client to read the answer, within a bound."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,16 +10,16 @@ __all__ = ["LingeringTransport"]
 
 
 class LingeringTransport:
-    """Closes in two steps where the client may still send.
+    """Closes a connection in two steps if the client may still send.
 
-    A socket that is closed with unread bytes resets the connection, and the client then loses the answer too.
-    So this end is shut first, and what comes is dropped until the client ends or its time is up. What the
-    client has not read by then is dropped as well.
+    Closing a socket that has unread bytes resets the connection, and the client then loses the answer.
+    So the transport first shuts its sending side, and discards what the client sends until the client closes
+    or its time is up. The answer is lost if the client has not read it by then.
 
     Args:
-        transport: What is wrapped; everything but closing goes there.
-        limits: How long, and how many bytes.
-        may_send: Says whether the client may still send.
+        transport: The wrapped transport; it does everything but closing.
+        limits: How long the transport waits, and how many bytes it discards.
+        may_send: Returns whether the client may still send.
     """
 
     def __init__(self, transport: asyncio.Transport, limits: WebLimits, may_send: Callable[[], bool]) -> None:
@@ -31,11 +31,11 @@ class LingeringTransport:
         self.write = transport.write
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the wrapped transport has under this name."""
+        """Return the wrapped transport's attribute."""
         return getattr(self._transport, name)
 
     def close(self) -> None:
-        """Close as soon as the client has the answer."""
+        """Close once the client has the answer, or its time is up."""
         if self.is_closing():
             return
         if not self._may_send() and not self._transport.get_write_buffer_size():
@@ -47,21 +47,21 @@ class LingeringTransport:
         self._transport.write_eof()
 
     def is_closing(self) -> bool:
-        """Whether nothing may be written any more."""
+        """Return whether nothing may be written any more."""
         return self._timer is not None or self._transport.is_closing()
 
-    def drop(self, count: int) -> None:
-        """Count bytes that are discarded; beyond the bound the client has to wait."""
+    def count_dropped(self, count: int) -> None:
+        """Count bytes that the caller discards; beyond the bound no more are read."""
         self._dropped_bytes += count
         if self._dropped_bytes > self._limits.linger_bytes_max:
             self._transport.pause_reading()
 
-    def hurry(self) -> None:
-        """Close now where only the client's end is waited for."""
+    def stop_lingering(self) -> None:
+        """Close now if the transport only waits for the client to close."""
         if self._timer:
             self._transport.abort()
 
-    def closed(self) -> None:
-        """Forget the time-out of a connection that is closed."""
+    def cancel_timer(self) -> None:
+        """Cancel the time-out of a connection that has closed."""
         if self._timer:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""One connection of a client: uvicorn's protocol, with a bound on every byte and second that it may take."""
+"""One connection of a client: uvicorn's protocol, with bounds on the bytes and seconds that it may take."""
 
 import asyncio
 import logging
@@ -23,22 +23,22 @@ __all__ = ["BoundedProtocol"]
 
 _log = get_logger(__name__)
 
-# The parser calls back for each header and chunk in it, which takes some milliseconds at most.
+# The parser calls back for each header and chunk in a piece, which takes a few milliseconds at most.
 _PIECE_BYTES = 65_536
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses what RFC 9112 refuses, and what takes more than its share.
+    """Refuses requests that RFC 9112 does not allow or that exceed a limit.
 
-    The parser keeps a head or a trailer without a bound, so the bytes that are no data are counted here. A
-    refusal waits until the connection's earlier requests are answered. An answer that comes before its
+    The parser buffers a head or a trailer without a bound, so the protocol counts the bytes that are no data.
+    A refusal is sent after the connection's earlier requests are answered. An answer that is sent before its
     request has ended closes the connection.
 
     Args:
         limits: What a connection may take.
-        connections: Those of the process.
-        on_refusal: Is told the status of each refusal.
-        named: As uvicorn calls its protocols.
+        connections: The connections of the process.
+        on_refusal: Called with the status of each refusal.
+        named: The arguments that uvicorn gives its protocols.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._has_head_begun = False
         self._is_ignoring_upgrade = False
-        # Heads that ended so far; and of the request at hand: bytes while its head has not ended, and of its
-        # body the bytes of data, and all other bytes.
+        # The heads that have ended; then, of the current request: the bytes of its head so far, the body's
+        # bytes of data, and the body's other bytes.
         self._heads = 0
         self._head_bytes = 0
         self._has_chunks = False
@@ -70,19 +70,19 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- the connection -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or refuse it where there are too many."""
+        """Accept the connection, or refuse it if too many are open."""
         self._lingering = LingeringTransport(transport, self._limits, self._may_send)
         super().connection_made(cast("asyncio.Transport", self._lingering))
         self._head_timer = self.loop.call_later(self._limits.head_s_max, self._end_late_head)
-        if not self._connections.enter(self):
-            self._refuse(Overloaded("the service has as many connections as it takes", retry_after_s=5))
+        if not self._connections.add(self):
+            self._refuse(Overloaded("the service has as many connections as it allows", retry_after_s=5))
             if not self._connections.may_linger:
                 transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let everything go."""
-        self._connections.leave(self)
-        self._lingering.closed()
+        """Cancel the timers of the connection, and count it no more."""
+        self._connections.remove(self)
+        self._lingering.cancel_timer()
         self._cancel_head_timer()
         self._cancel_send_timer()
         super().connection_lost(exc)
@@ -92,41 +92,41 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """Close once the request at hand is answered."""
+        """Close once the current request is answered."""
         self._keeps_alive = False
         super().shutdown()
-        self._lingering.hurry()
+        self._lingering.stop_lingering()
 
     def pause_writing(self) -> None:
-        """Give the client some time to read, and then up."""
+        """Abort the connection if the client does not read within `send_s_max`."""
         super().pause_writing()
-        self._connections.transfer(self)
+        self._connections.set_transferring(self)
         self._send_timer = self.loop.call_later(self._limits.send_s_max, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on, as the client reads."""
+        """Continue, since the client reads."""
         self._cancel_send_timer()
         if self._unanswered and self._is_in_head:
-            self._connections.work(self)
+            self._connections.set_working(self)
         super().resume_writing()
 
     # --- bytes ----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, in pieces where a hostile client could make it take long for many bytes."""
+        """Feed the parser, in pieces if a hostile client could make it slow with many bytes."""
         if len(data) <= _PIECE_BYTES:
-            self._take(data)
+            self._feed(data)
             return
         rest = memoryview(data)
         while len(rest) > _PIECE_BYTES and (self._is_in_head or self._has_chunks):
-            self._take(rest[:_PIECE_BYTES])
+            self._feed(rest[:_PIECE_BYTES])
             rest = rest[_PIECE_BYTES:]
-        self._take(rest)
+        self._feed(rest)
 
-    def _take(self, data: bytes | memoryview) -> None:
-        """Feed the parser, and count what it was fed."""
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Feed the parser, and count the bytes that are no data."""
         if self._refusal or self._lingering.is_closing():
-            self._lingering.drop(len(data))
+            self._lingering.count_dropped(len(data))
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
@@ -136,27 +136,27 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
-            # Goes on below: an exception that is handled would be the context of what the parser raises then.
+            # Continued after the handler: inside it, this exception would be the context of the next error.
             rest = bytes(data[exc.args[0] :])
         except httptools.HttpParserError as exc:
             head = bytes(data) if is_at_start and heads == self._heads else b""
             self._refuse(error_of(exc, self.parser.get_http_version(), head))
             return
         if rest is not None:
-            self._go_on_without_upgrade(rest)
+            self._restart_without_upgrade(rest)
         elif heads != self._heads:
             self._head_bytes = 0
         elif was_in_head:
             self._count_head(len(data))
         elif self._has_chunks and not self._is_in_head:
             self._count_overhead(len(data) - (self._data_bytes - data_bytes))
-        # A line end between two requests stops the timer of the pause, so it counts as well.
+        # A line end between two requests stops uvicorn's keep-alive timer, so it starts this one.
         is_unfinished = self._has_head_begun or (was_in_head and heads == self._heads)
         if is_unfinished and self._is_in_head and self._head_timer is None:
             self._head_timer = self.loop.call_later(self._limits.head_s_max, self._end_late_head)
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Parse the request again as if it offered no other protocol; the parser would drop its body."""
+    def _restart_without_upgrade(self, rest: bytes) -> None:
+        """Parse the request again without its Upgrade header; with it, the parser would drop the body."""
         self._is_ignoring_upgrade = False
         head = self._head_without_upgrade()
         self.parser = httptools.HttpRequestParser(self)
@@ -164,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.data_received(head + rest)
 
     def _allow_versions(self) -> None:
-        """Have the parser pass all versions on: a later minor one is served as 1.1 (RFC 9110 section 2.5)."""
+        """Let the parser accept every version: a later minor one is served as 1.1 (RFC 9110 section 2.5)."""
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_version=True)
 
     def _head_without_upgrade(self) -> bytes:
@@ -180,23 +180,21 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _count_overhead(self, count: int) -> None:
         self._overhead_bytes += count
-        if self._overhead_bytes > self._overhead_bytes_max():
-            self._refuse(ChunkOverheadTooLarge())
-
-    def _overhead_bytes_max(self) -> float:
         limits = self._limits
-        return limits.chunk_overhead_bytes_max + self._data_bytes * limits.chunk_overhead_share
+        bytes_max = limits.chunk_overhead_bytes_max + self._data_bytes * limits.chunk_overhead_share
+        if self._overhead_bytes > bytes_max:
+            self._refuse(ChunkOverheadTooLarge())
 
     # --- what the parser finds ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Count anew."""
+        """Begin the counts of a new request."""
         self._has_head_begun = True
         self._data_bytes = self._overhead_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Check the head, and let its request begin."""
+        """Check the head, and start its request."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise MethodUnknown
@@ -206,27 +204,27 @@ class BoundedProtocol(HttpToolsProtocol):
             raise self._head_too_large()
         version = self.parser.get_http_version()
         has_chunks = check_head(version, self.headers)
-        # A client of HTTP/1.0 would take an interim answer for the last one.
+        # A client of HTTP/1.0 would take an interim answer for the final one.
         self.expect_100_continue = self.expect_100_continue and version != "1.0"
         if self._unanswered == self._limits.pipelined_max:
-            raise Overloaded("the connection has as many unanswered requests as it may; wait for answers")
+            raise Overloaded("the connection has as many unanswered requests as allowed; wait for answers")
         if not self.url.startswith(b"/"):
             self.url = origin_form(self.parser.get_method(), self.url)
         super().on_headers_complete()
-        # Trailers go nowhere: they could pass for headers.
+        # Trailers are dropped, since they could pass for headers.
         self.headers = []
         self._has_chunks = has_chunks
         self._is_in_head = self._has_head_begun = False
         self._heads += 1
         self._unanswered += 1
-        self._connections.transfer(self)
+        self._connections.set_transferring(self)
         self._cancel_head_timer()
-        # Until the request has ended: an answer before that is the last on its connection.
+        # Off until the request has ended: an answer before its end is the last on the connection.
         self._keeps_alive = self.cycle.keep_alive
         self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Pass data on."""
+        """Count the data, and pass it on."""
         self._data_bytes += len(body)
         super().on_body(body)
 
@@ -238,23 +236,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_chunks = False
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
-        self._connections.work(self)
+        self._connections.set_working(self)
         super().on_message_complete()
 
     # --- answers --------------------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or with the refusal that waits."""
+        """Continue with the next request, or with the pending refusal."""
         self._unanswered -= 1
         super().on_response_complete()
         if self._unanswered:
             return
         if self._refusal:
             self._answer(self._refusal)
-        self._connections.rest(self)
+        self._connections.set_idle(self)
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer what is no request with an error, after all requests before it, and close."""
+        """Answer with an error after all earlier requests are answered, and close."""
         if self._refusal or self.transport.is_closing():
             return
         self._refusal = error
@@ -264,7 +262,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answer(error)
 
     def _abandon(self, cycle: RequestResponseCycle) -> None:
-        """End a request whose body is broken."""
+        """End a request whose body is malformed."""
         self._unanswered -= 1
         if self.pipeline and self.pipeline[0][0] is cycle:
             self.pipeline.popleft()
@@ -290,7 +288,7 @@ class BoundedProtocol(HttpToolsProtocol):
         body = b"" if is_head else bytes(answer.body)
         self.transport.write(STATUS_LINE[answer.status_code] + lines + b"\r\n" + body)
         self.transport.close()
-        self._connections.rest(self)
+        self._connections.set_idle(self)
         self._on_refusal(answer.status_code)
         client = self.client[0] if self.client else ""
         facts = {"status": answer.status_code, "code": error.code, "client": client, "request_id": request_id}
@@ -298,7 +296,7 @@ class BoundedProtocol(HttpToolsProtocol):
         log_event(_log, level, "web.refused", error.message, **facts)
 
     def _is_head_too_large(self) -> bool:
-        """Say whether the head that just ended is; only where it came in pieces can it be."""
+        """Return whether the head that just ended is too large; only a head in several pieces can be."""
         bytes_max = self._limits.head_bytes_max
         if self._head_bytes + _PIECE_BYTES <= bytes_max:
             return False
@@ -331,5 +329,5 @@ class BoundedProtocol(HttpToolsProtocol):
             self._send_timer = None
 
     def _may_send(self) -> bool:
-        """Say whether the client has begun to send what it has not ended."""
+        """Return whether the client may have more to send."""
         return not self._is_in_head or self._has_head_begun or bool(self._refusal or self.pipeline)

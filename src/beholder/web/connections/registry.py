@@ -1,4 +1,4 @@
-"""The open connections of one web process: how many there may be, and which one makes room for another."""
+"""The open connections of one web process: how many there may be, and which is closed for another."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ __all__ = ["Connection", "Connections"]
 _log = get_logger(__name__)
 
 _LOG_EVERY_S = 10.0
-# Refused connections that may be open meanwhile, so that their clients can read why.
+# Refused connections that stay open until their clients have read the refusal.
 _REFUSED_OPEN_MAX = 8
 
 
@@ -19,16 +19,16 @@ class Connection(Protocol):
     """A connection that can be closed to make room."""
 
     def shed(self) -> None:
-        """Close it; it waits for its client."""
+        """Close the connection; it waits for its client."""
         ...
 
 
 class Connections:
-    """Counts connections; used from one event loop only.
+    """Counts the connections of a process by what they wait for; used from one event loop only.
 
     Args:
-        count_max: The bound.
-        transfer_s_min: How long a client may take for a body or an answer where the bound is reached.
+        count_max: How many may be open.
+        transfer_s_min: At that bound: how long a client may take to send a body or to read an answer.
     """
 
     def __init__(self, count_max: int, transfer_s_min: float) -> None:
@@ -36,20 +36,20 @@ class Connections:
         self._transfer_s_min = transfer_s_min
         self._open: set[Connection] = set()
         self._refused_open: set[Connection] = set()
-        # Oldest first; those that wait for a request, for the rest of its head, or for their client to end.
+        # Those that wait for a request, for the rest of its head, or for their client to close; oldest first.
         self._idle: dict[Connection, None] = {}
-        # Oldest first, with the time since when; those whose client has to send a body or to read an answer.
+        # Those whose client has to send a body or to read an answer, and since when; oldest first.
         self._transfers: dict[Connection, float] = {}
         self._shed = 0
         self._refused = 0
         self._logged_at_s: float | None = None
 
-    def enter(self, connection: Connection) -> bool:
-        """Take a new connection, which is idle; False where it must be refused.
+    def add(self, connection: Connection) -> bool:
+        """Add a new connection, which is idle; return False if it must be refused.
 
-        At the bound the connection that is idle for longest is closed; where none is idle, the one whose
-        client has taken longest to send a body or to read an answer. Where the service works for all of them,
-        the new one is refused.
+        At the bound the connection that has been idle longest is closed. If none is idle, the connection is
+        closed whose client has taken longest to send a body or to read an answer. If the service works for
+        every connection, the new one is refused.
         """
         if len(self._open) >= self._count_max and not self._make_room():
             self._refused_open.add(connection)
@@ -58,32 +58,32 @@ class Connections:
         self._idle[connection] = None
         return True
 
-    def leave(self, connection: Connection) -> None:
-        """Count no more a connection that is closed."""
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that has closed."""
         self._open.discard(connection)
         self._refused_open.discard(connection)
-        self.work(connection)
+        self.set_working(connection)
 
-    def rest(self, connection: Connection) -> None:
-        """Note that no request is under way on a connection from now on."""
-        self.work(connection)
+    def set_idle(self, connection: Connection) -> None:
+        """Note that the connection has no request under way."""
+        self.set_working(connection)
         if connection in self._open:
             self._idle[connection] = None
 
-    def transfer(self, connection: Connection) -> None:
-        """Note that a request is under way, and that its client has to go on."""
+    def set_transferring(self, connection: Connection) -> None:
+        """Note that a request is under way and waits for its client."""
         self._idle.pop(connection, None)
         if connection in self._open:
             self._transfers.setdefault(connection, asyncio.get_running_loop().time())
 
-    def work(self, connection: Connection) -> None:
-        """Note that a request is under way, and that the service has to go on."""
+    def set_working(self, connection: Connection) -> None:
+        """Note that a request is under way and waits for the service."""
         self._idle.pop(connection, None)
         self._transfers.pop(connection, None)
 
     @property
     def may_linger(self) -> bool:
-        """Whether there is room for a refused connection until its client has read why."""
+        """Whether a refused connection may stay open until its client has read the refusal."""
         return len(self._refused_open) <= _REFUSED_OPEN_MAX
 
     def _make_room(self) -> bool:
@@ -92,9 +92,9 @@ class Connections:
             self._refused += 1
         else:
             self._shed += 1
-            self.leave(oldest)
+            self.remove(oldest)
             oldest.shed()
-        self._tell()
+        self._log_full()
         return oldest is not None
 
     def _slowest(self) -> Connection | None:
@@ -102,7 +102,7 @@ class Connections:
         is_late = asyncio.get_running_loop().time() - since_s >= self._transfer_s_min
         return oldest if is_late else None
 
-    def _tell(self) -> None:
+    def _log_full(self) -> None:
         now_s = asyncio.get_running_loop().time()
         if self._logged_at_s is not None and now_s - self._logged_at_s < _LOG_EVERY_S:
             return

@@ -1,1 +1,1 @@
-"""What a client may ask: each route makes a request of the exchange and renders what comes back."""
+"""The endpoints: each route reads the HTTP request, calls what serves it, and renders the answer."""

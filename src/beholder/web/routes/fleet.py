@@ -1,4 +1,4 @@
-"""The route of the fleet."""
+"""The route that shows the fleet."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ class FleetRoutes:
     """The endpoint of the fleet.
 
     Args:
-        view: Where it is read.
+        view: Reads the fleet.
     """
 
     def __init__(self, view: FleetView) -> None:
         self._view = view
 
     async def get(self, _: Request) -> Response:
-        """`GET /v1/fleet`: instances, decision and reason; 200 also where no controller ever led."""
+        """`GET /v1/fleet`: instances, decision and reason; 200 even if no controller ever led."""
         last = await asyncio.to_thread(self._view.read)
         return JSONResponse(to_document(fleet_document(last, self._view.now_s())))

@@ -1,10 +1,11 @@
-"""The routes of jobs: an image that is sent becomes a job, and a GET returns the job."""
+"""The routes of jobs: a POST of an image makes a job and answers with its outcome; a GET returns the job."""
 
 import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -26,15 +27,13 @@ from beholder.web.submission.upload import UploadBudget, read_upload
 
 __all__ = ["ImageRoutes", "JobRoutes"]
 
-_SERVER_ERROR = 500
-
 
 class ImageRoutes:
     """The endpoints that take an image: `/v1/classify`, and `/upload` and `/` for the classic clients.
 
     Args:
         budget: The bytes of uploads that may be in memory.
-        submissions: Makes jobs of images.
+        submissions: Turns images into jobs.
         pending_replies: Waits for outcomes.
         admission: Computes when to ask for a job again.
         models: Every model served.
@@ -64,30 +63,30 @@ class ImageRoutes:
     async def classify(self, request: Request) -> Response:
         """`POST /v1/classify`: the job object, with its result if that comes in time."""
         prefer = read_prefer(request.headers.getlist("prefer"), self._limits)
-        answer = await self._answer(request, CLASSIFY, prefer.wait_s)
+        outcome = await self._outcome_of(request, CLASSIFY, prefer.wait_s)
         headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
-        if isinstance(answer, PendingJob):
-            return self._accepted(answer.job, headers)
-        return _outcome_response(answer, request, headers)
+        if isinstance(outcome, PendingJob):
+            return self._accepted_response(outcome.job, headers)
+        return _outcome_response(outcome, request, headers)
 
     async def upload(self, request: Request) -> Response:
         """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
-        answer = await self._answer(request, UPLOAD, self._limits.wait_s_default, is_classic=True)
-        if isinstance(answer, PendingJob):
-            return self._accepted(answer.job, {})
-        headers = {"x-job-id": answer.job.id}
-        best_label = answer.job.best_label
+        outcome = await self._outcome_of(request, UPLOAD, self._limits.wait_s_default, is_classic=True)
+        if isinstance(outcome, PendingJob):
+            return self._accepted_response(outcome.job, {})
+        headers = {"x-job-id": outcome.job.id}
+        best_label = outcome.job.best_label
         if best_label is None:
-            return _outcome_response(answer, request, headers)
+            return _outcome_response(outcome, request, headers)
         return PlainTextResponse(best_label.name, headers=headers)
 
-    async def _answer(
+    async def _outcome_of(
         self, request: Request, known: Sequence[str], wait_s: float, *, is_classic: bool = False
     ) -> Outcome | PendingJob:
         """Submit the image of a request; return its outcome, or the job if the outcome does not come in time.
 
         Args:
-            request: The exchange.
+            request: The HTTP request.
             known: The parameters that the path takes.
             wait_s: How long the caller waits.
             is_classic: Whether the caller expects the best label as text.
@@ -119,16 +118,14 @@ class ImageRoutes:
             del upload
             return await self._submissions.submit(submission, wait_s)
 
-    def _accepted(self, job: Job, headers: dict[str, str]) -> Response:
-        later = {
-            "Location": f"/v1/jobs/{job.id}",
-            "Retry-After": str(self._admission.retry_after_s(job.id)),
-        }
+    def _accepted_response(self, job: Job, headers: dict[str, str]) -> Response:
+        retry_after_s = str(self._admission.retry_after_s(job.id))
+        later = {"Location": f"/v1/jobs/{job.id}", "Retry-After": retry_after_s}
         return _job_response(job, 202, headers | later)
 
 
 class JobRoutes:
-    """The endpoint of a job; any web process answers it from the buckets alone.
+    """The endpoint of a job; any web process can answer it, from the buckets alone.
 
     Args:
         lookup: Finds jobs.
@@ -168,7 +165,7 @@ def _outcome_response(outcome: Outcome, request: Request, headers: dict[str, str
         return Response(outcome.document, headers=headers, media_type="application/json")
     entry = entry_of(request.scope)
     entry.code = failure.code
-    if failure.status >= _SERVER_ERROR:
+    if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         entry.cause = f"{failure.code}: {failure.detail}"
     return problem(
         failure.status,

@@ -1,6 +1,6 @@
-"""Reads what a request says beside its image: its options, its wait, its deadline and its idempotency key.
+"""Reads the parameters of a request: options, wait, deadline and idempotency key.
 
-No parameter is ignored: one that is unknown, repeated or empty is refused, because its caller believes that
+No parameter is ignored: an unknown, repeated or empty parameter is refused, because its caller believes that
 it works.
 """
 
@@ -55,11 +55,11 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """How long a request waits for its answer.
+    """How long a request waits for its outcome.
 
     Args:
-        wait_s: Seconds; 0 for not at all.
-        applied: The answer's Preference-Applied header; empty where the request states no preference.
+        wait_s: Seconds; 0 if it does not wait.
+        applied: The answer's Preference-Applied header; empty if the request states no preference.
     """
 
     wait_s: float
@@ -73,9 +73,9 @@ class RequestParameters:
     Args:
         query: Names and values.
         known: Names of the parameters that the path takes.
-        deadline_s: After this time the answer is worth nothing, seconds since the Unix epoch; None for never.
-        idempotency_key: Names the request across repetitions, or None.
-        trace: The caller's trace context, or None.
+        deadline_s: When the outcome becomes worthless, seconds since the Unix epoch; None for never.
+        idempotency_key: Identifies the request across repetitions; None if it has none.
+        trace: The caller's trace context; None if it has none.
     """
 
     query: Mapping[str, str]
@@ -93,10 +93,10 @@ class RequestParameters:
         limits: WebLimits,
         now_s: float,
     ) -> Self:
-        """Read all that is refused before the body is read.
+        """Read and check every parameter before the body is read.
 
         Raises:
-            RequestError: As the readers of this module.
+            RequestError: As the other functions of this module.
         """
         headers = request.headers
         query = _read_query(request.query_params.multi_items(), known)
@@ -112,7 +112,7 @@ class RequestParameters:
 
     @property
     def file_name(self) -> str:
-        """The file name that the query gives; empty where it gives none."""
+        """The file name that the query gives; empty if it gives none."""
         return self.query.get(_QUERY_ONLY, "")
 
     def options_with(
@@ -121,10 +121,10 @@ class RequestParameters:
         """Return the options that the query and the text fields of a form give together.
 
         Raises:
-            ParameterUnknown: The path takes no field of such a name.
+            ParameterUnknown: The path takes no field of this name.
             ParameterRepeated: The query and the form contradict each other.
             BadParameter: A value is not allowed.
-            ModelNotFound: No such model is served.
+            ModelNotFound: No model of this name is served.
         """
         _check_fields(fields, self.known)
         return read_options(_join(self.query, fields), models, limits)
@@ -163,7 +163,7 @@ def _join(query: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     shown = f"there is no {what} {name[:_SHOWN_CHARS_MAX]!r}"
     if name == _QUERY_ONLY:
-        return f"{name} is a parameter of the query and no field of the form; send it in the query"
+        return f"{name} is a parameter of the query and not a field of the form; send it in the query"
     meant = nearest(name, known)
     if meant:
         return f"{shown}; did you mean {meant}?"
@@ -177,7 +177,7 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
 
     Raises:
         BadParameter: A value is not allowed.
-        ModelNotFound: No such model is served.
+        ModelNotFound: No model of this name is served.
     """
     model = values.get("model") or None
     if model is not None and model not in {one.name for one in models}:
@@ -192,7 +192,7 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
 
 
 def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:
-    """Read the Prefer headers, which count as one list; a preference that is unknown is ignored.
+    """Read the Prefer headers, which count as one list; unknown preferences are ignored.
 
     Source: RFC 7240, sections 4.1 (respond-async) and 4.3 (wait).
     """
@@ -210,7 +210,7 @@ def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:
 
 
 def read_header(headers: Headers, name: str) -> str | None:
-    """Return the value of a header that a request may have once, or None.
+    """Return the value of a header that a request may have once; None if it has none.
 
     Raises:
         ParameterRepeated: The request has it more than once.
@@ -222,7 +222,7 @@ def read_header(headers: Headers, name: str) -> str | None:
 
 
 def read_deadline_s(header: str | None, now_s: float) -> float | None:
-    """Return the time after which the answer is worth nothing, from a Cancel-After header such as '30s'.
+    """Return when the outcome becomes worthless, from a Cancel-After header such as '30s'.
 
     Raises:
         BadParameter: The header is no duration from one second to a week.
@@ -239,7 +239,7 @@ def read_deadline_s(header: str | None, now_s: float) -> float | None:
 
 
 def read_idempotency_key(header: str | None, limits: WebLimits) -> str | None:
-    """Return the Idempotency-Key, or None.
+    """Return the Idempotency-Key; None without the header.
 
     Raises:
         IdempotencyKeyInvalid: The key is empty, too long or not printable.

@@ -1,4 +1,4 @@
-"""The routes of the service itself: health, metrics, models, limits, and its pages."""
+"""The routes that describe the service: health, metrics, models, limits, and its pages."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServiceRoutes:
-    """The endpoints of the service itself.
+    """The endpoints that describe the service.
 
     Args:
         openapi: The OpenAPI document.
         models: Every model served; the first is the default.
-        limits: Everything that is bounded.
-        readiness: Whether images can be taken.
+        limits: The limits of the HTTP interface.
+        readiness: Whether images can be accepted.
         telemetry: The metrics.
     """
 
@@ -59,7 +59,7 @@ class ServiceRoutes:
         )
         pages = resources.files("beholder.web") / "pages"
         self._index = (pages / "index.html").read_text(encoding="utf-8")
-        # Rendered once: many requests for these at once would hold the event loop for seconds.
+        # Rendered once: many concurrent requests for these would block the event loop for seconds.
         document = json.dumps(openapi, ensure_ascii=False)
         self._document = document.encode()
         # Escaped so that no text in the document can end the script element around it.
@@ -78,7 +78,7 @@ class ServiceRoutes:
         return JSONResponse(to_document(HealthDocument("ok")))
 
     async def readyz(self, request: Request) -> Response:
-        """`GET /readyz`: whether images can be taken; 503 where the queue or a bucket does not answer."""
+        """`GET /readyz`: whether images can be accepted; 503 if the queue or a bucket does not answer."""
         found = await self._readiness.problems()
         if not found:
             return JSONResponse(to_document(ReadinessDocument("ready", ())))
@@ -101,7 +101,7 @@ class ServiceRoutes:
         return JSONResponse(to_document(ModelsDocument(self._models[0].name, self._models)))
 
     async def limits(self, _: Request) -> Response:
-        """`GET /v1/limits`: everything that is bounded."""
+        """`GET /v1/limits`: every limit."""
         return JSONResponse(self._limits.to_dict())
 
     async def openapi(self, _: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Backpressure: beyond a stated backlog the service refuses jobs at once instead of queueing without end."""
+"""Backpressure: beyond `backlog_max` the service refuses jobs at once instead of queueing without end."""
 
 import math
 import threading
@@ -12,30 +12,29 @@ from beholder.queue.port import Depth, Queue
 __all__ = ["Admission"]
 
 _RETRY_MAX_S = 600
-# The rate is averaged over this long, since workers take whole batches and one reading shows all or none.
+# The rate is averaged over this time, since workers take whole batches and one reading shows all or none.
 _MEMORY_S = 10.0
-# The assumed time of a job until one was finished.
+# The assumed time of a job until the first job is finished.
 _JOB_S = 0.1
-# Of four jobs that are received while both kinds wait, one is asynchronous; see `beholder.queue.turns`.
+# Of four jobs that are received while both kinds wait, one is asynchronous; see `queue/round_robin.py`.
 _ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
 
 
 class Admission:
-    """Decides whether one more job is admitted, and tells how long a job may take.
+    """Decides whether one more job is accepted, and estimates how long a job takes.
 
-    The queue's depth is read every few moments. The jobs sent since the last reading are added, and so are
-    the jobs that are admitted and not yet sent, however many readings that lasts: the bound holds between two
-    readings and in a rush.
+    The queue's depth is read every `every_s`. The jobs sent since the last reading are added, and so are the
+    jobs that are admitted and not yet sent. So the bound also holds between two readings and in a rush.
 
-    The rate is the rate of the outcomes that this process heard of while there was a backlog: a time without
-    work tells nothing of how fast work is done.
+    The rate of jobs is that of the outcomes that arrived at this process while there was a backlog, since a
+    time without work does not show how fast the workers are.
 
     Args:
         queue: The input queue.
         clock: The time.
         backlog_max: Waiting jobs beyond which new jobs are refused.
         asynchronous_share: The share of `backlog_max` beyond which asynchronous jobs are refused.
-        startup_s: How long the first job waits for a worker where none is running.
+        startup_s: How long the first job waits for a worker if none is running.
         every_s: How often the depth is read.
     """
 
@@ -74,15 +73,15 @@ class Admission:
 
     @contextmanager
     def admit(self, job_id: str, wait_s: float) -> Iterator[bool]:
-        """Admit one more job for the time of the block, which sends it; a block that fails sent nothing.
+        """Admit one more job; the block sends it, and has sent nothing if it fails.
 
-        A job is interactive if its caller waits for longer than the interactive jobs before it take. A caller
-        who waits for less is answered 202 in any case, and many such jobs would keep out callers who wait
-        long enough. Where the queue knows no classes, every job whose caller waits is interactive.
+        A job is interactive if its caller waits longer than the interactive jobs before it take. A caller
+        that waits less is answered 202 in any case, and many such jobs would keep out callers that wait long
+        enough. If the queue has no classes, every job whose caller waits is interactive.
 
         Args:
             job_id: The job.
-            wait_s: How long its caller waits; 0 for not at all.
+            wait_s: How long its caller waits; 0 if it does not wait.
 
         Yields:
             Whether the job is interactive; asynchronous jobs are refused earlier.
@@ -112,18 +111,18 @@ class Admission:
             self._is_asleep = False
 
     def retry_after_s(self, job_id: str) -> int:
-        """Return the seconds until a job may have its outcome; 1 for a job of another web process."""
+        """Return the seconds until a job may have its outcome; 1 for a job that another process accepted."""
         with self._lock:
             ahead = min(self._places.get(job_id, 0.0) - self._done, self._backlog() + self._depth.in_flight)
             return self._seconds_for(max(0.0, ahead))
 
     def seconds_for(self, count: float) -> int:
-        """Return the seconds in which so many jobs may be done, as a Retry-After."""
+        """Return the seconds in which the workers may finish so many jobs, as a Retry-After."""
         with self._lock:
             return self._seconds_for(count)
 
     def tick(self) -> float:
-        """Read the queue's depth; returns the seconds until the next reading."""
+        """Read the queue's depth; return the seconds until the next reading."""
         with self._lock:
             sent = self._sent_since.copy()
         depth = self._queue.depth()
@@ -148,9 +147,9 @@ class Admission:
         count_max = self._backlog_max[is_interactive]
         beyond = self._backlog() + sum(self._entering.values()) - count_max
         if beyond >= 0:
-            which = "jobs" if is_interactive else "jobs, as many as leave room for callers who wait,"
+            why = "already" if is_interactive else "and the remaining room is for callers that wait"
             raise Overloaded(
-                f"{count_max} {which} wait already; try again after the time in Retry-After",
+                f"{count_max} jobs wait {why}; try again after the time in Retry-After",
                 retry_after_s=self._seconds_for(beyond + count_max / 10),
             )
 
@@ -159,7 +158,7 @@ class Admission:
         if is_interactive and self._depth.interactive is not None:
             mine = self._interactive()
             backlog = mine + min(backlog - mine, math.ceil(mine * _ASYNCHRONOUS_PER_INTERACTIVE))
-        # What is in flight will be done first.
+        # The jobs in flight are finished first.
         self._places[job_id] = self._done + self._depth.in_flight + backlog
         if len(self._places) > self._backlog_max[True]:
             del self._places[next(iter(self._places))]
@@ -179,7 +178,7 @@ class Admission:
 
 
 class _Mean:
-    """A mean that forgets: a value counts for the time it lasted, and for less the longer ago it was."""
+    """A weighted mean: a value's weight is the time it lasted, and decays with its age."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s

@@ -1,7 +1,7 @@
-"""Hands requests from the event loop to the threads that submit them, many at a time under load.
+"""Hands requests from the event loop to the threads that submit them, in batches under load.
 
-A thread takes all requests that wait, up to a bound, and settles them with one wake-up of the event loop. So
-a busy web process pays for one send and two changes of thread per batch, and a request to a quiet one does
+A thread takes all waiting requests, up to a bound, and settles them with one wake-up of the event loop. So a
+busy web process pays for one send and two changes of thread per batch, and in an idle process a request does
 not wait. If a send costs money, a thread of a busy process also waits a few milliseconds for more requests.
 """
 
@@ -19,7 +19,7 @@ from beholder.web.submission.request import Outcome, SubmissionRequest
 __all__ = ["Batcher"]
 
 _MONOTONIC = MonotonicClock()
-# Within this many gathering times after a batch, another is likely; a single client pauses for longer.
+# A process is busy if the last batch is at most this many gathering times old; a single client is slower.
 _BUSY_GATHERS = 10
 
 _Submit = Callable[[Sequence[tuple[str, SubmissionRequest]]], list[Job | Outcome | BeholderError]]
@@ -33,8 +33,8 @@ class Batcher:
         submit: Submits a batch of requests, and blocks meanwhile.
         threads: Batches submitted at once.
         batch_max: Requests in one batch.
-        gather_s: How long a batch waits for more requests, if another batch came a moment ago.
-        clock: Measures these times; only durations count.
+        gather_s: How long a batch waits for more requests if the last batch is recent.
+        clock: Measures these durations.
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class Batcher:
             results: Sequence[Job | Outcome | BaseException]
             try:
                 results = self._submit(requests)
-            except Exception as exc:  # noqa: BLE001 -- raised again in the requests that wait for these
+            except Exception as exc:  # noqa: BLE001 -- raised again in the waiting requests
                 results = [exc] * len(batch)
             futures = [future for _, _, future in batch]
             futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
-            # Nothing may keep the images in memory while the thread waits for the next.
+            # No variable may keep the images in memory while the thread waits for the next batch.
             del batch, requests, futures, results
 
     def _gathered(self) -> list[_Waiting] | None:
-        with self._gathering:  # or threads that gather would share out what belongs together
+        with self._gathering:  # one thread at a time, or several would split one batch among them
             return self._next_batch()
 
     def _next_batch(self) -> list[_Waiting] | None:

@@ -1,4 +1,4 @@
-"""Finds jobs in the buckets; a job whose message is lost is sent again."""
+"""Finds jobs in the buckets, and sends the message of a job again if it is lost."""
 
 import logging
 from dataclasses import replace
@@ -16,9 +16,9 @@ __all__ = ["JobLookup", "queued_job"]
 
 _log = get_logger(__name__)
 
-# An image this old that has no outcome, beside an empty queue, has no message: a send takes less time.
+# If the queue is empty, an image this old without an outcome has no message, since a send takes less time.
 _SETTLED_S = 10.0
-# The message of a job that is older than this is sent again even if the first one may still be there.
+# The message of a job that is older than this is sent again even if the first one may still exist.
 _OLD_S = 3600.0
 _RESEND_S = 60.0
 _RESENT_MAX = 10
@@ -35,7 +35,7 @@ class JobLookup:
         self._ports = ports
 
     def outcome(self, job_id: str) -> Outcome | None:
-        """Return the job's outcome from the output bucket, or None while there is none that can be read."""
+        """Return the job's outcome from the output bucket; None if there is none, or it cannot be read."""
         try:
             return self._read(job_id)
         except ValueError as exc:  # a power cut can leave an empty file; the worker writes it again
@@ -43,9 +43,9 @@ class JobLookup:
             return None
 
     def find(self, job_id: str) -> Outcome | Job | None:
-        """Return the job's outcome, or the unfinished job that the input bucket knows, or None.
+        """Return the job's outcome, or the unfinished job if its image is stored; otherwise None.
 
-        A job whose message is lost is sent again, so that no job stays `queued` for ever.
+        A lost message is sent again, so that no job stays `queued` for ever.
         """
         finished = self.outcome(job_id)
         if finished is not None:
@@ -64,7 +64,7 @@ class JobLookup:
         return self.outcome(job_id)
 
     def _read(self, job_id: str) -> Outcome | None:
-        """Return the job's outcome, or None; raises ValueError where the stored document is no outcome."""
+        """Return the job's outcome, or None; raise ValueError if the stored document is no outcome."""
         try:
             document = self._ports.results.get(result_key(job_id))
         except ObjectNotFound:
@@ -72,11 +72,11 @@ class JobLookup:
         return Outcome(read_outcome(document, job_id=job_id), document)
 
     def _send_if_lost(self, message: Message, stored_at_s: float, *, is_torn: bool) -> None:
-        """Send a job's message again where it is lost, or may be.
+        """Send a job's message again if it is lost, or may be.
 
-        A torn outcome shows that a worker had the message. Otherwise the message is lost where the queue is
-        empty and the image is older than the queue's counts. A queue that is never empty does not tell, so
-        there the image's age decides. If the message was not lost, the job runs twice: the first outcome
+        A torn outcome shows that a worker had the message. Otherwise the message is lost if the queue is
+        empty and the image is older than the queue's counts. A queue that is never empty does not show that,
+        so the image's age decides. If the message was not lost, the job runs twice, and the first outcome
         stands.
         """
         ports, now_s = self._ports, self._ports.clock.now_s()
@@ -90,13 +90,13 @@ class JobLookup:
                 return
             ports.queue.send([replace(message, reply_to=ports.reply_to()).to_bytes()])
             ports.on_sent(1)
-        except BackendError as exc:  # the answer is true without it, and the next lookup tries again
+        except BackendError as exc:  # the answer is correct all the same, and the next lookup tries again
             log_event(_log, logging.WARNING, "submission.not_resent", exc.message, job_id=message.job_id)
             return
         log_event(_log, logging.WARNING, "submission.resent", "its message was lost", job_id=message.job_id)
 
     def _claim_sending(self, job_id: str, now_s: float) -> bool:
-        """Say whether a lost message may be sent again now: each pause is four times as long as the last."""
+        """Return whether a lost message may be sent again now; each pause is four times the last one."""
         key, count = resent_key(job_id), 0
         try:
             self._ports.results.put(key, b"1", only_if_absent=True)

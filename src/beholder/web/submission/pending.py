@@ -1,4 +1,4 @@
-"""The requests that wait for an outcome: a reply wakes them; without one, the output bucket is looked at."""
+"""The requests that wait for an outcome: a reply wakes them, or else a lookup in the output bucket."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ class PendingReplies:
 
     Args:
         count_max: How many may wait at once.
-        lookup: Looks for an outcome whose reply does not come.
+        lookup: Finds an outcome whose reply does not come.
         clock: The time.
     """
 
@@ -58,11 +58,11 @@ class PendingReplies:
             retry_after_s: The Retry-After of a refusal, in seconds.
 
         Raises:
-            Overloaded: As many requests wait as may.
+            Overloaded: `count_max` requests wait already.
         """
         if self._count >= self._count_max:
             raise Overloaded(
-                f"{self._count_max} requests wait for their answer already; "
+                f"{self._count_max} requests wait for their outcomes already; "
                 "try again, or send Prefer: respond-async and fetch the job later",
                 retry_after_s=retry_after_s,
             )
@@ -73,7 +73,7 @@ class PendingReplies:
         return future
 
     async def wait(self, pending_job: PendingJob, wait_s: float) -> Outcome | None:
-        """Return the job's outcome, or None where it does not come within `wait_s`."""
+        """Return the job's outcome; None if it does not come within `wait_s`."""
         future = pending_job.future
         if future is None:
             return None
@@ -89,7 +89,7 @@ class PendingReplies:
             self.forget(pending_job.job.id, future)
 
     def forget(self, job_id: str, future: asyncio.Future[Outcome]) -> None:
-        """Drop one waiting request; others that wait for the same job go on."""
+        """Remove one waiting request; others continue to wait for the same job."""
         pending = self._pending.get(job_id, [])
         kept = [one for one in pending if one.future is not future]
         self._count -= len(pending) - len(kept)
@@ -99,7 +99,7 @@ class PendingReplies:
             self._pending.pop(job_id, None)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Wake the requests that wait for these jobs; a job for which none waits is ignored."""
+        """Wake the requests that wait for these jobs; a job for which no request waits is ignored."""
         for outcome in outcomes:
             pending = self._pending.pop(outcome.job.id, [])
             self._count -= len(pending)
@@ -108,7 +108,7 @@ class PendingReplies:
                     one.future.set_result(outcome)
 
     def release(self) -> None:
-        """Wake all waiting requests without an outcome, as if their time were over; the process must end."""
+        """Wake all waiting requests without an outcome, as if their waits were over; the process ends."""
         self._is_released = True
         for pending in self._pending.values():
             for one in pending:
@@ -119,7 +119,7 @@ class PendingReplies:
         """Look up the jobs whose reply is late, again and again until cancelled.
 
         Args:
-            lookups: Runs the lookups, which block for long where the bucket is far away.
+            lookups: Runs the lookups, which block.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -127,14 +127,14 @@ class PendingReplies:
             for job_id in self.due(count_max=_LOOKUPS_PER_SWEEP):
                 try:
                     outcome = await loop.run_in_executor(lookups, self._lookup.outcome, job_id)
-                except (BackendError, ValueError) as exc:  # the next lookup may succeed; others wait too
+                except (BackendError, ValueError) as exc:  # the next lookup may succeed
                     log_event(_log, logging.WARNING, "submission.lookup_failed", str(exc), job_id=job_id)
                     continue
                 if outcome is not None:
                     self.settle([outcome])
 
     def due(self, *, count_max: int) -> list[str]:
-        """Return the jobs to look up now; each is due less and less often."""
+        """Return the jobs to look up now; each job's lookups become less frequent."""
         now_s = self._clock.now_s()
         found = []
         for job_id, (first, *_) in self._pending.items():

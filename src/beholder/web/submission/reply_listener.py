@@ -1,4 +1,4 @@
-"""Listens on the reply queue of this web process, and wakes the requests that wait."""
+"""Receives the replies of workers from this web process's reply queue, and wakes the waiting requests."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ __all__ = ["ReplyListener"]
 _log = get_logger(__name__)
 
 _BATCH = 10
-# An ack costs a transaction, a second delivery costs nothing; so acks are gathered while replies come.
-_ACKED_AT_ONCE = 50
+# An ack costs a transaction and a second delivery costs nothing, so several passes share one ack.
+_ACK_BATCH_MAX = 50
 _PASSES_BEFORE_ACK = 10
-# Longer than that many passes take: a reply that became visible again would be counted twice.
-_HIDDEN_S = 300.0
+# Longer than that many passes take, since a reply that became visible again would be counted twice.
+_VISIBILITY_TIMEOUT_S = 300.0
 
 
 class ReplyListener:
-    """Receives replies and settles the pending ones; an outcome for which no request waits is harmless.
+    """Receives replies and settles the pending requests; an outcome for which no request waits is ignored.
 
     Args:
         queue: The reply queue of this web process.
@@ -33,7 +33,7 @@ class ReplyListener:
         loop: Their event loop.
         telemetry: Counts finished jobs.
         wait_s: How long one pass waits for a reply.
-        on_done: Called with the number of outcomes that a pass brought.
+        on_done: Called with the number of outcomes of each pass.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class ReplyListener:
         self._passes = 0
 
     def tick(self) -> float:
-        """Receive replies once; returns the seconds until the next pass."""
-        received = self._queue.receive(count_max=_BATCH, wait_s=self._wait_s, visibility_timeout_s=_HIDDEN_S)
+        """Receive replies once; return the seconds until the next pass."""
+        received = self._queue.receive(
+            count_max=_BATCH, wait_s=self._wait_s, visibility_timeout_s=_VISIBILITY_TIMEOUT_S
+        )
         outcomes = [outcome for one in received for outcome in self._outcomes_of(one.body)]
         if outcomes:
             self._loop.call_soon_threadsafe(self._pending_replies.settle, outcomes)
@@ -66,14 +68,14 @@ class ReplyListener:
         self._passes += 1
         for outcome in outcomes:
             self._telemetry.job_done(outcome.job)
-        if not received or len(self._receipts) >= _ACKED_AT_ONCE or self._passes >= _PASSES_BEFORE_ACK:
+        if not received or len(self._receipts) >= _ACK_BATCH_MAX or self._passes >= _PASSES_BEFORE_ACK:
             self._queue.ack(self._receipts)
             self._receipts = []
             self._passes = 0
         return 0.0
 
     def _outcomes_of(self, body: bytes) -> Iterator[Outcome]:
-        """Yield the outcomes of a reply; one that cannot be read is logged and left out."""
+        """Yield the outcomes of a reply; log and skip what cannot be read."""
         try:
             reply = Reply.from_bytes(body)
         except ValueError as exc:

@@ -1,4 +1,4 @@
-"""What every way in hands to the submission service, and what it gets back."""
+"""What a route hands to the submission service, and what it gets back."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class SubmissionRequest:
 
     Args:
         data: The image file.
-        file_name: As sent; it also names the object.
+        file_name: The name of the file as sent; it becomes a part of the object's key.
         options: For the classifier.
         is_heavy: Whether decoding the image takes much time or memory.
         wants_text: Whether the caller is a classic client, which expects the label as text.
-        deadline_s: After this time the answer is worth nothing, seconds since the Unix epoch; None for never.
-        idempotency_key: Names this request across repetitions, or None.
-        trace: The caller's trace context, or None.
+        deadline_s: When the outcome becomes worthless, seconds since the Unix epoch; None for never.
+        idempotency_key: Identifies this request across repetitions; None if it has none.
+        trace: The caller's trace context; None if it has none.
         priority: The class of the job's message; the submission service sets it.
     """
 
@@ -38,7 +38,7 @@ class SubmissionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished job, and its document as it stands in the output bucket."""
+    """A finished job, and its document as the output bucket has it."""
 
     job: Job
     document: bytes
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PendingJob:
-    """A job that was submitted, and the future of its outcome; None where the caller does not wait."""
+    """A job that was submitted, and the future of its outcome; None if the caller does not wait."""
 
     job: Job
     future: asyncio.Future[Outcome] | None

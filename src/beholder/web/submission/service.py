@@ -1,4 +1,4 @@
-"""The submission service: admits a checked image, and has it stored and sent. Every way in ends here."""
+"""The submission service: admits a checked image, stores it and sends its message; every route uses it."""
 
 import asyncio
 from dataclasses import replace
@@ -17,12 +17,12 @@ __all__ = ["SubmissionService"]
 
 
 class SubmissionService:
-    """Turns requests into jobs.
+    """Turns submission requests into jobs.
 
     Args:
         ports: What the web tier works with.
-        admission: Decides whether one more job is admitted.
-        pending_replies: Where a request registers that waits for its outcome.
+        admission: Decides whether one more job is accepted.
+        pending_replies: The requests that wait for an outcome.
         lookup: Finds the outcome of an earlier job of the same idempotency key.
     """
 
@@ -32,7 +32,7 @@ class SubmissionService:
         self._admission = admission
         self._pending_replies = pending_replies
         self._telemetry = ports.telemetry
-        self._waiters_max = ports.limits.waiters_max
+        self._pending_max = ports.limits.waiters_max
         self._submitter = Submitter(ports, lookup)
         self._batcher = Batcher(
             self._submitter.submit,
@@ -53,17 +53,17 @@ class SubmissionService:
         """Submit one image; when this returns, the job is durable.
 
         Args:
-            request: The image and what is asked.
-            wait_s: How long the caller is going to wait for the outcome; 0 for not at all.
+            request: The image and its options.
+            wait_s: How long the caller waits for the outcome; 0 if it does not wait.
 
         Returns:
-            The new job, or the outcome of the finished job that the idempotency key names.
+            The new job, or the outcome of the finished job with the same idempotency key.
 
         Raises:
             Overloaded: The backlog is full, or too many requests wait.
-            IdempotencyKeyInUse: The key names a job that is not finished.
-            IdempotencyKeyReused: The key names a job of another image or other options.
-            BackendError: The image was not stored, or its message not sent.
+            IdempotencyKeyInUse: The job with the same key is not finished.
+            IdempotencyKeyReused: The job with the same key has another image or other options.
+            BackendError: The image was not stored, or its message was not sent.
         """
         job_id = self._submitter.new_job_id(request)
         with self._admission.admit(job_id, wait_s) as is_interactive:
@@ -83,7 +83,7 @@ class SubmissionService:
 
     def _expect(self, job_id: str) -> asyncio.Future[Outcome]:
         # By then a tenth of the waiting requests is answered.
-        retry_after_s = self._admission.seconds_for(self._waiters_max / 10)
+        retry_after_s = self._admission.seconds_for(self._pending_max / 10)
         return self._pending_replies.expect(job_id, retry_after_s=retry_after_s)
 
 

@@ -28,7 +28,7 @@ __all__ = ["Submitter"]
 
 _KEYED_EPOCH_S = 0.0
 _KEYED_FILE = "image"
-# A repetition of a key is refused for so long, in case the first message is still being sent.
+# For so long a repetition of a key is refused, since the first message may not have been sent yet.
 _LOST_AFTER_S = 60.0
 
 
@@ -40,7 +40,7 @@ class _Unsent:
 
 
 class Submitter:
-    """Turns requests into jobs; its methods block, so the web tier calls them in threads.
+    """Stores images and sends messages; its methods block, so the web tier calls them in threads.
 
     Args:
         ports: What the web tier works with.
@@ -52,7 +52,7 @@ class Submitter:
         self._lookup = lookup
 
     def new_job_id(self, request: SubmissionRequest) -> str:
-        """Return the request's job id: a new one, or the one that its idempotency key always gives."""
+        """Return the request's job id: a new id, or the id that its idempotency key always gives."""
         if request.idempotency_key is None:
             return new_job_id(self._ports.clock.now_s())
         return job_id_from_key("", request.idempotency_key, epoch_s=_KEYED_EPOCH_S)
@@ -64,9 +64,9 @@ class Submitter:
             batch: Job ids and requests.
 
         Returns:
-            For each request, in the same order: the new job; the outcome, where the idempotency key names a
-            finished job; or the error (`IdempotencyKeyInUse`, `IdempotencyKeyReused`, `BackendError`), in
-            which case nothing of the request is left behind.
+            For each request, in the same order: the new job; the outcome of the finished job with the same
+            idempotency key; or an error (`IdempotencyKeyInUse`, `IdempotencyKeyReused`, `BackendError`),
+            after which nothing of the request is left.
         """
         results: list[Job | Outcome | BeholderError] = []
         classes: dict[Priority, list[_Unsent]] = {}
@@ -85,7 +85,7 @@ class Submitter:
         return results
 
     def _send(self, unsent: Sequence[_Unsent], priority: Priority) -> BackendError | None:
-        """Send messages of one class; where that fails, delete the new images, and return the error."""
+        """Send the messages of one class; if that fails, delete the new images and return the error."""
         try:
             self._ports.queue.send([one.message.to_bytes() for one in unsent], priority=priority)
         except BackendError as exc:
@@ -100,7 +100,7 @@ class Submitter:
     def _try_to_store(
         self, item: tuple[str, SubmissionRequest]
     ) -> tuple[Message | Outcome | RequestError | BackendError, bool]:
-        """Do as `_store`, but return errors: one image's trouble does not touch the others."""
+        """Do as `_store`, but return errors, since an error of one image must not affect the others."""
         try:
             return self._store(*item)
         except (RequestError, BackendError) as exc:
@@ -110,8 +110,8 @@ class Submitter:
         """Store one image.
 
         Returns:
-            The message to send, or the outcome of an earlier job of the same key; and whether this call
-            stored a new image.
+            The message to send, or the outcome of an earlier job of the same key; and whether the image is
+            new.
         """
         is_keyed = request.idempotency_key is not None
         key = image_key(job_id, _KEYED_FILE if is_keyed else request.file_name)
@@ -125,12 +125,12 @@ class Submitter:
             outcome = self._earlier(job_id, key, request, now_s)
             if outcome is not None:
                 return outcome, False
-            # The image's age starts again, so that many repetitions of one key do not send as many messages.
+            # This resets the image's age, so that many repetitions of one key do not send as many messages.
             self._ports.images.put(key, request.data, metadata=_metadata(request))
             is_new = False
         message = Message(
             job_id=job_id,
-            # The id's own time, which a lookup in the input bucket finds later too.
+            # The time in the id, which a later lookup in the input bucket finds, too.
             created_at_s=created_at_s(job_id) or now_s,
             input=JobInput(key, request.file_name, len(request.data), request.options),
             reply_to=self._ports.reply_to(),
@@ -142,11 +142,11 @@ class Submitter:
         return message, is_new
 
     def _forget_gone(self, job_id: str, key: str) -> None:
-        """Delete the outcome of an earlier attempt that failed for want of its image, which is stored now.
+        """Delete the outcome of an earlier attempt that failed because its image was gone.
 
-        That attempt was refused although its message was sent: the answer of SQS was lost, or SQS took a part
-        of the batch. One race remains: a worker may look for the image right before it is stored, and write
-        the outcome right after this lookup. The key then names a failed job.
+        The web tier refused that attempt and deleted its image although its message was sent: the answer of
+        SQS was lost, or SQS took a part of the batch. One race remains: a worker may look for the image right
+        before it is stored, and write the outcome right after this lookup. The key then names a failed job.
         """
         try:
             outcome = self._lookup.outcome(job_id)
@@ -158,14 +158,14 @@ class Submitter:
             raise
 
     def _earlier(self, job_id: str, key: str, request: SubmissionRequest, now_s: float) -> Outcome | None:
-        """Return the earlier job's outcome; None where its message may be lost and must be sent again.
+        """Return the earlier job's outcome; None if its message may be lost and must be sent again.
 
         Raises:
             IdempotencyKeyReused: The earlier job had another image or other options.
             IdempotencyKeyInUse: The earlier job may still be running.
         """
         info = self._ports.images.head(key)
-        # Torn metadata holds no digest; then the images are compared, and the stored one may be torn too.
+        # Torn metadata has no digest; then the images are compared, and the stored one may be torn, too.
         digest = info.metadata.get("digest")
         is_same = digest == _digest(request) if digest else self._ports.images.get(key) in {request.data, b""}
         if not is_same:
@@ -177,7 +177,7 @@ class Submitter:
 
 
 def _metadata(request: SubmissionRequest) -> dict[str, str]:
-    """Return what the image's object must tell when the message is lost; nothing for default options."""
+    """Return the metadata from which a lost message can be restored; empty for default options."""
     document: dict[str, object] = {}
     if request.options != Options():
         document["options"] = asdict(request.options)
