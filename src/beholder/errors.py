@@ -13,14 +13,7 @@ later (`retryable`). The docstring of a class is its default message, written fo
 from collections.abc import Sequence
 from typing import ClassVar
 
-__all__ = [
-    "BackendError",
-    "BeholderError",
-    "ConfigError",
-    "JobError",
-    "RequestError",
-    "all_errors",
-]
+__all__ = ["BackendError", "BeholderError", "ConfigError", "JobError", "RequestError", "all_errors"]
 
 
 class BeholderError(Exception):
@@ -337,6 +330,12 @@ class BackendDenied(BackendError):
     code = "backend_denied"
 
 
+class ResourceNotFound(BackendDenied):
+    """The account has no such resource; it was deleted, or never made."""
+
+    code = "resource_not_found"
+
+
 class QueueGone(BackendDenied):
     """The queue does not exist; it was deleted, or never made."""
 
@@ -389,10 +388,7 @@ class ModelInvalid(ConfigError):
 
 def all_errors() -> list[type[BeholderError]]:
     """Return every error class of the tree, parents first."""
-    found: list[type[BeholderError]] = []
-    todo: list[type[BeholderError]] = [BeholderError]
-    while todo:
-        error = todo.pop(0)
-        found.append(error)
-        todo.extend(error.__subclasses__())
+    found = [BeholderError]
+    for error in found:
+        found.extend(error.__subclasses__())
     return found

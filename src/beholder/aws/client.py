@@ -5,8 +5,9 @@ Retries of whole calls are botocore's (mode standard: with jitter, and a budget 
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
 import boto3
 import botocore.session
@@ -16,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable, ConfigError
 
-__all__ = ["AwsClient"]
+__all__ = ["AwsClient", "profile_region"]
 
 _CONNECT_S = 3.0
 _METADATA = {"metadata_service_timeout": 3, "metadata_service_num_attempts": 3}
@@ -53,6 +54,11 @@ _PASSING = (
     boto_errors.NoCredentialsError,  # boto3 raises it too where the metadata service does not answer
     ResponseParserError,
 )
+
+
+def profile_region() -> str | None:
+    """Return the region of the profile in the files of AWS's tools that boto3 would use, if it has one."""
+    return cast("str | None", botocore.session.get_session().get_config_variable("region"))
 
 
 class AwsClient:
@@ -144,20 +150,39 @@ class AwsClient:
             BackendError: One of `codes`.
         """
         client = self._poller if parameters.get("WaitTimeSeconds") else self.boto
+        with self._sorted_errors(operation):
+            try:
+                answer: Mapping[str, Any] = getattr(client, action)(**parameters)
+            except boto_errors.ClientError as exc:
+                code, text = _error_of(exc)
+                if code in expected:
+                    return {"Errors": [{"ErrorCode": code, "ErrorMessage": text}]}
+                raise
+        return answer
+
+    def pages(self, operation: str, action: str, **parameters: Any) -> list[Mapping[str, Any]]:
+        """Return all pages of an answer; one where the service does not give it in pages.
+
+        Raises:
+            BackendError: As `call` has it.
+        """
+        if not self.boto.can_paginate(action):
+            return [self.call(operation, action, **parameters)]
+        with self._sorted_errors(operation):
+            return list(self.boto.get_paginator(action).paginate(**parameters))
+
+    @contextmanager
+    def _sorted_errors(self, operation: str) -> Iterator[None]:
         try:
-            answer: Mapping[str, Any] = getattr(client, action)(**parameters)
+            yield
         except boto_errors.ClientError as exc:
-            error = exc.response.get("Error", {})
-            code, text = str(error.get("Code")), str(error.get("Message"))
-            if code in expected:
-                return {"Errors": [{"ErrorCode": code, "ErrorMessage": text}]}
+            code, text = _error_of(exc)
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             raise self.error_class(code, status)(self._backend, operation, f"{code}: {text}") from exc
         except _PASSING as exc:
             raise BackendUnavailable(self._backend, operation, str(exc)) from exc
         except boto_errors.BotoCoreError as exc:  # such as half a set of credentials
             raise BackendDenied(self._backend, operation, str(exc)) from exc
-        return answer
 
     def error_class(self, code: str, status: int) -> type[BackendError]:
         """Return the class of an error by its code and its HTTP status."""
@@ -174,6 +199,11 @@ class AwsClient:
     def _count(self, event_name: str, **_: object) -> None:
         with self._counting:
             self._calls[event_name.rpartition(".")[2]] += 1
+
+
+def _error_of(exc: boto_errors.ClientError) -> tuple[str, str]:
+    error = exc.response.get("Error", {})
+    return str(error.get("Code")), str(error.get("Message"))
 
 
 def _core_session() -> Any:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "repair": "beholder.cli.repair",
     "prune": "beholder.cli.prune",
     "explain": "beholder.cli.explain",
+    "destroy": "beholder.cli.destroy",
     "config": "beholder.cli.config",
     "web": "beholder.cli.web",
     "worker": "beholder.cli.worker",

@@ -10,8 +10,9 @@ import click
 
 from beholder.config import Loaded, Settings, load_settings, to_text
 from beholder.deploy import read_outputs
+from beholder.errors import ConfigError
 
-__all__ = ["check_name", "read_settings", "setting_options"]
+__all__ = ["check_name", "read_region", "read_settings", "setting_options"]
 
 _PROCESS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
@@ -61,3 +62,19 @@ def check_name(_context: click.Context, _parameter: click.Parameter, name: str) 
 def read_settings(flags: dict[str, Any]) -> Loaded:
     """Return the settings of this process: defaults, file, stack, environment and the given flags."""
     return load_settings(os.environ, flags, outputs_of=read_outputs)
+
+
+def read_region(region: str | None) -> str:
+    """Return the region of a command that needs AWS: the option, the settings, or the profile's.
+
+    Raises:
+        ConfigError: The settings have problems, or boto3 is missing.
+    """
+    loaded = read_settings({"region": region})
+    if loaded.sources["region"] != "default":
+        return loaded.settings.region
+    try:
+        from beholder.aws.client import profile_region  # noqa: PLC0415
+    except ImportError as exc:
+        raise ConfigError("this command needs boto3; run: pip install boto3") from exc
+    return profile_region() or loaded.settings.region

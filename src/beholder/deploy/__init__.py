@@ -1,5 +1,5 @@
-"""What is deployed in an AWS account: the outputs of its stack."""
+"""Deployments in an AWS account: what their stacks and resources are, and how they are taken down."""
 
-from beholder.deploy.stack import read_outputs
+from beholder.deploy.outputs import read_outputs
 
 __all__ = ["read_outputs"]
