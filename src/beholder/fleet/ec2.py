@@ -113,7 +113,8 @@ class Ec2Fleet:
             self._terminate([str(one["InstanceId"]) for one in found])
 
     def _own(self) -> dict[str, Sequence[str]]:
-        return {f"tag:{DEPLOYMENT_TAG}": [self._deployment]}
+        # A deployment's web instances carry its tag too; what a controller launched tells workers apart.
+        return {f"tag:{DEPLOYMENT_TAG}": [self._deployment], "tag-key": [LAUNCH_TAG]}
 
     def _seen(self, one: Mapping[str, Any]) -> FleetInstance:
         instance_type = str(one.get("InstanceType", ""))
