@@ -1,4 +1,4 @@
-"""Documents: JSON objects whose members are the fields of a frozen dataclass; a field is written once.
+"""Documents: JSON objects whose members are the fields of a frozen dataclass, which are declared once.
 
 `to_document` and `from_document` follow the type hints of the class. A text in `Annotated` describes a field;
 `web.openapi.json_schema` derives the JSON Schema from hints and descriptions.
@@ -30,7 +30,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Form(NamedTuple):
-    """What a member's type does not say; the fields are keywords of JSON Schema."""
+    """Constraints that a member's type does not express; the fields are keywords of JSON Schema."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -56,11 +56,11 @@ def to_document(value: Any) -> dict[str, Any]:
 
 
 def from_document(cls: Callable[..., _Document], document: Any) -> _Document:
-    """Read a document back; a member may be missing where its field has a default, and none may be unknown.
+    """Read a document; a member may be missing if its field has a default, and none may be unknown.
 
     Raises:
-        TypeError: A member is missing, unknown, or of another kind.
-        ValueError: A member has a value that its type does not have.
+        TypeError: A member is missing or unknown, or has the wrong type.
+        ValueError: A member has a value that its type does not allow.
     """
     if not isinstance(document, dict):
         raise TypeError(f"{cls} is {document!r:.80}")
@@ -82,7 +82,7 @@ class Member(NamedTuple):
 
 @cache
 def members_of(cls: Any) -> tuple[Member, ...]:
-    """Return the members that the documents of a dataclass have, in their order."""
+    """Return the members of a dataclass's documents, in their order."""
     hints = get_type_hints(cls, include_extras=True)
     names = [one.name for one in fields(cls)]
     return tuple(
@@ -92,7 +92,7 @@ def members_of(cls: Any) -> tuple[Member, ...]:
 
 
 def is_document(hint: Any) -> TypeGuard[type]:
-    """Say whether a type hint is a class of documents."""
+    """Return whether a type hint is a document class."""
     return isinstance(hint, type) and is_dataclass(hint)
 
 
@@ -103,13 +103,13 @@ def _writing(cls: Any) -> tuple[tuple[str, str, _Convert | None], ...]:
 
 @cache
 def _reading(cls: Any) -> tuple[tuple[str, str, _Convert], ...]:
-    """Return the members that are converted, the fields that they become, and how."""
+    """Return the members that need a conversion, their fields, and the conversions."""
     readers = [(one.name, one.field, _reader(one.hint)) for one in members_of(cls)]
     return tuple((name, field, read) for name, field, read in readers if read is not None)
 
 
 def _writer(hint: Any) -> _Convert | None:
-    """Return what makes JSON of a value of this type; None where it is JSON already."""
+    """Return the conversion of a value of this type to JSON; None if it needs none."""
     plain = _plain(hint)
     if plain == Time:
         return _time_text
@@ -122,7 +122,7 @@ def _writer(hint: Any) -> _Convert | None:
 
 
 def _reader(hint: Any) -> _Convert | None:
-    """Return what makes a value of this type of JSON; None where it is one already."""
+    """Return the conversion of JSON to a value of this type; None if it needs none."""
     plain = _plain(hint)
     if plain == Time:
         return _time_of
@@ -130,7 +130,7 @@ def _reader(hint: Any) -> _Convert | None:
         item = _reader(get_args(plain)[0])
         return tuple if item is None else lambda values: tuple(item(value) for value in values)
     if is_document(plain):
-        # Nothing to convert: the dataclass itself refuses what is missing or unknown.
+        # No member needs a conversion, and the dataclass itself refuses missing and unknown members.
         return partial(from_document, plain) if _reading(plain) else lambda document: plain(**document)
     return plain if isinstance(plain, type) and issubclass(plain, Enum) else None
 
@@ -146,7 +146,7 @@ def _plain(hint: Any) -> Any:
 
 
 def _time_text(time_s: float) -> str:
-    # Rounded, not cut off, so that a time read back gives the same text again.
+    # Rounded, not truncated, so that a time that was read gives the same text again.
     rounded = _EPOCH + timedelta(milliseconds=round(time_s * 1000))
     return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -2,12 +2,13 @@
 
     BeholderError
     ├── RequestError        the caller: change the request (4xx), or come back later (503)
-    ├── JobError            no one: recorded as that job's outcome
+    ├── JobError            nobody: recorded as the job's outcome
     ├── BackendError        the operator: a queue or store misbehaves
     └── ConfigError         the person who starts the process: all problems at once
 
-An error has a stable `code`, the `http_status` of its answer, and says whether the same call may succeed
-later (`retryable`). The docstring of a class is its default message, written for the reader of an answer.
+An error has a stable `code`, the `http_status` of its answer, and a flag for whether the same call may
+succeed later (`retryable`). The docstring of a class is its default message, written for the reader of an
+answer. `web/connections/errors.py` has the errors of bytes that are no HTTP request.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class BeholderError(Exception):
 
     @property
     def detail(self) -> str:
-        """The sentence for callers, who are anonymous: the message only if it is about what they sent."""
+        """The sentence for anonymous callers: the message if it is about their request, or the default."""
         is_shown = self.is_about_request and not self._quotes_library()
         return self.message if is_shown else default_message(type(self))
 

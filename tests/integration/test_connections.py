@@ -516,7 +516,7 @@ def test_a_low_limit_on_open_files_is_told_in_a_sentence(tmp_path: Path, command
     process = with_files(count, command, data_dir=tmp_path)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"the limit on open files is {count}, and 64 are needed at least; raise it" in said
+    assert f"the limit on open files is {count}, and at least 64 are needed; raise it" in said
     assert "Traceback" not in said
 
 
@@ -527,7 +527,7 @@ def test_load_tells_a_low_limit_too(tmp_path: Path, count: int, concurrency: int
     process = with_files(count, "load", *arguments, data_dir=tmp_path)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"the limit on open files is {count}, and {needed} are needed at least; raise it" in said
+    assert f"the limit on open files is {count}, and at least {needed} are needed; raise it" in said
     assert "Traceback" not in said
 
 

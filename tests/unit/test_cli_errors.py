@@ -1,6 +1,7 @@
 """What a person is told when a command cannot start: sentences and an exit status, never a traceback."""
 
 import fcntl
+import importlib
 import json
 import logging
 import os
@@ -224,7 +225,8 @@ def test_any_other_error_of_ours_is_a_sentence_and_a_status_of_1(
 ) -> None:
     (tmp_path / "command_that_fails.py").write_text(COMMAND_THAT_FAILS)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(sys.modules["beholder.cli.main"]._COMMANDS, "boom", "command_that_fails")
+    monkeypatch.setitem(sys.modules, "beholder.cli.boom", importlib.import_module("command_that_fails"))
+    monkeypatch.setattr(sys.modules["beholder.cli.main"], "_COMMANDS", ("boom",))
     assert run("boom") == (1, "", "beholder: sqlite queue: send: database is locked\n")
 
 

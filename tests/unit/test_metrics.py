@@ -53,7 +53,7 @@ def test_a_state_is_there_before_its_first_job(telemetry: Telemetry, state: str)
 
 def test_what_is_watched_is_read_at_each_scrape(telemetry: Telemetry) -> None:
     depth = {"backlog": 3.0, "in_flight": 1.0}
-    telemetry.watch("beholder_queue_depth", "Messages.", "state", lambda: depth)
+    telemetry.watch("beholder_queue_depth", "Messages.", lambda: depth, "state")
     assert value(telemetry, 'beholder_queue_depth{state="backlog"}') == 3
     depth["backlog"] = 5.0
     assert value(telemetry, 'beholder_queue_depth{state="backlog"}') == 5

@@ -1,4 +1,4 @@
-"""The command line: one module for each command, loaded only when that command runs."""
+"""The command line: one module for each command, imported when that command runs."""
 
 from beholder.cli.main import main
 

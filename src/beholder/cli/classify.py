@@ -1,4 +1,4 @@
-"""`beholder classify`: recognise files in this process, without a service."""
+"""`beholder classify`: recognise image files in this process, without a service."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _FILE_WIDTH = 40
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--top-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Labels an image.")
+@click.option("--top-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Labels per image.")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
@@ -39,8 +39,8 @@ def classify(
 ) -> None:
     """Recognise images: files, folders, glob patterns, or - for standard input.
 
-    Prints a table on a terminal and JSON lines elsewhere. Exit status 1 when any image failed; which ones is
-    told on standard error.
+    Prints a table on a terminal and JSON lines elsewhere. If images fail, standard error names them and the
+    exit status is 1.
 
     \b
     beholder classify photo.jpg
@@ -93,7 +93,7 @@ def _print_all(findings: Iterable["Finding"], form: Callable[["Finding"], str]) 
 
 
 def _with_progress(findings: Iterator["Finding"], count: int) -> Iterator["Finding"]:
-    """Show a bar on a terminal if there are many files: below the table, or beside a redirected output."""
+    """Show a progress bar on a terminal if there are many files, below the table if that is shown, too."""
     if count < _PROGRESS_FROM or not sys.stderr.isatty():
         yield from findings
         return

@@ -1,4 +1,4 @@
-"""`beholder config`: every setting, its value, where the value comes from, and what it means."""
+"""`beholder config`: every setting, with its value, the value's source, and its meaning."""
 
 import json
 from dataclasses import fields
@@ -11,14 +11,14 @@ from beholder.config import Settings, to_text
 __all__ = ["config"]
 
 _SOURCE_CHARS = 18
-# On a terminal that is narrower the lines wrap; squeezed further, columns would vanish.
+# On a narrower terminal the lines wrap; narrower columns would vanish.
 _WIDTH_MIN = 60
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def config(*, as_json: bool) -> None:
-    """Show every setting: its value, where it comes from, and what it means.
+    """Show every setting: its value, the value's source, and its meaning.
 
     The later source wins: default, the TOML file that BEHOLDER_CONFIG names, the environment variable
     BEHOLDER_<NAME>, the option --<name> of the command.
@@ -41,7 +41,7 @@ def config(*, as_json: bool) -> None:
 
     console = Console(highlight=False)
     console.width = max(_WIDTH_MIN, console.width)
-    # What a setting means stands below its value, so that neither is squeezed into a sixth of the width.
+    # The meaning of a setting is shown below its value, so that both have most of the width.
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)
     table.add_column("value and meaning", overflow="fold")

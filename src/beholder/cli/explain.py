@@ -1,4 +1,4 @@
-"""`beholder explain`: why the fleet was what it was, at a given moment."""
+"""`beholder explain`: why the fleet had the size that it had at a given time."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 @click.option("--json", "as_json", is_flag=True, help="The records of that hour as JSON lines, oldest first.")
 @setting_options("stack", "backend", "region", "prefix", "data_dir")
 def explain(at: str | None, *, as_json: bool, **flags: Any) -> None:
-    """Say in words why there were as many instances as there were: what was seen, wanted, bounded and done.
+    """Explain why there were so many instances: what the controller observed, wanted, bounded and did.
 
     \b
     beholder explain                 the last decision
@@ -48,14 +48,14 @@ def explain(at: str | None, *, as_json: bool, **flags: Any) -> None:
 
 
 def moment_of(text: str, now: datetime) -> float:
-    """Return the seconds since the epoch of a time of day, the last one that is past, or of a date and time.
+    """Return a date and time, or the last occurrence of a time of day, in seconds since the Unix epoch.
 
     Args:
-        text: As the user wrote it.
-        now: The present, in the time zone that `text` is meant in.
+        text: The time as the user wrote it.
+        now: The present, in the user's time zone.
 
     Raises:
-        click.BadParameter: It is neither.
+        click.BadParameter: The text is neither.
     """
     found = _TIME.fullmatch(text.strip())
     try:

@@ -1,4 +1,4 @@
-"""The limit on open files: each connection is one."""
+"""The limit on open files: every connection is an open file."""
 
 import resource
 
@@ -7,7 +7,7 @@ from beholder.errors import ConfigError
 __all__ = ["allow_files", "connections_max"]
 
 _FILES_WANTED = 65_536
-# A web process has about 40 open before anybody connects, and more while it stores images.
+# A web process has about 40 open files without a connection, and more while it stores images.
 _FILES_MIN = 64
 _CONNECTIONS_WANTED = 10_000
 
@@ -16,10 +16,10 @@ def allow_files(connections: int = 0) -> int:
     """Raise the limit on open files as far as this user may, and return it.
 
     Args:
-        connections: Those that are opened for certain.
+        connections: How many connections the process certainly opens.
 
     Raises:
-        ConfigError: It is too low to work with.
+        ConfigError: The limit is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
@@ -30,12 +30,12 @@ def allow_files(connections: int = 0) -> int:
     files_min = _FILES_MIN + connections
     if files < files_min:
         raise ConfigError(
-            f"the limit on open files is {files}, and {files_min} are needed at least; "
+            f"the limit on open files is {files}, and at least {files_min} are needed; "
             "raise it, such as with ulimit -n 4096"
         )
     return files
 
 
 def connections_max(files: int) -> int:
-    """Return how many connections a web process takes, so that files are left for all else it does."""
+    """Return how many connections a web process accepts, so that it can open its other files."""
     return min(_CONNECTIONS_WANTED, files - max(_FILES_MIN - 8, files // 4))

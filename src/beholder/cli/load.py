@@ -1,4 +1,4 @@
-"""`beholder load`: the workload generator, with the flags of the class project's generator and more.
+"""`beholder load`: the workload generator, with the options of the class project's generator and more.
 
 Modules that need aiohttp or rich are imported when the command runs, so that `beholder --help` is fast.
 """
@@ -110,14 +110,14 @@ def load(
     quiet: bool,
     **choices: Any,
 ) -> None:
-    """Send images to a running service and report how it did.
+    """Send images to a running service and report throughput, latency and errors.
 
     \b
     beholder load --num_request 100 --image_folder imagenet-100/ --concurrency 100    all at once
     beholder load --image_folder imagenet-100/ --rate 50 --duration 60 --report out.html
 
-    Exit status: 0 when every request was answered with a label, 1 when not or when the HTML report could not
-    be written after all, 2 when the run could not start.
+    The exit status is 0 if every request was answered with a label, 2 if the run could not start, and 1
+    otherwise, also if the HTML report could not be written after the run.
     """  # noqa: D301 - click needs the character \b itself, not its escape
     from beholder.loadgen.engine import probe, run_load  # noqa: PLC0415
     from beholder.loadgen.expect import accuracy_of, read_expected  # noqa: PLC0415
@@ -178,7 +178,7 @@ def _document(report: "LoadReport", accuracy: "Accuracy | None") -> dict[str, An
 
 
 def _check_writable(path: Path) -> None:
-    """Try to open the report's file, and leave no trace: a wrong path must not cost a whole run."""
+    """Try to open the report's file, and leave no trace, so that a wrong path does not waste a whole run."""
     is_new = not os.path.lexists(path)
     try:
         path.open("ab").close()

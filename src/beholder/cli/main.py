@@ -1,4 +1,4 @@
-"""The group of all commands, and how their errors reach a person."""
+"""The group of all commands; prints their errors and sets the exit status."""
 
 import importlib
 import sys
@@ -10,27 +10,27 @@ from beholder.errors import BeholderError, ConfigError
 
 __all__ = ["main"]
 
-# Name of each command, its module under beholder.cli.
-_COMMANDS = {
-    "up": "beholder.cli.up",
-    "demo": "beholder.cli.demo",
-    "classify": "beholder.cli.classify",
-    "load": "beholder.cli.load",
-    "simulate": "beholder.cli.simulate",
-    "models": "beholder.cli.models",
-    "redrive": "beholder.cli.redrive",
-    "repair": "beholder.cli.repair",
-    "prune": "beholder.cli.prune",
-    "explain": "beholder.cli.explain",
-    "destroy": "beholder.cli.destroy",
-    "config": "beholder.cli.config",
-    "web": "beholder.cli.web",
-    "worker": "beholder.cli.worker",
-}
+# Each command is the function of this name in the module of this name.
+_COMMANDS = (
+    "up",
+    "demo",
+    "classify",
+    "load",
+    "simulate",
+    "models",
+    "redrive",
+    "repair",
+    "prune",
+    "explain",
+    "destroy",
+    "config",
+    "web",
+    "worker",
+)
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module when the command is needed, so that start-up stays quick."""
+    """Imports a command's module when the command is needed, so that start-up stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -40,7 +40,8 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        module = importlib.import_module(f"beholder.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 
@@ -59,7 +60,7 @@ def beholder() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes sentences and an exit status."""
+    """Run the command line; print an error of ours as sentences, with an exit status."""
     try:
         beholder.main(standalone_mode=True)
     except ConfigError as exc:

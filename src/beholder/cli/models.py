@@ -1,4 +1,4 @@
-"""`beholder models`: list, show, try, import and remove models."""
+"""`beholder models`: list, show, test, import and remove models."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ __all__ = ["models"]
 
 @click.group()
 def models() -> None:
-    """List, show, try, import and remove models.
+    """List, show, test, import and remove models.
 
     A model is a folder with model.onnx, model.toml and labels.txt. `beholder up --model NAME` serves one by
     its name, or any folder by its path.
@@ -47,7 +47,7 @@ def list_models(**flags: Any) -> None:
 @click.argument("name")
 @setting_options("data_dir")
 def show(name: str, **flags: Any) -> None:
-    """Show all that is known of the model NAME (a name, or the path of a folder)."""
+    """Show the facts of the model NAME (a name, or the path of a folder)."""
     settings = read_settings(flags).settings
     click.echo(json.dumps(_facts(ModelRegistry(models_folder(settings)).find(name)), indent=2))
 
@@ -85,7 +85,7 @@ def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
 @click.argument("name")
 @setting_options("data_dir")
 def remove(name: str, **flags: Any) -> None:
-    """Remove the imported model NAME with its folder; what serves it now goes on until it ends."""
+    """Remove the imported model NAME with its folder; a running service serves it until it ends."""
     settings = read_settings(flags).settings
     folder = ModelRegistry(models_folder(settings)).remove(name)
     click.echo(f"removed {folder}")
@@ -93,7 +93,7 @@ def remove(name: str, **flags: Any) -> None:
 
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What the model is called in requests and answers.")
+@click.option("--name", required=True, help="The model's name in requests and answers.")
 @click.option("--labels", type=click.Path(path_type=Path), help="One class name per line; needed for ONNX.")
 @click.option("--version", default="1", show_default=True, help="Echoed in every answer.")
 @click.option("--licence", default="", help="SPDX identifier of the weights' licence.")
@@ -121,7 +121,7 @@ def remove(name: str, **flags: Any) -> None:
 def import_model(file: Path, name: str, **given: Any) -> None:
     """Make a model folder from FILE: an ONNX graph, or a torchvision ResNet-18 checkpoint (.pth).
 
-    The new model is loaded and tried before it is kept. A checkpoint needs `pip install torch onnx`.
+    The new model is loaded and run before it is kept. A checkpoint needs `pip install torch onnx`.
     """
     from beholder.model.importing import Description, import_onnx, import_resnet18  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
@@ -186,7 +186,7 @@ def _check_options(file: Path, given: dict[str, Any]) -> None:
 
 
 def _taken_as(spec: ModelSpec) -> str:
-    """Return what was found or assumed, so that the user sees a wrong guess before the model is served."""
+    """Return what was found or assumed, so that the user sees a wrong assumption before serving the model."""
     taken, values = spec.preprocessing, "probabilities" if spec.outputs_probabilities else "logits"
     size = f"crop to {taken.size} x {taken.size}" if taken.size else "as is"
     least = "" if taken.size else f" from {taken.width_min} x {taken.height_min} pixels"

@@ -1,4 +1,4 @@
-"""Command-line options that set settings; shared by the commands that start something."""
+"""Command-line options that set settings, and the settings that result."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def setting_options(*names: str) -> Callable[[_Command], _Command]:
-    """Add an option for each named setting; what it means comes from the setting itself."""
+    """Add an option for each named setting, with the setting's meaning as its help."""
     by_name = {one.name: one for one in fields(Settings)}
 
     def add(command: _Command) -> _Command:

@@ -1,4 +1,4 @@
-"""`beholder prune`: delete finished jobs that are old, or too many, now and not in small steps."""
+"""`beholder prune`: delete old finished jobs, or the oldest beyond a size, all at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,26 +11,24 @@ from beholder.errors import BackendError, ConfigError
 
 __all__ = ["prune"]
 
-# An unfinished file of this age belongs to a process that died.
+# An unfinished file of this age belongs to a process that is gone.
 _TIDY_AGE_S = 3600.0
 
 
 @click.command()
-@click.option(
-    "--older-than", metavar="AGE", help="Such as 7d or 12h; by default what the setting retention says."
-)
+@click.option("--older-than", metavar="AGE", help="Such as 7d or 12h; the default is the setting retention.")
 @click.option(
     "--bytes-max",
     metavar="SIZE",
-    help="Such as 10GB: delete the oldest beyond it; by default what the setting retention_bytes_max says.",
+    help="Such as 10GB: delete the oldest beyond it; the default is the setting retention_bytes_max.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 @setting_options("prefix", "data_dir")
 def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **flags: Any) -> None:
     """Delete images and outcomes of finished jobs that are old, oldest first.
 
-    `beholder up` does so by itself, a few jobs a second. This may run beside it. A job without an outcome is
-    never deleted. On AWS the buckets' lifecycle rules delete.
+    `beholder up` does so by itself, a few jobs a second; this command may run beside it. A job without an
+    outcome is never deleted. On AWS the buckets' lifecycle rules delete objects.
     """
     for option, text, read in (("--older-than", older_than, age_of), ("--bytes-max", bytes_max, bytes_of)):
         try:
@@ -51,7 +49,7 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
     now_s = SystemClock().now_s()
     found = expired(images, results, bounds_of(settings), now_s)
     if dry_run:
-        _say("would delete", [one.size_bytes for one in found])
+        _print("would delete", [one.size_bytes for one in found])
         return
     deleted: list[int] = []
     refused: list[BackendError] = []
@@ -59,14 +57,14 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
         try:
             one.delete(images, results)
             deleted.append(one.size_bytes)
-        except BackendError as exc:  # it keeps no other from it
+        except BackendError as exc:  # the others are deleted all the same
             refused.append(exc)
     for bucket in (images, results):
         bucket.tidy(now_s - _TIDY_AGE_S)
-    _say("deleted", deleted)
+    _print("deleted", deleted)
     if refused:
         raise refused[0]
 
 
-def _say(what: str, sizes_bytes: Sequence[int]) -> None:
+def _print(what: str, sizes_bytes: Sequence[int]) -> None:
     click.echo(f"{what} {len(sizes_bytes)} jobs, {sum(sizes_bytes) / 1e6:.1f} MB")

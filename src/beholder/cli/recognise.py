@@ -34,13 +34,13 @@ class Finding:
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
-    """Return the image files that paths, folders (with what is below them), globs and '-' stand for.
+    """Return the image files that paths, folders (with all below them), globs and '-' stand for.
 
     A file given by its path may have any name; in a folder, files with an image's suffix are found. Hidden
     folders inside a folder are skipped, because programs keep thumbnails and the like there.
 
     Raises:
-        ConfigError: Paths are empty or lead to no image; all are named.
+        ConfigError: Paths are empty or lead to no image; the error names all of them.
     """
     found: list[str] = []
     problems = []
@@ -90,9 +90,9 @@ def recognise(
         files: As `find_images` returns them.
         classifier: The model, warm.
         prepare: From an image file's bytes to the model's input.
-        top_k: Labels at most.
-        min_confidence: Leave out labels below this probability.
-        threads: Images decoded at once.
+        top_k: The highest number of labels.
+        min_confidence: Labels below this probability are left out.
+        threads: How many images are decoded at once.
     """
 
     def load(file: str) -> NDArray[np.uint8]:

@@ -21,14 +21,14 @@ _WOULD = {"send": "would be sent back", "put_away": "would be put away", "leave"
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option("--all", "is_all", is_flag=True, help="Send back every letter except the unreadable ones.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, one a letter.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, one for each letter.")
 @setting_options("stack", "backend", "region", "prefix", "data_dir")
 def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """List the dead letters, newest last, or send those of the given IDs back to the workers.
 
     A dead letter is the message of a job that was given up. Sending it back queues the job again. The exit
-    status is 1 if a letter was left where it was, and 2 if an ID names none; then nothing is sent.
+    status is 1 if a letter was left where it was, and 2 if an ID names no letter; then nothing is sent.
 
     \b
     beholder redrive                 list them, with the reasons
@@ -37,7 +37,7 @@ def redrive(ids: tuple[str, ...], *, is_all: bool, dry_run: bool, as_json: bool,
     if is_all and ids:
         raise click.UsageError("give either IDs or --all")
     if dry_run and not (is_all or ids):
-        raise click.UsageError("--dry-run says what would be sent back; give IDs or --all with it")
+        raise click.UsageError("--dry-run prints what would be sent back; give IDs or --all with it")
     from beholder.dead_letters.redrive import Action, Redrive  # noqa: PLC0415
     from beholder.wiring import profile_of  # noqa: PLC0415
 
@@ -104,5 +104,5 @@ def _time(time_s: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return `text` without control characters, which a terminal would obey: clients choose file names."""
+    """Return `text` without control characters, which a terminal would obey; clients choose file names."""
     return "".join(one if one.isprintable() else "?" for one in text)

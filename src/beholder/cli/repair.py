@@ -1,4 +1,4 @@
-"""`beholder repair`: a new queue file in place of a damaged one."""
+"""`beholder repair`: replaces a damaged queue file."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ __all__ = ["repair"]
 def repair(**flags: Any) -> None:
     """Set a damaged queue file aside, and queue again every image without an outcome.
 
-    Stop the service first. Messages that can still be read are kept. The command may be killed and run again
-    at any time. On a sound file it queues the images whose message was lost.
+    Stop the service first. Messages that can still be read are kept. The command may be interrupted and run
+    again at any time. If the file is not damaged, it queues the images whose messages were lost.
     """
     settings = read_settings(flags).settings
     from beholder.clock import SystemClock  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The HTTP server of a web process: uvicorn, with an end that answers all."""
+"""The HTTP server of a web process: uvicorn, which answers the pending requests before it ends."""
 
 import asyncio
 from types import FrameType
@@ -12,10 +12,10 @@ __all__ = ["Server"]
 
 
 class Server(uvicorn.Server):
-    """A server that, once asked to end, answers those who still wait shortly before its time is up.
+    """A server that answers the pending requests with 202 shortly before its graceful time-out ends.
 
     Args:
-        config: uvicorn's own; its graceful time-out bounds the end.
+        config: uvicorn's configuration, with the graceful time-out.
         app: The web tier.
     """
 
@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
         await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the end."""
+        """Begin the shutdown, and schedule the answers to the pending requests."""
         super().handle_exit(sig, frame)
         if self._loop is not None:
             patience_s = (self.config.timeout_graceful_shutdown or 0) * 0.8

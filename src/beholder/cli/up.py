@@ -26,8 +26,8 @@ _log = get_logger(__name__)
 def up(**flags: Any) -> None:
     """Start the service: a web tier and one worker per core, until Ctrl-C.
 
-    Every image that was accepted is answered, also after a crash: start it again on the same data folder and
-    it goes on.
+    Every accepted image is answered, even after a crash: start the service again on the same data folder, and
+    it continues.
 
     \b
     beholder up
@@ -43,16 +43,16 @@ def up(**flags: Any) -> None:
     end_on_signals(stop.set)
     profile = profile_of(settings)
     with Service(profile) as service:
-        # A second Ctrl-C does not wait for the work in hand.
+        # A second Ctrl-C does not wait for the current work.
         end_on_signals(lambda: service.kill() if stop.is_set() else stop.set())
         if service.await_ready(stop):
             click.echo(where_to_look(service.url, profile))
         service.run(stop)
-        log_event(_log, logging.INFO, "up.stopping", "finishing the work in hand; nothing accepted is lost")
+        log_event(_log, logging.INFO, "up.stopping", "finishing the current work; no accepted image is lost")
 
 
 def where_to_look(url: str, profile: "Profile") -> str:
-    """Return the lines that tell a person where the service is, and for how long it keeps what it takes."""
+    """Return the lines that show the service's addresses, and how long it keeps images."""
     from beholder.wiring.retention import kept_sentence  # noqa: PLC0415
 
     retention = f"  retention           {kept_sentence(profile.settings)}"

@@ -34,22 +34,24 @@ _BACKLOG = 65_536
     callback=check_name,
     default="web-0",
     show_default=True,
-    help="Unique among the web processes on this data folder.",
+    help="Unique among the web processes of a data folder.",
 )
 @click.option("--socket-fd", type=int, hidden=True, help="A bound socket to serve on.")
-@click.option("--parent-death-pipe", type=int, hidden=True, help="File descriptor that ends with the parent.")
+@click.option(
+    "--parent-death-pipe", type=int, hidden=True, help="File descriptor that closes with the parent."
+)
 @setting_options("stack", "backend", "region", "prefix", "host", "port", "data_dir", "model", "log_level")
 def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags: Any) -> None:
-    """Run one web process: take images in over HTTP and answer.
+    """Run one web process: accept images over HTTP and answer.
 
-    `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it takes no
-    new connections, answers those who wait, and ends.
+    `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it accepts no
+    new connections, answers the pending requests, and ends.
     """
     settings = persist("settings", lambda: read_settings(flags), threading.Event()).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
-    # The server answers those who wait, and then raises the signal again. On AWS something is to be let go
-    # then; on one machine nothing is, and a queue that is not closed keeps files which a start on a full disk
-    # would have no room for.
+    # The server answers the pending requests, and then raises the signal again. On AWS the process must then
+    # release its lease and its reply queue. On one machine it has nothing to release, and a queue that is not
+    # closed keeps files which a start on a full disk would have no room for.
     profile = profile_of(settings)
     if not profile.is_one_machine:
         end_on_signals(_end)
@@ -68,7 +70,7 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=protocol,  # type: ignore[arg-type]  # it is called, and nothing else
+            http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
             timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]  # seconds for call_later
             ws="none",
             lifespan="on",
@@ -76,7 +78,7 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            # Shorter than what the supervisor allows, so that the process ends by itself.
+            # Shorter than the supervisor's time, so that the process ends by itself.
             timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
             backlog=_BACKLOG,
         )
@@ -84,5 +86,5 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
 
 
 def _end() -> None:
-    """End this process in good order: what it holds, such as its lease and its reply queue, is let go."""
+    """End this process in good order, so that it releases its lease and its reply queue."""
     raise SystemExit(0)

@@ -31,11 +31,13 @@ _SIGNAL_S = 1.0
     callback=check_name,
     default="worker-0",
     show_default=True,
-    help="Unique among the workers on this data folder.",
+    help="Unique among the workers of a data folder.",
 )
 @click.option("--ready-fd", type=int, hidden=True, help="Gets a byte once the models are warm.")
-@click.option("--parent-death-pipe", type=int, hidden=True, help="File descriptor that ends with the parent.")
-@click.option("--in-fleet", is_flag=True, hidden=True, help="The parent starts another when one is needed.")
+@click.option(
+    "--parent-death-pipe", type=int, hidden=True, help="File descriptor that closes with the parent."
+)
+@click.option("--in-fleet", is_flag=True, hidden=True, help="The parent starts workers as they are needed.")
 @setting_options(
     "stack",
     "backend",
@@ -77,7 +79,7 @@ def worker(
         log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
         for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
-        # A signal that arrives right before an endless wait would not end it: its handler runs only after.
+        # Not an endless wait: the handler of a signal that arrives right before it would run after it.
         while not stop.wait(_SIGNAL_S):
             pass
         opened.consumers.drain()
@@ -90,12 +92,12 @@ def worker(
 
 
 def _end_at_once() -> None:
-    """Die as in a crash: the successor reads the journal, and hands back the image that hangs."""
+    """End as in a crash: the successor reads the journal, and hands back the image that hangs."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end_on_signals(*actions: Callable[[], None]) -> None:
-    """Do `actions` on SIGTERM and SIGINT."""
+    """Call `actions` on SIGTERM and SIGINT."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         for action in actions:

@@ -1,1 +1,1 @@
-"""How reports are drawn: charts and pages, the same for every part that makes one."""
+"""Charts and pages of reports, for every room that writes a report."""

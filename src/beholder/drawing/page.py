@@ -1,4 +1,4 @@
-"""Reports as one HTML page that needs nothing from elsewhere and follows the reader's theme."""
+"""Reports as one self-contained HTML page that follows the reader's theme."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -46,7 +46,7 @@ def page(title: str, body: str, style: str = "") -> str:
     Args:
         title: Plain text.
         body: HTML.
-        style: More rules after those of the house.
+        style: CSS rules after the common ones.
     """
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -56,20 +56,20 @@ def page(title: str, body: str, style: str = "") -> str:
 
 
 def tile(name: str, figure: str, text: str, *, is_bad: bool = False) -> str:
-    """Return one figure with its name and a line on it."""
+    """Return one figure with its name and a line of explanation."""
     kind = "card tile bad" if is_bad else "card tile"
     lines = f"<span>{escape(name)}</span><b>{escape(figure)}</b><span>{escape(text)}</span>"
     return f'<div class="{kind}">{lines}</div>'
 
 
 def card(title: str, content: str, hint: str = "") -> str:
-    """Return a framed part of the page; `content` and `hint` are HTML."""
+    """Return a framed section of the page; `content` and `hint` are HTML."""
     note = f'<p class="hint">{hint}</p>' if hint else ""
     return f'<section class="card"><h2>{title}</h2>{note}{content}</section>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of plain texts, the last column to the right."""
+    """Return a table of plain texts, the last column aligned to the right."""
     top = _row("th", head)
     return f"<table><thead>{top}</thead><tbody>{''.join(_row('td', row) for row in rows)}</tbody></table>"
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: frame, axes and bars, for every report of the house."""
+"""Charts as inline SVG: frame, axes and bars."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ class PlotArea:
     bottom: int = 40
 
     def x(self, share: float) -> float:
-        """Place a share of the horizontal axis, 0 to 1."""
+        """Return the position of a share of the horizontal axis, 0 to 1."""
         return self.left + share * (self.width - self.left - self.right)
 
     def y(self, share: float) -> float:
-        """Place a share of the vertical axis, 0 at its foot to 1."""
+        """Return the position of a share of the vertical axis, 0 at its foot to 1."""
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
 def nice(value: float) -> float:
-    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `value`; 1 for none."""
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `value`; 1 if that is 0."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
@@ -39,7 +39,7 @@ def nice(value: float) -> float:
 
 
 def ticks(top: float, step_min: float = 0.0) -> list[float]:
-    """Return round values from 0 to the first that is not below `top`; always two at least."""
+    """Return round values from 0 to the first that is not below `top`, at least two."""
     step = max(step_min, nice(top / _TICK_COUNT))
     return [index * step for index in range(max(1, math.ceil(top / step - 1e-9)) + 1)]
 
@@ -90,7 +90,7 @@ def bar(kind: str, sides: tuple[float, float], top: float, foot: float, title: s
 
 
 def svg(frame: PlotArea, title: str, about: str, parts: Sequence[str]) -> str:
-    """Return the chart; title and text are what a screen reader says."""
+    """Return the chart; a screen reader reads `title` and `about`."""
     label = escape(f"{title}. {about}")
     box = f"0 0 {frame.width} {frame.height}"
     return f'<svg role="img" aria-label="{label}" viewBox="{box}">{"".join(parts)}</svg>'

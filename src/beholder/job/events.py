@@ -1,4 +1,4 @@
-"""The upload event: S3 reports to the input queue that a tool put an object into the bucket.
+"""The upload event: S3's notice in the input queue that a tool put an object into the bucket.
 
 It comes from S3 itself, or through an SNS topic, EventBridge, or the destination of a Lambda function.
 
@@ -23,8 +23,8 @@ __all__ = ["EventBatch", "UnknownMessage", "UploadEvent", "read_event"]
 
 _CREATED = "ObjectCreated:"
 _TEST_EVENT = "s3:TestEvent"
-# Members that tell one version of an object from another, the best first, by their names in S3 and in
-# EventBridge; the emulators send no sequencer.
+# Members that distinguish the versions of an object, by their names in S3 and in EventBridge, the best first;
+# the emulators send no sequencer.
 _VERSIONS = ("sequencer", "versionId", "version-id", "eTag", "etag")
 # Envelopes inside one another; more are a mistake or an attack.
 _ENVELOPES_MAX = 5
@@ -32,7 +32,7 @@ _ENVELOPES_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A body that is understood and asks nothing of a worker; no image is lost when it is dropped.
+    """A body that is valid and asks nothing of a worker; no image is lost when it is dropped.
 
     Args:
         kind: The kind of body.
@@ -58,8 +58,8 @@ class UploadEvent:
         bucket: Name of the bucket.
         key: The object's key, decoded.
         size_bytes: Length of the object when it was put.
-        version: Tells the object from an earlier or later one of the same key.
-        put_at_s: When the object was put, seconds since the Unix epoch; None where that cannot be read.
+        version: Distinguishes the object from earlier and later objects of the same key.
+        put_at_s: When the object was put, seconds since the Unix epoch; None if that cannot be read.
     """
 
     bucket: str
@@ -84,7 +84,7 @@ class UploadEvent:
 
 
 def read_event(body: bytes) -> UploadEvent | UnknownMessage | EventBatch | None:
-    """Read a body that is not a message of ours; return None where it claims to be one.
+    """Read a body as an event; return None if it has the version of a message of ours.
 
     Raises:
         MessageInvalid: The body is not a known event of S3, by itself or in an envelope.
@@ -120,7 +120,7 @@ def _read(document: dict[str, Any], envelopes: int) -> UploadEvent | UnknownMess
         return _open(document["Message"], envelopes)
     if kind in {"SubscriptionConfirmation", "UnsubscribeConfirmation"}:
         raise ValueError(
-            f"SNS sent a {kind} of {document.get('TopicArn')!r:.200}; the owner of the queue has to answer it"
+            f"SNS sent a {kind} of {document.get('TopicArn')!r:.200}; the owner of the queue must confirm it"
         )
     raise ValueError(f"neither a message nor an event: {sorted(document)!r:.200}")
 
@@ -156,7 +156,7 @@ def _read_record(record: Mapping[str, Any]) -> UploadEvent | UnknownMessage:
     if not name.startswith(_CREATED):
         return UnknownMessage("no upload", f"an event of the kind {name!r:.80}, which puts no object")
     found = record["s3"]["object"]
-    # S3 sends a blank as a plus and leaves slashes alone; what emulators encode besides decodes alike.
+    # S3 sends a space as a plus and does not encode slashes; what emulators also encode decodes the same way.
     key = unquote_plus(found["key"], errors="strict")
     return _upload_event(record["s3"]["bucket"]["name"], key, found, record.get("eventTime"))
 
@@ -175,13 +175,13 @@ def _upload_event(bucket: object, key: object, found: Mapping[str, Any], time: o
     size_bytes = found["size"]
     if not isinstance(bucket, str) or not isinstance(key, str) or not isinstance(size_bytes, int):
         raise TypeError(f"bucket is {bucket!r:.80}, key is {key!r:.80}, size is {size_bytes!r:.80}")
-    (key + bucket).encode()  # fails for half a surrogate pair, which no result could contain
+    (key + bucket).encode()  # fails for a lone surrogate, which no result can contain
     version = next((str(found[one]) for one in _VERSIONS if found.get(one)), "")
     return UploadEvent(bucket, key, size_bytes, version, _time_of(time))
 
 
 def _time_of(text: object) -> float | None:
-    """Return an event's time; None where it cannot be read, which costs the job only its time of creation."""
+    """Return an event's time; None if it cannot be read, which affects only the job's time of creation."""
     try:
         time = datetime.fromisoformat(str(text))
         time_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

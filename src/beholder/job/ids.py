@@ -16,24 +16,24 @@ def new_job_id(now_s: float) -> str:
 
 
 def job_id_from_key(caller: str, key: str, *, epoch_s: float) -> str:
-    """Return the id that `caller` and their idempotency `key` always give within one epoch.
+    """Return the id that a caller's key always gives with the same `epoch_s`.
 
     Args:
         caller: Name of the caller; two callers may use the same key.
-        key: The Idempotency-Key as sent.
-        epoch_s: The time that is written into the id, the same for both requests.
+        key: An Idempotency-Key, or what else identifies the job.
+        epoch_s: The time that is written into the id.
     """
     digest = hashlib.sha256(f"{len(caller)}:{caller}{key}".encode()).digest()
     return _uuid7(epoch_s, digest[:10])
 
 
 def created_at_s(job_id: str) -> float:
-    """Return the time written into `job_id`, in seconds since the Unix epoch, to the millisecond."""
+    """Return the time in `job_id`, in seconds since the Unix epoch, to the millisecond."""
     return (uuid.UUID(job_id).int >> 80) / 1000
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether `text` is a job id in the form in which this module writes it."""
+    """Return whether `text` is a job id in the form that this module writes."""
     try:
         parsed = uuid.UUID(text)
     except ValueError:

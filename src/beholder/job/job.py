@@ -57,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class JobInput:
-    """The image of a job, where it lies and how it was sent."""
+    """The image of a job: where it is stored and how it was sent."""
 
     image_key: Annotated[str, "Key of the image in the input bucket."]
     file_name: Annotated[str, "Name of the file as sent, cut to file_name_chars_max."]
@@ -77,7 +77,7 @@ class Failure:
     """Why a job failed."""
 
     code: Annotated[str, "One of the error codes, which are stable; for programs."]
-    status: Annotated[int, "HTTP status that a waiting caller is answered with."]
+    status: Annotated[int, "HTTP status of the answer to a waiting caller."]
     detail: Annotated[str, "What is wrong and what to do, for people."]
 
 
@@ -102,7 +102,7 @@ class Job:
     created_at_s: Annotated[Time, "When the image was accepted."]
     started_at_s: Annotated[Time | None, "When a worker received the job."] = None
     completed_at_s: Annotated[Time | None, "When the outcome was known."] = None
-    model: Annotated[str | None, "The model that ran, or the one asked for while none has."] = None
+    model: Annotated[str | None, "The model that ran; before that, the model that the request names."] = None
     model_version: Annotated[str | None, "Version of the model that ran."] = None
     input: Annotated[JobInput | None, "The image and how it was sent."] = None
     result: Annotated[Result | None, "What the model recognised, once the job succeeded."] = None
@@ -111,7 +111,7 @@ class Job:
 
     @property
     def best_label(self) -> Label | None:
-        """The likeliest label; None where the model ran to no result, or min_confidence left none."""
+        """The likeliest label; None if the job has no result, or min_confidence left no label."""
         return self.result.labels[0] if self.result and self.result.labels else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,12 +122,12 @@ class Job:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
-        """Read the JSON form back; what a later version adds to it is ignored.
+        """Read the JSON form; members that a later version adds are ignored.
 
         Raises:
             KeyError: A member is missing.
-            TypeError: A member is of another kind.
-            ValueError: A member has a value that its type does not have.
+            TypeError: A member has the wrong type.
+            ValueError: A member has a value that its type does not allow.
         """
         return from_document(cls, {name: document[name] for name in _MEMBERS})
 
@@ -140,10 +140,10 @@ def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:
 
     Args:
         document: The stored bytes.
-        job_id: Id that the job must have; None for any.
+        job_id: The id that the job must have; None for any.
 
     Raises:
-        ValueError: The document is torn, of another version, or of another job, or the job has no outcome.
+        ValueError: The document is torn, or of another version or job, or the job has no outcome.
     """
     try:
         job = Job.from_dict(json.loads(document))

@@ -1,4 +1,4 @@
-"""The message that the input queue carries: everything a worker needs to answer one job."""
+"""The message that the input queue carries: everything a worker needs for one job."""
 
 import json
 import math
@@ -44,12 +44,12 @@ class Message:
     Args:
         job_id: Id of the job.
         created_at_s: When the job was accepted, seconds since the Unix epoch.
-        input: Where the image lies, and what the caller asked for.
-        reply_to: Name of the reply queue of the web process that waits, or None.
+        input: Where the image is stored, and the caller's options.
+        reply_to: Name of the reply queue of the web process that waits; None if none does.
         deadline_s: When the job expires; None for never.
         wants_text: Whether the best label is also stored as plain text, for classic load generators.
-        trace: The caller's trace context (W3C traceparent), or None.
-        image: The image itself, where it is small enough; None where the worker fetches it by its key.
+        trace: The caller's trace context (W3C traceparent); None if it has none.
+        image: The image, if it is small enough; otherwise None, and the worker fetches it by its key.
     """
 
     VERSION: ClassVar[int] = 1
@@ -89,7 +89,7 @@ class Message:
         """Read the wire form.
 
         Raises:
-            MessageInvalid: The body is not a message, or one of another version.
+            MessageInvalid: The body is not a message, or is of another version.
         """
         try:
             document = json.loads(body)
@@ -118,7 +118,7 @@ class Message:
 
 
 def _check(document: dict[str, Any]) -> None:
-    """Refuse a message with which a later step would fail at every delivery."""
+    """Refuse a message that would make a later step fail at every delivery."""
     for name, types in _TYPES.items():
         value = document[name]
         if not isinstance(value, types):
@@ -126,7 +126,7 @@ def _check(document: dict[str, Any]) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is {value}")
         if isinstance(value, str):
-            value.encode()  # fails for half a surrogate pair, which no result could contain
+            value.encode()  # fails for a lone surrogate, which no result can contain
     if not is_job_id(document["job"]):
         raise ValueError(f"job is {document['job']!r:.80}")
     if not 0 <= document["at"] < TIME_MAX_S:

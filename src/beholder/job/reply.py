@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 __all__ = ["Reply", "bundled"]
 
-# SQS takes 1 MiB, and took 256 KiB until 2025; a queue may still be set to that.
+# SQS allows 1 MiB, and allowed 256 KiB until 2025; a queue may still have that limit.
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 _DOCUMENTS_BYTES_MAX = 200_000
 _JOBS = b',"jobs":['
@@ -20,7 +20,7 @@ class Reply:
     """Outcomes on their way to the web process that waits, with the worker's unreported calls.
 
     Args:
-        documents: The jobs, each as the output bucket has it.
+        documents: The documents of the jobs, as the output bucket has them.
         calls: How often the worker called AWS since its last reply, by `service:Operation`.
     """
 
@@ -32,7 +32,7 @@ class Reply:
     def to_bytes(self) -> bytes:
         """Return the wire form: one JSON object whose last member contains the documents byte for byte.
 
-        Their lengths come first, so that a reader cuts the documents out and parses each once.
+        Their lengths come first, so that a reader can cut the documents out and parse each once.
         """
         head = {
             "v": self.VERSION,
@@ -47,9 +47,9 @@ class Reply:
         """Read the wire form; the documents in it are not parsed.
 
         Raises:
-            ValueError: The body is not a reply, or one of another version.
+            ValueError: The body is not a reply, or is of another version.
         """
-        # JSON escapes the quotes in a text, so these bytes cannot occur before the member that they begin.
+        # JSON escapes the quotes in a string, so these bytes cannot occur before the member that they begin.
         head, mark, jobs = body.partition(_JOBS)
         try:
             known = json.loads(head + b"}") if mark else json.loads(body)
@@ -62,7 +62,7 @@ class Reply:
 
 
 def bundled(documents: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
-    """Yield documents in bundles of about 200 KB, which any queue takes, in their order."""
+    """Yield the documents in bundles of about 200 KB, which any queue accepts, in their order."""
     bundle: list[bytes] = []
     size_bytes = 0
     for document in documents:
@@ -87,7 +87,7 @@ def _cut(jobs: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
 
 
 def _checked(calls: Mapping[str, int]) -> Mapping[str, int]:
-    """Refuse names that would give the metrics series without end."""
+    """Refuse names of calls that would give the metrics an unbounded number of series."""
     for name, count in calls.items():
         if not _CALL.fullmatch(name) or not isinstance(count, int) or count < 0:
             raise ValueError(f"not a reply: calls has {name!r:.80}: {count!r:.80}")

@@ -1,1 +1,1 @@
-"""What the service reports of itself: log lines with a stable `action` key, and Prometheus metrics."""
+"""What the service reports: log lines with a stable `action` key, and Prometheus metrics."""

@@ -1,4 +1,4 @@
-"""Log lines that a machine can filter: each has its `action`, and the facts as keys.
+"""Log lines that a program can filter: each has an `action`, and its facts as keys.
 
 `log = get_logger(__name__)`, then `log_event(log, logging.INFO, "worker.ready", "ready", model="x")`.
 """
@@ -25,12 +25,12 @@ def log_event(log: logging.Logger, level: int, action: str, sentence: str, /, **
     Args:
         log: The module's logger.
         level: Such as `logging.INFO`.
-        action: What happened, stable for filters: `room.verb`.
-        sentence: What happened, for a person.
-        facts: Values to filter by; an exception has the name `error`.
+        action: What happened, as a stable key: `room.verb`.
+        sentence: What happened, for people.
+        facts: Values to filter by; an exception is named `error`.
     """
     if log.isEnabledFor(level):
-        # `log.log` would look for its caller, this function, which takes a quarter of a line's time.
+        # `log.log` would look up its caller, this function, which takes a quarter of a line's time.
         extra = {"action": action, "facts": facts}
         log.handle(log.makeRecord(log.name, level, __file__, 0, sentence, (), None, extra=extra))
 
@@ -40,24 +40,24 @@ def configure_logging(*, level: str, process: str, form: str, stream: TextIO | N
 
     Args:
         level: 'debug', 'info', 'warning' or 'error'.
-        process: Name of this process, in every line, such as 'worker-0'.
+        process: Name of this process for every line, such as 'worker-0'.
         form: 'text' for people or 'json' for machines.
-        stream: Standard error by default.
+        stream: Where the lines go; standard error by default.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter(process) if form == "json" else _TextFormatter(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # No line has these, and looking them up takes a third of a line's time.
+    # No line uses these, and looking them up takes a third of a line's time.
     # Source: https://docs.python.org/3/howto/logging.html#optimization (2026-11)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # Below this level the SDK logs at each start how it found its settings.
+    # Below this level the SDK logs at every start where it found its settings.
     logging.getLogger("botocore").setLevel(max(logging.WARNING, root.level))
 
 
 def _action(record: logging.LogRecord) -> str:
-    # uvicorn logs everything, also its start, under the name of its error logger.
+    # uvicorn logs everything, even its start, under the name of its error logger.
     fallback = record.name.replace("uvicorn.error", "web.server")
     action: str = getattr(record, "action", fallback)
     return action
@@ -69,7 +69,7 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    """Escape what could end the line or control a terminal, because callers wrote parts of the text."""
+    """Escape characters that could end the line or control a terminal: callers wrote parts of the text."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,7 +1,7 @@
-"""Contract suites: the tests that every backend of a port must pass, as classes for pytest.
+"""Contract suites: the tests that every adapter of a port must pass, as classes for pytest.
 
-A backend's author subclasses the suite of the port and gives fixtures that make the backend; each suite's
-module says which. The same classes test beholder's own backends.
+An adapter's author subclasses the suite of the port and defines fixtures that make the adapter; the module of
+each suite lists them. The same classes test beholder's own adapters.
 """
 
 from beholder.testing.fleet_contract import FleetContract

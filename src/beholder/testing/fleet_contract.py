@@ -1,6 +1,6 @@
-"""The contract of every fleet, as a test class that a backend's author subclasses.
+"""The contract of every fleet, as a test class that an adapter's author subclasses.
 
-Give a fixture that makes an empty fleet with room for three instances and more, and pytest runs the suite::
+Define a fixture that makes an empty fleet with room for at least three instances, and pytest runs the suite::
 
     from beholder.testing import FleetContract
 
@@ -9,7 +9,7 @@ Give a fixture that makes an empty fleet with room for three instances and more,
         def fleet(self):
             return MyFleet()
 
-The backend's own tests cover what a launch starts (a process, an EC2 instance).
+The adapter's own tests cover what a launch starts (a process, an EC2 instance).
 """
 
 import threading
@@ -27,11 +27,11 @@ class FleetContract:
 
     @pytest.fixture
     def fleet(self) -> Fleet:
-        """Return an empty fleet; a backend overrides this."""
+        """Return an empty fleet; an adapter's test overrides this."""
         raise NotImplementedError
 
     def alive(self, fleet: Fleet) -> set[str]:
-        """Return the ids of instances that do not end; a backend with late answers overrides it."""
+        """Return the ids of instances that are not ending; an adapter with late answers overrides this."""
         return {one.id for one in fleet.describe() if not one.is_ending}
 
     def test_an_empty_fleet_has_no_instances(self, fleet: Fleet) -> None:
@@ -46,7 +46,7 @@ class FleetContract:
         assert self.alive(fleet) == set(launch.ids)
 
     def test_launches_add_up(self, fleet: Fleet) -> None:
-        """Two launches with tokens of their own are two."""
+        """Two launches with different tokens are two."""
         first, second = fleet.launch(count=1, token="one"), fleet.launch(count=2, token="two")  # noqa: S106
         assert self.alive(fleet) == {*first.ids, *second.ids}
         assert len(self.alive(fleet)) == 3
@@ -71,8 +71,8 @@ class FleetContract:
         assert len(launched) == 1
         assert len(self.alive(fleet)) == 1
 
-    def test_an_instance_tells_when_it_was_launched(self, fleet: Fleet) -> None:
-        """The time of launch stays what it was."""
+    def test_an_instance_has_its_launch_time(self, fleet: Fleet) -> None:
+        """The launch time does not change."""
         fleet.launch(count=1, token="one")  # noqa: S106
         (first,) = fleet.describe()
         (again,) = fleet.describe()
@@ -86,7 +86,7 @@ class FleetContract:
         assert self.alive(fleet) == {launch.ids[2]}
 
     def test_an_instance_that_is_gone_or_unknown_can_be_terminated(self, fleet: Fleet) -> None:
-        """A second termination does nothing, and no name makes it fail."""
+        """A second termination does nothing, and an unknown name is no error."""
         launch = fleet.launch(count=1, token="one")  # noqa: S106
         fleet.terminate(launch.ids)
         fleet.terminate([*launch.ids, "unknown"])

@@ -18,7 +18,7 @@ _CLASSES = [
 
 
 class PriorityContract(QueueContract):
-    """The semantics of classes of messages, for backends that know them.
+    """The semantics of classes of messages, for adapters that know them.
 
     `make_queue` also takes `heavy_in_flight_max`.
     """
@@ -32,7 +32,7 @@ class PriorityContract(QueueContract):
 
     @pytest.mark.parametrize("count_max", [1, 2, 3, 4, 7, 10])
     def test_neither_starves_whatever_a_receive_asks_for(self, queue: Queue, count_max: int) -> None:
-        """The share is kept over receives of any size, and in an order that no size upsets."""
+        """The share holds over receives of any size, and in every stretch of messages."""
         self._send(queue, Priority.ASYNCHRONOUS, b"a", 100)
         self._send(queue, Priority.INTERACTIVE, b"i", 100)
         letters: list[bytes] = []
@@ -67,7 +67,7 @@ class PriorityContract(QueueContract):
         assert b"".join(receives) == b"lllhlllhhh"
 
     def test_only_so_many_heavy_messages_are_in_flight(self, make_queue: MakeQueue, advance: Advance) -> None:
-        """The bound is on both classes together; an ack, a nack or a timeout makes room."""
+        """The bound applies to both classes together; an ack, a nack or a timeout makes room."""
         queue = make_queue(visibility_timeout_s=self.TIMEOUT_S, heavy_in_flight_max=2)
         self._send(queue, Priority.HEAVY, b"h", 3)
         self._send(queue, Priority.HEAVY | Priority.INTERACTIVE, b"h", 3)
@@ -108,8 +108,8 @@ class PriorityContract(QueueContract):
         with pytest.raises(ValueError, match="heavy_in_flight_max"):
             make_queue(heavy_in_flight_max=0)
 
-    def test_depth_tells_how_many_of_the_backlog_are_interactive(self, queue: Queue) -> None:
-        """Heavy ones count too, and what is in flight does not."""
+    def test_depth_counts_the_interactive_messages_of_the_backlog(self, queue: Queue) -> None:
+        """Heavy messages count, too, and messages in flight do not."""
         for number, priority in enumerate(_CLASSES):
             self._send(queue, priority, b"x", number + 1)
         assert queue.depth().interactive == 4

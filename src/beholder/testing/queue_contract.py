@@ -1,6 +1,6 @@
-"""The contract of every queue, as a test class that a backend's author subclasses.
+"""The contract of every queue, as a test class that an adapter's author subclasses.
 
-Give the fixtures that make your queues, and pytest runs the whole suite on them::
+Define the fixtures that make your queues, and pytest runs the whole suite on them::
 
     from beholder.testing import QueueContract
 
@@ -15,10 +15,9 @@ Give the fixtures that make your queues, and pytest runs the whole suite on them
 
         @pytest.fixture
         def advance(self):
-            return time.sleep  # or ManualClock().advance, where your queue takes a clock
+            return time.sleep  # or ManualClock().advance, if your queue takes a clock
 
-`make_queue` takes `visibility_timeout_s` and `receive_count_max` and is called once a test, on an
-empty queue.
+`make_queue` takes `visibility_timeout_s` and `receive_count_max`. A test calls it once, on an empty queue.
 """
 
 import os
@@ -43,7 +42,7 @@ _FALL_ASLEEP_S = 0.1
 def fall_asleep() -> None:
     """Give another thread the time to begin to wait inside a receive, which nothing announces.
 
-    A test passes too where the thread is slower than this.
+    A test also passes if the thread is slower than this.
     """
     time.sleep(_FALL_ASLEEP_S)
 
@@ -51,8 +50,8 @@ def fall_asleep() -> None:
 class QueueContract:
     """The semantics of the `Queue` port, one test each.
 
-    A backend may override `TIMEOUT_S` (the visibility timeout of the tests that wait for one), `SETTLE_S`
-    (how long an empty receive may take to be believed) and `BODY_BYTES_MAX`.
+    An adapter's test may override `TIMEOUT_S` (the visibility timeout in the tests that wait for one),
+    `SETTLE_S` (how long an empty receive waits until it counts as empty) and `BODY_BYTES_MAX`.
     """
 
     TIMEOUT_S = 1.0
@@ -61,27 +60,27 @@ class QueueContract:
 
     @pytest.fixture
     def make_queue(self) -> MakeQueue:
-        """Return what makes the queue under test; a backend overrides this."""
+        """Return the factory of the queue under test; an adapter's test overrides this."""
         raise NotImplementedError
 
     @pytest.fixture
     def dead_letters(self) -> Queue:
-        """Return the dead-letter queue of what `make_queue` makes; a backend overrides this."""
+        """Return the dead-letter queue of the queue under test; an adapter's test overrides this."""
         raise NotImplementedError
 
     @pytest.fixture
     def advance(self) -> Advance:
-        """Return what lets a number of seconds pass for the queue; a backend may override this."""
+        """Return a function that lets seconds pass for the queue; an adapter's test may override this."""
         return time.sleep
 
     @pytest.fixture
     def queue(self, make_queue: MakeQueue) -> Queue:
-        """Return a queue of which nothing runs out during a test."""
+        """Return a queue whose visibility timeout does not pass during a test."""
         return make_queue(visibility_timeout_s=600.0)
 
     @pytest.fixture
     def brief(self, make_queue: MakeQueue) -> Queue:
-        """Return a queue whose messages come back after TIMEOUT_S."""
+        """Return a queue whose messages become visible again after TIMEOUT_S."""
         return make_queue(visibility_timeout_s=self.TIMEOUT_S)
 
     # --- one message -------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ class QueueContract:
         assert self._one(queue).body == body
 
     def test_a_large_body_survives(self, queue: Queue) -> None:
-        """A message may be as large as the backend says."""
+        """A message may be as large as BODY_BYTES_MAX."""
         body = os.urandom(self.BODY_BYTES_MAX)
         queue.send([body])
         assert self._one(queue).body == body
@@ -120,7 +119,7 @@ class QueueContract:
     # --- time --------------------------------------------------------------------------------------------
 
     def test_an_unacked_message_comes_back_with_a_new_receipt(self, brief: Queue, advance: Advance) -> None:
-        """At least once: the death of a receiver costs nothing but time."""
+        """Delivery is at least once: the death of a receiver costs nothing but time."""
         brief.send([b"x"])
         first = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -129,7 +128,7 @@ class QueueContract:
         assert second.receipt != first.receipt
 
     def test_a_receive_may_set_its_own_timeout(self, queue: Queue, advance: Advance) -> None:
-        """The timeout of one call goes before the queue's own."""
+        """The timeout of one call overrides the queue's own."""
         queue.send([b"x"])
         queue.receive(count_max=1, wait_s=1.0, visibility_timeout_s=self.TIMEOUT_S)
         advance(self.TIMEOUT_S * 1.1)
@@ -147,7 +146,7 @@ class QueueContract:
         assert self._one(brief).receive_count == 2
 
     def test_an_extension_comes_too_late(self, brief: Queue, advance: Advance) -> None:
-        """Extending returns the receipts that hold nothing any more."""
+        """Extending returns the receipts that no longer hold a message."""
         brief.send([b"expired", b"acked", b"held"])
         expired = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -160,7 +159,7 @@ class QueueContract:
     def test_an_extension_of_a_message_that_is_visible_again_fails(
         self, brief: Queue, advance: Advance
     ) -> None:
-        """Once the time is over any receiver may take the message, even while none has."""
+        """After the timeout a receipt is void, even if no other receiver has taken the message."""
         brief.send([b"x"])
         message = self._one(brief)
         advance(self.TIMEOUT_S * 1.1)
@@ -170,7 +169,7 @@ class QueueContract:
     # --- nack, stale receipts, redrive -------------------------------------------------------------------
 
     def test_a_nacked_message_is_visible_at_once(self, queue: Queue) -> None:
-        """A nack costs no wait, but the next receive counts."""
+        """A nack needs no wait, but the next receive counts."""
         queue.send([b"x"])
         first = self._one(queue)
         queue.nack([first.receipt])
@@ -226,7 +225,7 @@ class QueueContract:
     # --- batches, order, depth ---------------------------------------------------------------------------
 
     def test_a_receive_brings_no_more_than_asked_for(self, queue: Queue) -> None:
-        """count_max is a limit, and 10 the largest."""
+        """count_max is a limit, and may be 10 at most."""
         queue.send([b"%d" % number for number in range(12)])
         assert 1 <= len(queue.receive(count_max=3, wait_s=1.0)) <= 3
         assert 1 <= len(queue.receive(count_max=10, wait_s=1.0)) <= 10
@@ -244,13 +243,13 @@ class QueueContract:
         assert self._nothing(queue)
 
     def test_older_messages_come_first(self, queue: Queue) -> None:
-        """Of two sends that do not overlap the first is received first; backends may do so only roughly."""
+        """Of two sends that do not overlap the first is received first; an adapter may keep that roughly."""
         for number in range(20):
             queue.send([b"%d" % number])
         order = [int(message.body) for message in self._all(queue, 20)]
         assert self._is_ordered(order)
 
-    def test_depth_tells_backlog_and_in_flight(self, queue: Queue) -> None:
+    def test_depth_counts_backlog_and_in_flight(self, queue: Queue) -> None:
         """Every message is counted once, in its state."""
         assert self._depth_becomes(queue, Depth(backlog=0, in_flight=0, delayed=0))
         queue.send([b"a", b"b", b"c", b"d"])
@@ -261,7 +260,7 @@ class QueueContract:
         assert self._depth_becomes(queue, Depth(backlog=3, in_flight=0, delayed=0))
 
     def test_every_class_of_messages_is_received_once_and_counted(self, queue: Queue) -> None:
-        """Messages of all classes are delivered, even where a backend knows no classes."""
+        """Messages of all classes are delivered, even if the queue has no classes."""
         for number, priority in enumerate(map(Priority, range(4))):
             queue.send([b"%d" % number], priority=priority)
         assert self._depth_becomes(queue, Depth(backlog=4, in_flight=0, delayed=0))

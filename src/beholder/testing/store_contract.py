@@ -1,6 +1,6 @@
-"""The contract of every store, as a test class that a backend's author subclasses.
+"""The contract of every store, as a test class that an adapter's author subclasses.
 
-Give the fixture that makes an empty store, and pytest runs the whole suite on it::
+Define the fixture that makes an empty store, and pytest runs the whole suite on it::
 
     from beholder.testing import StoreContract
 
@@ -63,7 +63,7 @@ class StoreContract:
 
     @pytest.fixture
     def store(self) -> Store:
-        """Return an empty store; a backend overrides this."""
+        """Return an empty store; an adapter's test overrides this."""
         raise NotImplementedError
 
     # --- one object ----------------------------------------------------------------------------------------
@@ -93,14 +93,14 @@ class StoreContract:
 
     @pytest.mark.parametrize("key", _BAD_KEYS)
     def test_a_malformed_key_is_refused(self, store: Store, key: str) -> None:
-        """No key leads out of the store, and none is taken that another backend would refuse."""
+        """No key leads out of the store, and a key that another adapter would refuse is refused."""
         for refused in (store.get, store.head, store.delete, lambda key: store.put(key, b"x")):
             with pytest.raises(ValueError, match="key"):
                 refused(key)
         assert list(store.list("")) == []
 
     def test_a_second_put_replaces_the_first(self, store: Store) -> None:
-        """The last put wins, wholly."""
+        """The last put wins, with its data and its metadata."""
         store.put("k", b"a long first text", metadata={"version": "1"})
         store.put("k", b"second", metadata={"version": "2"})
         assert store.get("k") == b"second"
@@ -125,8 +125,8 @@ class StoreContract:
             store.get("a/b")
         assert [info.key for info in store.list("")] == ["a/c"]
 
-    def test_head_tells_when_an_object_was_stored(self, store: Store) -> None:
-        """The time is that of the put, to a second or two."""
+    def test_head_returns_when_an_object_was_stored(self, store: Store) -> None:
+        """The time is that of the put, give or take the difference of the clocks."""
         store.put("k", b"x")
         assert abs(store.head("k").stored_at_s - time.time()) < 60.0
 
@@ -149,7 +149,7 @@ class StoreContract:
         assert dict(store.head("k").metadata) == {}
 
     def test_metadata_is_no_object(self, store: Store) -> None:
-        """The files that a backend keeps for itself are never listed."""
+        """The files that an adapter keeps for itself are never listed."""
         store.put("a/k", b"1", metadata={"m": "1"})
         assert [info.key for info in store.list("")] == ["a/k"]
 

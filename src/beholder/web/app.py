@@ -162,7 +162,7 @@ def _service_routes(ports: WebPorts) -> ServiceRoutes:
 def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView) -> None:
     """Register the metrics that are read at each scrape."""
     ports.telemetry.watch(
-        "beholder_queue_depth", "Messages of the input queue, approximately.", "state", lambda: _depth(ports)
+        "beholder_queue_depth", "Messages of the input queue, approximately.", lambda: _depth(ports), "state"
     )
     ports.telemetry.waiting.set_function(lambda: len(pending_replies))
     ports.telemetry.watch_calls("web", ports.calls)

@@ -1,4 +1,4 @@
-"""The document of `GET /v1/fleet`: the last record of the controller as callers see it."""
+"""The document of `GET /v1/fleet`: the controller's last record, as callers see it."""
 
 import re
 from collections import Counter
@@ -14,9 +14,9 @@ from beholder.scaling.records.snapshot import FleetSnapshot
 
 __all__ = ["FleetDocument", "fleet_document", "instances_by_state", "price_per_hour"]
 
-# A refusal as `fleet.ec2_refusals` writes it: the cloud's code, and then its own sentence.
+# A refusal as `fleet.ec2_refusals` writes it: the cloud's code, then the cloud's sentence.
 _CODE = re.compile(r"\(([A-Z][A-Za-z]{3,60}(?:\.[A-Za-z]{3,60})?): ")
-# The reason that `scaling.policy` gives for a launch that is put off because the last one was refused.
+# The reason that `scaling.policy` gives for a launch that is delayed because the last one was refused.
 _REFUSED = re.compile(r"(the cloud refused \d+ times) \((.*)\)(; next try in )", re.DOTALL)
 
 
@@ -25,7 +25,7 @@ class ControllerDocument:
     """The controller that leads."""
 
     leader: Annotated[str, "Name of the controller that decided."]
-    decided_at_s: Annotated[Time, "When it decided; the whole answer is of that moment."]
+    decided_at_s: Annotated[Time, "When it decided; the whole document is of that time."]
     age_s: Annotated[NotNegative, "Seconds since then."]
     is_stale: Annotated[bool, "Three records are overdue: no controller leads, or none can store its record."]
 
@@ -53,7 +53,7 @@ class DecisionDocument:
     """How many instances there should be, and why."""
 
     raw: Annotated[Count, "Instances that the policy alone wants."]
-    launch: Annotated[Count, "Instances to launch at that moment."]
+    launch: Annotated[Count, "Instances to launch at that time."]
     reason: Annotated[str, "The reason in words."]
     bounds: Annotated[tuple[Bound, ...], "Each bound from `raw` to `desired`, in order."]
     forecast: Annotated[Forecast, "What the policy expects."]
@@ -66,9 +66,9 @@ class InstanceDocument:
     id: Annotated[str, "The fleet's name for the instance."]
     state: Annotated[InstanceState, "The state by its last heartbeat; pending before the first."]
     is_busy: Annotated[bool, "Whether it is in service and has a message, by its last heartbeat."]
-    instance_type: Annotated[str, "The instance type; empty where there are none."]
+    instance_type: Annotated[str, "The instance type; empty on one machine."]
     spot: Annotated[bool, "Whether the cloud may take it back."]
-    price_per_hour: Annotated[NotNegative, "What it costs; 0 where that is unknown."]
+    price_per_hour: Annotated[NotNegative, "What it costs per hour; 0 if that is unknown."]
     launched_at_s: Annotated[Time, "When it was launched."]
     age_s: Annotated[NotNegative, "Seconds since then."]
     last_heartbeat_at_s: Annotated[Time | None, "When its last heartbeat came; null before the first."]
@@ -78,7 +78,7 @@ class InstanceDocument:
 class EndedInstanceDocument:
     """An instance that was terminated, or whose startup failed."""
 
-    at_s: Annotated[Time, "When."]
+    at_s: Annotated[Time, "When it was terminated, or found to have failed."]
     id: Annotated[str, "The fleet's name for the instance."]
     cause: Annotated[str, "The cause in a word, for programs."]
     why: Annotated[str, "The cause in words."]
@@ -97,7 +97,7 @@ class FleetDocument:
     """The fleet, as its controller last saw it."""
 
     controller: Annotated[
-        ControllerDocument | None, "The controller that decided; null where none ever led."
+        ControllerDocument | None, "The controller that decided; null if none ever led."
     ] = None
     desired: Annotated[Count | None, "Instances wanted, after every bound."] = None
     alive: Annotated[
@@ -107,7 +107,7 @@ class FleetDocument:
         InstanceStatesDocument()
     )
     busy: Annotated[Count, "How many of those in service have a message."] = 0
-    price_per_hour: Annotated[NotNegative, "Sum over `instances`; one of unknown price counts 0."] = 0.0
+    price_per_hour: Annotated[NotNegative, "Sum over `instances`; an unknown price counts as 0."] = 0.0
     queue: Annotated[QueueDepthDocument | None, "The queue as the controller saw it."] = None
     decision: Annotated[DecisionDocument | None, "How many instances there should be, and why."] = None
     instances: Annotated[tuple[InstanceDocument, ...], "Every instance."] = ()
@@ -133,8 +133,8 @@ def fleet_document(last: FleetSnapshot | None, now_s: float) -> FleetDocument:
     """Return the fleet as callers see it.
 
     Args:
-        last: The last record; None where no controller ever led.
-        now_s: The time to which ages are counted, seconds since the Unix epoch.
+        last: The last record; None if no controller ever led.
+        now_s: The time from which ages are computed, seconds since the Unix epoch.
     """
     if last is None:
         return FleetDocument()
@@ -200,11 +200,11 @@ def _ended(at_s: float, ended: Termination | FailedStartup) -> EndedInstanceDocu
 
 
 def _refusal_codes(why: str) -> str:
-    """Return a refusal as the cloud's codes; its sentences name accounts, roles and parts of the network."""
+    """Return the cloud's codes of a refusal; its sentences name accounts, roles and parts of the network."""
     codes = ", ".join(dict.fromkeys(_CODE.findall(why)))
     return f"the cloud refused a launch: {codes}" if codes else "the cloud refused a launch"
 
 
 def _without_refusal(why: str) -> str:
-    """Return a reason without the cloud's own sentences, for the same cause."""
+    """Return a reason with the cloud's codes in place of its sentences."""
     return _REFUSED.sub(lambda match: f"{match[1]} ({_refusal_codes(match[2])}){match[3]}", why)

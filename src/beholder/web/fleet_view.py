@@ -69,14 +69,14 @@ def watch_fleet(telemetry: Telemetry, view: FleetView) -> None:
     """Register the fleet's metrics; a record that is missing or cannot be read gives no series."""
 
     def watch(name: str, help_text: str, read: Callable[[FleetSnapshot], _Series], label: str = "") -> None:
-        def series() -> dict[str, float]:
+        def series() -> _Series:
             try:
                 last = view.read()
             except BackendError:
                 return {}
-            return {} if last is None else dict(read(last))
+            return {} if last is None else read(last)
 
-        telemetry.watch(name, help_text, label, series, is_counter=name.endswith("_total"))
+        telemetry.watch(name, help_text, series, label)
 
     for name, help_text, read, label in _METRICS:
         watch(name, help_text, read, label)

@@ -1,8 +1,8 @@
 """The HTTP interface as an OpenAPI 3.1 document, for `/openapi.json` and `/docs`.
 
-The operations are written by hand rather than derived from the routes: no signature says what matters to a
-caller (when a 202 comes, what Retry-After means). Tests compare them with the route table, the error tree and
-the limits. The schemas follow the types of the documents.
+The operations are written by hand rather than derived from the routes, because no signature says what matters
+to a caller (when a 202 comes, what Retry-After means). Tests compare them with the route table, the error
+tree and the limits. The schemas follow the types of the documents.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ __all__ = ["build_openapi"]
 _Doc = dict[str, Any]
 
 _INTRODUCTION = """\
-Send an image and get what it shows. Every image becomes a job: it is stored, queued, classified by a \
-worker, and answered on the same connection or fetched later under `/v1/jobs/{job_id}`.
+Send an image and get what it shows. Every image becomes a job: it is stored, queued and classified by a \
+worker. Its outcome is returned on the same connection, or fetched later under `/v1/jobs/{job_id}`.
 
 Confidences are probabilities from 0 to 1. Times are RFC 3339 in UTC, durations in `metrics` milliseconds. \
 Every answer has an `x-request-id`. Every GET endpoint answers HEAD as well.
@@ -41,19 +41,19 @@ A POST ignores no parameter: one that is unknown, repeated or empty is an error.
 
 An error is a problem document (`application/problem+json`, RFC 9457). Its `code` is stable and meant for \
 programs, its `detail` is meant for people. A code marked *again* may succeed when the same request is sent \
-again; where the answer has a `Retry-After`, wait that many seconds first.
+again; if the answer has a `Retry-After`, wait that many seconds first.
 
 """
 _TAGS = {
     "Classify": "Send an image.",
-    "Jobs": "Fetch an answer later.",
+    "Jobs": "Fetch an outcome later.",
     "Service": "The models, limits and instances of the service.",
     "Operation": "For load balancers and monitoring.",
     "Pages": "For people.",
 }
 _UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "TraceParent")
 _JOB_FAILED = (
-    "Where the job was accepted and then failed, the error contains it as `job`, and Location names it."
+    "If the job was accepted and then failed, the error contains it as `job`, and Location names it."
 )
 
 
@@ -113,7 +113,7 @@ def _classify(ports: WebPorts) -> _Doc:
         "Classify",
         "Classify an image.",
         f"Waits {ports.limits.wait_s_default:g} seconds for the labels unless Prefer says otherwise, and "
-        "answers 202 with the unfinished job where they do not arrive in that time. " + _JOB_FAILED,
+        "answers 202 with the unfinished job if they do not arrive in that time. " + _JOB_FAILED,
         {"200": done, "202": _unfinished(applied), **problems(image_errors())},
         named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
         body=image_body(ports, ("top_k", "min_confidence", "model")),
@@ -123,7 +123,7 @@ def _classify(ports: WebPorts) -> _Doc:
 def _upload(operation_id: str, ports: WebPorts) -> _Doc:
     done = _json(
         "Job",
-        "The best label as text; where min_confidence left none, the job.",
+        "The best label as text; if min_confidence left none, the job.",
         None,
         {"x-job-id": ref("headers", "JobId")},
     )
@@ -147,7 +147,7 @@ def _get_job(ports: WebPorts) -> _Doc:
         "get_job",
         "Jobs",
         "Fetch a job.",
-        "Always 200 for a known job; a failed one has the cause in `error`. While the job is unfinished, the "
+        "Always 200 for a known job; a failed job has the cause in `error`. While the job is unfinished, the "
         "answer has a Retry-After. Any web process answers for any job.",
         {"200": found, **problems(READ_ERRORS)},
         named=["JobId"],
@@ -155,7 +155,7 @@ def _get_job(ports: WebPorts) -> _Doc:
 
 
 def _get_fleet() -> _Doc:
-    fleet = _json("Fleet", "The fleet; `controller` is null where none ever led.", fleet_example())
+    fleet = _json("Fleet", "The fleet; `controller` is null if none ever led.", fleet_example())
     return _operation(
         "get_fleet",
         "Service",
@@ -167,7 +167,7 @@ def _get_fleet() -> _Doc:
 
 
 def _index() -> _Doc:
-    listed = _json("Index", "The list of endpoints; the page, where Accept asks for text/html.", None)
+    listed = _json("Index", "The list of endpoints; the page if Accept asks for text/html.", None)
     listed["content"]["text/html"] = {"schema": {"type": "string"}}
     return _operation(
         "index",

@@ -1,4 +1,4 @@
-"""The errors of the OpenAPI document: those that a caller may get, and the responses that contain them."""
+"""The errors in the OpenAPI document: which errors a caller may get, and the responses with them."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -44,7 +44,7 @@ _OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound}
 
 
 def visible_errors() -> _Errors:
-    """Return the errors that a caller may get; those at start-up and inside a worker are not among them."""
+    """Return the errors that a caller may get, which excludes those of start-up and of a worker's inside."""
     answered = (RequestError, JobError, BackendError)
     return [error for error in all_errors() if error is BeholderError or issubclass(error, answered)]
 
@@ -83,7 +83,7 @@ def problems(errors: _Errors) -> dict[str, Any]:
 
 
 def other_problems() -> dict[str, Any]:
-    """Return the response for every error that a route does not name."""
+    """Return the response for the errors that an operation does not list."""
     return {
         "description": "Any other error, such as 405 for a method that this path does not take.",
         "headers": {"x-request-id": ref("headers", "RequestId"), "Allow": ref("headers", "Allow")},

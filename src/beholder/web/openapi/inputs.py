@@ -17,19 +17,19 @@ _TEXT = {"type": "string"}
 _PREFER = (
     "`respond-async` answers 202 at once; `wait=5` waits at most 5 seconds. No wait is longer than "
     "{:g} seconds; one shorter than the work before it queues as `respond-async` does. "
-    "Preference-Applied says which preferences were applied (RFC 7240)."
+    "Preference-Applied lists the preferences that were applied (RFC 7240)."
 )
 _IDEMPOTENCY = (
-    "Names this request across repetitions: the same key with the same image and options gets the same "
-    "job; 409 while that job runs, 422 for another image."
+    "Identifies this request across repetitions: the same key with the same image and options gets the same "
+    "job; 409 while that job runs, 422 for another image or other options."
 )
 _CANCEL_AFTER = (
-    "A job that is not begun within this time expires, and its answer is 410 `job_expired`. A number with "
-    "ms, s, m or h, at least one second."
+    "A job that no worker begins within this time expires, and its answer is 410 `job_expired`. A number "
+    "with ms, s, m or h, at least one second."
 )
 _FILE_NAME = "Name of the image, instead of the name of the form's file; {} characters are kept."
 _TRACE = "W3C trace context, passed on with the job."
-_REQUEST_ID = "Returned in the answer; one that does not match the pattern is replaced by a new one."
+_REQUEST_ID = "Returned in the answer; an id that does not match the pattern is replaced."
 
 
 def parameters(ports: WebPorts) -> _Doc:
@@ -54,7 +54,7 @@ def parameters(ports: WebPorts) -> _Doc:
             "path",
             "job_id",
             job_id,
-            "As the answer to an upload named it.",
+            "The id that the answer to an upload contains.",
             required=True,
             example=EXAMPLE_JOB_ID,
         ),
@@ -62,7 +62,7 @@ def parameters(ports: WebPorts) -> _Doc:
 
 
 def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
-    """Return the body of an upload; `options` are the form fields that may stand beside the image."""
+    """Return the body of an upload; `options` are the form fields that may accompany the image."""
     image_bytes_max = ports.limits.image.image_bytes_max
     image = {"type": "string", "format": "binary", "maxLength": image_bytes_max}
     fields = _options(ports)
@@ -91,7 +91,7 @@ def headers() -> _Doc:
     return {
         "RequestId": _header("Id of this request; name it when you report a problem."),
         "Location": _header("Path of the job.", example=path),
-        "FailedJob": _header("Path of the job, where one was accepted and then failed."),
+        "FailedJob": _header("Path of the job, if it was accepted and then failed."),
         "LookAgain": _header("Seconds after which to look again, while the job is unfinished.", seconds),
         "RetryAfter": _header("Seconds after which to try again.", seconds),
         "PreferenceApplied": _header("The preferences that were applied.", example="respond-async"),
@@ -108,7 +108,7 @@ def _options(ports: WebPorts) -> dict[str, _Doc]:
         "min_confidence": of_type["min_confidence"] | {"default": defaults.min_confidence},
         "model": {
             "type": "string",
-            "description": "Which model; `/v1/models` lists them.",
+            "description": "The model that classifies; `/v1/models` lists the models.",
             "enum": names,
             "default": names[0],
         },

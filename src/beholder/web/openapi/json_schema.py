@@ -1,4 +1,4 @@
-"""JSON Schemas made of the types of documents: their fields, type hints and descriptions."""
+"""Derives JSON Schemas from the types of documents: from their fields, type hints and descriptions."""
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -16,17 +16,17 @@ _NAMES = {"ServedModel": "Model"}
 
 
 def ref(kind: str, name: str) -> _Schema:
-    """Return a reference to a component; `kind` is such as 'schemas'."""
+    """Return a reference to a component, such as one of the kind 'schemas'."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
 def schema_name(cls: type) -> str:
-    """Return the name under which the OpenAPI document has the schema of a class."""
+    """Return the name of a class's schema in the OpenAPI document."""
     return _NAMES.get(cls.__name__) or cls.__name__.removesuffix("Document")
 
 
 def schemas_of(documents: Iterable[type]) -> dict[str, _Schema]:
-    """Return the schemas of classes of documents, and of those that they are made of, by name."""
+    """Return the schemas of document classes, and of the classes that they contain, by name."""
     found: dict[str, _Schema] = {}
     awaited = list(documents)
     while awaited:
@@ -38,7 +38,7 @@ def schemas_of(documents: Iterable[type]) -> dict[str, _Schema]:
 
 
 def schema_of(cls: type) -> _Schema:
-    """Return the schema of a class of documents."""
+    """Return the schema of a document class."""
     properties = {one.name: _schema(one.hint) for one in members_of(cls)}
     return {
         "type": "object",

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: they follow the types, and get what only the running service knows."""
+"""The schemas of the OpenAPI document: derived from the types, with values that only this service knows."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -26,16 +26,16 @@ _DOCUMENTS = (
     ReadinessDocument,
     FleetDocument,
 )
-# Members that are made when a document is written, and are not fields of its type.
+# Members that are added when a document is written, and are not fields of its type.
 _JOB_URLS = {
     "type": "object",
-    "description": "Where the job is found.",
+    "description": "Where to fetch the job.",
     "properties": {"get": {"type": "string", "description": "Path of this job."}},
     "required": ["get"],
 }
 _FAILED_JOB = {
     **ref("schemas", "Job"),
-    "description": "The job, where one was accepted and then failed; otherwise missing.",
+    "description": "The job, if it was accepted and then failed; otherwise missing.",
 }
 
 
@@ -43,7 +43,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
     """Return every schema of the document by name.
 
     Args:
-        ports: The parts of the web tier; their models and limits are the examples.
+        ports: The ports of the web tier; their models and limits are the examples.
         codes: The error codes that a caller may see.
     """
     found = schemas_of(_DOCUMENTS) | {"Limits": _limits(ports)}
@@ -60,7 +60,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
 
 
 def _limits(ports: WebPorts) -> dict[str, Any]:
-    """Return the schema of the limits, in which those on an image have no object of their own."""
+    """Return the schema of the limits, in which the limits of an image stand beside the others."""
     limits, of_image = schema_of(WebLimits), schema_of(ImageLimits)
     del limits["properties"]["image"]
     properties = of_image["properties"] | limits["properties"]

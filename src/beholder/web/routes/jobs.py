@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from beholder.web.submission.upload import UploadBudget, read_upload
 __all__ = ["ImageRoutes", "JobRoutes"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRoutes:
     """The endpoints that take an image: `/v1/classify`, and `/upload` and `/` for the classic clients.
 
@@ -41,28 +42,17 @@ class ImageRoutes:
         clock: The time.
     """
 
-    def __init__(
-        self,
-        *,
-        budget: UploadBudget,
-        submissions: SubmissionService,
-        pending_replies: PendingReplies,
-        admission: Admission,
-        models: tuple[ServedModel, ...],
-        limits: WebLimits,
-        clock: Clock,
-    ) -> None:
-        self._budget = budget
-        self._submissions = submissions
-        self._pending_replies = pending_replies
-        self._admission = admission
-        self._models = models
-        self._limits = limits
-        self._clock = clock
+    budget: UploadBudget
+    submissions: SubmissionService
+    pending_replies: PendingReplies
+    admission: Admission
+    models: tuple[ServedModel, ...]
+    limits: WebLimits
+    clock: Clock
 
     async def classify(self, request: Request) -> Response:
         """`POST /v1/classify`: the job object, with its result if that comes in time."""
-        prefer = read_prefer(request.headers.getlist("prefer"), self._limits)
+        prefer = read_prefer(request.headers.getlist("prefer"), self.limits)
         outcome = await self._outcome_of(request, CLASSIFY, prefer.wait_s)
         headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
         if isinstance(outcome, PendingJob):
@@ -71,7 +61,7 @@ class ImageRoutes:
 
     async def upload(self, request: Request) -> Response:
         """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
-        outcome = await self._outcome_of(request, UPLOAD, self._limits.wait_s_default, is_classic=True)
+        outcome = await self._outcome_of(request, UPLOAD, self.limits.wait_s_default, is_classic=True)
         if isinstance(outcome, PendingJob):
             return self._accepted_response(outcome.job, {})
         headers = {"x-job-id": outcome.job.id}
@@ -95,19 +85,19 @@ class ImageRoutes:
         entry_of(request.scope).job_id = submitted.job.id
         if isinstance(submitted, Outcome):
             return submitted
-        return await self._pending_replies.wait(submitted, wait_s) or submitted
+        return await self.pending_replies.wait(submitted, wait_s) or submitted
 
     async def _submit(
         self, request: Request, known: Sequence[str], wait_s: float, *, is_classic: bool
     ) -> PendingJob | Outcome:
         """Submit the image of a request; on return, the image is durable and no longer in memory."""
-        parameters = RequestParameters.read(request, known, self._models, self._limits, self._clock.now_s())
-        with self._budget.reserve(waits=wait_s > 0) as reservation:
-            upload = await read_upload(request, self._limits, reservation)
-            options = parameters.options_with(upload.fields, self._models, self._limits)
+        parameters = RequestParameters.read(request, known, self.models, self.limits, self.clock.now_s())
+        with self.budget.reserve(waits=wait_s > 0) as reservation:
+            upload = await read_upload(request, self.limits, reservation)
+            options = parameters.options_with(upload.fields, self.models, self.limits)
             submission = SubmissionRequest(
                 data=upload.data,
-                file_name=(parameters.file_name or upload.file_name)[: self._limits.file_name_chars_max],
+                file_name=(parameters.file_name or upload.file_name)[: self.limits.file_name_chars_max],
                 options=replace(options, top_k=1) if is_classic else options,
                 is_heavy=upload.is_heavy,
                 wants_text=is_classic,
@@ -116,14 +106,15 @@ class ImageRoutes:
                 trace=parameters.trace,
             )
             del upload
-            return await self._submissions.submit(submission, wait_s)
+            return await self.submissions.submit(submission, wait_s)
 
     def _accepted_response(self, job: Job, headers: dict[str, str]) -> Response:
-        retry_after_s = str(self._admission.retry_after_s(job.id))
+        retry_after_s = str(self.admission.retry_after_s(job.id))
         later = {"Location": f"/v1/jobs/{job.id}", "Retry-After": retry_after_s}
         return _job_response(job, 202, headers | later)
 
 
+@dataclass(frozen=True, slots=True)
 class JobRoutes:
     """The endpoint of a job; any web process can answer it, from the buckets alone.
 
@@ -133,10 +124,9 @@ class JobRoutes:
         admission: Computes when to ask for a job again.
     """
 
-    def __init__(self, lookup: JobLookup, lookups: Executor, admission: Admission) -> None:
-        self._lookup = lookup
-        self._lookups = lookups
-        self._admission = admission
+    lookup: JobLookup
+    lookups: Executor
+    admission: Admission
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the request succeeded."""
@@ -145,12 +135,12 @@ class JobRoutes:
             raise JobNotFound
         entry_of(request.scope).job_id = job_id
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._lookups, self._lookup.find, job_id)
+        found = await loop.run_in_executor(self.lookups, self.lookup.find, job_id)
         if found is None:
             raise JobNotFound
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
-        return _job_response(found, 200, {"Retry-After": str(self._admission.retry_after_s(job_id))})
+        return _job_response(found, 200, {"Retry-After": str(self.admission.retry_after_s(job_id))})
 
 
 def _job_response(job: Job, status: int, headers: dict[str, str]) -> Response:

@@ -66,11 +66,6 @@ class Admission:
         # Of the last `backlog_max` jobs, how many jobs will have been done before each.
         self._places: dict[str, float] = {}
 
-    @property
-    def depth(self) -> Depth:
-        """The last reading."""
-        return self._depth
-
     @contextmanager
     def admit(self, job_id: str, wait_s: float) -> Iterator[bool]:
         """Admit one more job; the block sends it, and has sent nothing if it fails.

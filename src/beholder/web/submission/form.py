@@ -1,8 +1,8 @@
 """Reads a multipart form (RFC 7578, RFC 2046 section 5.1.1): its parts, and which of them is the image.
 
-Boundaries are found with `bytes.find`, which takes linear time for any body, one window after another, so
-that other threads get their turn between two windows. A parser that steps through the body in Python takes
-as long as a hostile body likes: 20 MB of almost-boundaries took 7.6 s.
+Boundaries are found with `bytes.find`, which takes linear time for any body, one window at a time, so that
+other threads can run between two windows. A parser that steps through the body in Python can be made slow
+by a hostile body: 20 MB of almost-boundaries took 7.6 s.
 """
 
 import re
@@ -18,7 +18,7 @@ __all__ = ["IMAGE_FIELDS", "Part", "header_parameters", "image_part", "split_for
 
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
 
-# Longer parameters hold nothing that is read here, and take time that grows faster than their length.
+# Longer parameters contain nothing that is used here, and take time that grows faster than their length.
 _PARAMETERS_BYTES_MAX = 4_096
 _PADDING_BYTES_MAX = 80
 # A boundary is random: data with so many lookalikes is hostile, or the boundary was chosen badly.
@@ -28,14 +28,14 @@ _WINDOW_BYTES = 1_000_000
 
 _NAME_CHARS_MAX = 50
 _NAMES_MAX = 8
-# Several files in one field, as RFC 2388 had them.
+# Several files in one field, as RFC 2388 allowed.
 _NESTED = re.compile(rb"\s*--[^\r\n]{1,200}\r\ncontent-", re.IGNORECASE)
 _TEXT_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a form; `file_name` is None where the part has none."""
+    """A part of a form; `file_name` is None if the part has none."""
 
     name: str
     file_name: str | None
@@ -43,12 +43,12 @@ class Part:
 
     @property
     def is_file(self) -> bool:
-        """Whether the part is a file; some clients send a file without a name, but then it is no text."""
+        """Whether the part is a file; a file without a name is told from a text by its content."""
         return self.file_name is not None or (self.name in IMAGE_FIELDS and not _is_text(self.data))
 
 
 def header_parameters(value: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a header such as Content-Type: its value in lower case, and its parameters."""
+    """Return the value of a header such as Content-Type in lower case, and its parameters."""
     return parse_options_header(value[:_PARAMETERS_BYTES_MAX])
 
 
@@ -57,7 +57,7 @@ def split_form(body: bytes, boundary: bytes, *, parts_max: int, head_bytes_max: 
 
     Args:
         body: The form.
-        boundary: As its Content-Type header says.
+        boundary: The boundary that its Content-Type header names.
         parts_max: How many parts the form may have.
         head_bytes_max: How long the headers of a part may be.
 
@@ -89,11 +89,11 @@ def split_form(body: bytes, boundary: bytes, *, parts_max: int, head_bytes_max: 
 
 
 def image_part(parts: Sequence[Part]) -> Part:
-    """Return the part that is the image: a file before a text, and an empty part only where no other is.
+    """Return the part that is the image: a file before a text, and an empty part only if there is no other.
 
     Raises:
         ImageMissing: No part is an image.
-        ImagesTooMany: Several parts are, and the form does not tell which is meant.
+        ImagesTooMany: Several parts are files.
     """
     named = [part for part in parts if part.name in IMAGE_FIELDS]
     files = [part for part in parts if part.is_file and part.data]
@@ -106,17 +106,17 @@ def image_part(parts: Sequence[Part]) -> Part:
     image = next(iter(files or [part for part in named if part.data] or named))
     if _NESTED.match(image.data):
         raise ImagesTooMany(
-            f"the field {image.name} holds a form of its own, as clients write for several files; "
+            f"the field {image.name} contains another form, as some clients send several files; "
             "send one image in each request"
         )
     return image
 
 
 def text_fields(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the names and values of the text fields; an empty field counts as one not filled in.
+    """Return the names and values of the text fields without the empty ones, which were not filled in.
 
     Raises:
-        ParameterRepeated: A field is there twice.
+        ParameterRepeated: A field occurs twice.
     """
     fields: dict[str, str] = {}
     for part in parts:
@@ -130,7 +130,7 @@ def text_fields(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def _is_text(data: bytes) -> bool:
-    """Say whether data begins like text; no image does."""
+    """Return whether data begins like text; no image does."""
     # The last character may be cut in two.
     head = data[:_TEXT_HEAD_BYTES].decode("utf-8", "replace").rstrip("\ufffd")
     return "\ufffd" not in head and all(char.isprintable() or char in "\r\n\t" for char in head)
@@ -168,7 +168,7 @@ def _find_text(body: bytes, text: bytes, start: int) -> int:
 
 
 def _is_delimiter(body: bytes, after: int) -> bool:
-    """Say whether nothing but the end's two hyphens or white space follows on the boundary's line."""
+    """Return whether only white space or the two hyphens of the end follow on the boundary's line."""
     if body[after : after + 2] in (b"--", b"\r\n"):
         return True
     line_end = body.find(b"\r\n", after, after + _PADDING_BYTES_MAX)

@@ -1,4 +1,4 @@
-"""Checks an image by its header, and names the common mistakes of clients where the bytes are no image."""
+"""Checks an image by its header; if the bytes are no image, names the mistake that clients commonly make."""
 
 import contextlib
 import re
@@ -29,28 +29,28 @@ _FILE_NAME = re.compile(
     re.IGNORECASE,
 )
 _FORM = re.compile(rb"\s*--[^\r\n]{1,200}\r?\n(?i:content-)")
-# As `curl --data-urlencode` writes it: a field's name if there is one, or a text that begins with an escape.
+# What `curl --data-urlencode` sends: perhaps a field's name, then a text that begins with an escape.
 _URLENCODED = re.compile(rb"[\w.-]{1,40}=|(?=[\w.~+-]{0,8}%[\w.~+%-]*\Z)")
 _PNG = b"\x89PNG\r\n\x1a\n"
-# How images begin that some program has converted as if they were text in UTF-8 or Latin-1.
+# The first bytes of images that some program has converted as if they were text in UTF-8 or Latin-1.
 _RECODED = (b"\xef\xbf\xbd", b"\xc3\xbf\xc3\x98", b"\xc2\x89PNG")
-# How images begin that `curl -d` sent, which drops line breaks and null bytes.
+# The first bytes of images that `curl -d` sent, which drops line breaks and null bytes.
 _STRIPPED = (b"\xff\xd8\xff", b"\x89PNG\x1a", b"GIF8", b"RIFF", b"II*", b"MM*", b"BM")
 
 
 def check_image(data: bytes, limits: ImageLimits, *, text_field: str = "") -> ImageHeader:
-    """Return the image's header; where the bytes are no image, name the mistake if it is a known one.
+    """Return the image's header; if the bytes are no image, raise the error of the client's mistake.
 
     Args:
         data: The image as it was sent.
-        limits: What an image may be.
-        text_field: Name of the form's field that held the bytes as a text; empty otherwise.
+        limits: The limits of an image.
+        text_field: Name of the form's field that held the bytes as text; empty otherwise.
 
     Raises:
         ImageBytesChanged: The bytes were an image before some program converted them as text.
-        ImageEncoded: They are an image in base64 or another encoding.
-        ImageNameOnly: They are the name of a file.
-        MultipartMalformed: They are a form whose Content-Type header says otherwise.
+        ImageEncoded: The bytes are an image in base64 or another encoding.
+        ImageNameOnly: The bytes are the name of a file.
+        MultipartMalformed: The bytes are a form, and the Content-Type header does not say so.
         RequestError: As `read_header`.
     """
     if _is_stripped(data) or _url_decoded(data).startswith((*_STRIPPED, b"\x89PNG")):
@@ -70,13 +70,13 @@ def check_image(data: bytes, limits: ImageLimits, *, text_field: str = "") -> Im
 
 @contextlib.contextmanager
 def naming_coding(coding: str) -> Iterator[None]:
-    """Name the body's content coding, which the service does not decode, where no image is found in the body.
+    """Name the body's content coding, which the service does not decode, if the block finds no image.
 
     Args:
-        coding: The Content-Encoding header; empty without one.
+        coding: The Content-Encoding header; empty if there is none.
 
     Raises:
-        ImageEncoded: Instead of `MultipartMalformed` and `ImageTypeUnsupported`.
+        ImageEncoded: In place of `MultipartMalformed` and `ImageTypeUnsupported`.
     """
     try:
         yield
@@ -85,26 +85,26 @@ def naming_coding(coding: str) -> Iterator[None]:
             raise
         raise ImageEncoded(
             f"no image is found in a body with the Content-Encoding {coding[:_SHOWN_CHARS_MAX]!r}, "
-            "which is not undone here; send the image's bytes as they are, without that header"
+            "which the service does not decode; send the image's bytes as they are, without that header"
         ) from exc
 
 
 def _is_stripped(data: bytes) -> bool:
-    """Say whether data begins like an image, but has none of the null bytes and line breaks of one."""
+    """Return whether data begins like an image, but has none of an image's null bytes and line breaks."""
     if len(data) < _HEAD_BYTES or not data.startswith(_STRIPPED) or data[:_TEXT_BYTES].isascii():
         return False
     return b"\0" not in data and b"\n" not in data and b"\r" not in data
 
 
 def _url_decoded(data: bytes) -> bytes:
-    """Return the beginning of a URL-encoded body, decoded; empty where the body is not URL-encoded."""
+    """Return the decoded beginning of a URL-encoded body; empty if the body is not URL-encoded."""
     head = data[:_NAME_BYTES_MAX]
     encoded = _URLENCODED.match(head)
     return unquote_to_bytes(head[encoded.end() :]) if encoded else b""
 
 
 def _refuse_mistake(data: bytes, text_field: str) -> None:
-    """Raise the error of the mistake that made these bytes, which are no image; return if none is known."""
+    """Raise the error of the mistake that produced bytes that are no image; return if none is known."""
     head = data[:_NAME_BYTES_MAX]
     if head.startswith(_RECODED) or (head.startswith(b"\x89PNG") and not head.startswith(_PNG)):
         raise ImageBytesChanged

@@ -33,10 +33,10 @@ class Upload:
 
     Args:
         data: The image.
-        file_name: As it was sent, or 'image'.
+        file_name: The name of the file as sent, or 'image'.
         fields: Names and values of the form's text fields.
-        text_field: Name of the form's field where it holds a text instead of a file; empty otherwise.
-        is_heavy: Whether decoding the image takes much time or memory; told by its header.
+        text_field: Name of the image's field if it holds a text instead of a file; empty otherwise.
+        is_heavy: Whether decoding the image takes much time or memory, by its header.
     """
 
     data: bytes
@@ -47,11 +47,11 @@ class Upload:
 
 
 class UploadBudget:
-    """The bytes of uploads that one process holds in memory at once; used from the event loop only.
+    """The bytes of uploads that one process may hold in memory at once; used from the event loop only.
 
     Args:
-        bytes_max: The bound.
-        telemetry: Shows how much of it is used.
+        bytes_max: The budget.
+        telemetry: Reports how much of it is used.
         asynchronous_share: The share of it beyond which asynchronous uploads are refused.
         clock: Measures how long uploads are held.
     """
@@ -73,7 +73,7 @@ class UploadBudget:
 
     @contextmanager
     def reserve(self, *, waits: bool = True) -> Iterator["Reservation"]:
-        """Hold the bytes of one upload for the time of the block, however it ends.
+        """Reserve the bytes of one upload until the block ends.
 
         Args:
             waits: Whether the caller waits for the outcome; asynchronous uploads are refused earlier.
@@ -88,7 +88,7 @@ class UploadBudget:
             self._add(-reservation.count, reservation)
 
     def _check(self, count: int, reservation: "Reservation") -> None:
-        # An asynchronous upload that is alone keeps no other waiting, so it may use the whole budget.
+        # A single asynchronous upload keeps out no other upload, so it may use the whole budget.
         is_bounded = not reservation.waits and self._used > reservation.count
         bytes_max = self._asynchronous_bytes_max if is_bounded else self._bytes_max
         if self._used + count > bytes_max and count > 0:
@@ -104,7 +104,7 @@ class UploadBudget:
 
 
 class Reservation:
-    """The bytes of one upload in the budget."""
+    """The part of the budget that one upload holds."""
 
     def __init__(self, budget: UploadBudget, *, waits: bool) -> None:
         self._budget = budget
@@ -112,23 +112,23 @@ class Reservation:
         self.count = 0
 
     def check(self, count: int) -> None:
-        """Raise Overloaded where `count` bytes would not fit now, without reserving them."""
+        """Raise Overloaded if `count` more bytes do not fit now; reserve nothing."""
         self._budget._check(count, self)  # noqa: SLF001 -- one family, in one file
 
     def grow_to(self, count: int) -> None:
-        """Reserve at least `count` bytes; raises Overloaded where they do not fit."""
+        """Reserve at least `count` bytes; raise Overloaded if they do not fit."""
         if count > self.count:
             self._budget._add(count - self.count, self)  # noqa: SLF001 -- one family, in one file
             self.count = count
 
 
 async def read_upload(request: Request, limits: WebLimits, reservation: Reservation) -> Upload:
-    """Read a request's body, and return the image in it, whose header is checked.
+    """Read a request's body, find the image in it, and check the image's header.
 
     Args:
-        request: Of which the body is not read yet.
-        limits: What is allowed.
-        reservation: Takes the body's bytes.
+        request: The request, whose body is not read yet.
+        limits: The limits of the HTTP interface.
+        reservation: Counts the body's bytes.
 
     Raises:
         RequestError: As `read_body`, `find_image` and `check_image`.
@@ -151,7 +151,7 @@ async def read_body(request: Request, limits: WebLimits, reservation: Reservatio
 
     Raises:
         ImageTooLarge: The body is longer than any allowed request; the rest of it is not read.
-        Overloaded: The process holds as many bytes of uploads as it may.
+        Overloaded: The body does not fit in the budget of bytes.
         UploadTooSlow: The body did not arrive in time.
         ClientDisconnect: The client went away.
     """
@@ -168,7 +168,7 @@ async def read_body(request: Request, limits: WebLimits, reservation: Reservatio
                 read += len(chunk)
                 if read > bytes_max:
                     raise _too_large(limits)
-                # As the bytes arrive: a client that announces a body and sends nothing reserves nothing.
+                # Reserved as the bytes arrive, so that a client that sends nothing reserves nothing.
                 reservation.grow_to(read)
                 chunks.append(chunk)
     except TimeoutError as exc:
@@ -180,11 +180,11 @@ def find_image(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     """Return the image in a body: in a part of a multipart form, or the body itself.
 
     Raises:
-        ImageMissing: There is none.
-        ImagesTooMany: There are several.
+        ImageMissing: The body contains no image.
+        ImagesTooMany: The form contains several files.
         ImageTooLarge: The image has more bytes than allowed.
         MultipartMalformed: The form cannot be read.
-        ParameterRepeated: A field of the form is there twice.
+        ParameterRepeated: A field of the form occurs twice.
     """
     content_type, parameters = header_parameters(headers.get("content-type", ""))
     if content_type == b"multipart/form-data":
@@ -217,7 +217,7 @@ def _find_in_form(body: bytes, boundary: bytes, limits: WebLimits) -> Upload:
 
 def _declared_length(headers: Headers) -> int:
     text = headers.get("content-length", "0")
-    # The first digits of a longer number say enough.
+    # The first digits of a longer number show that it is too large.
     return int(text.lstrip("0")[:_LENGTH_DIGITS_MAX] or "0") if text.isascii() and text.isdigit() else 0
 
 
