@@ -25,6 +25,15 @@ class BeholderError(Exception):
     retryable: ClassVar[bool] = False
     is_about_request: ClassVar[bool] = False
 
+    def __init_subclass__(
+        cls, *, code: str | None = None, http_status: int | None = None, retryable: bool | None = None
+    ) -> None:
+        """Set what a class gives as its arguments; it inherits the rest."""
+        given = {"code": code, "http_status": http_status, "retryable": retryable}
+        for name, value in given.items():
+            if value is not None:
+                setattr(cls, name, value)
+
     def __init__(self, message: str | None = None) -> None:
         """`message` defaults to the first paragraph of the class's docstring."""
         super().__init__(message or default_message(type(self)))
@@ -53,177 +62,110 @@ def default_message(error: type[BeholderError]) -> str:
 # --- the caller must act ------------------------------------------------------------------------------------
 
 
-class RequestError(BeholderError):
+class RequestError(BeholderError, code="bad_request", http_status=400):
     """The request cannot be served as it is."""
 
-    code = "bad_request"
-    http_status = 400
     is_about_request = True
 
 
-class BadParameter(RequestError):
+class BadParameter(RequestError, code="bad_parameter"):
     """A parameter of the request has a value that is not allowed."""
 
-    code = "bad_parameter"
 
-
-class ParameterUnknown(RequestError):
+class ParameterUnknown(RequestError, code="parameter_unknown"):
     """The request names a parameter that this path does not take."""
 
-    code = "parameter_unknown"
 
-
-class ParameterRepeated(RequestError):
+class ParameterRepeated(RequestError, code="parameter_repeated"):
     """The request gives a parameter more than once; give it once."""
 
-    code = "parameter_repeated"
 
-
-class ImageMissing(RequestError):
+class ImageMissing(RequestError, code="image_missing"):
     """The request holds no image; send it as the body, or as a multipart field named myfile."""
 
-    code = "image_missing"
 
-
-class ImagesTooMany(RequestError):
+class ImagesTooMany(RequestError, code="images_too_many"):
     """The form holds more than one file; send one image in each request."""
 
-    code = "images_too_many"
 
-
-class ImageNameOnly(RequestError):
+class ImageNameOnly(RequestError, code="image_name_only"):
     """The request holds the name of a file instead of its bytes; with curl, write an @ before the name."""
 
-    code = "image_name_only"
 
-
-class ImageBytesChanged(RequestError):
+class ImageBytesChanged(RequestError, code="image_bytes_changed"):
     """The image was sent as text, which changes its bytes; with curl, use --data-binary instead of -d."""
 
-    code = "image_bytes_changed"
 
-
-class UploadTooSlow(RequestError):
+class UploadTooSlow(RequestError, code="upload_too_slow", http_status=408):
     """The upload did not end within upload_s_max; send it again over a faster line, or a smaller image."""
 
-    code = "upload_too_slow"
-    http_status = 408
 
-
-class MultipartMalformed(RequestError):
+class MultipartMalformed(RequestError, code="multipart_malformed"):
     """The multipart body cannot be read; send a complete body with the boundary that its header names."""
 
-    code = "multipart_malformed"
 
-
-class JobNotFound(RequestError):
+class JobNotFound(RequestError, code="job_not_found", http_status=404):
     """No job has this id, or it was deleted when its retention was over."""
 
-    code = "job_not_found"
-    http_status = 404
 
-
-class PathNotFound(RequestError):
+class PathNotFound(RequestError, code="path_not_found", http_status=404):
     """Nothing is served under this path; GET / lists what is."""
 
-    code = "path_not_found"
-    http_status = 404
 
-
-class MethodNotAllowed(RequestError):
+class MethodNotAllowed(RequestError, code="method_not_allowed", http_status=405):
     """This path does not take this method; the Allow header says which it takes."""
 
-    code = "method_not_allowed"
-    http_status = 405
 
-
-class ModelNotFound(RequestError):
+class ModelNotFound(RequestError, code="model_not_found", http_status=404):
     """No model of this name is served here; GET /v1/models lists those that are."""
 
-    code = "model_not_found"
-    http_status = 404
 
-
-class ImageTooLarge(RequestError):
+class ImageTooLarge(RequestError, code="image_too_large", http_status=413):
     """The upload has more bytes than image_bytes_max; send a smaller or more compressed image."""
 
-    code = "image_too_large"
-    http_status = 413
 
-
-class ImageTypeUnsupported(RequestError):
+class ImageTypeUnsupported(RequestError, code="image_type_unsupported", http_status=415):
     """The bytes are no JPEG, PNG, WebP, GIF, TIFF or BMP image; convert the image to one of these."""
 
-    code = "image_type_unsupported"
-    http_status = 415
 
-
-class ImageEncoded(ImageTypeUnsupported):
+class ImageEncoded(ImageTypeUnsupported, code="image_encoded"):
     """The image is written as base64 text; send its bytes as they are."""
 
-    code = "image_encoded"
 
-
-class ImageByUrl(ImageTypeUnsupported):
+class ImageByUrl(ImageTypeUnsupported, code="image_by_url"):
     """The request holds an address instead of an image; download the image and send its bytes."""
 
-    code = "image_by_url"
 
-
-class ImageHeaderInvalid(RequestError):
+class ImageHeaderInvalid(RequestError, code="image_header_invalid", http_status=422):
     """The image's header cannot be read; the file is damaged, export it again."""
 
-    code = "image_header_invalid"
-    http_status = 422
 
-
-class ImagePixelsTooMany(RequestError):
+class ImagePixelsTooMany(RequestError, code="image_pixels_too_many", http_status=422):
     """The image has more pixels than image_pixels_max; scale it down."""
 
-    code = "image_pixels_too_many"
-    http_status = 422
 
-
-class ImageSideTooLong(RequestError):
+class ImageSideTooLong(RequestError, code="image_side_too_long", http_status=422):
     """A side of the image is longer than image_side_max; scale it down."""
 
-    code = "image_side_too_long"
-    http_status = 422
 
-
-class ImageSideTooShort(RequestError):
+class ImageSideTooShort(RequestError, code="image_side_too_short", http_status=422):
     """A side of the image is shorter than image_side_min; send a larger image."""
 
-    code = "image_side_too_short"
-    http_status = 422
 
-
-class IdempotencyKeyInvalid(RequestError):
+class IdempotencyKeyInvalid(RequestError, code="idempotency_key_invalid"):
     """The Idempotency-Key is empty or longer than idempotency_key_chars_max; send a shorter one."""
 
-    code = "idempotency_key_invalid"
 
-
-class IdempotencyKeyInUse(RequestError):
+class IdempotencyKeyInUse(RequestError, code="idempotency_key_in_use", http_status=409):
     """A job with this Idempotency-Key is still running; ask for it again in a moment."""
 
-    code = "idempotency_key_in_use"
-    http_status = 409
 
-
-class IdempotencyKeyReused(RequestError):
+class IdempotencyKeyReused(RequestError, code="idempotency_key_reused", http_status=422):
     """This Idempotency-Key came with another image or options before; use a new key for a new request."""
 
-    code = "idempotency_key_reused"
-    http_status = 422
 
-
-class Overloaded(RequestError):
+class Overloaded(RequestError, code="overloaded", http_status=503, retryable=True):
     """The service has as much work waiting as it accepts; try again after the time in Retry-After."""
-
-    code = "overloaded"
-    http_status = 503
-    retryable = True
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
         """`retry_after_s` is the time after which another try is worthwhile."""
@@ -234,68 +176,45 @@ class Overloaded(RequestError):
 # --- recorded as the job's outcome --------------------------------------------------------------------------
 
 
-class JobError(BeholderError):
+class JobError(BeholderError, code="job_failed"):
     """The job failed."""
 
-    code = "job_failed"
     is_about_request = True
 
 
-class ImageTruncated(JobError):
+class ImageTruncated(JobError, code="image_truncated", http_status=422):
     """The image's data ends too early; send the whole file."""
 
-    code = "image_truncated"
-    http_status = 422
 
-
-class ImageUndecodable(JobError):
+class ImageUndecodable(JobError, code="image_undecodable", http_status=422):
     """The image's data is damaged and cannot be decoded; export the image again."""
 
-    code = "image_undecodable"
-    http_status = 422
 
-
-class ImageSizeUnsupported(JobError):
+class ImageSizeUnsupported(JobError, code="image_size_unsupported", http_status=422):
     """The model cannot run an image of this size; send it larger, or to another model."""
 
-    code = "image_size_unsupported"
-    http_status = 422
 
-
-class InferenceFailed(JobError):
+class InferenceFailed(JobError, code="inference_failed"):
     """The model gives no usable answer for this image; try another image, or another model."""
 
-    code = "inference_failed"
 
-
-class ImageGone(JobError):
+class ImageGone(JobError, code="image_gone", http_status=410):
     """The image is no longer in the input bucket; send it again."""
 
-    code = "image_gone"
-    http_status = 410
 
-
-class JobExpired(JobError):
+class JobExpired(JobError, code="job_expired", http_status=410):
     """The job's deadline passed before a worker could begin it; send it again with a later one."""
 
-    code = "job_expired"
-    http_status = 410
 
-
-class JobAbandoned(JobError):
+class JobAbandoned(JobError, code="job_abandoned"):
     """Every attempt at this image failed or ended with its worker dying; the job is given up."""
-
-    code = "job_abandoned"
 
 
 # --- the operator must act ----------------------------------------------------------------------------------
 
 
-class BackendError(BeholderError):
+class BackendError(BeholderError, code="backend_error", http_status=503):
     """A backend failed."""
-
-    code = "backend_error"
-    http_status = 503
 
     def __init__(self, backend: str, operation: str, message: str | None = None) -> None:
         """The `operation` (such as 'send') of the `backend` (such as 'sqlite queue') failed."""
@@ -304,72 +223,47 @@ class BackendError(BeholderError):
         super().__init__(f"{backend}: {operation}: {message or default_message(type(self))}")
 
 
-class BackendUnavailable(BackendError):
+class BackendUnavailable(BackendError, code="backend_unavailable", retryable=True):
     """The backend cannot be reached or failed for now; the same call may succeed later."""
 
-    code = "backend_unavailable"
-    retryable = True
 
-
-class BackendThrottled(BackendError):
+class BackendThrottled(BackendError, code="backend_throttled", retryable=True):
     """The backend takes fewer requests than it was sent; the same call may succeed later."""
 
-    code = "backend_throttled"
-    retryable = True
 
-
-class BackendFull(BackendError):
+class BackendFull(BackendError, code="storage_full", retryable=True):
     """There is no room left to store anything, and nothing was half-written; try again later."""
 
-    code = "storage_full"
-    retryable = True
 
-
-class BackendDenied(BackendError):
+class BackendDenied(BackendError, code="backend_denied"):
     """A backend refuses the service's calls; the operator finds the reason in the log."""
 
-    code = "backend_denied"
 
-
-class ResourceNotFound(BackendDenied):
+class ResourceNotFound(BackendDenied, code="resource_not_found"):
     """The account has no such resource; it was deleted, or never made."""
 
-    code = "resource_not_found"
 
-
-class QueueGone(BackendDenied):
+class QueueGone(BackendDenied, code="queue_gone"):
     """The queue does not exist; it was deleted, or never made."""
 
-    code = "queue_gone"
 
-
-class QueueDamaged(BackendError):
+class QueueDamaged(BackendError, code="queue_damaged"):
     """The queue file is damaged; stop the service and run `beholder repair`."""
 
-    code = "queue_damaged"
 
-
-class ObjectNotFound(BackendError):
+class ObjectNotFound(BackendError, code="object_not_found", http_status=404):
     """The store holds no object under this key."""
 
-    code = "object_not_found"
-    http_status = 404
 
-
-class ObjectExists(BackendError):
+class ObjectExists(BackendError, code="object_exists", http_status=409):
     """The store already holds an object under this key."""
-
-    code = "object_exists"
-    http_status = 409
 
 
 # --- the operator must act before the start -----------------------------------------------------------------
 
 
-class ConfigError(BeholderError):
+class ConfigError(BeholderError, code="config_invalid"):
     """The settings cannot be used."""
-
-    code = "config_invalid"
 
     def __init__(self, problems: str | Sequence[str], *, may_pass: bool = False) -> None:
         """`problems` are sentences that say what to do.
@@ -381,10 +275,8 @@ class ConfigError(BeholderError):
         super().__init__("; ".join(self.problems))
 
 
-class ModelInvalid(ConfigError):
+class ModelInvalid(ConfigError, code="model_invalid"):
     """The model folder cannot be used."""
-
-    code = "model_invalid"
 
 
 def all_errors() -> list[type[BeholderError]]:

@@ -13,7 +13,7 @@ HTTP_ERROR_MIN, HTTP_ERROR_MAX = 400, 599
 
 for module in modules():
     # An error may live in the room that it belongs to.
-    if re.search(r"^class \w+\(\w*Error\)", module.text, re.MULTILINE):
+    if re.search(r"^class \w+\(\w*Error\b", module.text, re.MULTILINE):
         importlib.import_module("beholder." + module.path.removesuffix(".py").replace("/", "."))
 
 # A test may have made errors of its own.
@@ -62,6 +62,6 @@ def test_every_error_that_is_defined_stands_in_the_tree() -> None:
     defined = {
         name
         for one in modules()
-        for name in re.findall(r"^class (\w+)\([\w.]*(?:Exception|Error)\)", one.text, re.MULTILINE)
+        for name in re.findall(r"^class (\w+)\([\w.]*(?:Exception|Error)\b", one.text, re.MULTILINE)
     }
     assert defined - {error.__name__ for error in ERRORS} <= PRIVATE

@@ -31,10 +31,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
 
 
-class MessageInvalid(BeholderError):
+class MessageInvalid(BeholderError, code="message_invalid"):
     """A body in a queue is not a message of a known version."""
-
-    code = "message_invalid"
 
 
 @dataclass(frozen=True, slots=True)
