@@ -53,7 +53,7 @@ def test_the_settings_that_tables_name_exist() -> None:
 
 
 def test_the_variables_that_pages_name_exist() -> None:
-    known = {f"BEHOLDER_{name.upper()}" for name in SETTINGS} | {"BEHOLDER_CONFIG"}
+    known = {f"BEHOLDER_{name.upper()}" for name in SETTINGS} | {"BEHOLDER_CONFIG", "BEHOLDER_API_KEY"}
     for page in PAGES:
         assert set(re.findall(r"\bBEHOLDER_\w+", page.read_text(encoding="utf-8"))) <= known, page.name
 

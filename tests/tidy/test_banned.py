@@ -63,7 +63,10 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "os.getenv": ("settings; they are read once and handed on", set()),
     "os.urandom": ("an argument", {"job/ids.py", *SUITES}),
     "random": ("an argument", {"loadgen/plan.py", "runner.py", "store/s3.py"}),
-    "secrets": ("an argument", {"queue/notifier.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"}),
+    "secrets": (
+        "an argument",
+        {"api_keys/records.py", "queue/notifier.py", "queue/memory.py", "queue/sqlite.py", "store/s3.py"},
+    ),
     "uuid": ("beholder.job.new_job_id", {"job/ids.py", "loadgen/engine.py", "web/middleware.py"}),
     "subprocess.Popen": ("fleet.ChildSpec and the supervisor", {"fleet/process.py", "fleet/supervisor.py"}),
     "subprocess.run": ("fleet.ChildSpec and the supervisor", set()),

@@ -244,22 +244,22 @@ def test_any_other_error_of_ours_is_a_sentence_and_a_status_of_1(
 )
 def test_an_address_that_cannot_be_bound_is_told(host: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        bind(host, 0)
+        bind(host, 0, keys="on")
 
 
 def test_a_free_port_is_taken_and_its_url_told() -> None:
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0, keys="off") as listener:
         port = listener.getsockname()[1]
         assert url_of(listener) == f"http://127.0.0.1:{port}"
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
-    with bind("0.0.0.0", 0) as listener:  # noqa: S104
+    with bind("0.0.0.0", 0, keys="open") as listener:  # noqa: S104
         assert url_of(listener).startswith("http://127.0.0.1:")
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python knows no IPv6")
 def test_an_ipv6_address_stands_in_brackets() -> None:
     try:
-        listener = bind("::1", 0)
+        listener = bind("::1", 0, keys="off")
     except ConfigError:
         pytest.skip("this machine has no IPv6")
     with listener:
@@ -267,11 +267,11 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
 
 
 def test_a_stopped_port_can_be_bound_again_at_once() -> None:
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0, keys="off") as listener:
         port = listener.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port), timeout=10)
         listener.accept()[0].close()
-    with bind("127.0.0.1", port):
+    with bind("127.0.0.1", port, keys="off"):
         client.close()
 
 
@@ -325,3 +325,17 @@ def test_a_person_is_told_where_to_look() -> None:
         assert part in text
     kept = where_to_look("http://127.0.0.1:8080", profile_of(Settings(retention="forever")))
     assert "never deleted" in kept
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104
+def test_without_keys_an_address_of_other_machines_is_refused_with_both_ways_out(host: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        bind(host, 0, keys="off")
+    assert "--keys on" in refused.value.message
+    assert "--keys open" in refused.value.message
+
+
+@pytest.mark.parametrize("keys", ["on", "open"])
+def test_with_keys_or_in_words_every_address_is_served(keys: str) -> None:
+    with bind("0.0.0.0", 0, keys=keys) as listener:  # noqa: S104
+        assert listener.getsockname()[0] == "0.0.0.0"  # noqa: S104

@@ -18,6 +18,7 @@ _COMMANDS = (
     "load",
     "simulate",
     "models",
+    "keys",
     "redrive",
     "repair",
     "prune",

@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 @click.command()
 @setting_options(
-    "host", "port", "data_dir", "workers", "model", "precision", "batch_max", "log_level", "log_form"
+    "host", "port", "keys", "data_dir", "workers", "model", "precision", "batch_max", "log_level", "log_form"
 )
 def up(**flags: Any) -> None:
     """Start the service: a web tier and one worker per core, until Ctrl-C.

@@ -40,7 +40,9 @@ _BACKLOG = 65_536
 @click.option(
     "--parent-death-pipe", type=int, hidden=True, help="File descriptor that closes with the parent."
 )
-@setting_options("stack", "backend", "region", "prefix", "host", "port", "data_dir", "model", "log_level")
+@setting_options(
+    "stack", "backend", "region", "prefix", "host", "port", "keys", "data_dir", "model", "log_level"
+)
 def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags: Any) -> None:
     """Run one web process: accept images over HTTP and answer.
 
@@ -60,7 +62,10 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
     files = allow_files()
     from beholder.wiring.web import open_web  # noqa: PLC0415 -- bind errors come first
 
-    listener = bind(settings.host, settings.port) if socket_fd is None else socket.socket(fileno=socket_fd)
+    if socket_fd is None:
+        listener = bind(settings.host, settings.port, keys=settings.keys)
+    else:
+        listener = socket.socket(fileno=socket_fd)
     with listener, open_web(profile, name, connections_max=connections_max(files)) as app:
         if socket_fd is None:
             log_event(_log, logging.INFO, "web.listening", "taking images", url=url_of(listener))

@@ -44,6 +44,12 @@ class Settings:
 
     host: str = _setting("address that the web tier listens on", "127.0.0.1")
     port: int = _setting("TCP port of the web tier; 0 takes a free one", 8080, low=0, high=65535)
+    keys: str = _setting(
+        "whether requests need an API key: on; off, and the web tier listens on this machine only; open: no "
+        "request needs one, on any address",
+        "off",
+        choices=("off", "on", "open"),
+    )
     data_dir: Path = _setting(
         "folder that holds the queue, the buckets and imported models", factory=default_data_dir
     )

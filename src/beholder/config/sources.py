@@ -18,6 +18,8 @@ __all__ = ["Loaded", "OutputsReader", "load_settings", "to_environment", "to_tex
 
 _PREFIX = "BEHOLDER_"
 _FILE_VARIABLE = "BEHOLDER_CONFIG"
+# Of these the second is a client's, who may well start a service in the same shell.
+_NO_SETTINGS = {_FILE_VARIABLE, "BEHOLDER_API_KEY"}
 _AUTO = "auto"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 # What S3 and SQS take; the embedded backends take it too. An SQS queue may also be named by its URL.
@@ -109,7 +111,7 @@ def _all_sources(
         found.extend((path, name, raw) for name, raw in _read_file(Path(path), problems).items())
     found += [(one, "region", environment[one]) for one in _REGION_VARIABLES if environment.get(one)]
     for variable, raw in environment.items():
-        if variable.startswith(_PREFIX) and variable != _FILE_VARIABLE:
+        if variable.startswith(_PREFIX) and variable not in _NO_SETTINGS:
             found.append((variable, variable.removeprefix(_PREFIX).lower(), raw))
     for name, raw in flags.items():
         if raw is not None and raw != ():

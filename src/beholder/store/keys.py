@@ -26,6 +26,8 @@ _PART_BYTES_MAX = 200
 IMAGES = "images/"
 _UPLOADS = "drop/"
 RESULTS = "results/"
+# In the output bucket: the records of API keys.
+API_KEYS = "keys/"
 # Put or asked for after another key failed, to tell trouble with one object from trouble with the bucket.
 PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -87,6 +89,11 @@ def redrive_claim_key(letter_id: str) -> str:
 def resent_key(job_id: str) -> str:
     """Return the key, in the output bucket, that holds how often a job's lost message was sent again."""
     return f"resent/{job_id}.json"
+
+
+def api_key_key(key_id: str) -> str:
+    """Return the key, in the output bucket, of an API key's record."""
+    return f"{API_KEYS}{key_id}.json"
 
 
 def safe_file_name(file_name: str) -> str:

@@ -29,6 +29,7 @@ class AccessEntry:
 
     Args:
         job_id: The id of the request's job; empty if there is none.
+        key_id: The id of the request's API key, which is not secret; empty if none was accepted.
         code: The code of the error that is answered; empty if there is none.
         cause: The cause of that error, for the operator.
         status: The status of the answer; 0 until the answer begins.
@@ -38,6 +39,7 @@ class AccessEntry:
     """
 
     job_id: str = ""
+    key_id: str = ""
     code: str = ""
     cause: str = ""
     status: int = 0
@@ -89,7 +91,7 @@ def log_access(scope: MutableMapping[str, Any], entry: AccessEntry, seconds: flo
         "client": client[0] if client else "",
         "request_id": scope["request_id"],
     }
-    for name in ("job_id", "code", "is_cut", "cause"):
+    for name in ("job_id", "key_id", "code", "is_cut", "cause"):
         if value := getattr(entry, name):
             facts[name] = value
     log_event(_log, _level_of(entry, route), "web.access", "answered", **facts)

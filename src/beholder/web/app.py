@@ -16,6 +16,7 @@ from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
 from beholder.web.fleet_view import FleetView, watch_fleet
+from beholder.web.key_check import KeyCheck
 from beholder.web.limits import WebLimits
 from beholder.web.middleware import RequestMiddleware
 from beholder.web.nearest import nearest
@@ -116,7 +117,7 @@ def build_app(
         FleetRoutes(fleet),
     )
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return WebApp(router, ports, pending_replies)
+    return WebApp(KeyCheck(router, ports.keys) if ports.keys else router, ports, pending_replies)
 
 
 def _admission_of(ports: WebPorts) -> Admission:

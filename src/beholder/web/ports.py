@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from beholder.api_keys import KnownKeys
 from beholder.clock import Clock
 from beholder.documents import Count
 from beholder.queue.port import Queue
@@ -40,6 +41,7 @@ class WebPorts:
         results: The output bucket.
         models: Every model served; the first is the default.
         clock: The time.
+        keys: The API keys; None if requests need none.
         limits: The limits of the HTTP interface.
         telemetry: The metrics.
         version: The version of the service.
@@ -65,6 +67,7 @@ class WebPorts:
     results: Store
     models: tuple[ServedModel, ...]
     clock: Clock
+    keys: KnownKeys | None = None
     limits: WebLimits = field(default_factory=WebLimits)
     telemetry: Telemetry = field(default_factory=Telemetry)
     version: str = "0"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from starlette.responses import JSONResponse
 
+from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.documents import Form, to_document
 from beholder.errors import BackendError, BeholderError, Overloaded
 
@@ -60,4 +61,18 @@ def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
     elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         needs_mending = isinstance(error, BackendError) and not error.retryable
         headers["Retry-After"] = _MENDED_RETRY_S if needs_mending else _TRANSIENT_RETRY_S
+    elif isinstance(error, KeyMissing | KeyRefused | ScopeMissing):
+        headers["WWW-Authenticate"] = _challenge(error)
     return problem(error.http_status, error.code, error.detail, request_id, headers=headers)
+
+
+def _challenge(error: KeyMissing | KeyRefused | ScopeMissing) -> str:
+    """Return a WWW-Authenticate header.
+
+    Source: RFC 6750, section 3: a request without a token gets no error code.
+    """
+    if isinstance(error, KeyMissing):
+        return 'Bearer realm="beholder"'
+    if isinstance(error, KeyRefused):
+        return 'Bearer realm="beholder", error="invalid_token"'
+    return f'Bearer realm="beholder", error="insufficient_scope", scope="{error.scope}"'

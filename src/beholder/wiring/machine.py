@@ -172,7 +172,7 @@ class Service:
             lambda: served_specs(settings),
             lambda: stack.callback(lock_data_dir(settings.data_dir).close),
             self._profile.check_queue,
-            lambda: stack.enter_context(bind(settings.host, settings.port)),
+            lambda: stack.enter_context(bind(settings.host, settings.port, keys=settings.keys)),
         )
         claimed = None
         for claim in claims:

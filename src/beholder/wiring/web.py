@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from beholder import __version__
+from beholder.api_keys import KnownKeys
 from beholder.config import Settings
 from beholder.config.models import served_specs
 from beholder.dead_letters.consumer import DeadLetterConsumer
@@ -46,6 +47,7 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             results=backends.results,
             models=tuple(_served(spec) for spec in served_specs(settings)),
             clock=backends.clock,
+            keys=KnownKeys(backends.results, backends.clock) if settings.keys == "on" else None,
             limits=_web_limits(settings, connections_max),
             telemetry=telemetry,
             version=__version__,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from beholder.errors import BackendUnavailable, JobNotFound
+from beholder.web.key_check import scope_needed
 from beholder.web.openapi.errors import (
     READ_ERRORS,
     error_codes,
@@ -51,6 +52,10 @@ _TAGS = {
     "Operation": "For load balancers and monitoring.",
     "Pages": "For people.",
 }
+_SECURITY_SCHEMES = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
+}
 _UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "TraceParent")
 _JOB_FAILED = (
     "If the job was accepted and then failed, the error contains it as `job`, and Location names it."
@@ -75,11 +80,12 @@ def build_openapi(ports: WebPorts) -> _Doc:
         "servers": [{"url": "/", "description": "This service."}],
         "security": [],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
-        "paths": _paths(ports),
+        "paths": _with_security(_paths(ports)) if ports.keys else _paths(ports),
         "components": {
             "parameters": parameters(ports),
             "headers": headers(),
             "schemas": schemas(ports, error_codes(visible_errors())),
+            "securitySchemes": _SECURITY_SCHEMES if ports.keys else {},
         },
     }
 
@@ -103,6 +109,16 @@ def _paths(ports: WebPorts) -> _Doc:
         },
         "/docs": {"get": _page("docs", "Pages", "This document, for people.", "text/html")},
     }
+
+
+def _with_security(paths: _Doc) -> _Doc:
+    """Add to each operation that needs an API key the scope that the key must have."""
+    for path, item in paths.items():
+        for method, operation in item.items():
+            scope = scope_needed(method.upper(), path)
+            if scope is not None:
+                operation["security"] = [{name: [str(scope)]} for name in _SECURITY_SCHEMES]
+    return paths
 
 
 def _classify(ports: WebPorts) -> _Doc:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import beholder.web.connections.errors  # noqa: F401 -- its errors join the tree
+from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.errors import (
     BackendDenied,
     BackendError,
@@ -36,7 +37,16 @@ __all__ = [
 
 _Errors = Sequence[type[BeholderError]]
 
-READ_ERRORS: _Errors = (JobNotFound, BackendUnavailable, BackendThrottled, BackendDenied, BeholderError)
+READ_ERRORS: _Errors = (
+    KeyMissing,
+    KeyRefused,
+    ScopeMissing,
+    JobNotFound,
+    BackendUnavailable,
+    BackendThrottled,
+    BackendDenied,
+    BeholderError,
+)
 """The errors of a GET for a job."""
 
 _GROUPS = {RequestError, JobError}
@@ -105,6 +115,8 @@ def _response(status: int, errors: _Errors) -> dict[str, Any]:
     headers = {"x-request-id": ref("headers", "RequestId")}
     if any(issubclass(error, JobError) for error in errors):
         headers["Location"] = ref("headers", "FailedJob")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        headers["WWW-Authenticate"] = ref("headers", "Challenge")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = ref("headers", "RetryAfter")
     return {

@@ -96,6 +96,7 @@ def headers() -> _Doc:
         "RetryAfter": _header("Seconds after which to try again.", seconds),
         "PreferenceApplied": _header("The preferences that were applied.", example="respond-async"),
         "JobId": _header("Id of the job with this label.", example=EXAMPLE_JOB_ID),
+        "Challenge": _header("What the request lacks (RFC 6750)."),
         "Allow": _header("With 405: the methods that this path takes."),
     }
 

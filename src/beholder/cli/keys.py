@@ -1,0 +1,130 @@
+"""`beholder keys`: make, list and revoke API keys."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beholder.cli.options import read_settings, setting_options
+from beholder.config.lists import age_of
+from beholder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from beholder.wiring.backends import Backends
+
+__all__ = ["keys"]
+
+_SCOPES = ("read", "write", "admin")
+_deployment = setting_options("stack", "backend", "region", "prefix", "data_dir")
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke API keys, which requests need where the setting keys is on.
+
+    Scopes: write sends images, read fetches jobs, models and limits, admin reads /metrics and /v1/fleet. None
+    includes another.
+    """
+
+
+@keys.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(_SCOPES),
+    multiple=True,
+    default=("read", "write"),
+    show_default=True,
+    help="What the key allows; may be given several times.",
+)
+@click.option("--expires", metavar="AGE", default="forever", help="Such as 30d or 12h; by default never.")
+@_deployment
+def create(name: str, scopes: tuple[str, ...], expires: str, **flags: Any) -> None:
+    """Make an API key called NAME, and print it; it is shown this once, because only its digest is kept.
+
+    \b
+    export BEHOLDER_API_KEY=$(beholder keys create phone)
+    """  # noqa: D301 -- click needs the character \b itself, not its escape
+    from beholder.api_keys import KeyScope, create_key  # noqa: PLC0415 -- `beholder --help` needs none of it
+
+    try:
+        lifetime_s = age_of(expires)
+    except ValueError as exc:
+        raise ConfigError(f"--expires {exc}") from exc
+    with _backends(flags) as backends:
+        now_s = backends.clock.now_s()
+        expires_at_s = None if lifetime_s is None else now_s + lifetime_s
+        made = create_key(
+            backends.results,
+            name=name,
+            scopes=[KeyScope(scope) for scope in scopes],
+            now_s=now_s,
+            expires_at_s=expires_at_s,
+        )
+    click.echo(f"key {made.record.id}, {', '.join(made.record.scopes)}; it is not shown again", err=True)
+    click.echo(made.text)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, one a key.")
+@_deployment
+def list_all(*, as_json: bool, **flags: Any) -> None:
+    """List the API keys, oldest first, without their secrets."""
+    from beholder.api_keys import list_keys  # noqa: PLC0415
+    from beholder.documents import to_document  # noqa: PLC0415
+
+    with _backends(flags) as backends:
+        now_s = backends.clock.now_s()
+        found = sorted(list_keys(backends.results), key=lambda one: one.created_at_s)
+    if as_json:
+        for one in found:
+            document = to_document(one)
+            del document["sha256"]
+            click.echo(json.dumps(document))
+        return
+    for one in found:
+        end = "never" if one.expires_at_s is None else _time(one.expires_at_s)
+        end = f"{end} (expired)" if one.is_expired(now_s) else end
+        scopes = ",".join(one.scopes)
+        click.echo(f"{one.id}  {scopes:<16}  made {_time(one.created_at_s)}  expires {end:<20}  {one.name}")
+    if not found:
+        click.echo("no API keys; `beholder keys create NAME` makes one")
+
+
+@keys.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@_deployment
+def revoke(ids: tuple[str, ...], **flags: Any) -> None:
+    """Revoke the API keys of the given IDs; web processes refuse them within 5 seconds.
+
+    The exit status is 2 if an ID names no key; the others are revoked.
+    """
+    from beholder.api_keys import revoke_key  # noqa: PLC0415
+
+    unknown = []
+    with _backends(flags) as backends:
+        for key_id in ids:
+            if revoke_key(backends.results, key_id):
+                click.echo(f"{key_id} revoked")
+            else:
+                unknown.append(key_id)
+    if unknown:
+        raise ConfigError(
+            [f"no API key has the id {one!r}; `beholder keys list` shows them" for one in unknown]
+        )
+
+
+@contextmanager
+def _backends(flags: dict[str, Any]) -> "Iterator[Backends]":
+    from beholder.wiring import profile_of  # noqa: PLC0415
+
+    with profile_of(read_settings(flags).settings).open_backends("") as backends:
+        yield backends
+
+
+def _time(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

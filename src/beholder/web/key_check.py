@@ -1,0 +1,70 @@
+"""Checks the API key of each request, before its route and its body; absent where keys are off."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from beholder.api_keys import KeyScope, KnownKeys
+from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
+from beholder.web.access_log import entry_of
+
+__all__ = ["KeyCheck", "scope_needed"]
+
+# Pages and the description of the interface contain no caller's data, and a person enters a key on the page.
+_OPEN = {"/", "/docs", "/openapi.json", "/healthz", "/readyz"}
+_OF_OPERATORS = {"/metrics", "/v1/fleet"}
+_BEARER = b"bearer "
+
+
+class KeyCheck:
+    """Refuses requests whose key does not allow them.
+
+    Args:
+        app: The routes.
+        keys: The API keys.
+    """
+
+    def __init__(self, app: ASGIApp, keys: KnownKeys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            KeyMissing: It has no key, and needs one.
+            KeyRefused: Its key is unknown, revoked or expired.
+            ScopeMissing: Its key does not allow it.
+            BackendUnavailable: The store does not answer, and the key is not known.
+        """
+        needed = scope_needed(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if needed is not None:
+            text = _key_in(scope)
+            if text is None:
+                raise KeyMissing
+            key = await self._keys.find(text)
+            if key is None:
+                raise KeyRefused
+            entry_of(scope).key_id = key.id
+            if needed not in key.scopes:
+                raise ScopeMissing(needed)
+        await self._app(scope, receive, send)
+
+
+def scope_needed(method: str, path: str) -> KeyScope | None:
+    """Return the scope that a request needs; None if it needs no key."""
+    if method not in ("GET", "HEAD"):
+        return KeyScope.WRITE
+    if path in _OPEN:
+        return None
+    return KeyScope.ADMIN if path in _OF_OPERATORS else KeyScope.READ
+
+
+def _key_in(scope: Scope) -> bytes | None:
+    """Return the key that a request sends; a bearer token comes before X-API-Key."""
+    found: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+            token: bytes = value[len(_BEARER) :].strip()
+            return token
+        if name == b"x-api-key":
+            found = value.strip()
+    return found

@@ -1,0 +1,113 @@
+"""API keys with real processes: made, used, listed and revoked beside a running service."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.service import RunningService
+
+pytestmark = pytest.mark.slow
+
+REVOKED_S_MAX = 30.0
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with RunningService(tmp_path_factory.mktemp("locked"), keys="on", workers=1) as running:
+        yield running
+
+
+def beholder(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BEHOLDER_")}
+    return subprocess.run(
+        [sys.executable, "-m", "beholder", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=clean | environment,
+    )
+
+
+def keys(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return beholder("keys", *arguments, "--data-dir", str(data_dir))
+
+
+def test_a_key_is_made_used_listed_and_revoked_while_the_service_runs(
+    locked: RunningService, samples: Path
+) -> None:
+    photo = (samples / "cat.jpg").read_bytes()
+    assert locked.classify(photo).status == 401
+
+    made = keys(locked.data_dir, "create", "phone")
+    assert made.returncode == 0
+    key = made.stdout.strip()
+    key_id = key.split("_")[1]
+
+    _await_status(locked, key, 200)
+    answer = locked.classify(photo, x_api_key=key)
+    assert (answer.status, answer.json["status"]) == (200, "succeeded")
+    assert locked.get(answer.json["urls"]["get"], Authorization=f"Bearer {key}").status == 200
+    assert locked.get("/metrics", Authorization=f"Bearer {key}").status == 403
+
+    listed = keys(locked.data_dir, "list")
+    assert key_id in listed.stdout
+    assert key.split("_")[2] not in listed.stdout
+    (document,) = map(json.loads, keys(locked.data_dir, "list", "--json").stdout.splitlines())
+    assert (document["id"], document["name"], document["scopes"]) == (key_id, "phone", ["read", "write"])
+    assert "sha256" not in document
+
+    assert keys(locked.data_dir, "revoke", key_id).returncode == 0
+    _await_status(locked, key, 401)
+    again = keys(locked.data_dir, "revoke", key_id)
+    assert (again.returncode, key_id in again.stderr) == (2, True)
+    assert not [line for line in locked.lines if key.split("_")[2] in line]
+
+
+def _await_status(service: RunningService, key: str, status: int) -> None:
+    until_s = time.monotonic() + REVOKED_S_MAX
+    while service.get("/v1/models", Authorization=f"Bearer {key}").status != status:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def test_a_key_has_the_scopes_and_the_end_that_its_maker_says(locked: RunningService) -> None:
+    made = keys(locked.data_dir, "create", "prometheus", "--scope", "admin", "--expires", "90d")
+    key = made.stdout.strip()
+    try:
+        assert "admin" in made.stderr
+        assert "read" not in made.stderr
+        documents = map(json.loads, keys(locked.data_dir, "list", "--json").stdout.splitlines())
+        (document,) = [one for one in documents if one["id"] == key.split("_")[1]]
+        assert document["expires_at"] > document["created_at"]
+    finally:
+        keys(locked.data_dir, "revoke", key.split("_")[1])
+
+
+@pytest.mark.parametrize("arguments", [("create", "x", "--expires", "soon"), ("create", ""), ("revoke", "x")])
+def test_what_cannot_be_done_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    refused = keys(tmp_path, *arguments)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("beholder: ")
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up", "web"])
+def test_an_open_service_beyond_this_machine_is_refused_at_its_start(command: str, tmp_path: Path) -> None:
+    refused = beholder(command, "--data-dir", str(tmp_path), "--host", "0.0.0.0", "--port", "0")  # noqa: S104
+    assert refused.returncode == 2
+    assert "--keys on" in refused.stderr
+    assert "--keys open" in refused.stderr
+
+
+def test_a_client_s_key_in_the_environment_is_no_setting() -> None:
+    asked = beholder("config", "--json", BEHOLDER_API_KEY="bhk_secret")
+    assert asked.returncode == 0
+    assert "bhk_secret" not in asked.stdout
