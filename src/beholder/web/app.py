@@ -29,9 +29,9 @@ from beholder.web.routes.service import ServiceRoutes
 from beholder.web.submission.admission import Admission
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
-from beholder.web.submission.reply_listener import ReplyListener
 from beholder.web.submission.service import SubmissionService
 from beholder.web.submission.upload import UploadBudget
+from beholder.web.submission.worker_replies import ReplyListener
 
 __all__ = ["WebApp", "build_app"]
 

@@ -1,11 +1,9 @@
 """The routes of jobs: a POST of an image makes a job and answers with its outcome; a GET returns the job."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -16,8 +14,8 @@ from beholder.job import Job, is_job_id
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel
-from beholder.web.problems import problem
 from beholder.web.routes.parameters import CLASSIFY, UPLOAD, RequestParameters, read_prefer
+from beholder.web.routes.responses import accepted_response, job_response, outcome_response
 from beholder.web.submission.admission import Admission
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
@@ -56,18 +54,18 @@ class ImageRoutes:
         outcome = await self._outcome_of(request, CLASSIFY, prefer.wait_s)
         headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
         if isinstance(outcome, PendingJob):
-            return self._accepted_response(outcome.job, headers)
-        return _outcome_response(outcome, request, headers)
+            return self._accepted(outcome.job, headers)
+        return outcome_response(outcome, request, headers)
 
     async def upload(self, request: Request) -> Response:
         """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
         outcome = await self._outcome_of(request, UPLOAD, self.limits.wait_s_default, is_classic=True)
         if isinstance(outcome, PendingJob):
-            return self._accepted_response(outcome.job, {})
+            return self._accepted(outcome.job, {})
         headers = {"x-job-id": outcome.job.id}
         best_label = outcome.job.best_label
         if best_label is None:
-            return _outcome_response(outcome, request, headers)
+            return outcome_response(outcome, request, headers)
         return PlainTextResponse(best_label.name, headers=headers)
 
     async def _outcome_of(
@@ -108,10 +106,8 @@ class ImageRoutes:
             del upload
             return await self.submissions.submit(submission, wait_s)
 
-    def _accepted_response(self, job: Job, headers: dict[str, str]) -> Response:
-        retry_after_s = str(self.admission.retry_after_s(job.id))
-        later = {"Location": f"/v1/jobs/{job.id}", "Retry-After": retry_after_s}
-        return _job_response(job, 202, headers | later)
+    def _accepted(self, job: Job, headers: dict[str, str]) -> Response:
+        return accepted_response(job, self.admission.retry_after_s(job.id), headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,28 +136,4 @@ class JobRoutes:
             raise JobNotFound
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
-        return _job_response(found, 200, {"Retry-After": str(self.admission.retry_after_s(job_id))})
-
-
-def _job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
-    body = json.dumps(job.to_dict(), ensure_ascii=False)
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
-
-
-def _outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]) -> Response:
-    """Return the job object of a success, or the problem that the job ended with."""
-    failure = outcome.job.error
-    if failure is None:
-        return Response(outcome.document, headers=headers, media_type="application/json")
-    entry = entry_of(request.scope)
-    entry.code = failure.code
-    if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        entry.cause = f"{failure.code}: {failure.detail}"
-    return problem(
-        failure.status,
-        failure.code,
-        failure.detail,
-        request.scope["request_id"],
-        headers=headers | {"Location": f"/v1/jobs/{outcome.job.id}"},
-        job=json.loads(outcome.document),
-    )
+        return job_response(found, 200, {"Retry-After": str(self.admission.retry_after_s(job_id))})

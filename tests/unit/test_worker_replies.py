@@ -14,8 +14,8 @@ from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.submission.pending import PendingReplies
-from beholder.web.submission.reply_listener import ReplyListener
 from beholder.web.submission.request import Outcome
+from beholder.web.submission.worker_replies import ReplyListener
 from helpers.web import memory_lookup
 
 METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
