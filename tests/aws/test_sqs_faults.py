@@ -85,11 +85,11 @@ def test_a_passing_error_is_tried_again(
     queue = open_queue()
     queue.send([b"held"])
     (held,) = queue.receive(count_max=1, wait_s=5.0)
-    before = queue.calls
+    before = queue._client.calls
     proxy.inject(_ACTIONS[operation], _PASSING[fault])
     _do(queue, operation, held.receipt)
     assert proxy.is_spent
-    sent = {action: count - before.get(action, 0) for action, count in queue.calls.items()}
+    sent = {action: count - before.get(action, 0) for action, count in queue._client.calls.items()}
     assert sent[_ACTIONS[operation]] == 2
 
 
@@ -280,7 +280,7 @@ def test_a_wait_longer_than_sqs_allows_is_several(
     began_s = time.monotonic()
     assert queue.receive(count_max=1, wait_s=2.3) == []
     assert 1.9 < time.monotonic() - began_s < 4.0
-    assert queue.calls["ReceiveMessage"] == 2
+    assert queue._client.calls["ReceiveMessage"] == 2
 
 
 def test_a_poll_that_fails_raises_where_it_is_waited_for(
@@ -311,7 +311,7 @@ def test_a_hundred_images_share_requests(open_queue: Callable[..., Any]) -> None
 
     asyncio.run(send_all())
     assert len(set(_drained(queue, 100))) == 100
-    assert queue.calls["SendMessageBatch"] <= 40
+    assert queue._client.calls["SendMessageBatch"] <= 40
 
 
 def test_messages_carry_their_group(

@@ -286,7 +286,8 @@ def test_a_minimum_whose_instances_end_themselves_is_launched_with_pauses(
             if seen == "never":
                 world.fleet.end(one)
             elif seen == "ending":
-                world.fleet.begin_ending(one)
+                instances = world.fleet._instances
+                instances[one] = replace(instances[one], is_ending=True)
     # then: one at once, then pauses that double to a minute
     launches = [record.at_s for record in world.records.kept if record.launched]
     assert 20 <= len(launches) <= 65

@@ -80,6 +80,9 @@ class Fleet:
         self.started.append(process)
         return process
 
+    def pids(self) -> dict[str, int]:
+        return {one.name: one.pid for one in self.started if one.returncode is None}
+
     def pause_after_death(self, lived_s: float) -> float:
         """Let the newest process die after `lived_s`; return how long its successor is waited for."""
         self.clock.advance(lived_s)
@@ -96,10 +99,10 @@ class Fleet:
 
 def test_the_first_pass_starts_every_child() -> None:
     fleet = Fleet(web=0, worker=1)
-    assert fleet.supervisor.pids() == {}
+    assert fleet.pids() == {}
     delay_s = fleet.supervisor.tick()
     assert fleet.events == ["web started", "worker started"]
-    assert fleet.supervisor.pids() == {"web": 100, "worker": 101}
+    assert fleet.pids() == {"web": 100, "worker": 101}
     assert 0 < delay_s <= 1
     fleet.supervisor.tick()
     assert len(fleet.started) == 2
@@ -127,10 +130,10 @@ def test_one_child_s_death_does_not_touch_another() -> None:
     fleet.supervisor.tick()
     fleet.started[0].end(-11)
     fleet.supervisor.tick()
-    assert fleet.supervisor.pids() == {"worker": 101}
+    assert fleet.pids() == {"worker": 101}
     fleet.clock.advance(0.5)
     fleet.supervisor.tick()
-    assert fleet.supervisor.pids() == {"web": 102, "worker": 101}
+    assert fleet.pids() == {"web": 102, "worker": 101}
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def web(shared: Web) -> Iterator[Web]:
     shared.recorder.calls.clear()
     yield shared
     shared.recorder.failures.clear()
-    shared.queue.purge()
+    with shared.queue._changed:
+        shared.queue._messages.clear()  # those in flight too
 
 
 def is_problem(answer: Answer, status: int, code: str) -> bool:

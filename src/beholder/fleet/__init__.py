@@ -1,6 +1,6 @@
 """The fleet room: the instances that run workers, on EC2 or as child processes of `beholder up`.
 
-`Fleet` is the port; `LocalFleet` serves one machine, `Ec2Fleet` AWS, `MemoryFleet` tests and simulation.
+`Fleet` is the port; `LocalFleet` serves one machine, `Ec2Fleet` AWS, `MemoryFleet` tests.
 """
 
 from beholder.fleet.local import LocalFleet

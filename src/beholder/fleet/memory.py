@@ -1,9 +1,8 @@
-"""The fleet inside one process, for unit tests and the simulator."""
+"""The fleet inside one process, for unit tests."""
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from beholder.clock import Clock, SystemClock
 from beholder.fleet.port import FleetInstance, Launch
@@ -18,26 +17,14 @@ class MemoryFleet:
 
     Args:
         clock: Gives the time of each launch.
+
+    Attributes:
         room: Instances at most; launches beyond it are refused.
-        instance_type: Type of the launched instances.
-        price_per_hour: Price of the launched instances.
-        launched: Called with the id of each new instance.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Clock = _SYSTEM_CLOCK,
-        room: int = 1000,
-        instance_type: str = "",
-        price_per_hour: float = 0.0,
-        launched: Callable[[str], None] = lambda _id: None,
-    ) -> None:
-        self.room = room
-        self.instance_type = instance_type
+    def __init__(self, *, clock: Clock = _SYSTEM_CLOCK) -> None:
+        self.room = 1000
         self._clock = clock
-        self._price_per_hour = price_per_hour
-        self._launched = launched
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._instances: dict[str, FleetInstance] = {}
@@ -59,9 +46,7 @@ class MemoryFleet:
             launch = Launch(tuple(one.id for one in fresh), refusals)
             self._launches[token] = launch
             self._instances |= {one.id: one for one in fresh}
-        for one in fresh:
-            self._launched(one.id)
-        return launch
+            return launch
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End instances; see `Fleet.terminate`."""
@@ -73,15 +58,8 @@ class MemoryFleet:
         with self._lock:
             self._instances.pop(instance_id, None)
 
-    def begin_ending(self, instance_id: str) -> None:
-        """Mark an instance as shutting down."""
-        with self._lock:
-            self._instances[instance_id] = replace(self._instances[instance_id], is_ending=True)
-
     def _new(self) -> FleetInstance:
         return FleetInstance(
             id=f"instance-{next(self._numbers)}",
             launched_at_s=self._clock.now_s(),
-            instance_type=self.instance_type,
-            price_per_hour=self._price_per_hour,
         )

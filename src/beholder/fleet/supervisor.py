@@ -93,13 +93,6 @@ class Supervisor:
         with self._lock:
             return next((one.spec.name for one in self._children if one.is_unfit), None)
 
-    def pids(self) -> dict[str, int]:
-        """Return the process ids of the running children, by name."""
-        with self._lock:
-            return {
-                child.spec.name: child.process.pid for child in self._children if child.process is not None
-            }
-
     def runs(self) -> list[ChildRun]:
         """Return the run of every child that has not left, including children that wait for a restart."""
         with self._lock:

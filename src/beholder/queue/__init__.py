@@ -1,6 +1,6 @@
 """The queue room: between the web tier, which sends jobs, and the workers, which receive them.
 
-`Queue` is the port; `SqliteQueue` serves one machine, `SqsQueue` AWS, `MemoryQueue` tests and simulation.
+`Queue` is the port; `SqliteQueue` serves one machine, `SqsQueue` AWS, `MemoryQueue` tests.
 """
 
 from beholder.queue.memory import MemoryQueue

@@ -1,4 +1,4 @@
-"""The queue inside one process: for unit tests and the simulator, with the same semantics as the others."""
+"""The queue inside one process: for unit tests, with the same semantics as the others."""
 
 import heapq
 import itertools
@@ -139,13 +139,6 @@ class MemoryQueue:
                 for message in self._messages.values()
             )
             return Depth(len(self._messages) - in_flight, in_flight, 0, interactive)
-
-    def purge(self) -> None:
-        """Delete every message, those in flight too."""
-        with self._changed:
-            self._messages.clear()
-            for order in self._order.values():
-                order.clear()
 
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         now_s = self._clock.now_s()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Protocol
 
-__all__ = ["Depth", "Priority", "Queue", "Received"]
+__all__ = ["Depth", "Priority", "Queue", "Received", "Receiver"]
 
 
 class Priority(IntFlag):
@@ -55,24 +55,12 @@ class Depth:
     interactive: int | None = field(default=None, compare=False)
 
 
-class Queue(Protocol):
-    """A queue of byte strings; safe to use from many threads at once.
+class Receiver(Protocol):
+    """A queue as a part sees it that only receives; safe to use from many threads at once.
 
     Every method raises `BackendUnavailable` where the backend cannot be reached (the call may be repeated),
     and `BackendDenied` where it refuses the call.
     """
-
-    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
-        """Store every body as a message of its own; all of them are durable when this returns.
-
-        Args:
-            bodies: Any number of messages.
-            priority: The class of all of them; a hint where the backend knows no classes.
-
-        Raises:
-            BackendFull: There is no room; none of the bodies was stored.
-        """
-        ...
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -90,16 +78,32 @@ class Queue(Protocol):
         """
         ...
 
+    def ack(self, receipts: Sequence[str]) -> None:
+        """Delete messages for good; a receipt whose message is gone or was received again is ignored."""
+        ...
+
+
+class Queue(Receiver, Protocol):
+    """A queue of byte strings; its methods raise what those of `Receiver` raise."""
+
+    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
+        """Store every body as a message of its own; all of them are durable when this returns.
+
+        Args:
+            bodies: Any number of messages.
+            priority: The class of all of them; a hint where the backend knows no classes.
+
+        Raises:
+            BackendFull: There is no room; none of the bodies was stored.
+        """
+        ...
+
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
         """Hide messages for `timeout_s` more seconds, counted from this call.
 
         Returns:
             The receipts that hold nothing any more: their time ran out, or they were acked.
         """
-        ...
-
-    def ack(self, receipts: Sequence[str]) -> None:
-        """Delete messages for good; a receipt whose message is gone or was received again is ignored."""
         ...
 
     def nack(self, receipts: Sequence[str]) -> None:

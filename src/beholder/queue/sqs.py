@@ -117,11 +117,6 @@ class SqsQueue:
             self._interruption.set_result(None)
 
     @property
-    def calls(self) -> dict[str, int]:
-        """Return how many requests of each of SQS's operations the client sent, retries included."""
-        return self._client.calls
-
-    @property
     def body_bytes_max(self) -> int:
         """Return how long a body of any bytes may be; asked of the queue once.
 

@@ -14,7 +14,7 @@ from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BackendDenied, BackendError, QueueGone
 from beholder.job import new_job_id
 from beholder.queue.bounds import check_name
-from beholder.queue.port import Depth, Priority, Queue, Received
+from beholder.queue.port import Priority, Queue, Received
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
 from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, HEARTBEAT_EVERY_S, OWNER, IdleQueueSweeper
@@ -60,9 +60,9 @@ class _Made:
 class OwnReplyQueue:
     """The reply queue of one web process: made at `with`, removed at its end, made anew after a deletion.
 
-    It is a `Queue` to receive from; see the port for its methods. Where another program deleted the queue,
-    `receive` makes another, whose `name` is new: SQS keeps the name of a deleted queue for a minute. Replies
-    to the old name are lost, and the web process looks for their outcomes in the output bucket.
+    It is a `Receiver`. Where another program deleted the queue, `receive` makes another, whose `name` is new:
+    SQS keeps the name of a deleted queue for a minute. Replies to the old name are lost, and the web process
+    looks for their outcomes in the output bucket.
 
     Permissions, on `<prefix>-*`: sqs:CreateQueue, sqs:TagQueue, sqs:DeleteQueue, sqs:ListQueueTags,
     sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility; on every queue sqs:ListQueues. The
@@ -131,14 +131,10 @@ class OwnReplyQueue:
 
     # --- the port -------------------------------------------------------------------------------------------
 
-    def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
-        """Store every body as a message of its own; see `Queue.send`."""
-        self._own.queue.send(bodies, priority=priority)
-
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
     ) -> list[Received]:
-        """Take up to `count_max` replies; see `Queue.receive`. It returns none where it made the queue anew.
+        """Take up to `count_max` replies; see the port. It returns none where it made the queue anew.
 
         Raises:
             QueueGone: SQS does not know the queue, or not yet: it is new, or this process is at its end.
@@ -153,26 +149,10 @@ class OwnReplyQueue:
                 raise
             return []
 
-    def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
-        """Hide replies for `timeout_s` more seconds, counted from this call; see `Queue.extend`."""
-        try:
-            return self._own.queue.extend(receipts, timeout_s=timeout_s)
-        except QueueGone:
-            return list(receipts)
-
     def ack(self, receipts: Sequence[str]) -> None:
-        """Delete replies for good; see `Queue.ack`. Those of a deleted queue are gone already."""
+        """Delete replies for good; see the port. Those of a deleted queue are gone already."""
         with contextlib.suppress(QueueGone):
             self._own.queue.ack(receipts)
-
-    def nack(self, receipts: Sequence[str]) -> None:
-        """Make replies visible now; see `Queue.nack`."""
-        with contextlib.suppress(QueueGone):
-            self._own.queue.nack(receipts)
-
-    def depth(self) -> Depth:
-        """Return the approximate number of replies; see `Queue.depth`."""
-        return self._own.queue.depth()
 
     # --- ticks ----------------------------------------------------------------------------------------------
 

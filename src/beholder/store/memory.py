@@ -1,4 +1,4 @@
-"""The store inside one process, for unit tests and the simulator."""
+"""The store inside one process, for unit tests."""
 
 import threading
 from collections.abc import Iterator, Mapping

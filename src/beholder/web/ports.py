@@ -7,7 +7,7 @@ from typing import Annotated
 from beholder.api_keys import KnownKeys
 from beholder.clock import Clock
 from beholder.documents import Count
-from beholder.queue.port import Queue
+from beholder.queue.port import Queue, Receiver
 from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
@@ -61,7 +61,7 @@ class WebPorts:
     """
 
     queue: Queue
-    replies: Queue
+    replies: Receiver
     reply_to: Callable[[], str]
     images: Store
     results: Store

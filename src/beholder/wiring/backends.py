@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from beholder.clock import Clock
 from beholder.draining.protocol import DrainLimits
-from beholder.queue.port import Queue
+from beholder.queue.port import Queue, Receiver
 from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
 
@@ -24,7 +24,7 @@ class OwnReplies:
         ticks: What must run beside it.
     """
 
-    queue: Queue
+    queue: Receiver
     name: Callable[[], str]
     ticks: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from beholder.job import read_outcome
 from beholder.job.reply import Reply
-from beholder.queue.port import Queue
+from beholder.queue.port import Receiver
 from beholder.telemetry.log import get_logger, log_event
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.submission.pending import PendingReplies
@@ -38,7 +38,7 @@ class ReplyListener:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Receiver,
         pending_replies: PendingReplies,
         loop: asyncio.AbstractEventLoop,
         telemetry: Telemetry,
