@@ -21,6 +21,7 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-./", min_size=1, max_size=
 TEXTS: dict[str, st.SearchStrategy[object]] = {
     "model": st.lists(NAMES, min_size=1, max_size=3).map(tuple),
     "prices": st.from_regex(r"([a-z0-9.]{1,9}(/spot)?=[0-9]{1,3}\.[0-9]{1,4},){0,3}", fullmatch=True),
+    "trusted_proxies": st.sampled_from(["", "10.0.0.0/16", "192.0.2.7,fd00::/8"]),
     "retention": st.sampled_from(["forever", "7d", "1.5h", "30m", "90s"]),
     "retention_bytes_max": st.sampled_from(["forever", "10GB", "0B"]),
 }

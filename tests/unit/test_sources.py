@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from beholder.config import Settings, load_settings
+from beholder.config.lists import networks_of
 from beholder.errors import ConfigError
 
 
@@ -240,3 +241,11 @@ def test_a_file_that_is_no_toml_is_a_problem(tmp_path: Path, content: bytes) -> 
 
 def test_an_empty_name_of_a_file_is_none() -> None:
     assert load_settings({"BEHOLDER_CONFIG": ""}, {}).settings == Settings()
+
+
+def test_networks_of_proxies_are_read_and_a_wrong_one_is_told() -> None:
+    assert networks_of("") == ()
+    assert networks_of("10.0.0.0/16, 192.0.2.7,fd00::/8") == ("10.0.0.0/16", "192.0.2.7/32", "fd00::/8")
+    for wrong in ("*", "10.0.0.1/16", "balancer", "10.0.0.0/33"):
+        with pytest.raises(ConfigError, match="trusted_proxies has"):
+            load_settings({"BEHOLDER_TRUSTED_PROXIES": f"10.0.0.0/8,{wrong}"}, {})

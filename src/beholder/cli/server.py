@@ -1,14 +1,18 @@
-"""The HTTP server of a web process: uvicorn, which answers the pending requests before it ends."""
+"""The HTTP server of a web process: uvicorn, with an end that load balancers and clients notice in time."""
 
 import asyncio
+import logging
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from beholder.telemetry.log import get_logger, log_event
 from beholder.web.app import WebApp
 
 __all__ = ["Server"]
+
+_log = get_logger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -17,11 +21,14 @@ class Server(uvicorn.Server):
     Args:
         config: uvicorn's configuration, with the graceful time-out.
         app: The web tier.
+        shutdown_delay_s: How long it serves on after the first signal while `/readyz` answers 503.
     """
 
-    def __init__(self, config: uvicorn.Config, app: WebApp) -> None:
+    def __init__(self, config: uvicorn.Config, app: WebApp, *, shutdown_delay_s: float) -> None:
         super().__init__(config)
         self._app = app
+        self._shutdown_delay_s = shutdown_delay_s
+        self._is_draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[Any] | None = None) -> None:
@@ -30,7 +37,25 @@ class Server(uvicorn.Server):
         await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the shutdown, and schedule the answers to the pending requests."""
+        """Begin the shutdown, after the delay if this is the first signal."""
+        if self._loop is None or self._is_draining or not self._shutdown_delay_s:
+            self._shut_down(sig, frame)
+            return
+        self._is_draining = True
+        self._loop.call_soon_threadsafe(self._drain, self._loop, sig)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop, sig: int) -> None:
+        self._app.drain()
+        facts = {"shutdown_delay_s": self._shutdown_delay_s}
+        log_event(_log, logging.INFO, "web.draining", "serving until load balancers know", **facts)
+        loop.call_later(self._shutdown_delay_s, self._end_delay, sig)
+
+    def _end_delay(self, sig: int) -> None:
+        if not self.should_exit:  # a second signal comes first
+            self._shut_down(sig, None)
+
+    def _shut_down(self, sig: int, frame: FrameType | None) -> None:
+        """Close the listener, and schedule the answers to the pending requests."""
         super().handle_exit(sig, frame)
         if self._loop is not None:
             patience_s = (self.config.timeout_graceful_shutdown or 0) * 0.8

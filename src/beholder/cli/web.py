@@ -13,6 +13,7 @@ from beholder.cli.files import allow_files, connections_max
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import Server
 from beholder.cli.worker import end_on_signals
+from beholder.config.lists import networks_of
 from beholder.fleet import follow_parent
 from beholder.runner import persist
 from beholder.telemetry.log import configure_logging, get_logger, log_event
@@ -46,8 +47,8 @@ _BACKLOG = 65_536
 def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags: Any) -> None:
     """Run one web process: accept images over HTTP and answer.
 
-    `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it accepts no
-    new connections, answers the pending requests, and ends.
+    `beholder up` starts one; on AWS start as many as you like, on as many machines. On SIGTERM it serves
+    on for shutdown_delay_s, then accepts no new connections, answers the pending requests, and ends.
     """
     settings = persist("settings", lambda: read_settings(flags), threading.Event()).settings
     configure_logging(level=settings.log_level, process=name, form=settings.log_form)
@@ -82,12 +83,13 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(networks_of(settings.trusted_proxies)),
             # Shorter than the supervisor's time, so that the process ends by itself.
             timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
             backlog=_BACKLOG,
         )
-        Server(config, app).run(sockets=[listener])
+        Server(config, app, shutdown_delay_s=settings.shutdown_delay_s).run(sockets=[listener])
 
 
 def _end() -> None:

@@ -1,8 +1,9 @@
 """Settings whose text holds more than a number: several values with commas between them, or a unit."""
 
 import re
+from ipaddress import ip_network
 
-__all__ = ["age_of", "bytes_of", "names_of", "prices_of"]
+__all__ = ["age_of", "bytes_of", "names_of", "networks_of", "prices_of"]
 
 _FOREVER = "forever"
 _AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -45,6 +46,21 @@ def _with_unit(text: str, units: dict[str, float] | dict[str, int], examples: st
 def names_of(text: str) -> tuple[str, ...]:
     """Return the names in a text, in order; none of an empty one."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def networks_of(text: str) -> tuple[str, ...]:
+    """Return the networks in a text such as '10.0.0.0/16,192.0.2.7', each with its length.
+
+    Raises:
+        ValueError: A part of it is no network; the message goes on after the setting's name.
+    """
+    networks = []
+    for part in names_of(text):
+        try:
+            networks.append(str(ip_network(part)))
+        except ValueError:
+            raise ValueError(f"has {part!r}; write an address, or a network such as 10.0.0.0/16") from None
+    return tuple(networks)
 
 
 def prices_of(text: str) -> dict[str, float]:

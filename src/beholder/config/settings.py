@@ -195,6 +195,17 @@ class Settings:
         low=1,
         high=3600,
     )
+    shutdown_delay_s: float = _setting(
+        "how long a web process that is stopped serves on while /readyz answers 503, in seconds; 0 without a "
+        "load balancer",
+        0.0,
+        low=0,
+        high=3600,
+    )
+    trusted_proxies: str = _setting(
+        "networks of the proxies whose X-Forwarded-For and -Proto count, commas between them; empty for none",
+        "",
+    )
     backlog_max: int = _setting(
         "waiting jobs beyond which new ones are refused with 503", 10_000, low=1, high=10_000_000
     )

@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from beholder.config.lists import age_of, bytes_of, prices_of
+from beholder.config.lists import age_of, bytes_of, networks_of, prices_of
 from beholder.config.settings import Settings
 from beholder.errors import ConfigError
 
@@ -235,6 +235,7 @@ def _problems_together(settings: Settings, sources: Mapping[str, str]) -> list[s
         )
     readers: tuple[tuple[str, Callable[[str], object]], ...] = (
         ("prices", prices_of),
+        ("trusted_proxies", networks_of),
         ("retention", age_of),
         ("retention_bytes_max", bytes_of),
     )

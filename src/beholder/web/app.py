@@ -10,8 +10,9 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+from beholder.api_keys import KnownKeys
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
@@ -43,17 +44,25 @@ class WebApp(RequestMiddleware):
         routes: The routes.
         ports: What the web tier works with.
         pending_replies: The requests that wait for an outcome.
+        readiness: Whether images can be accepted.
     """
 
-    def __init__(self, routes: ASGIApp, ports: WebPorts, pending_replies: PendingReplies) -> None:
+    def __init__(
+        self, routes: ASGIApp, ports: WebPorts, pending_replies: PendingReplies, readiness: Readiness
+    ) -> None:
         super().__init__(routes, ports.telemetry, is_all_logged=ports.access_log)
         self._limits = ports.limits
         self._pending_replies = pending_replies
+        self._readiness = readiness
 
     @property
     def limits(self) -> WebLimits:
         """What a request and its connection may take."""
         return self._limits
+
+    def drain(self) -> None:
+        """Answer `/readyz` with 503 from now on; call this in the event loop's thread."""
+        self._readiness.drain()
 
     def release_pending_replies(self) -> None:
         """Answer the waiting requests with 202 and a Location; call this in the event loop's thread."""
@@ -109,15 +118,24 @@ def build_app(
             lookups.shutdown()
 
     fleet = FleetView(ports.results, ports.clock)
+    readiness = _readiness_of(ports)
     _register_metrics(ports, pending_replies, fleet)
     routes = _routes(
         _image_routes(ports, admission, submissions, pending_replies),
         JobRoutes(lookup, lookups, admission),
-        _service_routes(ports),
+        _service_routes(ports, readiness),
         FleetRoutes(fleet),
     )
+    return WebApp(_router(routes, lifespan, ports.keys), ports, pending_replies, readiness)
+
+
+def _router(routes: list[Route], lifespan: Lifespan[Any], keys: KnownKeys | None) -> ASGIApp:
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return WebApp(KeyCheck(router, ports.keys) if ports.keys else router, ports, pending_replies)
+    return KeyCheck(router, keys) if keys else router
+
+
+def _readiness_of(ports: WebPorts) -> Readiness:
+    return Readiness(ports.queue, ports.images, ports.results, ports.clock, ports.ready_every_s)
 
 
 def _admission_of(ports: WebPorts) -> Admission:
@@ -150,12 +168,12 @@ def _image_routes(
     )
 
 
-def _service_routes(ports: WebPorts) -> ServiceRoutes:
+def _service_routes(ports: WebPorts, readiness: Readiness) -> ServiceRoutes:
     return ServiceRoutes(
         openapi=build_openapi(ports),
         models=ports.models,
         limits=ports.limits,
-        readiness=Readiness(ports.queue, ports.images, ports.results, ports.clock, ports.ready_every_s),
+        readiness=readiness,
         telemetry=ports.telemetry,
     )
 

@@ -27,9 +27,19 @@ class Readiness:
         self._buckets: tuple[tuple[Part, Store], ...] = (("input bucket", images), ("output bucket", results))
         self._clock = clock
         self.every_s = every_s
+        self._is_draining = False
         self._asking = asyncio.Lock()
         self._asked_at_s: float | None = None
         self._found: list[tuple[Part, BackendError]] = []
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process will end, so that a load balancer should send it no more requests."""
+        return self._is_draining
+
+    def drain(self) -> None:
+        """Answer from now on that the process will end."""
+        self._is_draining = True
 
     async def problems(self) -> list[tuple[Part, BackendError]]:
         """Return the parts that do not answer, each with its error."""

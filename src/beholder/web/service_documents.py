@@ -41,7 +41,10 @@ class PartProblem:
 class ReadinessDocument:
     """Whether images can be accepted."""
 
-    status: Annotated[Literal["ready", "unready"], "`ready` if every part answers."]
+    status: Annotated[
+        Literal["ready", "unready", "draining"],
+        "`ready` if every part answers; `draining` if the process serves on and will end.",
+    ]
     problems: Annotated[tuple[PartProblem, ...], "The parts that do not answer."]
 
 

@@ -77,7 +77,8 @@ class Service:
             stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
             self._control = stack.enter_context(ExitStack())
             # The requests that wait at the end may need a worker that is not there yet.
-            stack.callback(self._supervisor.stop, drain_s=settings.drain_s, stage=WEB_STAGE)
+            web_drain_s = settings.shutdown_delay_s + settings.drain_s
+            stack.callback(self._supervisor.stop, drain_s=web_drain_s, stage=WEB_STAGE)
             # First at the end: a client that connects then is refused at once, and hangs no longer.
             stack.callback(listener.close)
             self._supervisor.tick()

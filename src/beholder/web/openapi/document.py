@@ -200,7 +200,7 @@ def _readyz() -> _Doc:
     problem = {"part": "input queue", "code": error.code, "detail": error.detail}
     unready = _json(
         "Readiness",
-        "The queue or a bucket does not answer.",
+        "The queue or a bucket does not answer, or the process will end.",
         {"status": "unready", "problems": [problem]},
         {"Retry-After": ref("headers", "RetryAfter")},
     )

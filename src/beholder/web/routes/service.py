@@ -78,17 +78,25 @@ class ServiceRoutes:
         return JSONResponse(to_document(HealthDocument("ok")))
 
     async def readyz(self, request: Request) -> Response:
-        """`GET /readyz`: whether images can be accepted; 503 if the queue or a bucket does not answer."""
+        """`GET /readyz`: whether images can be accepted.
+
+        503 if the queue or a bucket does not answer, or if the process will end.
+        """
+        if self._readiness.is_draining:
+            entry_of(request.scope).cause = "the process will end"
+            return self._unready(ReadinessDocument("draining", ()))
         found = await self._readiness.problems()
         if not found:
             return JSONResponse(to_document(ReadinessDocument("ready", ())))
         entry = entry_of(request.scope)
         entry.code, entry.cause = found[0][1].code, "; ".join(cause_of(error) for _, error in found)
         problems = tuple(PartProblem(part, error.code, error.detail) for part, error in found)
+        return self._unready(ReadinessDocument("unready", problems))
+
+    def _unready(self, document: ReadinessDocument) -> Response:
+        retry_after_s = max(1, math.ceil(self._readiness.every_s))
         return JSONResponse(
-            to_document(ReadinessDocument("unready", problems)),
-            status_code=503,
-            headers={"retry-after": str(max(1, math.ceil(self._readiness.every_s)))},
+            to_document(document), status_code=503, headers={"retry-after": str(retry_after_s)}
         )
 
     async def metrics(self, _: Request) -> Response:
