@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aws.emulators import CREDENTIALS, REGION, Emulator
+from aws.awscli import aws_command
+from aws.emulators import REGION, Emulator
 from docs.pages import blocks, read
 
 __all__ = ["PAGE", "block_with", "set_up", "user_data"]
@@ -46,10 +47,6 @@ def set_up(emulator: Emulator, prefix: str, folder: Path) -> Path:
     (folder / "user-data.sh").write_text(user_data(prefix), encoding="utf-8")
     bin_folder = folder / "bin"
     bin_folder.mkdir()
-    command = bin_folder / "aws"
-    stand_in = Path(__file__).with_name("awscli.py")
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stand_in}" "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
     ec2 = emulator.client("ec2")
     given = {
         "PREFIX": prefix,
@@ -59,18 +56,14 @@ def set_up(emulator: Emulator, prefix: str, folder: Path) -> Path:
         "IMAGE": "ami-0123456789abcdef0",
         "INSTANCE_TYPE": "c7a.large",
     }
-    run = subprocess.run(
-        ["bash", "setup.sh"],
-        cwd=folder,
-        env={
-            "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-            "AWS_ENDPOINT_URL": emulator.endpoint,
-            **CREDENTIALS,
-            **given,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with aws_command(emulator, bin_folder):
+        run = subprocess.run(
+            ["bash", "setup.sh"],
+            cwd=folder,
+            env={"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", **given},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
