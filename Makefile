@@ -45,16 +45,20 @@ test-slow: $(STAMP)  ## Chaos, browser and long tests
 test-aws: $(STAMP) $(MINISTACK)  ## The system on emulators of AWS, and on instances that boot (installs ministack: 90 MB)
 	$(BIN)/python $(PYTEST) -n 6 -m "aws and not alone" $(ARGS)
 
-.PHONY: test-waiting
-test-waiting: $(STAMP) $(MINISTACK)
-	$(BIN)/python $(PYTEST) -n 6 -m "(slow or aws) and not alone" $(ARGS)
+# The newest Python has, at a lower priority, what the other tests leave of the cores while they wait.
+.PHONY: test-together
+test-together: $(STAMP) $(MINISTACK)
+	@mkdir -p out; nice -n 5 $(MAKE) --no-print-directory test-newest >out/test-newest.log 2>&1 & newest=$$!; \
+	trap 'kill $$newest' INT TERM; \
+	$(BIN)/python $(PYTEST) -n 6 -m "not alone" $(ARGS); failed=$$?; \
+	wait $$newest || failed=$$?; cat out/test-newest.log; exit $$failed
 
 .PHONY: test-alone
 test-alone: $(STAMP) $(MINISTACK)  ## Tests that want the machine to themselves
 	$(BIN)/python -m pytest -q -m alone $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(STAMP)  ## The fast tests, but for the pure ones, on the newest Python here that beholder supports
+test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python here that beholder supports
 	@newest=$$($(BIN)/python tools/newest_python.py) || exit 0; \
 	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest FAST='"not slow and not aws and not alone and not pure"' test
 
@@ -75,7 +79,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 .PHONY: check
-check: lint types layers test test-waiting test-newest test-alone  ## The one gate: lint, types, layers, tidy, all tests
+check: lint types layers test-together test-alone  ## The one gate: lint, types, layers, tidy, all tests
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure the service beside the bare loop and print ratios

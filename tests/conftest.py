@@ -45,6 +45,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that starts and answers within moments, for tests that ask what becomes of jobs."""
+    from tiny_models import write_folder  # noqa: PLC0415 -- onnx takes long to import, and few tests want it
+
+    return write_folder(tmp_path_factory.mktemp("tiny-model"))
+
+
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[Callable[..., RunningService]]:
     """Start services of a test's own; each is ended after it."""
