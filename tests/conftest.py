@@ -1,5 +1,6 @@
 """Fixtures that every tier of tests shares."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,20 @@ from helpers.service import RunningService
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# Collection makes a million objects that stay. No garbage is looked for meanwhile, nor among them later: each
+# look would take half a second, and the model room asks for many.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, or the last of them would run beside nothing."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    long = ("slow", "aws")
+    items.sort(key=lambda item: next((n for n, name in enumerate(long) if item.get_closest_marker(name)), 2))
 
 
 @pytest.fixture(scope="session")
