@@ -53,14 +53,16 @@ test-together: $(STAMP) $(MINISTACK)
 	$(BIN)/python $(PYTEST) -n 6 -m "not alone" $(ARGS); failed=$$?; \
 	wait $$newest || failed=$$?; cat out/test-newest.log; exit $$failed
 
+# Only the files that have such tests are collected, which takes as long as the tests themselves otherwise.
 .PHONY: test-alone
 test-alone: $(STAMP) $(MINISTACK)  ## Tests that want the machine to themselves
-	$(BIN)/python -m pytest -q -m alone $(ARGS)
+	$(BIN)/python -m pytest -q -m alone $(shell grep -rl --include='*.py' 'mark\.alone' tests) $(ARGS)
 
 .PHONY: test-newest
 test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python here that beholder supports
 	@newest=$$($(BIN)/python tools/newest_python.py) || exit 0; \
-	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest FAST='"not slow and not aws and not alone and not pure"' test
+	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest \
+		FAST='"not slow and not aws and not alone and not pure" --ignore tests/tidy' test
 
 $(MINISTACK):
 	$(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33

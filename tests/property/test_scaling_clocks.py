@@ -5,6 +5,7 @@ The fleet, the store and the leader have a clock each; only the passing of time 
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import write_heartbeat
 from beholder.scaling.sensor import FleetSensor
 from beholder.store import MemoryStore
+
+pytestmark = pytest.mark.pure
 
 LIMITS = Limits(startup_s=60.0, tick_s=5.0, max=8)
 BOOT_S = 55.0

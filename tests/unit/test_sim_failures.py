@@ -20,6 +20,8 @@ from beholder.simulator.run import Run
 from beholder.simulator.traffic import Traffic, make_traffic
 from beholder.simulator.world import simulate
 
+pytestmark = pytest.mark.pure
+
 HOUR_S = 3600.0
 # The longest boot of the seeds used here, the goal, and the ticks.
 BOOT_AND_GOAL_S = 1.35 * 200.0 + 30.0 + 10.0

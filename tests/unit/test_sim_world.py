@@ -12,6 +12,8 @@ from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import TRAFFICS, Traffic, make_traffic
 from beholder.simulator.world import simulate
 
+pytestmark = pytest.mark.pure
+
 PLAIN = WorldSettings(startup_spread=0.0, queue_lag_s=0.0, limits=WorldLimits(startup_s=100.0, service_s=2.0))
 
 
