@@ -19,6 +19,7 @@ from beholder.scaling.policy.observation import ServiceSeen
 from beholder.scaling.records.decision_log import DecisionLog
 from beholder.scaling.records.record import Record
 from beholder.scaling.records.snapshot import LatestRecord, Tee, read_last
+from beholder.scaling.records.spend_log import SpendLog
 from beholder.scaling.sensor import FleetSensor
 from beholder.store.port import Store
 from beholder.wiring.backends import Backends, Scaling
@@ -88,7 +89,7 @@ def _open_controller(
         ),
         fleet=fleet,
         lease=lease,
-        records=Tee(why, LatestRecord(results)),
+        records=Tee(why, LatestRecord(results), SpendLog()),
         new_token=lambda: new_job_id(clock.now_s()),
         before=lambda: _before(results),
     )
