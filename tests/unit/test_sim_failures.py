@@ -15,7 +15,7 @@ from beholder.scaling.ages import Ages
 from beholder.scaling.controller import Controller
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours
-from beholder.simulator.policy import DesiredCapacity, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, WorldLimits, WorldObservation
 from beholder.simulator.run import Run
 from beholder.simulator.traffic import Traffic, make_traffic
 from beholder.simulator.world import simulate
@@ -86,13 +86,13 @@ class ChangingLeader(Ours):
     every_s = 60.0
     led_from_s = 0.0
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        if snapshot.now_s - self.led_from_s >= self.every_s:
-            self.led_from_s, last, limits = snapshot.now_s, self.last, self._controller._limits
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        if observed.now_s - self.led_from_s >= self.every_s:
+            self.led_from_s, last, limits = observed.now_s, self.last, self._controller._limits
             ports = replace(self._controller._ports, before=lambda: last)
             self._controller = Controller(ports, limits, name="another")
             self._ports._ages = Ages(look_s_max=60.0, startup_s=limits.startup_s)
-        return super().tick(snapshot)
+        return super().tick(observed)
 
 
 @pytest.mark.parametrize("every_s", [300.0, 60.0])

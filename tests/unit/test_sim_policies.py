@@ -12,7 +12,7 @@ import pytest
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.baselines.buildkite import Buildkite
 from beholder.simulator.baselines.cortex import Cortex
-from beholder.simulator.policy import KillRule, Policy, Snapshot, WorldLimits
+from beholder.simulator.policy import KillRule, Policy, WorldLimits, WorldObservation
 
 LIMITS = WorldLimits(capacity_min=0, capacity_max=20)
 Path = list[tuple[float, int]]
@@ -24,7 +24,9 @@ def drive(policy: Policy, backlog: Callable[[float], int], end_s: float, *, desi
     while now_s <= end_s:
         messages = backlog(now_s)
         busy = min(messages, desired)
-        wanted = policy.tick(Snapshot(now_s, now_s, messages - busy, busy, 0, 0, desired, 0, desired, busy))
+        wanted = policy.tick(
+            WorldObservation(now_s, now_s, messages - busy, busy, 0, 0, desired, 0, desired, busy)
+        )
         if wanted.desired is not None and wanted.desired != desired:
             desired = wanted.desired
             path.append((now_s, desired))
@@ -161,16 +163,16 @@ def test_buildkite_sees_a_job_within_ten_seconds_or_twenty_across_the_gap() -> N
     ticks, now_s = [], 0.0
     while now_s < 180.0:
         ticks.append(now_s)
-        now_s += policy.tick(Snapshot(now_s, now_s, 0, 0, 0, 0, 0, 0, 0, 0)).next_s
+        now_s += policy.tick(WorldObservation(now_s, now_s, 0, 0, 0, 0, 0, 0, 0, 0)).next_s
     assert {later - at_s for at_s, later in pairwise(ticks)} == {10.0, 20.0}
     assert drive(Buildkite(LIMITS), lambda now_s: 7 * int(now_s > 1.0), 60.0)[1] == (10.0, 7)
 
 
 def test_buildkite_adds_one_while_less_than_half_of_its_instances_have_agents() -> None:
-    snapshot = Snapshot(0.0, 0.0, 2, 0, 0, 0, desired=2, pending=2, in_service=0, busy=0)
-    assert Buildkite(LIMITS).tick(snapshot).desired == 3
-    snapshot = Snapshot(0.0, 0.0, 2, 0, 0, 0, desired=2, pending=1, in_service=1, busy=1)
-    assert Buildkite(LIMITS).tick(snapshot).desired is None
+    observed = WorldObservation(0.0, 0.0, 2, 0, 0, 0, desired=2, pending=2, in_service=0, busy=0)
+    assert Buildkite(LIMITS).tick(observed).desired == 3
+    observed = WorldObservation(0.0, 0.0, 2, 0, 0, 0, desired=2, pending=1, in_service=1, busy=1)
+    assert Buildkite(LIMITS).tick(observed).desired is None
 
 
 def test_with_the_template_s_cooldown_buildkite_goes_out_each_300_s() -> None:
@@ -209,8 +211,8 @@ def test_knative_takes_seventy_at_once_where_the_container_takes_a_hundred() -> 
 
 def test_the_class_project_starts_one_for_each_waiting_request_and_nineteen_at_most() -> None:
     def desired(visible: int, *, pending: int = 0, in_service: int = 0, busy: int = 0) -> int | None:
-        snapshot = Snapshot(0.0, 0.0, visible, busy, 0, 0, 0, pending, in_service, busy)
-        return make_baseline("class-project", LIMITS).tick(snapshot).desired
+        observed = WorldObservation(0.0, 0.0, visible, busy, 0, 0, 0, pending, in_service, busy)
+        return make_baseline("class-project", LIMITS).tick(observed).desired
 
     assert desired(3) == 3
     assert desired(3, pending=2) == 3

@@ -7,7 +7,14 @@ import pytest
 
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.cloud import WorldSettings
-from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import (
+    DesiredCapacity,
+    IdleFor,
+    KillRule,
+    ScalerTraits,
+    WorldLimits,
+    WorldObservation,
+)
 from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import TRAFFICS, Traffic, make_traffic
 from beholder.simulator.world import simulate
@@ -25,11 +32,11 @@ class Script:
     def __init__(self, wants: dict[float, int], traits: ScalerTraits = ScalerTraits(KillRule.BLIND)) -> None:  # noqa: B008
         self.wants = wants
         self.traits = traits
-        self.readings: list[Snapshot] = []
+        self.observations: list[WorldObservation] = []
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        self.readings.append(snapshot)
-        return DesiredCapacity(self.wants.get(snapshot.now_s), 1.0)
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        self.observations.append(observed)
+        return DesiredCapacity(self.wants.get(observed.now_s), 1.0)
 
 
 def traffic(*arrivals_s: float, duration_s: float | None = None) -> Traffic:
@@ -180,7 +187,7 @@ def test_the_queue_s_counts_are_as_old_as_the_sensor_s_lag() -> None:
     policy = Script({0.0: 1, 200.0: 0})
     settings = WorldSettings(startup_spread=0.0, queue_lag_s=3.0, limits=PLAIN.limits)
     simulate(policy, traffic(0.5, 10.5), settings)
-    seen = {snapshot.now_s: snapshot for snapshot in policy.readings}
+    seen = {observed.now_s: observed for observed in policy.observations}
     assert [seen[at].visible for at in (3.0, 4.0, 13.0, 14.0)] == [0, 1, 1, 2]
     assert seen[14.0].seen_at_s == 11.0
 
@@ -188,7 +195,7 @@ def test_the_queue_s_counts_are_as_old_as_the_sensor_s_lag() -> None:
 def test_a_policy_that_counts_by_itself_sees_no_lag() -> None:
     policy = Script({0.0: 1, 200.0: 0}, ScalerTraits(KillRule.BLIND, has_own_counts=True))
     simulate(policy, traffic(0.5), WorldSettings(queue_lag_s=60.0, limits=PLAIN.limits))
-    assert policy.readings[1].visible == 1
+    assert policy.observations[1].visible == 1
 
 
 # --- what must hold -----------------------------------------------------------------------------------------
@@ -255,6 +262,6 @@ def test_at_every_tick_what_was_sent_is_done_in_flight_or_visible() -> None:
     run = simulate(policy, steady, settings)
 
     assert run.busy_kills > 0
-    assert all(one.sent == one.done + one.in_flight + one.visible for one in policy.readings)
-    assert all(one.busy <= one.in_service for one in policy.readings)
-    assert policy.readings[-1].done == np.isfinite(run.latency_s).sum()
+    assert all(one.sent == one.done + one.in_flight + one.visible for one in policy.observations)
+    assert all(one.busy <= one.in_service for one in policy.observations)
+    assert policy.observations[-1].done == np.isfinite(run.latency_s).sum()

@@ -1,4 +1,4 @@
-"""How a policy acts within its tick, and how a worker naps between two polls."""
+"""The actuator of a policy, and how a worker naps between two polls."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,11 +7,11 @@ from beholder.simulator.policy import ScalerTraits
 
 __all__ = ["WorldActuator", "nap_left_s"]
 
-# A wake that falls due by rounding a hair before a nap's end is one at its end.
+# A wake that rounding puts just before the end of a nap counts as one at its end.
 _ROUNDING_S = 1e-6
 
 
-class _Acted(Protocol):
+class _World(Protocol):
     def launch(self, now_s: float) -> int | None: ...
 
     def terminate(self, instance_id: int, now_s: float) -> None: ...
@@ -20,11 +20,11 @@ class _Acted(Protocol):
 class WorldActuator:
     """Acts for a policy at the moment of its tick; see `Actuator`."""
 
-    def __init__(self, world: _Acted, now_s: float) -> None:
+    def __init__(self, world: _World, now_s: float) -> None:
         self._world, self._now_s = world, now_s
 
     def launch(self, count: int) -> tuple[int, ...]:
-        """Launch instances; returns those that the cloud gave."""
+        """Launch instances; returns the ids of those that the cloud launched."""
         found = [self._world.launch(self._now_s) for _ in range(count)]
         return tuple(one for one in found if one is not None)
 

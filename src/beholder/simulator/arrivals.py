@@ -20,7 +20,7 @@ _COLUMNS = ("arrived_at", "created_at", "at", "timestamp", "time", "arrival")
 
 
 def read_arrivals(path: Path) -> Traffic:
-    """Return the traffic that a file tells of, counted from its first arrival.
+    """Return the traffic of a file; its times count from the first arrival.
 
     Each line is one arrival: a number of seconds, or an ISO time (UTC where it names no zone), or a line of
     CSV with such a column, or a JSON object with such a key, as a job of the API or a log line is.
@@ -36,7 +36,7 @@ def read_arrivals(path: Path) -> Traffic:
     is_json = bool(lines) and lines[0][1].startswith("{")
     times_s = sorted(_json_times(path, lines) if is_json else _csv_times(path, lines))
     if not times_s:
-        raise ConfigError(f"{path} holds no arrival; each line is to be a time")
+        raise ConfigError(f"{path} holds no arrival; each line must be a time")
     arrivals_s = np.asarray(times_s, dtype=np.float64) - times_s[0]
     return Traffic(path.name, f"arrivals of {path.name}", arrivals_s, float(arrivals_s[-1]))
 
@@ -72,7 +72,7 @@ def _is_time(value: str) -> bool:
 def _time(path: Path, number: int, value: Any) -> float:
     found = _seconds(value)
     if found is None:
-        raise ConfigError(f"{path}, line {number}: {value!r} is no time in seconds and no ISO time")
+        raise ConfigError(f"{path}, line {number}: {value!r} is neither a time in seconds nor an ISO time")
     return found
 
 

@@ -20,7 +20,7 @@ _COST = PlotArea(width=1080, left=150)
 
 
 def fleet_chart(run: Run, *, service_s: float) -> str:
-    """Draw the demand in instances, and the desired and serving ones over it."""
+    """Draw the demand in instances, and over it the desired instances and those in service."""
     end_s = max(run.end_s, 1.0)
     demand = _demand(run, service_s, end_s)
     steps = (
@@ -49,7 +49,7 @@ def fleet_chart(run: Run, *, service_s: float) -> str:
 
 
 def latency_chart(runs: Sequence[Run], *, goal_s: float) -> str:
-    """Draw for each policy the share of requests that took no longer, over the logarithm of the latency."""
+    """Draw the distribution of latencies of each policy, over the logarithm of the latency."""
     low, high = math.log10(_LOW_S), math.log10(_HIGH_S)
     parts = [*grid(_LATENCY, [0, 25, 50, 75, 100], "percent of requests"), *_latency_axis(low, high)]
     goal_x = _LATENCY.x((math.log10(goal_s) - low) / (high - low))
@@ -74,7 +74,7 @@ def latency_chart(runs: Sequence[Run], *, goal_s: float) -> str:
 
 
 def cost_chart(figures: Sequence[Figures]) -> str:
-    """Draw what each policy cost, idle hours in another colour."""
+    """Draw the cost of each policy, idle hours in another colour."""
     frame = PlotArea(width=_COST.width, left=_COST.left, height=52 + 26 * len(figures))
     top = ticks(max((one.instance_hours for one in figures), default=0.0))
     parts = []

@@ -1,4 +1,4 @@
-"""The simulated cloud: what instances are, how long they start, when they are taken away, what they cost."""
+"""The simulated cloud: its instances, their startup times, interruptions and costs."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from beholder.scaling.policy.observation import InstanceState
 from beholder.simulator.policy import InstanceView, KillRule, WorldLimits
 
-__all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "taken"]
+__all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "take_idle"]
 
 _HOUR_S = 3600.0
 _DRAWS = 1024
@@ -18,25 +18,25 @@ _DRAWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class WorldSettings:
-    """The world that every policy meets.
+    """The settings of the world, the same for every policy.
 
     Args:
-        limits: What bounds the policies, with the mean startup and service times.
-        startup_spread: Sigma of the log of startup times around their mean; 0 makes all alike.
+        limits: The bounds and guesses that every policy gets.
+        startup_spread: Sigma of the log of startup times around their mean; 0 makes all equal.
         startup_failures: Share of launches that never come up.
-        failing_s: From when until when every launch never comes up.
+        failing_s: From when until when no launch comes up.
         fails_after_s: When an instance that never comes up ends itself; inf where it hangs.
-        startup_patience_s: When such an instance is ended from outside; None takes 2.5 mean startup times.
+        startup_patience_s: Age at which such an instance is terminated; None for 2.5 mean startup times.
         refusals: Share of launches that the cloud refuses.
-        refusing_s: From when until when it refuses every launch.
-        service_spread: Standard deviation of service times over their mean (gamma); 0 makes all alike.
+        refusing_s: From when until when the cloud refuses every launch.
+        service_spread: Standard deviation of service times over their mean (gamma); 0 makes all equal.
         queue_lag_s: How old the queue's approximate counts are when they are read.
         queue_noise: Standard deviation of these counts over their value.
-        visibility_timeout_s: When the message of a killed worker is visible again, from its receive.
-        interruptions_per_hour: How often spot takes an instance away, with two minutes' notice.
-        bill_s_min: What each launch costs at least.
-        tail_s_max: How long the world goes on after the traffic's end, at most.
-        seed: Of all that is drawn.
+        visibility_timeout_s: How long after its receive a killed worker's message is visible again.
+        interruptions_per_hour: How often spot interrupts an instance, with two minutes' notice.
+        bill_s_min: Seconds that are billed for each launch at least.
+        tail_s_max: How long the run goes on after the traffic's end, at most.
+        seed: The seed of every draw.
     """
 
     limits: WorldLimits = field(default_factory=WorldLimits)
@@ -67,20 +67,20 @@ class Instance:
         "instance_id",
         "launched_at_s",
         "left_at_s",
+        "notice_at_s",
         "put_off_since_s",
         "ready_at_s",
         "startup_s",
         "state",
-        "taken_at_s",
         "timer_at_s",
     )
 
-    def __init__(self, instance_id: int, launched_at_s: float, startup_s: float, taken_at_s: float) -> None:
-        """`startup_s` is inf where the instance never comes up, `taken_at_s` the time of its spot notice."""
+    def __init__(self, instance_id: int, launched_at_s: float, startup_s: float, notice_at_s: float) -> None:
+        """`startup_s` is inf if the instance never comes up; `notice_at_s` is the time of its spot notice."""
         self.instance_id = instance_id
         self.launched_at_s = launched_at_s
         self.startup_s = startup_s
-        self.taken_at_s = taken_at_s
+        self.notice_at_s = notice_at_s
         self.ready_at_s = math.inf
         self.left_at_s = math.inf
         self.gone_at_s = math.inf
@@ -91,7 +91,7 @@ class Instance:
         self.state = InstanceState.PENDING
 
     def view(self) -> InstanceView:
-        """Return what a policy may see of it."""
+        """Return what a policy may see of the instance."""
         is_up = self.ready_at_s < math.inf
         is_busy = is_up and self.idle_since_s == math.inf
         return InstanceView(
@@ -106,7 +106,7 @@ class Instance:
 class Cloud:
     """Launches instances, ends them, and keeps the bill.
 
-    What the n-th launch meets depends on the seed and on n alone, so that every policy meets the same luck.
+    The draws for the n-th launch depend on the seed and on n alone, so that every policy gets the same draws.
     """
 
     def __init__(self, settings: WorldSettings) -> None:
@@ -124,20 +124,20 @@ class Cloud:
         self.refused_count = 0
 
     def patience_s(self) -> float:
-        """Return how long after its launch an instance that never comes up is ended."""
+        """Return how long after its launch an instance that never comes up is terminated."""
         given = self._settings.startup_patience_s
         return 2.5 * self._settings.limits.startup_s if given is None else given
 
     def ends_s(self, *, is_watched: bool) -> float:
-        """Return after how long one that never comes up is gone; inf where the policy has to end it.
+        """Return how long an instance that never comes up lives; inf if the policy has to terminate it.
 
         Args:
-            is_watched: The policy itself gives such instances up.
+            is_watched: The policy terminates such instances itself.
         """
         return min(self._settings.fails_after_s, math.inf if is_watched else self.patience_s())
 
     def launch(self, now_s: float) -> Instance | None:
-        """Return a new instance, or None where the cloud refuses one."""
+        """Return a new instance, or None if the cloud refuses the launch."""
         if self._luck_of_launch() < self._settings.refusals or _is_in(now_s, self._settings.refusing_s):
             self.refused_count += 1
             return None
@@ -149,26 +149,26 @@ class Cloud:
             self.failed_startup_count += 1
             startup_s = math.inf
         rate = self._settings.interruptions_per_hour
-        taken_at_s = now_s + float(self._spot_rng.exponential(_HOUR_S / rate)) if rate > 0 else math.inf
-        return self._begin(now_s, startup_s, taken_at_s)
+        notice_at_s = now_s + float(self._spot_rng.exponential(_HOUR_S / rate)) if rate > 0 else math.inf
+        return self._begin(now_s, startup_s, notice_at_s)
 
     def launch_warm(self, now_s: float) -> Instance:
-        """Return an instance that receives from its first moment, as one kept from before the start."""
+        """Return an instance that is in service from the start of the run."""
         return self._begin(now_s, 0.0, math.inf)
 
     def end(self, instance: Instance, now_s: float) -> None:
-        """End an instance's bill; nothing happens where it has ended already."""
+        """End an instance's bill; does nothing if it has ended already."""
         if self.alive.pop(instance.instance_id, None) is not None:
             instance.gone_at_s = now_s
             self._ended.append(instance)
 
     def victims(self, surplus: int, candidates: Sequence[Instance], kill: KillRule) -> list[Instance]:
-        """Return the instances that a product ends: pending ones first, newest first, then by its rule.
+        """Return the instances that a product ends: pending instances, newest first, then by its rule.
 
         Args:
             surplus: How many.
-            candidates: Those in service of whom it can choose.
-            kill: The longest idle under IDLE, else any at random.
+            candidates: The instances in service among which it can choose.
+            kill: IDLE takes the longest idle instances; every other rule takes any at random.
         """
         alive = self.alive.values()
         pending = [one for one in alive if one.state is InstanceState.PENDING][::-1][:surplus]
@@ -179,13 +179,13 @@ class Cloud:
         return pending + [candidates[index] for index in order]
 
     def bill_s(self, now_s: float) -> float:
-        """Return the seconds to pay for, those that are alive billed until now."""
+        """Return the seconds to pay for; instances that are alive are billed until now."""
         least = self._settings.bill_s_min
         lives = [(one.launched_at_s, min(one.gone_at_s, now_s)) for one in self._all()]
         return float(sum(max(math.ceil(gone - launched - 1e-9), least) for launched, gone in lives))
 
     def in_service_s(self, now_s: float) -> float:
-        """Return the seconds for which instances received, or worked to their end, over all of them."""
+        """Return the seconds in service, the last job of a draining instance included, over all instances."""
         return float(
             sum(
                 max(min(one.left_at_s, one.gone_at_s, now_s) - one.ready_at_s, 0.0)
@@ -197,8 +197,8 @@ class Cloud:
     def _all(self) -> list[Instance]:
         return [*self._ended, *self.alive.values()]
 
-    def _begin(self, now_s: float, startup_s: float, taken_at_s: float) -> Instance:
-        instance = Instance(self._count, now_s, startup_s, taken_at_s)
+    def _begin(self, now_s: float, startup_s: float, notice_at_s: float) -> Instance:
+        instance = Instance(self._count, now_s, startup_s, notice_at_s)
         self._count += 1
         self.alive[instance.instance_id] = instance
         return instance
@@ -233,8 +233,8 @@ def service_times(settings: WorldSettings, rng: np.random.Generator, count: int)
     return draws
 
 
-def taken(idle: list[Instance], share: float) -> Instance:
-    """Take one idle worker at random: a long poll is answered by whichever the queue finds first."""
+def take_idle(idle: list[Instance], share: float) -> Instance:
+    """Take an idle worker at random: the queue may answer any of the open long polls."""
     index = int(share * len(idle))
     instance, idle[index] = idle[index], idle[-1]
     idle.pop()

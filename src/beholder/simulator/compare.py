@@ -9,13 +9,13 @@ from beholder.simulator.run import Figures
 
 __all__ = ["Comparison", "geometric_mean", "verdicts"]
 
-# One request of a million is the rounding of a share.
+# A share is rounded to one request of a million.
 _SHARE_EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came out on one traffic.
+    """Our policy and the baselines on one traffic.
 
     Args:
         ours: Our policy's figures.
@@ -59,7 +59,7 @@ def _verdict(ours: Figures, others: Sequence[Figures]) -> Comparison:
 
 
 def _is_sooner(one: Figures, other: Figures) -> bool:
-    """Say whether one has the better latency: the goal counts first, then p99."""
+    """Say whether `one` has the better latency: the goal counts first, then p99."""
     if abs(one.share_over - other.share_over) > _SHARE_EPSILON:
         return one.share_over < other.share_over
     return one.p99_s < other.p99_s

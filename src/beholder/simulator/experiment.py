@@ -19,14 +19,14 @@ POLICIES = (Ours.name, *BASELINES)
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is played.
+    """The runs of every policy on every traffic.
 
     Args:
-        traffics: What arrives.
+        traffics: The traffics.
         policies: Names out of POLICIES.
         settings: The world.
-        startup_patience: Our policy's taste; see `scaling.Limits`.
-        stay_s_min: Ours only: how long the last worker stays idle at least.
+        startup_patience: Of our policy; see `scaling.Limits`.
+        stay_s_min: Of our policy: how long the last worker stays idle at least.
     """
 
     traffics: Sequence[Traffic]

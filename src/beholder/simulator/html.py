@@ -63,10 +63,10 @@ def html_report(
     Args:
         runs: Every run, those of one traffic together.
         figures: Of each run, in the same order.
-        found: How our policy compares; may be empty.
+        found: Our policy against the baselines; may be empty.
         goal_s: Latency that counts as inside the goal.
         service_s: Mean time of a job, for the demand.
-        world: Names and values of what was set, for the reader.
+        world: Names and values of the settings.
     """
     lead = f"{len(runs)} runs; inside the goal means within {goal_s:g} s, a startup included"
     parts = [f"<header><h1>Simulation</h1><p>{escape(lead)}</p></header>"]

@@ -1,7 +1,7 @@
-"""Our policy: the production controller and policy and the production idle rule, handed the simulated world.
+"""Our policy: production's controller, policy and idle rule, which run on the simulated world.
 
-Nothing is decided here. Snapshots become observations, decisions become desired capacities, and a worker's
-rests and jobs become what `draining.idle_limit` needs.
+Nothing is decided here. World observations become observations, decisions become desired capacities, and the
+idle times and jobs of a worker become what `draining.idle_limit` needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ from beholder.simulator.policy import (
     InstanceView,
     KillRule,
     ScalerTraits,
-    Snapshot,
     WorldLimits,
+    WorldObservation,
 )
 
 __all__ = ["IdleWorkers", "Ours"]
@@ -55,24 +55,24 @@ class _Worker:
 
 
 class IdleWorkers:
-    """The production idle rule for every worker of a run, and what the last one leaves for the next."""
+    """The production idle rule for every worker of a run, with the idle gaps that the last worker stores."""
 
     def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
         self._settings, self._service_s = settings, service_s
         self._workers: dict[int, _Worker] = {}
-        self._note = IdleGaps()
+        self._stored_gaps = IdleGaps()
 
-    def rests(self, instance_id: int, now_s: float, peers: tuple[int, int]) -> float:
+    def rests(self, instance_id: int, now_s: float, peers: Seniority) -> float:
         """Return how long a worker that falls idle now stays."""
         worker = self._workers.get(instance_id)
         if worker is None:
-            worker = self._workers[instance_id] = _Worker(now_s, self._note)
+            worker = self._workers[instance_id] = _Worker(now_s, self._stored_gaps)
         else:
             worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=True)
         worker.rests_at_s = now_s
         return self._limit_s(worker, peers)
 
-    def stays(self, instance_id: int, idle_for_s: float, peers: tuple[int, int]) -> float:
+    def stays(self, instance_id: int, idle_for_s: float, peers: Seniority) -> float:
         """Return how much longer a worker stays that has been idle for so long."""
         return max(self._limit_s(self._workers[instance_id], peers) - idle_for_s, 0.0)
 
@@ -82,44 +82,44 @@ class IdleWorkers:
         if worker.has_begun:
             worker.idle_gaps = worker.idle_gaps.after_rest(now_s - worker.rests_at_s, worker.peers.count)
         elif worker.idle_gaps.idle_since_s is not None:
-            worker.idle_gaps = self._note = worker.idle_gaps.after_first(sent_at_s)
+            worker.idle_gaps = self._stored_gaps = worker.idle_gaps.after_first(sent_at_s)
         worker.has_begun = True
         worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=False)
 
     def leaves(self, instance_id: int) -> None:
-        """Write down what the last one knows."""
+        """Store the idle gaps if this is the last worker."""
         worker = self._workers[instance_id]
         if worker.peers.count == 1:
-            self._note = worker.idle_gaps.left(worker.rests_at_s)
+            self._stored_gaps = worker.idle_gaps.left(worker.rests_at_s)
 
     def came_up(self) -> set[str]:
         """Return the instances that came up so far."""
         return {str(one) for one in self._workers}
 
-    def _limit_s(self, worker: _Worker, peers: tuple[int, int]) -> float:
-        worker.peers = Seniority(*peers)
+    def _limit_s(self, worker: _Worker, peers: Seniority) -> float:
+        worker.peers = peers
         return idle_limit_s(
             self._settings, worker.busy, worker.peers, service_s=self._service_s, idle_gaps=worker.idle_gaps
         ).seconds
 
 
 class _SimulatedPorts:
-    """Sensor, fleet and record sink of the production controller, over the snapshot of the moment."""
+    """The ports of the production controller, over the last observation of the world."""
 
     def __init__(self, clock: Callable[[float], float], policy: Limits, workers: IdleWorkers) -> None:
-        self._snapshot: Snapshot | None = None
+        self._observed: WorldObservation | None = None
         self._token = 0
         self._clock, self._workers = clock, workers
         self._ages = Ages(look_s_max=_LOOK_S_MAX, startup_s=policy.startup_s)
 
-    def see(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def see(self, observed: WorldObservation) -> None:
+        self._observed = observed
 
     def observe(self) -> Observation:
-        """Return the snapshot as a leader sees it whose clock is another than the cloud's and the store's."""
-        snapshot = self._now()
-        exact = {one.id: one for one in (_seen(view, snapshot.now_s) for view in snapshot.instances)}
-        at_s = self._clock(snapshot.now_s)
+        """Return the observation of a leader whose clock differs from the cloud's and the store's."""
+        observed = self._now()
+        exact = {one.id: one for one in (_seen(view, observed.now_s) for view in observed.instances)}
+        at_s = self._clock(observed.now_s)
         now_s = self._ages.look(at_s)
         heartbeats = {
             one.id: Heartbeat(one.state, one.last_heartbeat_at_s)
@@ -130,7 +130,7 @@ class _SimulatedPorts:
         instances = tuple(_by(one, exact[one.id], heartbeats) for one in found)
         gone = dict.fromkeys(self._workers.came_up() - exact.keys(), now_s)
         return replace(
-            _observation(snapshot), now_s=now_s, at_s=at_s, instances=instances, last_heartbeats=gone
+            _observation(observed), now_s=now_s, at_s=at_s, instances=instances, last_heartbeats=gone
         )
 
     def describe(self) -> list[FleetInstance]:
@@ -152,9 +152,9 @@ class _SimulatedPorts:
         self._token += 1
         return str(self._token)
 
-    def _now(self) -> Snapshot:
-        assert self._snapshot is not None, "the controller ticks within a snapshot"  # noqa: S101 - our own bug
-        return self._snapshot
+    def _now(self) -> WorldObservation:
+        assert self._observed is not None, "the controller ticks within an observation"  # noqa: S101 - our own bug
+        return self._observed
 
     def _actuator(self) -> Actuator:
         actuator = self._now().actuator
@@ -166,12 +166,12 @@ class Ours:
     """The production controller and policy, and the production idle rule on every worker.
 
     Args:
-        limits: What bounds every policy.
-        queue_lag_s: How old the policy is told that the queue's counts are.
+        limits: The bounds and guesses that every policy gets.
+        queue_lag_s: The lag of the queue's counts that the policy assumes.
         warm_min: Instances kept beyond those that the load needs.
         startup_patience: See `scaling.Limits`.
         stay_s_min: How long the last worker stays idle at least.
-        clock: What the leader's clock shows at a moment.
+        clock: Returns what the leader's clock shows at a virtual time.
     """
 
     name = "beholder"
@@ -208,19 +208,19 @@ class Ours:
         self.traits = ScalerTraits(
             KillRule.SELF,
             worker_rule=workers,
-            leaving=DrainLimits(lag_s=_DRAIN_S),
-            is_final_check_needed=lambda peers: is_final_check_needed(Seniority(*peers)),
+            drain=DrainLimits(lag_s=_DRAIN_S),
+            is_final_check_needed=is_final_check_needed,
             drains_on_notice=True,
-            acts_itself=True,
-            hears_first=True,
+            uses_actuator=True,
+            has_activator=True,
         )
         self._ports = _SimulatedPorts(clock, policy, workers)
         ports = ControllerPorts(self._ports, self._ports, SoleLeader(), self._ports, self._ports.new_token)
         self._controller = Controller(ports, policy, name="simulator")
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Let the controller do one pass; it launches and terminates by itself."""
-        self._ports.see(snapshot)
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Let the controller do one pass, which launches and terminates."""
+        self._ports.see(observed)
         next_s = self._controller.tick()
         record = self._controller.last
         assert record is not None, "a sole leader's tick leaves a record"  # noqa: S101 - our own bug
@@ -232,18 +232,18 @@ class Ours:
         return self._controller.last
 
 
-def _observation(snapshot: Snapshot) -> Observation:
-    services = () if snapshot.service_s is None else (ServiceSeen("", snapshot.service_s),)
+def _observation(observed: WorldObservation) -> Observation:
+    services = () if observed.service_s is None else (ServiceSeen("", observed.service_s),)
     return Observation(
-        now_s=snapshot.now_s,
-        backlog=snapshot.visible if snapshot.instances else max(snapshot.visible, snapshot.unseen),
-        in_flight=snapshot.in_flight,
+        now_s=observed.now_s,
+        backlog=observed.visible if observed.instances else max(observed.visible, observed.unseen),
+        in_flight=observed.in_flight,
         services=services,
     )
 
 
 def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]) -> InstanceSeen:
-    """Return an instance with all its times by the leader's clock; how long it started is known exactly."""
+    """Return an instance with all its times by the leader's clock and its exact startup time."""
     if exact.ready_at_s is None:
         return one
     ready_at_s = one.launched_at_s + exact.ready_at_s - exact.launched_at_s

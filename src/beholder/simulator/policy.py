@@ -1,7 +1,7 @@
 """The port between the simulated world and a scaling policy.
 
-A policy sees a `Snapshot` at each of its ticks and answers with a `DesiredCapacity`. What its product does
-besides, such as whom it stops and how its workers poll, stands in its `ScalerTraits`.
+A policy gets a `WorldObservation` at each of its ticks and returns a `DesiredCapacity`. Its `ScalerTraits`
+say what else its product does, such as which instances it stops and how its workers poll.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from beholder.draining.idle_limit import Seniority
 from beholder.draining.protocol import DrainLimits
 from beholder.scaling.policy.observation import InstanceState
 
@@ -21,38 +22,34 @@ __all__ = [
     "KillRule",
     "Policy",
     "ScalerTraits",
-    "Seniority",
-    "Snapshot",
     "WorkerRule",
     "WorldLimits",
+    "WorldObservation",
 ]
-
-# Instances that serve, and how many of them were launched before the one that asks.
-Seniority = tuple[int, int]
 
 
 class KillRule(StrEnum):
     """How surplus instances are stopped, and what becomes of work in hand."""
 
     SELF = "self"
-    """By themselves: an instance leaves by itself when it was idle for long enough."""
+    """An instance leaves by itself when it was idle for long enough."""
     BLIND = "blind"
-    """Pending ones first, then any at random; work in hand is lost and its message comes back."""
+    """Pending instances first, then any at random; work in hand is lost and its message comes back."""
     GRACEFUL = "graceful"
-    """As blind, but a busy one finishes its work, for `grace_s` at most."""
+    """As blind, but a busy instance finishes its work, for `grace_s` at most."""
     IDLE = "idle"
-    """Idle ones alone; a busy one is never chosen."""
+    """Idle instances alone; a busy instance is never chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldLimits:
-    """What bounds every policy in the same way.
+    """The bounds and guesses that every policy gets.
 
     Args:
         capacity_min: Instances that are always kept.
         capacity_max: Instances at most.
-        startup_s: Mean time from launch to the first receive; a policy may start from it as a guess.
-        service_s: Mean time of one job; likewise.
+        startup_s: Mean time from launch to the first receive; a policy may take it as a first guess.
+        service_s: Mean time of one job; a policy may take it as a first guess.
         latency_goal_s: Goal for a request's latency beyond a startup.
         price_per_hour: Of one instance.
     """
@@ -73,7 +70,7 @@ class InstanceView:
         instance_id: Its number, in order of launch.
         launched_at_s: When it was launched.
         ready_at_s: When it first received; None while it is pending or if it never came up.
-        state: Where it is in its life.
+        state: The state of the instance.
         is_busy: Whether it has a job in hand.
     """
 
@@ -85,10 +82,10 @@ class InstanceView:
 
 
 class Actuator(Protocol):
-    """What a policy that acts by itself, as ours does, can do within its tick."""
+    """Carries out what a policy with `uses_actuator` decides, within its tick."""
 
     def launch(self, count: int) -> tuple[int, ...]:
-        """Launch instances; returns those that the cloud gave, at most as many as were asked for."""
+        """Launch instances; returns the ids of those that the cloud launched, at most `count`."""
         ...
 
     def terminate(self, instance_ids: Sequence[int]) -> None:
@@ -97,24 +94,24 @@ class Actuator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a policy sees at a tick: the queue as its sensor had it, the fleet as it is.
+class WorldObservation:
+    """What a policy sees at a tick: the queue by its lagging counts, and the fleet as it is.
 
     Args:
         now_s: The virtual time.
-        seen_at_s: The time that the queue's numbers are of; earlier than `now_s` where the sensor lags.
+        seen_at_s: When the queue's counts were true; earlier than `now_s` where they lag.
         visible: Messages that wait.
         in_flight: Messages received and neither acked nor visible again.
         sent: Messages sent since the start.
         done: Messages acked since the start.
-        desired: The group's wanted number of instances.
-        pending: Instances that start, or never will come up and are not yet given up.
+        desired: The desired capacity.
+        pending: Instances that start up, those included that never will and are not yet given up.
         in_service: Instances that receive.
         busy: Instances with a job in hand.
-        service_s: How long one of the last jobs took its worker; None before the first.
-        instances: One view each, for a policy that acts by itself; else empty.
-        actuator: What such a policy acts with; else None.
-        unseen: Messages sent since `seen_at_s`, where it hears of them; else 0.
+        service_s: How long a recent job took its worker; None before the first.
+        instances: A view of each instance, for a policy with `uses_actuator`; else empty.
+        actuator: Launches and terminates for such a policy; else None.
+        unseen: Messages sent since `seen_at_s`, for a policy with `has_activator`; else 0.
     """
 
     now_s: float
@@ -135,7 +132,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class DesiredCapacity:
-    """What a policy answers.
+    """How many instances a policy wants, and when it wants to be asked again.
 
     Args:
         desired: Instances it wants alive, pending ones included; None changes nothing.
@@ -147,7 +144,7 @@ class DesiredCapacity:
 
 
 class WorkerRule(Protocol):
-    """When an idle worker leaves; one object speaks for all workers of a run."""
+    """Decides when an idle worker leaves; one object decides for all workers of a run."""
 
     def rests(self, instance_id: int, now_s: float, peers: Seniority) -> float:
         """Return how long a worker that falls idle now stays, in seconds; inf for ever."""
@@ -162,12 +159,12 @@ class WorkerRule(Protocol):
         ...
 
     def leaves(self, instance_id: int) -> None:
-        """Learn that a worker goes for good."""
+        """Learn that a worker leaves for good."""
         ...
 
 
 class IdleFor:
-    """A worker leaves after a fixed time without a job."""
+    """A rule by which a worker leaves after a fixed time without a job."""
 
     def __init__(self, idle_s_max: float) -> None:
         self._idle_s_max = idle_s_max
@@ -194,33 +191,32 @@ class ScalerTraits:
     """What a policy's product does besides deciding.
 
     Args:
-        kill: Whom it stops.
+        kill: Which instances it stops, and how.
         has_own_counts: Whether it counts requests itself; otherwise it reads the queue's lagging numbers.
         grace_s: How long a graceful stop lets a busy instance go on.
         worker_rule: When an idle worker leaves by itself; None for never.
-        leaving: Times of our leaving protocol; None where a worker goes without a further look.
-        is_final_check_needed: Whether one whose others are these must look at the queue before it goes.
+        drain: The times of the drain protocol; None where a worker leaves without a check of the queue.
+        is_final_check_needed: Whether a worker of this seniority must check the queue before it leaves.
         leave_s: From the moment an instance leaves by itself to the end of its bill.
         poll_s: How long a worker's poll waits, where it naps between polls.
         nap_s: How long it naps after an empty poll.
-        drains_on_notice: Whether a spot notice makes a worker finish and go; else it is cut off.
-        acts_itself: Whether it launches and ends instances within its tick, and gives failed startups up
-            itself.
-        hears_first: Whether it ticks at once for a message that comes while no instance is there.
+        drains_on_notice: Whether a worker drains at a spot notice; if not, the interruption cuts it off.
+        uses_actuator: Whether it launches and terminates instances within its tick, failed startups included.
+        has_activator: Whether it ticks at once for a message that arrives while there is no instance.
     """
 
     kill: KillRule
     has_own_counts: bool = False
     grace_s: float = math.inf
     worker_rule: WorkerRule | None = None
-    leaving: DrainLimits | None = None
+    drain: DrainLimits | None = None
     is_final_check_needed: Callable[[Seniority], bool] = lambda _peers: True
     leave_s: float = 0.0
     poll_s: float = math.inf
     nap_s: float = 0.0
     drains_on_notice: bool = False
-    acts_itself: bool = False
-    hears_first: bool = False
+    uses_actuator: bool = False
+    has_activator: bool = False
 
 
 class Policy(Protocol):
@@ -229,6 +225,6 @@ class Policy(Protocol):
     name: str
     traits: ScalerTraits
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
         ...

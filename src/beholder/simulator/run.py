@@ -18,19 +18,19 @@ FleetAt = tuple[float, int, int, int]
 
 
 class History:
-    """The fleet over time, one entry a change."""
+    """The fleet over time, one entry per change."""
 
     def __init__(self) -> None:
         self._changes: list[FleetAt] = []
 
     def note(self, now_s: float, desired: int, pending: int, in_service: int) -> None:
-        """Keep how it is now, where that is news."""
+        """Add an entry if the numbers changed."""
         if not self._changes or self._changes[-1][1:] != (desired, pending, in_service):
             self._changes.append((now_s, desired, pending, in_service))
 
     @property
     def changes(self) -> tuple[FleetAt, ...]:
-        """What changed, and when."""
+        """The entries, oldest first."""
         return tuple(self._changes)
 
 
@@ -95,7 +95,7 @@ class Figures:
         return 1.0 - self.share_over
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures with null for what is infinite, which JSON cannot say."""
+        """Return the figures as JSON, which has no infinity: null stands for it."""
         found = {name: getattr(self, name) for name in self.__slots__}
         return {
             name: (None if value == math.inf else round(value, 6)) if isinstance(value, float) else value
@@ -134,7 +134,7 @@ def figures_of(run: Run, *, goal_s: float, price_per_hour: float) -> Figures:
 
 
 def _rank(ordered: NDArray[np.float64], share: float) -> float:
-    """Return the nearest rank: a value that occurred; 0 where there is none."""
+    """Return the value of the nearest rank; 0 if there are no values."""
     if not len(ordered):
         return 0.0
     return float(ordered[max(0, math.ceil(share * len(ordered)) - 1)])

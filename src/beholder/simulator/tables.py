@@ -37,7 +37,7 @@ _VERDICT_HEAD = (
 
 
 def seconds(value: float) -> str:
-    """Return a latency for a reader."""
+    """Return a latency as text."""
     return "never" if math.isinf(value) else f"{value:,.1f}"
 
 
@@ -52,7 +52,7 @@ def text_table(figures: Iterable[Figures]) -> str:
 
 
 def csv_table(figures: Iterable[Figures]) -> str:
-    """Return every figure as CSV, one run a line."""
+    """Return every figure as CSV, one run per line."""
     rows = [one.as_json() for one in figures]
     text = io.StringIO()
     if rows:

@@ -1,4 +1,4 @@
-"""Arrivals over time: the traffics that ship, each the same again for the same seed."""
+"""Arrivals over time: the built-in traffics, each the same for the same seed."""
 
 import math
 from collections.abc import Callable
@@ -20,9 +20,9 @@ class Traffic:
 
     Args:
         name: Names it in tables.
-        about: What it is, in a sentence.
+        about: Describes it in a sentence.
         arrivals_s: Sorted times, seconds from the start. Shape: `(count,) float64`.
-        duration_s: How long it lasts; instances kept warm are paid for at least this long.
+        duration_s: How long it lasts; the minimum of instances is paid for at least this long.
     """
 
     name: str
@@ -41,7 +41,7 @@ def _poisson(rng: _Rng, rate_per_s: float, start_s: float, end_s: float) -> Time
 
 
 def _varying(rng: _Rng, rate: Callable[[Times], Times], end_s: float, bin_s: float = 1.0) -> Times:
-    """Return Poisson arrivals of a rate that changes slowly against `bin_s`."""
+    """Return Poisson arrivals at a rate that changes little within `bin_s`."""
     starts: Times = np.arange(0.0, end_s, bin_s)
     counts = rng.poisson(np.maximum(rate(starts + bin_s / 2), 0.0) * bin_s)
     return np.sort(np.repeat(starts, counts) + rng.uniform(0.0, bin_s, int(counts.sum())))
@@ -117,7 +117,7 @@ TRAFFICS: dict[str, tuple[str, _Make]] = {
     "diurnal": ("a day between 0.02 and 20 a second", lambda rng: _day(rng, 0.02, 20.0)),
     "diurnal-small": ("a day between 0.002 and 1 a second", lambda rng: _day(rng, 0.002, 1.0)),
     "flash": ("0.2 a second, and ten minutes of 30 more", _flash),
-    "on-off": ("a quarter of an hour at 10 a second, then three of silence; four times", _on_off),
+    "on-off": ("a quarter of an hour at 10 a second, then three without requests; four times", _on_off),
     "trickle": ("one each 50 seconds on average, for six hours", _trickle),
     "rare": ("one each quarter of an hour on average, for twelve hours", _rare),
     "poisson-bursts": ("50 to 600 at once, each ten minutes on average, for six hours", _poisson_bursts),
@@ -126,7 +126,7 @@ TRAFFICS: dict[str, tuple[str, _Make]] = {
 
 
 def make_traffic(name: str, seed: int) -> Traffic:
-    """Return a traffic that ships; `name` is a key of TRAFFICS."""
+    """Return a built-in traffic; `name` is a key of TRAFFICS."""
     about, make = TRAFFICS[name]
     arrivals_s, duration_s = make(np.random.default_rng([seed, *name.encode()]))
     return Traffic(name, about, arrivals_s, duration_s)

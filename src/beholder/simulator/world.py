@@ -1,7 +1,7 @@
 """The discrete-event world: arrivals, a queue, instances and a scaling policy on a virtual clock.
 
-What happens per request (it arrives, is received, is done) runs in one loop over plain numbers; what happens
-per instance or per tick is an event with a handler of its own. A run depends on its arguments alone.
+The steps of a request (it arrives, is received, is done) run in one loop over plain numbers; each step of an
+instance and each tick is an event with its own handler. A run depends on its arguments alone.
 """
 
 import math
@@ -12,13 +12,14 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 
+from beholder.draining.idle_limit import Seniority
 from beholder.draining.protocol import decision_on
 from beholder.queue.port import Depth
 from beholder.scaling.policy.observation import InstanceState as State
 from beholder.simulator.actuator import WorldActuator, nap_left_s
-from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, taken
-from beholder.simulator.looks import Look, Looks
-from beholder.simulator.policy import DesiredCapacity, KillRule, Policy, Snapshot
+from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, take_idle
+from beholder.simulator.counts import Counts, LaggingCounts
+from beholder.simulator.policy import DesiredCapacity, KillRule, Policy, WorldObservation
 from beholder.simulator.run import History, Run
 from beholder.simulator.traffic import Traffic
 
@@ -27,19 +28,19 @@ __all__ = ["simulate"]
 # Time from a spot notice to the end of the instance.
 # Source: Amazon EC2 User Guide, "Spot Instance interruption notices", read June 2025.
 _NOTICE_S = 120.0
-_LOOK_AGAIN_S = 1.0
+_CHECK_AGAIN_S = 1.0
 # Below the clock's rounding after a year of virtual seconds.
 _SOON_S = 1e-6
 _Handler = Callable[[float, Instance], None]
 
 
 def simulate(policy: Policy, traffic: Traffic, settings: WorldSettings) -> Run:
-    """Play a traffic until all is served and the fleet is at its least; returns what happened.
+    """Run a traffic until all requests are served and the fleet is at its minimum; returns what happened.
 
     Args:
-        policy: A new policy; its memory is used up by the run.
+        policy: A new policy; the run changes its memory.
         traffic: When requests arrive.
-        settings: The world around both.
+        settings: The settings of the world.
     """
     return _World(policy, traffic, settings).run()
 
@@ -49,11 +50,11 @@ class _World:
         self._policy, self._traits, self._rule = policy, policy.traits, policy.traits.worker_rule
         self._traffic, self._settings = traffic, settings
         self._limits = settings.limits
-        self._looks = Looks(settings, is_exact=policy.traits.has_own_counts)
+        self._lagging = LaggingCounts(settings, is_exact=policy.traits.has_own_counts)
         self._cloud = Cloud(settings)
         count = len(traffic.arrivals_s)
         rng = np.random.default_rng([settings.seed, 21])
-        # The draws belong to the request, not to the moment, so that every policy meets the same ones.
+        # Each draw belongs to a request, not to a moment, so that every policy gets the same draws.
         self._service_s = service_times(settings, rng, count)
         self._pick: list[float] = rng.random(count).tolist()
         self._arrivals: list[float] = [*traffic.arrivals_s.tolist(), math.inf]
@@ -69,7 +70,7 @@ class _World:
         self._pending = self._busy_kills = 0
         self._lost_work_s = 0.0
         self._history = History()
-        self._nobody = Instance(-1, 0.0, 0.0, math.inf)
+        self._no_instance = Instance(-1, 0.0, 0.0, math.inf)
         self._next_tick_s = 0.0
         self._end_s: float | None = None
 
@@ -78,7 +79,7 @@ class _World:
             instance = self._cloud.launch_warm(0.0)
             self._pending += 1
             self._at(0.0, self._up, instance)
-        self._at(0.0, self._tick, self._nobody)
+        self._at(0.0, self._tick, self._no_instance)
         now_s = 0.0
         while self._end_s is None:
             self._flow(self._events[0][0])
@@ -90,10 +91,10 @@ class _World:
         return self._result(self._end_s)
 
     def _flow(self, until_s: float) -> None:
-        """Let requests arrive and jobs end until a time; the loop that decides how fast the world is."""
+        """Let requests arrive and jobs end until a time; most of the running time is spent in this loop."""
         arrivals, service, latency = self._arrivals, self._service_s, self._latency_s
         busy, idle, returned = self._busy, self._idle, self._returned
-        naps, hears_first = self._traits.nap_s > 0, self._traits.hears_first
+        naps, has_activator = self._traits.nap_s > 0, self._traits.has_activator
         sent, head, done = self._sent, self._head, self._done
         while True:
             done_s, _, message = busy[0]
@@ -117,19 +118,19 @@ class _World:
                 break
             else:
                 if idle and not naps:
-                    self._give(taken(idle, self._pick[sent]), sent, arrival_s)
+                    self._give(take_idle(idle, self._pick[sent]), sent, arrival_s)
                     head += 1
                 elif naps:
-                    self._at(arrival_s, self._wake, self._nobody)
+                    self._at(arrival_s, self._wake, self._no_instance)
                     until_s = arrival_s
-                elif hears_first and not self._cloud.alive:
-                    self._at(arrival_s, self._first, self._nobody)
+                elif has_activator and not self._cloud.alive:
+                    self._at(arrival_s, self._first, self._no_instance)
                     until_s = arrival_s
                 sent += 1
         self._sent, self._head, self._done = sent, head, done
 
     def _finish(self, now_s: float, until_s: float) -> float:
-        """End the job at the top of the heap where its worker does not simply take the next new message."""
+        """End the job at the top of the heap if its worker does not take the next new message."""
         instance = self._cloud.alive[heappop(self._busy)[1]]
         if instance.state is State.DRAINING:
             self._at(now_s, self._gone, instance)
@@ -140,7 +141,7 @@ class _World:
         return self._rest(instance, now_s, until_s)
 
     def _rest(self, instance: Instance, now_s: float, until_s: float) -> float:
-        """Let a worker be idle; returns until when requests may flow before its idle timer is looked at."""
+        """Make a worker idle; returns the time up to which requests may flow before its idle timer is due."""
         instance.idle_since_s = now_s
         self._idle.append(instance)
         if self._rule is None:
@@ -149,16 +150,15 @@ class _World:
         return min(until_s, self._set_timer(instance, now_s + wait_s))
 
     def _set_timer(self, instance: Instance, at_s: float) -> float:
-        """Look at an idle worker at a time, or before where a timer of it runs already; returns which."""
+        """Counts at an idle worker at a time, or before where a timer of it runs already; returns which."""
         if at_s < instance.timer_at_s:
             instance.timer_at_s = at_s
             self._at(at_s, self._idle_timer, instance)
         return instance.timer_at_s
 
-    def _peers(self, instance: Instance) -> tuple[int, int]:
-        """Return how many serve, and how many of them were launched before this one."""
+    def _peers(self, instance: Instance) -> Seniority:
         older = sum(one < instance.instance_id for one in self._serving)
-        return len(self._serving), older
+        return Seniority(len(self._serving), older)
 
     def _give(self, instance: Instance, message: int, now_s: float) -> None:
         if self._rule is not None and instance.idle_since_s < math.inf:
@@ -183,43 +183,42 @@ class _World:
         self._event_count += 1
         heappush(self._events, (when_s, self._event_count, handle, instance))
 
-    def _counts(self, now_s: float) -> Look:
+    def _counts(self, now_s: float) -> Counts:
         in_flight = len(self._busy) - 1 + self._hidden
         return now_s, self._sent - self._head + len(self._returned), in_flight, self._sent, self._done
 
-    def _look(self, now_s: float, _instance: Instance) -> None:
-        self._looks.take(self._counts(now_s))
+    def _sample(self, now_s: float, _instance: Instance) -> None:
+        self._lagging.take(self._counts(now_s))
 
-    def _snapshot(self, now_s: float) -> Snapshot:
-        look = self._looks.read(self._counts(now_s))
-        views = [one.view() for one in self._cloud.alive.values()] if self._traits.acts_itself else ()
+    def _observation(self, now_s: float) -> WorldObservation:
+        counts = self._lagging.read(self._counts(now_s))
+        views = [one.view() for one in self._cloud.alive.values()] if self._traits.uses_actuator else ()
         service_s = self._service_s[self._done - 1] if self._done else None
-        counts = (self._desired, self._pending, len(self._serving), len(self._busy) - 1)
-        unseen = self._sent - look[3] if self._traits.hears_first else 0
-        return Snapshot(now_s, *look, *counts, service_s, views, WorldActuator(self, now_s), unseen)
+        sizes = (self._desired, self._pending, len(self._serving), len(self._busy) - 1)
+        unseen = self._sent - counts[3] if self._traits.has_activator else 0
+        return WorldObservation(now_s, *counts, *sizes, service_s, views, WorldActuator(self, now_s), unseen)
 
-    def _first(self, now_s: float, nobody: Instance) -> None:
-        """Let the policy tick at once for a message that finds no instance."""
+    def _first(self, now_s: float, no_instance: Instance) -> None:
+        """Let the policy tick at once for a message that arrives while there is no instance."""
         if not self._cloud.alive:
             self._next_tick_s = now_s
-            self._tick(now_s, nobody)
+            self._tick(now_s, no_instance)
 
-    def _tick(self, now_s: float, nobody: Instance) -> None:
-        if now_s != self._next_tick_s:  # another one came before it
+    def _tick(self, now_s: float, no_instance: Instance) -> None:
+        if now_s != self._next_tick_s:  # an earlier tick replaced this one
             return
-        desired = self._policy.tick(self._snapshot(now_s))
+        desired = self._policy.tick(self._observation(now_s))
         self._carry_out(desired, now_s)
         next_s = self._next_tick_s = now_s + desired.next_s
-        if self._looks.lag_s > 0:
-            self._at(max(now_s, next_s - self._looks.lag_s), self._look, nobody)
-        self._at(next_s, self._tick, nobody)
+        if self._lagging.lag_s > 0:
+            self._at(max(now_s, next_s - self._lagging.lag_s), self._sample, no_instance)
+        self._at(next_s, self._tick, no_instance)
 
     def _carry_out(self, desired: DesiredCapacity, now_s: float) -> None:
         if desired.desired is not None:
             low, high = self._limits.capacity_min, self._limits.capacity_max
             self._desired = min(max(desired.desired, low), high)
-        is_done = self._traits.acts_itself
-        surplus = 0 if is_done else self._pending + len(self._serving) - self._desired
+        surplus = 0 if self._traits.uses_actuator else self._pending + len(self._serving) - self._desired
         for _ in range(-surplus):
             self.launch(now_s)
         if surplus > 0 and self._traits.kill is not KillRule.SELF:
@@ -236,14 +235,14 @@ class _World:
         self._pending += 1
         if instance.startup_s < math.inf:
             self._at(now_s + instance.startup_s, self._up, instance)
-        elif (ends_s := self._cloud.ends_s(is_watched=self._traits.acts_itself)) < math.inf:
+        elif (ends_s := self._cloud.ends_s(is_watched=self._traits.uses_actuator)) < math.inf:
             self._at(now_s + ends_s, self._gone, instance)
-        if instance.taken_at_s < math.inf:
-            self._at(instance.taken_at_s, self._notice, instance)
+        if instance.notice_at_s < math.inf:
+            self._at(instance.notice_at_s, self._notice, instance)
         return instance.instance_id
 
     def terminate(self, instance_id: int, now_s: float) -> None:
-        """End an instance at once; one that is gone is left alone."""
+        """End an instance at once; does nothing if it is gone."""
         if instance_id in self._cloud.alive:
             self._kill(self._cloud.alive[instance_id], now_s)
 
@@ -255,11 +254,11 @@ class _World:
             self._rest(instance, now_s, math.inf)
             self._deliver(now_s)
 
-    def _wake(self, now_s: float, nobody: Instance) -> None:
+    def _wake(self, now_s: float, no_instance: Instance) -> None:
         self._deliver(now_s)
         if self._idle and (self._returned or self._head < self._sent):
             wait_s = min(nap_left_s(self._traits, one.idle_since_s, now_s) for one in self._idle)
-            self._at(now_s + wait_s, self._wake, nobody)
+            self._at(now_s + wait_s, self._wake, no_instance)
 
     def _idle_timer(self, now_s: float, instance: Instance) -> None:
         if now_s != instance.timer_at_s:
@@ -271,20 +270,20 @@ class _World:
         wait_s = self._rule.stays(instance.instance_id, idle_for_s, self._peers(instance))
         if wait_s > _SOON_S:
             if wait_s < math.inf:
-                self._set_timer(instance, now_s + max(wait_s, _LOOK_AGAIN_S))
+                self._set_timer(instance, now_s + max(wait_s, _CHECK_AGAIN_S))
         elif self._pending + len(self._serving) <= self._limits.capacity_min:
-            self._set_timer(instance, now_s + _LOOK_AGAIN_S)
-        elif self._traits.leaving is None or not self._traits.is_final_check_needed(self._peers(instance)):
+            self._set_timer(instance, now_s + _CHECK_AGAIN_S)
+        elif self._traits.drain is None or not self._traits.is_final_check_needed(self._peers(instance)):
             self._drain(instance)
             self._leave(now_s, instance)
         else:
             self._drain(instance)
             instance.drained_at_s = now_s
-            self._last_look(now_s, instance)
+            self._final_check(now_s, instance)
 
-    def _last_look(self, now_s: float, instance: Instance) -> None:
-        """Go on with our leaving protocol: look at the queue until its counts tell of all from before."""
-        limits = self._traits.leaving
+    def _final_check(self, now_s: float, instance: Instance) -> None:
+        """Continue the drain protocol: check the queue until its counts include everything sent before."""
+        limits = self._traits.drain
         if limits is None or instance.gone_at_s < math.inf:
             return
         if instance.put_off_since_s < instance.idle_since_s:
@@ -297,7 +296,7 @@ class _World:
             instance.put_off_since_s = min(instance.put_off_since_s, now_s)
             self._resume(now_s, instance)
         elif left_s > _SOON_S:
-            self._at(now_s + min(left_s, limits.check_every_s), self._last_look, instance)
+            self._at(now_s + min(left_s, limits.check_every_s), self._final_check, instance)
         else:
             self._leave(now_s, instance)
 
@@ -312,8 +311,8 @@ class _World:
         instance.state = State.IN_SERVICE
         insort(self._serving, instance.instance_id)
         self._idle.append(instance)
-        if self._traits.leaving is not None:
-            self._set_timer(instance, now_s + self._traits.leaving.retry_s)
+        if self._traits.drain is not None:
+            self._set_timer(instance, now_s + self._traits.drain.retry_s)
         self._deliver(now_s)
 
     def _notice(self, now_s: float, instance: Instance) -> None:
@@ -322,7 +321,7 @@ class _World:
         if self._traits.drains_on_notice and instance.state is State.IN_SERVICE:
             self._stop(instance, now_s, is_graceful=True)
         elif self._traits.drains_on_notice:
-            # It finds the notice when it is up, and begins nothing.
+            # The worker finds the notice when it is up, and begins nothing.
             instance.state = State.DRAINING
             self._pending -= 1
         self._at(now_s + _NOTICE_S, self._gone, instance)
@@ -346,14 +345,14 @@ class _World:
             self._kill(instance, now_s)
 
     def _drain(self, instance: Instance) -> None:
-        """Take a serving instance out of service; what it has in hand it may finish."""
+        """Take an instance out of service; it may finish the job that it holds."""
         instance.state = State.DRAINING
         self._serving.remove(instance.instance_id)
         if instance in self._idle:
             self._idle.remove(instance)
 
     def _kill(self, instance: Instance, now_s: float) -> None:
-        """End an instance now; a job in hand comes back when its visibility timeout has passed."""
+        """End an instance now; its job is visible again when the visibility timeout has passed."""
         if instance.state is State.PENDING:
             self._pending -= 1
         elif instance.state is State.IN_SERVICE:

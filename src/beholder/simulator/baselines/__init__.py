@@ -1,4 +1,4 @@
-"""The field's scaling policies with their own defaults, to play beside ours."""
+"""Scaling policies of other products with their own defaults, to compare with ours."""
 
 from beholder.simulator.baselines.table import BASELINES, make_baseline
 

@@ -5,7 +5,14 @@ Source: buildkite/buildkite-agent-scaler, scaling_calculator.go and scaler.go; e
 
 import math
 
-from beholder.simulator.policy import DesiredCapacity, IdleFor, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import (
+    DesiredCapacity,
+    IdleFor,
+    KillRule,
+    ScalerTraits,
+    WorldLimits,
+    WorldObservation,
+)
 
 __all__ = ["Buildkite"]
 
@@ -34,23 +41,23 @@ class Buildkite:
         self._polls = 0
         self._out_at_s = -math.inf
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
         self._polls = (self._polls + 1) % _LAMBDA_POLLS
         # The function runs each minute and polls for 50 s of it.
         next_s = _POLL_S if self._polls else _LAMBDA_S - (_LAMBDA_POLLS - 1) * _POLL_S
-        desired = min(self._need(snapshot), self._limits.capacity_max)
-        is_cooling = snapshot.now_s - self._out_at_s < self._cooldown_s
-        if desired <= snapshot.desired or is_cooling:
+        desired = min(self._need(observed), self._limits.capacity_max)
+        is_cooling = observed.now_s - self._out_at_s < self._cooldown_s
+        if desired <= observed.desired or is_cooling:
             return DesiredCapacity(None, next_s)
-        self._out_at_s = snapshot.now_s
+        self._out_at_s = observed.now_s
         return DesiredCapacity(desired, next_s)
 
-    def _need(self, snapshot: Snapshot) -> int:
-        need = snapshot.visible + snapshot.in_flight
-        actual = snapshot.pending + snapshot.in_service
+    def _need(self, observed: WorldObservation) -> int:
+        need = observed.visible + observed.in_flight
+        actual = observed.pending + observed.in_service
         if need > 0 and actual > 0:
-            availability = snapshot.in_service / actual
-            if availability < _AVAILABILITY_MIN and actual == snapshot.desired:
-                need = max(need, snapshot.desired + 1)
+            availability = observed.in_service / actual
+            if availability < _AVAILABILITY_MIN and actual == observed.desired:
+                need = max(need, observed.desired + 1)
         return max(need, self._limits.capacity_min)

@@ -3,7 +3,7 @@
 Source: Palash-Mehta/Auto-Scaling-Image-Recognition-as-a-Service, its controller's loop.
 """
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["ClassProject"]
 
@@ -13,7 +13,7 @@ _CAPACITY_MAX = 19
 
 
 class ClassProject:
-    """Starts what is missing for one instance per waiting request; stops the surplus after five seconds."""
+    """Launches up to one instance per waiting request; stops the surplus after five seconds."""
 
     name = "class-project"
     traits = ScalerTraits(KillRule.IDLE)
@@ -22,18 +22,18 @@ class ClassProject:
         self._limits = limits
         self._surplus_since_s: float | None = None
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        alive = snapshot.pending + snapshot.in_service
-        available = alive - snapshot.busy
-        if snapshot.visible >= available:
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        alive = observed.pending + observed.in_service
+        available = alive - observed.busy
+        if observed.visible >= available:
             self._surplus_since_s = None
-            return DesiredCapacity(min(alive + snapshot.visible - available, _CAPACITY_MAX), _LOOP_S)
+            return DesiredCapacity(min(alive + observed.visible - available, _CAPACITY_MAX), _LOOP_S)
         if self._surplus_since_s is None:
-            self._surplus_since_s = snapshot.now_s
-        if snapshot.now_s - self._surplus_since_s < _SURPLUS_S:
+            self._surplus_since_s = observed.now_s
+        if observed.now_s - self._surplus_since_s < _SURPLUS_S:
             return DesiredCapacity(None, _LOOP_S)
         self._surplus_since_s = None
         return DesiredCapacity(
-            max(alive - (available - snapshot.visible), self._limits.capacity_min), _LOOP_S
+            max(alive - (available - observed.visible), self._limits.capacity_min), _LOOP_S
         )

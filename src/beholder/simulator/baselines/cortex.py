@@ -6,7 +6,7 @@ Source: cortexlabs/cortex, pkg/autoscaler and pkg/dequeuer (defaults of the Asyn
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["Cortex"]
 
@@ -31,12 +31,12 @@ class Cortex:
         self._recommended: deque[tuple[float, int]] = deque()
         self._started_s: float | None = None
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        now_s, current = snapshot.now_s, snapshot.desired
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        now_s, current = observed.now_s, observed.desired
         if self._started_s is None:
             self._started_s = now_s
-        self._samples.append((now_s, snapshot.visible + snapshot.in_flight))
+        self._samples.append((now_s, observed.visible + observed.in_flight))
         _forget(self._samples, now_s - _MEAN_OVER_S)
         mean = sum(count for _, count in self._samples) / len(self._samples)
         recommended = self._bounded(mean / _TARGET_IN_FLIGHT, current)

@@ -6,7 +6,7 @@ Source: kedacore/keda, scalers/aws_sqs_queue; Kubernetes, HorizontalPodAutoscale
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["Keda"]
 
@@ -23,7 +23,7 @@ class Keda:
     """Five messages per replica; doubling each 15 s; down by the highest need of five minutes."""
 
     name = "keda"
-    # The replica set chooses whom it removes without knowing who works.
+    # The replica set removes pods without knowing which of them are busy.
     traits = ScalerTraits(KillRule.BLIND)
 
     def __init__(self, limits: WorldLimits) -> None:
@@ -32,10 +32,10 @@ class Keda:
         self._poll_due_s = 0.0
         self._active_at_s = 0.0
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        now_s, current = snapshot.now_s, snapshot.desired
-        messages = snapshot.visible + snapshot.in_flight
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        now_s, current = observed.now_s, observed.desired
+        messages = observed.visible + observed.in_flight
         if now_s >= self._poll_due_s - 1e-9:
             self._poll_due_s = now_s + _POLL_S
             if messages > 0:

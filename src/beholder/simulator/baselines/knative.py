@@ -6,7 +6,7 @@ Source: knative/serving, pkg/autoscaler and config-autoscaler.
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["Knative"]
 
@@ -35,18 +35,18 @@ class Knative:
         self._most_in_panic = 0
         self._nothing_since_s: float | None = None
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        self._scrape(snapshot.visible + snapshot.in_flight)
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        self._scrape(observed.visible + observed.in_flight)
         # The activator wakes a service that is at zero; else each second scrape is a tick.
-        self._is_due = not self._is_due or (snapshot.desired == 0 and snapshot.visible > 0)
+        self._is_due = not self._is_due or (observed.desired == 0 and observed.visible > 0)
         if not self._is_due:
             return DesiredCapacity(None, _SCRAPE_S)
-        ready = max(1, snapshot.in_service)
+        ready = max(1, observed.in_service)
         stable = self._bounded(self._sum / len(self._scrapes), ready)
-        wanted = self._panicked(stable, ready, snapshot.now_s)
+        wanted = self._panicked(stable, ready, observed.now_s)
         wanted = min(max(wanted, self._limits.capacity_min), self._limits.capacity_max)
-        return DesiredCapacity(self._at_zero(wanted, snapshot), _SCRAPE_S)
+        return DesiredCapacity(self._at_zero(wanted, observed), _SCRAPE_S)
 
     def _scrape(self, concurrency: int) -> None:
         if len(self._scrapes) == _STABLE_S:
@@ -72,12 +72,12 @@ class Knative:
         self._most_in_panic = max(self._most_in_panic, stable, self._bounded(mean, ready))
         return self._most_in_panic
 
-    def _at_zero(self, wanted: int, snapshot: Snapshot) -> int:
+    def _at_zero(self, wanted: int, observed: WorldObservation) -> int:
         """Keep the last instance for a stable window of nothing and the grace after it."""
         if wanted > 0 or self._sum > 0:
             self._nothing_since_s = None
             return max(wanted, 1)
         if self._nothing_since_s is None:
-            self._nothing_since_s = snapshot.now_s
-        is_over = snapshot.now_s - self._nothing_since_s >= _GRACE_S
-        return 0 if is_over or snapshot.desired == 0 else 1
+            self._nothing_since_s = observed.now_s
+        is_over = observed.now_s - self._nothing_since_s >= _GRACE_S
+        return 0 if is_over or observed.desired == 0 else 1

@@ -6,7 +6,7 @@ Source: ray-project/ray, python/ray/serve/autoscaling_policy.py, with `num_repli
 import math
 from collections import deque
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["RayServe"]
 
@@ -31,12 +31,12 @@ class RayServe:
         self._ticks = 0
         self._push_due_s = 0.0
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        now_s, current = snapshot.now_s, snapshot.desired
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        now_s, current = observed.now_s, observed.desired
         if now_s >= self._push_due_s - 1e-9:
             self._push_due_s = now_s + _PUSH_S
-            self._pushes.append((now_s, snapshot.visible + snapshot.in_flight))
+            self._pushes.append((now_s, observed.visible + observed.in_flight))
         total = self._mean(now_s)
         if current == 0:
             return self._from_zero(total, now_s)

@@ -7,7 +7,7 @@ Guide, "Target tracking scaling policies".
 
 import math
 
-from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, Snapshot, WorldLimits
+from beholder.simulator.policy import DesiredCapacity, KillRule, ScalerTraits, WorldLimits, WorldObservation
 
 __all__ = ["SageMaker"]
 
@@ -21,7 +21,7 @@ _COOLDOWN_S = 300.0
 class SageMaker:
     """Five requests per instance: out after three minutes over, in after fifteen under, 300 s between."""
 
-    # What happens to a busy instance is not documented; the kinder rule is taken.
+    # The documentation does not say what happens to a busy instance; this assumes that it finishes.
     traits = ScalerTraits(KillRule.GRACEFUL)
 
     def __init__(self, limits: WorldLimits, *, is_scale_in_capped: bool = True) -> None:
@@ -32,22 +32,22 @@ class SageMaker:
         self._out_until_s = self._in_until_s = -math.inf
         self._out_to = 0
 
-    def tick(self, snapshot: Snapshot) -> DesiredCapacity:
-        """Return what is wanted, and when to ask again."""
-        backlog, now_s = snapshot.visible + snapshot.in_flight, snapshot.now_s
-        per_instance = backlog / snapshot.in_service if snapshot.in_service else None
+    def tick(self, observed: WorldObservation) -> DesiredCapacity:
+        """Return the desired capacity and when to tick again."""
+        backlog, now_s = observed.visible + observed.in_flight, observed.now_s
+        per_instance = backlog / observed.in_service if observed.in_service else None
         self._count(backlog, per_instance)
-        desired = snapshot.desired
+        desired = observed.desired
         if self._starved >= _STEP_PERIODS and now_s >= self._out_until_s:
             desired = self._out(desired + 1, now_s)
         elif per_instance is None:
             pass
         elif self._high >= _HIGH_PERIODS:
-            wanted = min(math.ceil(snapshot.in_service * per_instance / _TARGET), self._limits.capacity_max)
+            wanted = min(math.ceil(observed.in_service * per_instance / _TARGET), self._limits.capacity_max)
             if wanted > desired and (now_s >= self._out_until_s or wanted > self._out_to):
                 desired = self._out(wanted, now_s)
         elif self._low >= _LOW_PERIODS and now_s >= max(self._in_until_s, self._out_until_s):
-            desired = self._in(snapshot.in_service * per_instance, desired, now_s)
+            desired = self._in(observed.in_service * per_instance, desired, now_s)
         return DesiredCapacity(desired, _PERIOD_S)
 
     def _count(self, backlog: int, per_instance: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Which baselines there are, and how each is made."""
+"""The baselines by name, and the function that makes each."""
 
 from collections.abc import Callable
 
@@ -28,5 +28,5 @@ BASELINES: dict[str, Callable[[WorldLimits], Policy]] = {
 
 
 def make_baseline(name: str, limits: WorldLimits) -> Policy:
-    """Return a new policy with no memory; `name` is a key of BASELINES."""
+    """Return a new policy; `name` is a key of BASELINES."""
     return BASELINES[name](limits)

@@ -1,4 +1,4 @@
-"""The queue's counts as a sensor has them: approximate, and older than the moment they are read at."""
+"""The queue's counts as a sensor reads them: approximate, and late."""
 
 from collections import deque
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from beholder.simulator.cloud import WorldSettings
 
-__all__ = ["Look", "Looks"]
+__all__ = ["Counts", "LaggingCounts"]
 
-# When it was taken; then messages visible, in flight, sent and done so far.
-Look = tuple[float, int, int, int, int]
+# When they were true; then messages visible, in flight, sent and done so far.
+Counts = tuple[float, int, int, int, int]
 
 
-class Looks:
-    """Keeps what was seen until it is read.
+class LaggingCounts:
+    """Keeps the counts of each moment until they are old enough to be read.
 
     Args:
         settings: How old counts are, and how noisy.
@@ -24,11 +24,11 @@ class Looks:
         self.lag_s = 0.0 if is_exact else settings.queue_lag_s
         self._noise = 0.0 if is_exact else settings.queue_noise
         self._rng = np.random.default_rng([settings.seed, 22])
-        self._taken: deque[Look] = deque()
+        self._taken: deque[Counts] = deque()
 
-    def take(self, look: Look) -> None:
+    def take(self, counts: Counts) -> None:
         """Keep the counts of this moment."""
-        now_s, visible, in_flight, sent, done = look
+        now_s, visible, in_flight, sent, done = counts
         if self._noise > 0:
             factors = 1.0 + self._noise * self._rng.standard_normal(2)
             visible, in_flight = (
@@ -37,8 +37,8 @@ class Looks:
             )
         self._taken.append((now_s, visible, in_flight, sent, done))
 
-    def read(self, now: Look) -> Look:
-        """Return the newest counts that are old enough, or those of now where counts do not lag."""
+    def read(self, now: Counts) -> Counts:
+        """Return the newest counts that are old enough, or those of now if counts do not lag."""
         if not self._taken or self.lag_s == 0:
             self._taken.clear()
             self.take(now)
