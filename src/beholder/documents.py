@@ -42,7 +42,7 @@ Count = Annotated[int, Form(minimum=0)]
 NotNegative = Annotated[float, Form(minimum=0)]
 Probability = Annotated[float, Form(minimum=0, maximum=1)]
 Time = Annotated[float, _TIME]
-"""Seconds since the Unix epoch; RFC 3339 text in a document, where the member's name has no `_s`."""
+"""Seconds since the Unix epoch; in a document it is RFC 3339 text, and the member's name has no `_s`."""
 
 
 def to_document(value: Any) -> dict[str, Any]:

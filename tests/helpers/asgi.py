@@ -11,7 +11,7 @@ __all__ = ["Answer", "Gone", "call", "running"]
 
 
 class Gone(Exception):
-    """The application ended an exchange without an answer."""
+    """The application ended a request without an answer."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ async def call(
     leaves: bool = False,
     **headers: str,
 ) -> Answer:
-    """Serve one exchange.
+    """Serve one request.
 
     Args:
         app: The application.
@@ -87,7 +87,7 @@ async def call(
 
 @contextlib.asynccontextmanager
 async def running(app: Any) -> AsyncIterator[None]:
-    """Start what runs beside the application, and stop it at the end."""
+    """Start the parts that run beside the application, and stop them at the end."""
     inbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     outbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     lifespan = asyncio.create_task(app({"type": "lifespan"}, inbox.get, outbox.put))

@@ -30,7 +30,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def fill(data_dir: Path, count: int, *, finished: int = 0) -> list[str]:
-    """Take `count` images in as the web tier does; the first `finished` of them have an outcome."""
+    """Accept `count` images as the web tier does; the first `finished` of them have an outcome."""
     clock, ids = SystemClock(), []
     with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
         for number in range(count):

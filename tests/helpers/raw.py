@@ -79,7 +79,7 @@ class _RecordingConnections(Connections):
 
 @contextmanager
 def raw_server(limits: WebLimits) -> Iterator[RawServer]:
-    """Serve on a free port of 127.0.0.1 for the time of the block."""
+    """Serve on a free port of 127.0.0.1 until the block ends."""
     app = RawServer()
     listener = socket.create_server(("127.0.0.1", 0))
     app.port = listener.getsockname()[1]
@@ -160,7 +160,7 @@ class Client:
         return Answer(int(status[1]), headers, body)
 
     def is_closed(self) -> bool:
-        """Wait for the other end's close; False where something else comes first."""
+        """Wait until the server closes; return False if it sends something first."""
         if self._read:
             return False
         try:

@@ -1,4 +1,4 @@
-"""The web tier in this process with everything behind it in memory, for one exchange after the other."""
+"""The web tier in this process with everything behind it in memory, for one request after the other."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["Ask", "Breaking", "ask", "memory_lookup", "memory_ports"]
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to come."""
+    """A request to send."""
 
     method: str
     target: str
@@ -39,7 +39,7 @@ class Breaking:
 
 
 def memory_ports(**more: Any) -> WebPorts:
-    """Return ports of which all that is not named lies in memory."""
+    """Return ports in memory, except those that are given."""
     ports: dict[str, Any] = {
         "queue": MemoryQueue(),
         "replies": MemoryQueue(),
@@ -59,7 +59,7 @@ def memory_lookup() -> JobLookup:
 
 
 def ask(ports: WebPorts, *asked: Ask) -> list[Answer]:
-    """Return the answers to requests, of a web tier that lives as long as they take."""
+    """Return the answers of a new web tier to requests."""
 
     async def serve() -> Sequence[Answer]:
         app = build_app(ports)

@@ -99,7 +99,7 @@ def test_an_image_that_a_model_cannot_run_stops_no_other(tmp_path: Path) -> None
     assert [row["error"]["code"] for row in rows if "error" in row] == ["image_size_unsupported"] * 2
 
 
-def test_what_cannot_be_imported_says_why(tmp_path: Path) -> None:
+def test_a_failed_import_is_reported_with_the_cause(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     assert "--labels" in run("models", "import", tmp_path / "model.onnx", "--name", "x").stderr.decode()
     other = run("models", "import", tmp_path / "model.h5", "--name", "x")
@@ -140,14 +140,14 @@ def test_a_model_without_a_name_is_no_reason_to_remove_the_others(tmp_path: Path
     assert done.stderr.decode().startswith("beholder: the name '' cannot be used; ")
 
 
-def test_every_problem_of_the_settings_is_told_at_once() -> None:
+def test_every_problem_of_the_settings_is_reported_at_once() -> None:
     done = run("config", BEHOLDER_PORT="http", BEHOLDER_WORKERS="-3", BEHOLDER_COLOUR="red")
     told = done.stderr.decode()
     assert done.returncode == 2
     assert [word in told for word in ("BEHOLDER_PORT", "BEHOLDER_WORKERS", "BEHOLDER_COLOUR")] == [True] * 3
 
 
-def test_config_tells_value_source_and_meaning() -> None:
+def test_config_shows_value_source_and_meaning() -> None:
     done = run("config", "--json", BEHOLDER_PORT="8123")
     port = json.loads(done.stdout)["port"]
     assert (port["value"], port["source"]) == ("8123", "BEHOLDER_PORT")

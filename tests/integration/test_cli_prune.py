@@ -53,7 +53,7 @@ def test_nothing_young_is_pruned_though_its_files_look_old(tmp_path: Path) -> No
     assert files(tmp_path) == before
 
 
-def test_a_wrong_age_is_told(tmp_path: Path) -> None:
+def test_a_wrong_age_is_reported(tmp_path: Path) -> None:
     status, _, errors = run("prune", "--data-dir", str(tmp_path), "--older-than", "soon")
     assert status == 2
     assert "--older-than is 'soon'; use a number and a unit" in errors

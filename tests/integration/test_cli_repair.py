@@ -135,7 +135,7 @@ def test_a_damaged_queue_is_named_refused_and_repaired(
     assert {one.input.options.top_k for one in found} == {3}
 
 
-def test_what_cannot_be_read_of_one_job_keeps_no_other_from_a_repair(tmp_path: Path) -> None:
+def test_an_unreadable_object_of_one_job_does_not_stop_the_repair_of_others(tmp_path: Path) -> None:
     ids = fill(tmp_path, 6)
     gone(tmp_path / "queue.sqlite")
     (bucket,) = (tmp_path / "buckets").glob("*input-bucket")

@@ -173,7 +173,7 @@ def test_a_refusal_to_head_has_no_body(client: Client) -> None:
     assert body == b""
 
 
-def test_whoever_speaks_tls_is_told_so(client: Client) -> None:
+def test_a_client_that_speaks_tls_is_answered_with_the_cause(client: Client) -> None:
     assert b"https://" in client.send(REFUSED["TLS"][0]).answer().body
 
 
@@ -225,7 +225,7 @@ def test_a_refusal_waits_for_a_slow_answer() -> None:
         (b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", b"GET /up 0"),
     ],
 )
-def test_what_is_a_request_is_served_and_the_connection_goes_on(
+def test_a_valid_request_is_served_and_the_connection_stays_open(
     client: Client, data: bytes, body: bytes
 ) -> None:
     assert client.send(data).answer().body == body
@@ -236,7 +236,7 @@ def test_what_is_a_request_is_served_and_the_connection_goes_on(
 @pytest.mark.parametrize(
     "head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
 )
-def test_a_connection_ends_where_the_client_says_so(client: Client, head: bytes) -> None:
+def test_a_connection_ends_when_the_client_asks_for_it(client: Client, head: bytes) -> None:
     answer = client.send(head + GOOD).answer()
     assert (answer.body, answer.headers["connection"]) == (b"GET / 0", "close")
     assert client.is_closed()
@@ -265,7 +265,7 @@ def test_no_continue_is_sent_to_http_1_0(client: Client) -> None:
     assert client.answer().status == 200
 
 
-def test_whoever_waits_for_a_continue_in_vain_may_not_go_on(client: Client) -> None:
+def test_a_client_that_awaits_a_continue_in_vain_may_not_send_its_body(client: Client) -> None:
     head = b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
     answer = client.send(head).answer()
     assert (answer.body, answer.headers["connection"]) == (b"POST /no 0", "close")
@@ -319,14 +319,14 @@ def test_bodies_in_ordinary_chunks_are_whole(client: Client, chunk: int) -> None
     assert client.answer().body == b"POST / %d" % (count * chunk)
 
 
-def test_a_body_that_nobody_reads_does_not_cost_the_client_its_answer(client: Client) -> None:
+def test_an_unread_body_does_not_cost_the_client_its_answer(client: Client) -> None:
     client.send(b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n" + bytes(4_000_000))
     answer = client.answer()
     assert (answer.body, answer.headers["connection"]) == (b"POST /no 0", "close")
     assert client.is_closed()
 
 
-def test_a_body_without_end_that_nobody_reads_is_not_read_for_ever() -> None:
+def test_an_endless_unread_body_is_not_read_for_ever() -> None:
     with connected(replace(LIMITS, linger_s_max=SOON_S)) as client:
         client.send(b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000000\r\n\r\n")
         assert client.answer().status == 200
@@ -406,13 +406,13 @@ def test_a_slow_answer_is_no_slow_head() -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 3])
-def test_an_answer_that_nobody_reads_is_given_up(requests: int) -> None:
+def test_an_answer_that_the_client_does_not_read_is_given_up(requests: int) -> None:
     with raw_server(replace(LIMITS, send_s_max=SOON_S)) as server, Client(server.port) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" * requests)
         assert server.closed.wait(30)
 
 
-def test_the_rest_of_an_answer_that_nobody_reads_is_given_up_with_the_connection() -> None:
+def test_the_rest_of_an_unread_answer_is_given_up_with_the_connection() -> None:
     with raw_server(replace(LIMITS, linger_s_max=SOON_S)) as server, Client(server.port) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert server.closed.wait(30)
@@ -466,7 +466,7 @@ def test_a_transfer_that_has_just_begun_is_left_alone() -> None:
         assert slow.send(b"abc").answer().body == b"POST /good 3"
 
 
-def test_where_all_connections_work_a_new_one_is_told_so() -> None:
+def test_if_all_connections_are_working_a_new_one_is_refused_with_the_cause() -> None:
     limits = replace(LIMITS, connections_max=2)
     with raw_server(limits) as server, contextlib.ExitStack() as stack:
         busy = [stack.enter_context(Client(server.port)) for _ in range(2)]
@@ -512,7 +512,9 @@ def with_files(count: int, *arguments: str, data_dir: Path) -> "subprocess.Popen
 
 @pytest.mark.parametrize("command", ["up", "web", "worker", "demo"])
 @pytest.mark.parametrize("count", [10, 20, 63])
-def test_a_low_limit_on_open_files_is_told_in_a_sentence(tmp_path: Path, command: str, count: int) -> None:
+def test_a_low_limit_on_open_files_is_reported_in_a_sentence(
+    tmp_path: Path, command: str, count: int
+) -> None:
     process = with_files(count, command, data_dir=tmp_path)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -521,7 +523,7 @@ def test_a_low_limit_on_open_files_is_told_in_a_sentence(tmp_path: Path, command
 
 
 @pytest.mark.parametrize(("count", "concurrency", "needed"), [(8, 1, 65), (20, 1, 65), (100, 50, 114)])
-def test_load_tells_a_low_limit_too(tmp_path: Path, count: int, concurrency: int, needed: int) -> None:
+def test_load_reports_a_low_limit_too(tmp_path: Path, count: int, concurrency: int, needed: int) -> None:
     (tmp_path / "one.jpg").write_bytes(b"x")
     arguments = ["--image_folder", str(tmp_path), "--concurrency", str(concurrency), "--num_request", "100"]
     process = with_files(count, "load", *arguments, data_dir=tmp_path)

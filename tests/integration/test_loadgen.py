@@ -436,7 +436,7 @@ def test_the_command_fails_when_a_request_got_no_answer(folder: Path) -> None:
     assert result.stderr.count("ERROR overloaded") == 10
 
 
-def test_the_command_says_what_to_do_when_nothing_listens(folder: Path) -> None:
+def test_the_command_prints_what_to_do_when_nothing_listens(folder: Path) -> None:
     result = command("--url", f"http://127.0.0.1:{unused_port()}/upload", "--image_folder", folder)
     assert result.exit_code == 2
     assert "is the service running? start it with: beholder up" in result.stderr
@@ -461,7 +461,7 @@ def test_the_command_says_what_to_do_when_nothing_listens(folder: Path) -> None:
         ([], "--image_folder"),
     ],
 )
-def test_the_command_says_what_to_do_when_it_cannot_start(
+def test_the_command_prints_what_to_do_when_it_cannot_start(
     arguments: list[str], message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.parent)

@@ -83,7 +83,7 @@ def taken() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "web", "worker", "config"])
-def test_every_problem_with_the_settings_is_told_at_once(
+def test_every_problem_with_the_settings_is_reported_at_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     # given
@@ -100,7 +100,7 @@ def test_every_problem_with_the_settings_is_told_at_once(
     assert all(line.startswith("beholder: ") for line in said)
 
 
-def test_a_setting_of_a_file_that_is_not_there_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_settings_file_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEHOLDER_CONFIG", "none.toml")
     status, _, err = run("config")
     assert (status, err.count("\n")) == (2, 1)
@@ -156,7 +156,7 @@ def test_config_s_values_can_be_given_back(run: Run) -> None:
 # --- starting -----------------------------------------------------------------------------------------------
 
 
-def test_a_port_in_use_is_told_with_what_to_do(run: Run, tmp_path: Path, taken: int) -> None:
+def test_a_port_in_use_is_reported_with_what_to_do(run: Run, tmp_path: Path, taken: int) -> None:
     for command in ("up", "web"):
         status, out, err = run(command, "--port", str(taken), "--data-dir", str(tmp_path / "data"))
         assert (status, out) == (2, "")
@@ -165,7 +165,7 @@ def test_a_port_in_use_is_told_with_what_to_do(run: Run, tmp_path: Path, taken: 
         )
 
 
-def test_a_data_folder_that_is_a_file_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_reported(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for command in ("up", "web"):
         status, _, err = run(command, "--port", "0", "--data-dir", str(tmp_path / "file"))
@@ -174,7 +174,7 @@ def test_a_data_folder_that_is_a_file_is_told(run: Run, tmp_path: Path) -> None:
         assert err.endswith("with --data-dir\n")
 
 
-def test_a_data_folder_in_use_is_told_with_the_process_that_uses_it(run: Run, tmp_path: Path) -> None:
+def test_a_data_folder_in_use_is_reported_with_the_process_that_uses_it(run: Run, tmp_path: Path) -> None:
     # given
     with (tmp_path / "up.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -194,14 +194,14 @@ def test_a_start_that_failed_leaves_the_folder_free(run: Run, tmp_path: Path, ta
 
 
 @pytest.mark.parametrize("command", ["up", "web"])
-def test_an_unknown_model_is_told_which_there_are(run: Run, tmp_path: Path, command: str) -> None:
+def test_an_unknown_model_is_reported_with_the_known_models(run: Run, tmp_path: Path, command: str) -> None:
     status, _, err = run(command, "--port", "0", "--data-dir", str(tmp_path), "--model", "other")
     assert status == 2
     assert "no model is named 'other'; there is efficientnet-lite0" in err
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["load", "--image_folder"]])
-def test_a_folder_that_is_not_there_or_empty_is_told(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+def test_a_missing_or_empty_folder_is_reported(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     for folder in (tmp_path / "none", tmp_path):
         status, out, err = run(*arguments, str(folder))
         assert (status, out) == (2, "")
@@ -209,7 +209,7 @@ def test_a_folder_that_is_not_there_or_empty_is_told(run: Run, tmp_path: Path, a
         assert "--image_folder" not in err
 
 
-def test_load_without_a_service_says_so(run: Run, tmp_path: Path) -> None:
+def test_load_without_a_service_reports_that(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(1))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -242,12 +242,12 @@ def test_any_other_error_of_ours_is_a_sentence_and_a_status_of_1(
         ("192.0.2.1", "192.0.2.1 is not an address of this machine"),
     ],
 )
-def test_an_address_that_cannot_be_bound_is_told(host: str, said: str) -> None:
+def test_an_address_that_cannot_be_bound_is_reported(host: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         bind(host, 0, keys="on")
 
 
-def test_a_free_port_is_taken_and_its_url_told() -> None:
+def test_a_free_port_is_chosen_and_its_url_printed() -> None:
     with bind("127.0.0.1", 0, keys="off") as listener:
         port = listener.getsockname()[1]
         assert url_of(listener) == f"http://127.0.0.1:{port}"
@@ -308,13 +308,13 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
     assert web.stage < min(one.stage for one in workers)
 
 
-def test_a_service_that_is_told_to_stop_before_it_is_ready_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_service_that_is_stopped_before_it_is_ready_is_not_awaited(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     assert not Service(profile_of(Settings(data_dir=tmp_path))).await_ready(stop)
 
 
-def test_a_person_is_told_where_to_look() -> None:
+def test_the_addresses_of_the_service_are_printed() -> None:
     text = where_to_look("http://127.0.0.1:8080", profile_of(Settings()))
     for part in (
         "deleted after 7d; BEHOLDER_RETENTION=forever",

@@ -30,7 +30,7 @@ def test_an_empty_path_is_a_problem_and_not_the_current_folder(photos: Path, pat
     ]
 
 
-def test_every_path_that_is_a_problem_is_told(photos: Path) -> None:
+def test_every_wrong_path_is_reported(photos: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_images(
             ["", "none.jpg", str(photos / ".metadata"), str(photos / "sub" / ".cache" / "deep" / "f")]
@@ -60,7 +60,7 @@ def test_a_folder_with_nothing_but_hidden_folders_holds_no_image(tmp_path: Path)
         find_images([str(tmp_path)])
 
 
-def test_a_file_that_is_named_is_taken_once_whatever_it_is_called(photos: Path) -> None:
+def test_a_named_file_is_found_once_whatever_its_suffix(photos: Path) -> None:
     del photos
     assert find_images(["notes.txt", STDIN, "*.png", "a.png"]) == ["notes.txt", STDIN, "a.png"]
 

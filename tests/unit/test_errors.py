@@ -50,7 +50,7 @@ def test_only_the_first_paragraph_is_the_message() -> None:
         del Long  # all_errors() finds what still exists
 
 
-def test_an_overloaded_service_says_when_to_retry() -> None:
+def test_the_answer_of_an_overloaded_service_has_a_retry_after() -> None:
     error = Overloaded(retry_after_s=7)
     assert (error.retry_after_s, error.http_status, error.retryable) == (7, 503, True)
     assert Overloaded().retry_after_s == 1
@@ -85,7 +85,7 @@ def test_an_error_that_the_caller_must_correct_is_not_retryable() -> None:
             assert not error.retryable, error
 
 
-def test_an_error_of_a_backend_is_503_and_says_when_to_retry() -> None:
+def test_an_error_of_a_backend_is_503_with_a_retry_after() -> None:
     for error in all_errors():
         if issubclass(error, BackendError) and error not in {ObjectNotFound, ObjectExists}:
             answer = problem_of(error("a backend", "call"), "id")

@@ -119,7 +119,7 @@ def misfits(web: Web, answer: Answer) -> list[str]:
     return faults(document, schema(document, "Fleet"), answer.json)
 
 
-def test_where_no_controller_ever_led_the_answer_says_so(web: Web) -> None:
+def test_if_no_controller_ever_led_the_answer_shows_that(web: Web) -> None:
     # when
     answer = web.ask()
     # then

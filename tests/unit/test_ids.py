@@ -13,7 +13,7 @@ TIMES = st.floats(0, 200_000_000_000)  # 48 bits of milliseconds last until the 
 
 
 @given(now_s=TIMES)
-def test_an_id_tells_when_it_was_made(now_s: float) -> None:
+def test_an_id_contains_the_time_at_which_it_was_made(now_s: float) -> None:
     job_id = new_job_id(now_s)
     assert created_at_s(job_id) == pytest.approx(now_s, abs=0.001)
     assert is_job_id(job_id)

@@ -97,7 +97,7 @@ def test_images_come_in_natural_order_without_other_files(tmp_path: Path) -> Non
     ]
 
 
-def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_with_what_to_give(tmp_path: Path) -> None:
     # `beholder load` and `beholder demo` take the folder in different ways, so no option is named.
     with pytest.raises(ConfigError, match=r"there is no folder .*nowhere; give a folder with images$"):
         images_in(tmp_path / "nowhere")
@@ -114,7 +114,7 @@ def test_a_file_instead_of_a_folder_is_answered_with_its_folder(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         images_in(Path("photo.jpg"))
-    assert caught.value.message.endswith("give the current folder, which holds it: .")
+    assert caught.value.message.endswith("give the current folder, which contains it: .")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_file_instead_of_a_folder_is_answered_with_its_folder(
         (lambda path: path.symlink_to(path), "cannot be read: Too many levels"),
     ],
 )
-def test_a_folder_that_cannot_be_read_says_why(
+def test_a_folder_that_cannot_be_read_is_reported_with_the_cause(
     made: Callable[[Path], None], words: str, tmp_path: Path
 ) -> None:
     made(tmp_path / "link")
@@ -139,6 +139,6 @@ def test_every_suffix_of_a_jpeg_is_an_image(tmp_path: Path) -> None:
     assert [path.name for path in images_in(tmp_path)] == names
 
 
-def test_a_folder_without_images_says_which_kinds_there_are(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_reported_with_the_known_kinds(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no image; give one with files of these kinds: \.jpg"):
         images_in(tmp_path)

@@ -74,7 +74,7 @@ def test_an_interrupted_run_is_not_clean() -> None:
     assert not report_from([], duration_s=1.0).is_clean
 
 
-def test_says_whether_a_job_answered_twice() -> None:
+def test_the_summary_shows_whether_a_job_was_answered_twice() -> None:
     once = report_from([answer(job_id="j1"), answer("b.jpg", job_id="j2")], duration_s=1.0)
     twice = report_from([answer(job_id="j1"), answer("b.jpg", job_id="j1")], duration_s=1.0)
     unreported = report_from([answer()], duration_s=1.0)

@@ -49,7 +49,7 @@ def test_a_message_is_read_back(message: Message) -> None:
     assert Message.from_bytes(message.to_bytes()) == message
 
 
-def test_the_version_comes_first_and_an_image_only_where_there_is_one(document: dict[str, Any]) -> None:
+def test_the_version_comes_first_and_the_image_only_if_there_is_one(document: dict[str, Any]) -> None:
     assert next(iter(document)) == "v"
     assert document["image"] == "YWJj"
     plain = Message(new_job_id(1.0), 1.0, JobInput("k", "n", 1))

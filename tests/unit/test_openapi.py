@@ -135,7 +135,7 @@ def test_each_error_of_a_backend_is_named_under_its_status(
     assert examples["503"].keys() >= backend | codes["503"]
 
 
-def test_a_retryable_answer_says_when_to_retry(document: dict[str, Any]) -> None:
+def test_a_retryable_error_has_a_retry_after(document: dict[str, Any]) -> None:
     responses = document["paths"]["/v1/classify"]["post"]["responses"]
     assert "Retry-After" in responses["503"]["headers"]
     assert {"Location", "Retry-After", "Preference-Applied"} <= responses["202"]["headers"].keys()

@@ -65,5 +65,5 @@ def test_bundles_hold_every_document_in_order_and_as_many_as_a_queue_takes(sizes
     )
 
 
-def test_a_document_longer_than_any_bundle_goes_alone() -> None:
+def test_a_document_longer_than_any_bundle_is_a_bundle_of_its_own() -> None:
     assert [len(bundle) for bundle in bundled([b"a", bytes(300_000), b"b", b"c"])] == [1, 1, 2]

@@ -127,7 +127,7 @@ def test_a_client_that_went_away_does_not_disturb_the_others_of_its_batch() -> N
     with_batcher(shop, scenario)
 
 
-def test_a_busy_batcher_waits_for_more_and_a_quiet_one_does_not() -> None:
+def test_a_busy_batcher_waits_for_more_requests_and_an_idle_batcher_does_not() -> None:
     shop = Shop()
     shop.door.set()
 

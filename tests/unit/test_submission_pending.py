@@ -32,7 +32,7 @@ def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
 
 
 @in_loop
-async def test_a_reply_wakes_who_waits_for_it_and_nobody_else() -> None:
+async def test_a_reply_wakes_only_the_requests_that_wait_for_it() -> None:
     pending_replies = pending()
     wanted, other = pending_replies.expect("a"), pending_replies.expect("b")
     answer = outcome("a")
@@ -80,7 +80,7 @@ async def test_forgetting_twice_or_what_was_settled_counts_once() -> None:
 
 
 @in_loop
-async def test_a_reply_for_nobody_is_harmless_and_so_is_a_second_one() -> None:
+async def test_a_reply_that_no_request_awaits_is_harmless_and_so_is_a_second_reply() -> None:
     pending_replies = pending()
     pending_replies.settle([outcome("nobody")])
     future = pending_replies.expect("a")
@@ -127,7 +127,7 @@ async def test_a_late_result_is_looked_for_less_and_less_often() -> None:
 
 
 @in_loop
-async def test_one_pass_looks_for_so_many_and_the_next_goes_on() -> None:
+async def test_one_sweep_looks_up_so_many_jobs_and_the_next_continues() -> None:
     clock = ManualClock()
     pending_replies = pending(clock=clock)
     for job_id in "abcde":

@@ -117,7 +117,7 @@ def test_before_it_ran_a_job_names_the_model_that_was_asked_for(submissions: Sub
     assert Job.from_dict(job.to_dict()).input == job.input
 
 
-def test_who_scales_the_fleet_is_told_of_what_was_sent_and_of_nothing_else(
+def test_on_sent_is_called_with_the_messages_that_were_sent_and_no_others(
     submissions: Submissions,
 ) -> None:
     submissions.submit_all(
@@ -163,7 +163,7 @@ def test_an_image_whose_message_cannot_be_sent_is_removed(
     assert isinstance(submissions.submit(sent), Job)
 
 
-def test_the_first_error_is_the_one_that_is_told(submissions: Submissions) -> None:
+def test_the_first_error_is_the_one_that_is_returned(submissions: Submissions) -> None:
     submissions.recorder.failures["queue.send"] = BackendFull("sqlite queue", "send")
     submissions.recorder.failures["images.delete"] = BackendUnavailable("folder store", "delete")
     with pytest.raises(BackendFull):
@@ -191,7 +191,7 @@ def test_a_batch_is_sent_at_once_when_all_its_images_are_stored(submissions: Sub
     ]
 
 
-def test_an_error_of_one_request_of_a_batch_does_not_touch_the_others(submissions: Submissions) -> None:
+def test_an_error_of_one_request_of_a_batch_does_not_affect_the_others(submissions: Submissions) -> None:
     # given: a finished key, and one that is reused
     finished = submissions.submit_new(KEYED)
     submissions.finish(finished)
@@ -323,7 +323,7 @@ def test_a_key_whose_earlier_outcome_cannot_be_looked_for_leaves_no_image(
     assert submissions.messages() == []
 
 
-def test_two_keys_are_two_jobs_and_a_key_says_nothing_of_its_time(submissions: Submissions) -> None:
+def test_two_keys_are_two_jobs_and_the_id_of_a_key_has_no_time(submissions: Submissions) -> None:
     first, second = (
         submissions.submit_new(KEYED),
         submissions.submit_new(replace(KEYED, idempotency_key="twice")),
@@ -397,7 +397,7 @@ def test_a_batch_is_sent_by_class_and_interactive_messages_first(submissions: Su
     assert sum(submissions.sent) == 4
 
 
-def test_where_one_class_cannot_be_sent_the_others_are_accepted(
+def test_if_one_class_cannot_be_sent_the_others_are_accepted(
     submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
@@ -494,7 +494,7 @@ def test_behind_a_queue_that_is_never_empty_a_job_is_sent_again_in_the_end() -> 
     assert job.id in [one.job_id for one in taken(submissions)]
 
 
-def test_an_outcome_that_comes_meanwhile_is_told() -> None:
+def test_an_outcome_that_arrives_meanwhile_is_returned() -> None:
     submissions = Submissions()
     job = submissions.submit(PLAIN)
     assert isinstance(job, Job)

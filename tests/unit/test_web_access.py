@@ -82,7 +82,7 @@ def asked(**ports: Any) -> list[Any]:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 @pytest.mark.parametrize("broken", ["queue", "images", "results"])
-def test_what_an_error_says_of_the_inside_is_in_the_log_and_in_no_answer(
+def test_internal_details_of_an_error_are_logged_and_never_answered(
     error: type[BeholderError], broken: str, log: io.StringIO
 ) -> None:
     # when
@@ -120,7 +120,7 @@ def test_a_detail_is_the_class_s_own_sentence(error: type[BeholderError]) -> Non
     assert SECRET in made(error).message
 
 
-def test_readiness_tells_parts_codes_and_sentences() -> None:
+def test_readiness_names_parts_codes_and_sentences() -> None:
     error = made(BackendError)
     (answer,) = ask(memory_ports(queue=Breaking(error), results=Breaking(error)), Ask("GET", "/readyz"))
     assert (answer.status, int(answer.headers["retry-after"]) > 0) == (503, True)
@@ -149,7 +149,7 @@ def test_every_error_is_a_problem_document(method: str, target: str, status: int
 # --- the line of a request ----------------------------------------------------------------------------------
 
 
-def test_each_request_is_one_line(log: io.StringIO) -> None:
+def test_each_request_has_one_log_line(log: io.StringIO) -> None:
     body = jpeg(1)
     accepted, _ = ask(
         memory_ports(),
@@ -242,7 +242,7 @@ def test_a_cause_cannot_write_lines_of_its_own(form: str, log: io.StringIO) -> N
     assert len(line) < 4000
 
 
-def test_without_the_access_log_only_what_went_wrong_is_told(log: io.StringIO) -> None:
+def test_without_the_access_log_only_failed_requests_are_logged(log: io.StringIO) -> None:
     ports = memory_ports(access_log=False, results=Breaking(made(BackendError)))
     ask(ports, Ask("GET", "/v1/limits"), Ask("GET", "/nowhere"), Ask("GET", "/v1/fleet"))
     assert [line["status"] for line in lines(log)] == [503]
@@ -262,7 +262,7 @@ def test_a_client_that_leaves_within_its_upload_is_499(log: io.StringIO) -> None
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("inside"), BackendError("a", "b", "inside")])
-def test_an_error_within_an_answer_that_has_begun_is_told(error: Exception, log: io.StringIO) -> None:
+def test_an_error_after_the_answer_began_is_logged(error: Exception, log: io.StringIO) -> None:
     async def app(_: Any, __: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise error
@@ -276,7 +276,7 @@ def test_an_error_within_an_answer_that_has_begun_is_told(error: Exception, log:
     assert len(lines(log)) == 2
 
 
-def test_what_is_cancelled_is_told(log: io.StringIO) -> None:
+def test_a_cancelled_request_is_logged(log: io.StringIO) -> None:
     async def scenario() -> None:
         begun = asyncio.Event()
 

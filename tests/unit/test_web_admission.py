@@ -81,7 +81,7 @@ def test_what_was_received_makes_room_at_the_next_reading(admission: Admission, 
     refusal(admission)
 
 
-def test_what_is_taken_in_and_not_yet_sent_counts_however_many_readings_it_lasts(
+def test_admitted_jobs_count_until_they_are_sent_however_many_readings_that_lasts(
     admission: Admission, queue: MemoryQueue
 ) -> None:
     # given: ten uploads that wait for a submitter thread
@@ -128,7 +128,7 @@ def test_a_failing_reading_leaves_the_bound_as_it_was(
     refusal(admission)
 
 
-def test_a_reading_says_when_the_next_one_comes(admission: Admission, queue: MemoryQueue) -> None:
+def test_a_reading_returns_the_time_until_the_next_reading(admission: Admission, queue: MemoryQueue) -> None:
     queue.send([b"x"] * 10)
     assert 0 < admission.tick() <= 1
     refusal(admission)
@@ -161,7 +161,7 @@ def test_retry_after_is_the_time_in_which_a_tenth_drains(
     assert low_s <= drained_at(per_s, clock=clock, queue=queue, admission=admission) <= high_s
 
 
-def test_where_nothing_was_done_yet_a_tenth_second_is_taken_for_a_job_and_the_start_is_added(
+def test_before_the_first_outcome_a_job_counts_a_tenth_of_a_second_plus_the_startup(
     queue: MemoryQueue, clock: ManualClock
 ) -> None:
     admission = Admission(queue, clock, backlog_max=1_000, startup_s=200.0)
@@ -259,7 +259,7 @@ class Served:
 
 
 @pytest.mark.parametrize("rate", [0.5, 4.0, 40.0])
-def test_what_a_202_says_is_when_the_outcome_comes(rate: float) -> None:
+def test_the_retry_after_of_a_202_is_when_the_outcome_comes(rate: float) -> None:
     # given: a backlog that is worked on for a while
     served = Served(rate)
     send(served.admission, served.queue, math.ceil(120 * rate), waits=False)
@@ -285,7 +285,7 @@ def test_an_hour_without_work_does_not_change_the_rate() -> None:
     assert 20 <= served.admission.retry_after_s(last) <= 45
 
 
-def test_a_caller_who_waits_is_told_of_those_who_go_before_and_not_of_the_whole_backlog() -> None:
+def test_the_retry_after_of_an_interactive_job_counts_the_jobs_before_it_and_not_the_whole_backlog() -> None:
     served = Served(10.0)
     send(served.admission, served.queue, 600, waits=False)
     send(served.admission, served.queue, 30)

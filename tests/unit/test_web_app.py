@@ -297,7 +297,7 @@ def test_a_client_that_leaves_within_its_upload_leaves_nothing(web: Web) -> None
     assert "images.put" not in web.recorder.calls
 
 
-def test_beyond_the_backlog_a_job_is_refused_and_told_when_to_come_back(tmp_path: Path) -> None:
+def test_beyond_the_backlog_a_job_is_refused_with_a_retry_after(tmp_path: Path) -> None:
     with Web(tmp_path, WebLimits(backlog_max=2, waiters_max=1)) as web:
         for seed in (1, 2):
             assert web.ask("POST", "/v1/classify", jpeg(seed), **ASYNC).status == 202
@@ -319,7 +319,7 @@ def test_who_does_not_wait_leaves_room_for_those_who_do(tmp_path: Path) -> None:
         assert is_problem(web.ask("POST", "/v1/classify", jpeg(6)), 503, "overloaded")
 
 
-def test_many_who_wait_for_a_second_do_not_keep_out_one_who_waits_for_long(tmp_path: Path) -> None:
+def test_many_short_waits_do_not_keep_out_a_caller_that_waits_long(tmp_path: Path) -> None:
     with Web(tmp_path, WebLimits(backlog_max=40)) as web:
         # given: more of them than can be answered within a second, and more than may wait at all
         bulk = [web.begin("POST", "/v1/classify", jpeg(seed), prefer="wait=1") for seed in range(50)]
@@ -354,7 +354,7 @@ def test_many_who_wait_for_a_second_do_not_keep_out_one_who_waits_for_long(tmp_p
     ],
     ids=str,
 )
-def test_the_class_of_a_message_tells_who_waits_and_how_long_decoding_takes(
+def test_the_class_of_a_message_follows_the_wait_and_the_cost_of_decoding(
     tmp_path: Path,
     image: bytes,
     headers: dict[str, str],
@@ -375,7 +375,7 @@ def test_the_class_of_a_message_tells_who_waits_and_how_long_decoding_takes(
         assert sent == [expected]
 
 
-def test_a_second_waiter_where_one_may_wait_is_refused_and_nothing_stored(tmp_path: Path) -> None:
+def test_beyond_the_pending_requests_a_request_is_refused_and_nothing_is_stored(tmp_path: Path) -> None:
     with Web(tmp_path, WebLimits(waiters_max=1)) as web:
         first = web.begin("POST", "/v1/classify", jpeg(1))
         (received,) = web.queue.receive(count_max=1, wait_s=WAIT_S)
@@ -441,7 +441,7 @@ def test_a_backend_that_fails_is_worth_another_try(
         ("POST", "/v1/classify", "images.put"),
     ],
 )
-def test_an_error_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(
+def test_an_unexpected_error_is_a_problem_without_internal_details(
     web: Web, caplog: pytest.LogCaptureFixture, method: str, target: str, call_name: str
 ) -> None:
     # given
@@ -474,18 +474,18 @@ def test_an_error_within_an_answer_that_has_begun_is_the_server_s_to_end() -> No
 
 
 @pytest.mark.parametrize("mine", ["abc", "A-1_b.2", "x" * 64])
-def test_the_caller_s_request_id_comes_back(web: Web, mine: str) -> None:
+def test_the_caller_s_request_id_is_returned(web: Web, mine: str) -> None:
     for target in ("/healthz", "/nowhere"):
         assert web.ask("GET", target, x_request_id=mine).headers["x-request-id"] == mine
 
 
 @pytest.mark.parametrize("theirs", ["", "x" * 65, "a b", "a\r\nset-cookie: b", "é", '<script>"'])
-def test_a_request_id_that_is_none_is_replaced(web: Web, theirs: str) -> None:
+def test_an_invalid_request_id_is_replaced(web: Web, theirs: str) -> None:
     found = web.ask("GET", "/healthz", x_request_id=theirs).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{32}", found)
 
 
-def test_each_request_without_an_id_gets_one_of_its_own(web: Web) -> None:
+def test_each_request_without_an_id_gets_a_new_id(web: Web) -> None:
     assert len({web.ask("GET", "/healthz").headers["x-request-id"] for _ in range(10)}) == 10
 
 
@@ -503,7 +503,9 @@ def test_no_answer_is_guessed_at_by_a_browser(web: Web) -> None:
         ("DELETE", "/v1/jobs/x", {"GET", "HEAD"}),
     ],
 )
-def test_another_method_is_told_which_are_taken(web: Web, method: str, target: str, allow: set[str]) -> None:
+def test_another_method_is_refused_with_those_that_the_path_takes(
+    web: Web, method: str, target: str, allow: set[str]
+) -> None:
     answer = web.ask(method, target)
     assert is_problem(answer, 405, "method_not_allowed")
     assert set(answer.headers["allow"].split(", ")) == allow
@@ -546,7 +548,7 @@ def test_labels_of_metrics_are_routes_and_not_what_callers_write(web: Web) -> No
 # --- the service itself -------------------------------------------------------------------------------------
 
 
-def test_the_service_tells_of_itself(web: Web) -> None:
+def test_the_service_describes_itself(web: Web) -> None:
     assert web.ask("GET", "/healthz").json == {"status": "ok"}
     assert web.ask("GET", "/v1/models").json["default"] == "first"
     assert web.ask("GET", "/v1/limits").json["image_bytes_max"] == IMAGE_BYTES_MAX
@@ -583,7 +585,7 @@ def test_readiness_names_every_backend_that_does_not_answer(web: Web) -> None:
     assert web.ask("GET", "/healthz").status == 200
 
 
-def test_what_is_taken_in_and_what_became_of_it_is_counted(tmp_path: Path) -> None:
+def test_accepted_jobs_and_their_outcomes_are_counted(tmp_path: Path) -> None:
     with Web(tmp_path) as web:
         waiting = web.begin("POST", "/v1/classify", jpeg(1))
         web.work()

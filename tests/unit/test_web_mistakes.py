@@ -91,11 +91,11 @@ def refused(answer: Answer, status: int, code: str, *words: str) -> bool:
         ("%00%1b=1", ["takes top_k"]),
     ],
 )
-def test_a_parameter_that_is_unknown_is_told_what_was_meant(query: str, words: list[str]) -> None:
+def test_an_unknown_parameter_is_refused_with_the_nearest_name(query: str, words: list[str]) -> None:
     assert refused(post(f"/v1/classify?{query}"), 400, "parameter_unknown", *words)
 
 
-def test_on_upload_top_k_is_told_where_it_works() -> None:
+def test_top_k_on_upload_is_refused_with_the_path_that_takes_it() -> None:
     for name in ("top_k", "topk", "TOP_K"):
         answer = post(f"/upload?{name}=2")
         assert refused(answer, 400, "parameter_unknown", f"'{name}'", "POST /v1/classify takes top_k")
@@ -148,7 +148,7 @@ def test_a_path_that_takes_no_parameter_does_not_mind_one() -> None:
         assert answer.status == 200
 
 
-def test_the_file_name_in_the_query_goes_before_that_of_a_form_or_header() -> None:
+def test_the_file_name_in_the_query_overrides_that_of_a_form_or_header() -> None:
     assert post_form("/v1/classify?file_name=b.jpg", file()).json["input"]["file_name"] == "b.jpg"
     assert post_form("/v1/classify", file()).json["input"]["file_name"] == "a.jpg"
     named = {"content_disposition": 'attachment; filename="a.jpg"'}
@@ -200,7 +200,7 @@ def test_a_part_without_a_file_does_not_win(other: Part) -> None:
 @pytest.mark.parametrize(
     ("name", "meant"), [("my_file", "myfile"), ("Image", "image"), ("images[]", "image"), ("FILE", "file")]
 )
-def test_an_image_under_a_name_of_its_own_is_told_the_nearest(name: str, meant: str) -> None:
+def test_an_image_in_an_unknown_field_is_refused_with_the_nearest_name(name: str, meant: str) -> None:
     answer = post_form("/v1/classify", file(name))
     assert refused(answer, 400, "image_missing", repr(name), f"did you mean {meant}?")
 
@@ -211,7 +211,9 @@ def test_an_image_under_a_name_of_its_own_is_told_the_nearest(name: str, meant: 
 @pytest.mark.parametrize("target", ["/v1/classify", "/upload"])
 @pytest.mark.parametrize("kind", list(IMAGES))
 @pytest.mark.parametrize("content_type", [URLENCODED, "image/jpeg", ""])
-def test_what_curl_d_leaves_of_an_image_is_told_so(target: str, kind: str, content_type: str) -> None:
+def test_an_image_stripped_by_curl_d_is_refused_with_the_cause(
+    target: str, kind: str, content_type: str
+) -> None:
     stripped = IMAGES[kind].translate(None, b"\r\n\0")
     answer = post(target, stripped, content_type)
     assert refused(answer, 400, "image_bytes_changed", "--data-binary", "-d")
@@ -219,13 +221,13 @@ def test_what_curl_d_leaves_of_an_image_is_told_so(target: str, kind: str, conte
 
 @pytest.mark.parametrize("kind", list(IMAGES))
 @pytest.mark.parametrize("content_type", [URLENCODED, "image/png", "text/plain", ""])
-def test_curl_data_binary_is_taken_whatever_type_it_names(kind: str, content_type: str) -> None:
+def test_curl_data_binary_is_accepted_whatever_type_it_names(kind: str, content_type: str) -> None:
     assert post("/v1/classify", IMAGES[kind], content_type).status == 202
 
 
 @pytest.mark.parametrize("colour", [0, 255, 120])
 @pytest.mark.parametrize("kind", list(IMAGES))
-def test_an_image_of_one_colour_is_not_taken_for_a_stripped_one(kind: str, colour: int) -> None:
+def test_an_image_of_one_colour_is_not_mistaken_for_a_stripped_image(kind: str, colour: int) -> None:
     file = io.BytesIO()
     Image.new("L", (300, 300), colour).save(file, kind)
     assert post("/v1/classify", file.getvalue()).status == 202
@@ -245,13 +247,13 @@ def test_an_image_of_one_colour_is_not_taken_for_a_stripped_one(kind: str, colou
         *(quote(image, safe="").encode() for image in IMAGES.values()),
     ],
 )
-def test_an_image_that_was_taken_for_text_is_told_so(changed: bytes) -> None:
+def test_an_image_that_was_converted_as_text_is_refused_with_the_cause(changed: bytes) -> None:
     assert refused(post("/v1/classify", changed, URLENCODED), 400, "image_bytes_changed")
 
 
 @pytest.mark.parametrize("field", IMAGE_FIELDS)
 @pytest.mark.parametrize("value", ["photo.jpg", "pictures/my photo.PNG", "photo", "hello", "@", "猫.jpg"])
-def test_a_field_with_a_name_instead_of_a_file_is_told_the_at_sign(field: str, value: str) -> None:
+def test_a_field_with_a_file_name_is_refused_with_the_at_sign(field: str, value: str) -> None:
     for target in ROUTES:
         answer = post_form(target, text(field, value))
         assert refused(answer, 400, "image_name_only", repr(value), f"-F {field}=@photo.jpg")
@@ -260,7 +262,7 @@ def test_a_field_with_a_name_instead_of_a_file_is_told_the_at_sign(field: str, v
 @pytest.mark.parametrize(
     "body", ["photo.jpg", "@photo.jpg", "myfile=photo.jpg", "image=@a b.webp", "BMW.bmp"]
 )
-def test_a_body_with_a_name_instead_of_an_image_is_told_the_at_sign(body: str) -> None:
+def test_a_body_with_a_file_name_is_refused_with_the_at_sign(body: str) -> None:
     for target in ROUTES:
         answer = post(target, body.encode(), URLENCODED)
         assert refused(answer, 400, "image_name_only", repr(body), "--data-binary @photo.jpg")
@@ -270,7 +272,7 @@ BASE64 = {kind: base64.b64encode(data).decode() for kind, data in IMAGES.items()
 
 
 @pytest.mark.parametrize("kind", list(IMAGES))
-def test_an_image_encoded_is_told_so_however_it_is_wrapped(kind: str) -> None:
+def test_an_encoded_image_is_refused_with_the_cause_however_it_is_wrapped(kind: str) -> None:
     plain = BASE64[kind]
     bodies = [
         plain,
@@ -305,7 +307,7 @@ def test_an_image_encoded_is_told_so_however_it_is_wrapped(kind: str) -> None:
         r'{"image": "https:\/\/example.org\/cat.jpg"}',
     ],
 )
-def test_an_address_is_never_fetched_and_told_so(body: str) -> None:
+def test_an_address_is_refused_and_never_fetched(body: str) -> None:
     assert refused(post("/v1/classify", body.encode()), 415, "image_by_url", "address", "download")
     assert refused(post_form("/upload", text("file", body)), 415, "image_by_url")
 
@@ -324,7 +326,7 @@ def test_an_address_is_never_fetched_and_told_so(body: str) -> None:
         (b"# A page\n\nof text, with photo.jpg", ["no JPEG, PNG"]),
     ],
 )
-def test_other_bodies_are_told_what_they_look_like(body: bytes, words: list[str]) -> None:
+def test_other_bodies_are_refused_with_what_they_look_like(body: bytes, words: list[str]) -> None:
     assert refused(post("/v1/classify", body), 415, "image_type_unsupported", *words)
 
 
@@ -334,7 +336,7 @@ def test_an_empty_body_is_no_image(content_type: str) -> None:
         assert refused(post(target, b"", content_type), 400, "image_missing", "as the body")
 
 
-def test_a_form_whose_header_does_not_say_so_is_told_so() -> None:
+def test_a_form_without_its_content_type_is_refused_with_the_cause() -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
     for content_type in ("image/jpeg", "application/json", ""):
         assert refused(post("/upload", body, content_type), 400, "multipart_malformed", "Content-Type")
@@ -390,13 +392,13 @@ def test_several_files_in_one_field_are_refused() -> None:
         ("/v1/classify&top_k=2", "POST /v1/classify?"),
     ],
 )
-def test_a_path_that_is_nearly_a_route_is_told_which(path: str, meant: str) -> None:
+def test_a_path_that_is_nearly_a_route_is_answered_with_that_route(path: str, meant: str) -> None:
     (answer,) = ask(memory_ports(), Ask("GET", path))
     assert refused(answer, 404, "path_not_found", f"did you mean {meant}")
 
 
 @pytest.mark.parametrize("path", ["/wp-login.php", "/v9/zzzz", "/" + "upload" * 1000, "/\x00"])
-def test_any_other_path_is_told_where_the_list_is(path: str) -> None:
+def test_any_other_path_is_answered_with_where_the_list_is(path: str) -> None:
     (answer,) = ask(memory_ports(), Ask("GET", path))
     assert refused(answer, 404, "path_not_found", "GET / lists")
     assert "did you mean" not in answer.json["detail"]

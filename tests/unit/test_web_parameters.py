@@ -53,7 +53,7 @@ MODELS = tuple(ServedModel(name, "1", "MIT", "", 4, "as-is", None) for name in (
         ([",,;,="], 60.0, ""),
     ],
 )
-def test_prefer_says_how_long_a_request_waits(headers: list[str], wait_s: float, applied: str) -> None:
+def test_prefer_sets_how_long_a_request_waits(headers: list[str], wait_s: float, applied: str) -> None:
     prefer = read_prefer(headers, LIMITS)
     assert (prefer.wait_s, prefer.applied) == (wait_s, applied)
 
@@ -115,7 +115,7 @@ def test_a_value_that_is_not_allowed_is_named(name: str, value: str) -> None:
     assert len(caught.value.message) < 200
 
 
-def test_an_unknown_model_is_told_which_are_served() -> None:
+def test_an_unknown_model_is_refused_with_those_that_are_served() -> None:
     with pytest.raises(ModelNotFound, match="no model is named 'third'; served here: first, second"):
         read_options({"model": "third"}, MODELS, LIMITS)
 

@@ -99,7 +99,7 @@ def test_text_fields_come_with_the_image_in_any_order() -> None:
     assert upload.fields == {"top_k": "3", "model": "müller"}
 
 
-def test_of_several_images_none_is_taken() -> None:
+def test_several_images_are_refused() -> None:
     with pytest.raises(ImagesTooMany, match=r"2 files \('file', 'myfile'\)"):
         read(form(('name="file"; filename="1.jpg"', b"one"), ('name="myfile"; filename="2.jpg"', b"two")))
 
@@ -148,13 +148,13 @@ def test_a_boundary_may_be_quoted() -> None:
         (form(*[('name="a"', b"x")] * 6), FORM, "has more than 5 fields; send fewer"),
     ],
 )
-def test_a_form_that_cannot_be_read_says_why(body: bytes, content_type: str, said: str) -> None:
+def test_an_unreadable_form_is_refused_with_the_cause(body: bytes, content_type: str, said: str) -> None:
     with pytest.raises(MultipartMalformed, match=said) as caught:
         read(body, content_type)
     assert len(caught.value.message) < 300
 
 
-def test_a_form_without_an_image_is_told_its_fields() -> None:
+def test_a_form_without_an_image_is_refused_with_its_fields() -> None:
     with pytest.raises(ImageMissing, match=r"its fields: 'photo', 'top_k'"):
         read(form(('name="photo"; filename="a.jpg"', b"x"), ('name="top_k"', b"3")))
     with pytest.raises(ImageMissing, match=r"its fields: none"):
@@ -167,7 +167,7 @@ def test_a_part_without_a_name_is_no_image() -> None:
 
 
 @pytest.mark.parametrize("body", [form(('name="file"; filename="a.jpg"', b"")), b""])
-def test_an_empty_image_is_none(body: bytes) -> None:
+def test_an_empty_image_is_refused(body: bytes) -> None:
     with pytest.raises(ImageMissing):
         read(body, FORM if body else "image/jpeg")
 
@@ -387,7 +387,7 @@ def test_a_client_that_leaves_gives_its_bytes_back(budget: UploadBudget, telemet
         assert held_bytes(telemetry) == 0
 
 
-def test_a_body_longer_than_declared_is_counted_as_it_comes(
+def test_a_body_longer_than_declared_is_counted_as_it_arrives(
     budget: UploadBudget, telemetry: Telemetry
 ) -> None:
     with budget.reserve() as other:
@@ -466,7 +466,7 @@ def test_a_cancelled_upload_gives_its_bytes_back(budget: UploadBudget, telemetry
     assert held_bytes(telemetry) == 0
 
 
-def test_asynchronous_uploads_leave_a_share_to_those_who_wait_and_are_told_when_to_come_back(
+def test_asynchronous_uploads_leave_a_share_for_callers_that_wait_and_get_a_retry_after(
     telemetry: Telemetry,
 ) -> None:
     budget = UploadBudget(1_000, telemetry, asynchronous_share=0.75)

@@ -77,7 +77,7 @@ def test_garbage_is_put_aside_and_what_came_with_it_arrives(garbage: bytes) -> N
     assert (queue.depth().backlog, queue.depth().in_flight) == (0, 0)
 
 
-def test_every_reply_is_counted_whether_or_not_somebody_waits() -> None:
+def test_every_reply_is_counted_whether_or_not_a_request_waits() -> None:
     bodies = [reply(document("a"), document("b")), reply(document("c", JobStatus.FAILED)), b"garbage"]
     _, _, telemetry = settled(bodies, ["a"])
     count = telemetry.registry.get_sample_value
@@ -88,7 +88,7 @@ def test_every_reply_is_counted_whether_or_not_somebody_waits() -> None:
     assert count("beholder_aws_calls_total", labels) == 4
 
 
-def test_more_replies_than_one_pass_takes_all_arrive() -> None:
+def test_more_replies_than_one_pass_receives_all_arrive() -> None:
     names = [f"job-{number}" for number in range(25)]
     found, _, _ = settled([reply(document(name)) for name in names], names[:10])
     assert set(found) == set(names[:10])
@@ -100,7 +100,7 @@ def test_what_is_no_outcome_is_refused(garbage: bytes) -> None:
         read_outcome(garbage)
 
 
-def test_a_reply_is_acked_before_it_comes_back_also_where_they_never_cease() -> None:
+def test_a_reply_is_acked_before_it_becomes_visible_even_if_replies_never_pause() -> None:
     """One a second: never a pass without a reply, and never fifty of them within its hidden time."""
     clock = ManualClock()
     queue, telemetry = MemoryQueue(visibility_timeout_s=30.0, clock=clock), Telemetry()

@@ -35,7 +35,7 @@ def config(*, as_json: bool) -> None:
         }
         click.echo(json.dumps(document, indent=2))
         return
-    from rich.console import Console  # noqa: PLC0415 -- only where a table is drawn
+    from rich.console import Console  # noqa: PLC0415 -- only for a table
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 

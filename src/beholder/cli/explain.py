@@ -31,7 +31,7 @@ def explain(at: str | None, *, as_json: bool, **flags: Any) -> None:
     beholder explain --at 14:03      the decision in force then, and what came before and after
     """  # noqa: D301 -- click needs the character \b itself, not its escape
     from beholder.scaling.records.decision_log import read_records  # noqa: PLC0415
-    from beholder.scaling.records.explain import explain as in_words  # noqa: PLC0415 -- only where it runs
+    from beholder.scaling.records.explain import explain as in_words  # noqa: PLC0415
     from beholder.wiring import profile_of  # noqa: PLC0415
 
     settings = read_settings(flags).settings

@@ -128,7 +128,7 @@ def load(
         plan = _plan(**choices)
         allow_files(plan.concurrency)
         if expect is not None and not plan.is_v1:
-            raise ConfigError("--expect needs the class numbers that only v1 tells; add --api v1")  # noqa: TRY301
+            raise ConfigError("--expect needs the class numbers that only v1 returns; add --api v1")  # noqa: TRY301
         expected = read_expected(expect) if expect is not None else None
         if page is not None:
             _check_writable(page)

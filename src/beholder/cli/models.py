@@ -58,7 +58,7 @@ def show(name: str, **flags: Any) -> None:
 @setting_options("precision", "data_dir")
 def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
     """Load the model NAME (a name, or the path of a folder), time it, and recognise IMAGES with it."""
-    from beholder.model.checking import check_model  # noqa: PLC0415 -- numpy and the runtime only where they run
+    from beholder.model.checking import check_model  # noqa: PLC0415 -- slow imports, only here
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
     from beholder.wiring.limits import image_limits  # noqa: PLC0415
@@ -108,7 +108,7 @@ def remove(name: str, **flags: Any) -> None:
 @click.option(
     "--size",
     type=click.IntRange(1, 4096),
-    help="Side of the input, in pixels.  [default: the graph's own, or 224 where it has none]",
+    help="Side of the input, in pixels.  [default: the graph's own, or 224 if it has none]",
 )
 @click.option("--mean", type=float, help="For centre-crop, in 0..255.  [default: 0]")
 @click.option("--scale", type=float, help="For centre-crop, in 0..255.  [default: 255]")

@@ -178,7 +178,7 @@ def images_in(folder: Path) -> tuple[Path, ...]:
     except NotADirectoryError as exc:
         raise ConfigError(f"{folder} is a file, not a folder; give {_folder_of(folder)}") from exc
     except OSError as exc:
-        raise ConfigError(f"the folder {folder} cannot be read: {exc.strerror}; give one that can") from exc
+        raise ConfigError(f"the folder {folder} cannot be read: {exc.strerror}; give another") from exc
     found = [path for path in inside if path.suffix.lower() in IMAGE_TYPES and path.is_file()]
     if not found:
         kinds = " ".join(IMAGE_TYPES)
@@ -187,7 +187,9 @@ def images_in(folder: Path) -> tuple[Path, ...]:
 
 
 def _folder_of(file: Path) -> str:
-    return "the current folder, which holds it: ." if file.parent == Path() else f"its folder: {file.parent}"
+    return (
+        "the current folder, which contains it: ." if file.parent == Path() else f"its folder: {file.parent}"
+    )
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

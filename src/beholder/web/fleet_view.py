@@ -108,7 +108,7 @@ _METRICS: tuple[tuple[str, str, Callable[[FleetSnapshot], _Series], str], ...] =
     ),
     (
         "beholder_fleet_price_per_hour",
-        "What the instances cost per hour, where that is known.",
+        "What the instances cost per hour, as far as that is known.",
         lambda last: {"": price_per_hour(last)},
         "",
     ),

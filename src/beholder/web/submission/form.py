@@ -43,7 +43,7 @@ class Part:
 
     @property
     def is_file(self) -> bool:
-        """Whether the part is a file; a file without a name is told from a text by its content."""
+        """Whether the part is a file; if it has no file name, its content shows whether it is a text."""
         return self.file_name is not None or (self.name in IMAGE_FIELDS and not _is_text(self.data))
 
 
@@ -156,7 +156,7 @@ def _find(body: bytes, delimiter: bytes, start: int) -> int:
         if _is_delimiter(body, found + len(delimiter)):
             return found
         start = found + len(delimiter)
-    raise _unreadable("its data holds lines that begin like the boundary")
+    raise _unreadable("its data contains lines that begin like the boundary")
 
 
 def _find_text(body: bytes, text: bytes, start: int) -> int:

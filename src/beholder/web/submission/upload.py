@@ -35,7 +35,7 @@ class Upload:
         data: The image.
         file_name: The name of the file as sent, or 'image'.
         fields: Names and values of the form's text fields.
-        text_field: Name of the image's field if it holds a text instead of a file; empty otherwise.
+        text_field: Name of the image's field if that contains a text instead of a file; empty otherwise.
         is_heavy: Whether decoding the image takes much time or memory, by its header.
     """
 
