@@ -49,7 +49,7 @@ class HeartbeatWriter:
         self._is_draining = False
 
     def announce(self, announced: Announced) -> None:
-        """Tell the controller; when this returns, the controller can see it.
+        """Write the state as a heartbeat; when this returns, the controller can see it.
 
         Raises:
             BackendError: The heartbeat cannot be stored, and the one before it stands.

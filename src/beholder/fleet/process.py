@@ -1,4 +1,4 @@
-"""A child process and its parent-death pipe: a pipe whose end tells the child that its parent is gone."""
+"""A child process and its parent-death pipe, which closes when the parent ends, so that the child sees it."""
 
 import os
 import signal

@@ -337,7 +337,7 @@ class SqliteQueue:
 
 
 def _file_id(path: str, log: str) -> tuple[int, int, int]:
-    """Return an identity that tells a queue file, with its log, from another of the same name.
+    """Return an identity that distinguishes a queue file, with its log, from another of the same name.
 
     The log stays the same for as long as any process has the file open.
     """

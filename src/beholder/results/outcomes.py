@@ -84,7 +84,7 @@ def reply(
     documents: Sequence[bytes],
     unreported: UnreportedCounters | None = None,
 ) -> None:
-    """Tell each web process about its jobs, all of a batch in one reply.
+    """Send each web process the outcomes of its jobs, those of a batch in one reply.
 
     If a reply cannot be sent, the web process finds the outcomes in the bucket.
 

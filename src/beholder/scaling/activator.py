@@ -41,7 +41,7 @@ class Activator:
             self.notifier.set()
 
     def lately(self) -> int:
-        """Return how many messages were sent in the last seconds, whatever the queue's counts say."""
+        """Return how many messages this process sent in the last seconds."""
         with self._lock:
             self._forget()
             return sum(count for _, count in self._sent)

@@ -1,4 +1,4 @@
-"""Times of other machines, told by the controller's own clock.
+"""Times that other machines stamp, converted to the controller's own clock.
 
 The cloud stamps launches, the store stamps heartbeats, and the controller reads its own clock: three
 clocks, any of which may be minutes off or be set while the fleet runs. An age that compares two of them would
@@ -18,7 +18,7 @@ __all__ = ["Ages"]
 
 
 class Ages:
-    """What was seen when, from look to look.
+    """Remembers when the controller first saw each launch and heartbeat.
 
     Args:
         look_s_max: Two looks count as no further apart: a clock that was set, or a process that
@@ -39,7 +39,7 @@ class Ages:
         self._others: dict[str, Heartbeat] = {}
 
     def look(self, at_s: float) -> float:
-        """Begin a look; returns its time, which begins as the time of day and is moved by no step.
+        """Begin a look; returns its time, which starts as the time of day and ignores steps of the clock.
 
         Args:
             at_s: The time of day, seconds since the Unix epoch.
@@ -80,7 +80,7 @@ class Ages:
 
         Args:
             instances: As the fleet describes them.
-            heartbeats: What `heartbeats` returned. One that was there before its instance is a predecessor's,
+            heartbeats: What `heartbeats` returned. A heartbeat older than its instance is a predecessor's,
                 where a fleet uses names again.
         """
         found, launched, own = [], {}, dict(heartbeats)
@@ -111,5 +111,5 @@ class Ages:
             self._others[one.id] = heartbeat
         at_s = self._at_s or 0.0
         if not self._is_first and one.launched_at_s > at_s:
-            return self._now_s - most_s  # that clock is ahead; what we launch, we launch right after a look
+            return self._now_s - most_s  # that clock is ahead: this controller launches right after a look
         return self._now_s - age_s(at_s, one.launched_at_s, most_s=most_s)

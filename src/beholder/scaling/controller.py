@@ -25,15 +25,15 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ControllerPorts:
-    """What a controller works with.
+    """The ports of a controller.
 
     Args:
         sensor: Sees queue and fleet.
         fleet: Launches and terminates.
         lease: Says whether this controller leads.
         records: Keeps the record of each tick.
-        new_token: Returns a name for a launch, never the same twice, also across processes.
-        before: Returns the previous leader's last record; None where that is not known.
+        new_token: Returns a name for a launch that no process used before.
+        before: Returns the previous leader's last record; None if there is none.
     """
 
     sensor: Sensor
@@ -51,12 +51,12 @@ class _Attempt:
 
 
 class Controller:
-    """Keeps the fleet at what the policy decides.
+    """Keeps the fleet at the number of instances that the policy decides.
 
     Args:
-        ports: What it works with.
+        ports: The ports.
         limits: The operator's settings.
-        name: In its records.
+        name: The name of the controller in its records.
     """
 
     def __init__(self, ports: ControllerPorts, limits: Limits, *, name: str) -> None:
@@ -82,7 +82,7 @@ class Controller:
     def is_at_zero(self) -> bool:
         """Say whether this controller leads, and neither had nor wanted an instance at its last tick.
 
-        Where one was wanted and a bound forbade it, a message more changes nothing.
+        If it wanted an instance and a bound forbade it, one more message changes nothing.
         """
         return self.is_leading and self._last is not None and self._last.decision.raw == 0
 
@@ -90,11 +90,11 @@ class Controller:
         """Do one pass; returns the seconds until the next.
 
         Raises:
-            BackendError: Queue, fleet or lease cannot be reached; the next pass begins anew, and a launch
-                whose answer was lost is repeated under its token.
+            BackendError: Queue, fleet or lease cannot be reached; the next pass begins anew, and repeats
+                a launch whose answer was lost, under its token.
         """
         if not self._ports.lease.hold():
-            # A new leader learns anew: this state lacks what another leader launched meanwhile.
+            # A new leader begins with a new state: this one lacks what another leader launched meanwhile.
             self._is_new, self._attempt = True, None
             return self._limits.tick_s
         seen = self._aged(self._ports.sensor.observe())
@@ -127,7 +127,7 @@ class Controller:
         return self._limits.tick_s
 
     def _aged(self, seen: Observation) -> Observation:
-        """Return what was seen, no instance younger than an earlier leader knew it to be."""
+        """Return the observation; no instance is younger than an earlier leader recorded."""
         if self._is_new:
             before = self._ports.before()
             self._state, self._is_new = PolicyState(), False
@@ -150,7 +150,7 @@ class Controller:
         return replace(seen, instances=aged)
 
     def _repeat(self, seen: Observation) -> tuple[str, ...]:
-        """Repeat a launch whose answer was lost: with its token it is still one launch."""
+        """Repeat a launch whose answer was lost; its token makes both one launch."""
         if self._attempt is None:
             return ()
         launch = self._carry_out(self._attempt, seen.now_s)
@@ -215,9 +215,9 @@ class SoleLeader:
     """The lease of a controller that has no rival: one machine, or the simulator."""
 
     def hold(self) -> bool:
-        """Lead."""
+        """Return True."""
         return True
 
     def is_held(self) -> bool:
-        """Lead."""
+        """Return True."""
         return True

@@ -1,7 +1,7 @@
 """Heartbeats: one small object per instance in the output bucket, which any leader can list.
 
 The key names the instance, the store's own time says when it was written, and the object's size says the
-state, so that one LIST of up to 1,000 keys tells everything and nothing is read.
+state, so that one LIST of up to 1,000 keys returns everything and no object is read.
 
 Cost: a heartbeat each 60 s is 43,200 PUTs a month, 0.22 dollars per instance-month.
 Source: S3 pricing, us-east-1, 0.005 dollars per 1,000 PUT or LIST requests, 2025.
@@ -35,11 +35,11 @@ SKEW_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What an instance last said.
+    """The last heartbeat of an instance.
 
     Args:
-        state: Of the instance.
-        at_s: When, by the store's clock.
+        state: The state of the instance.
+        at_s: When it was written, by the store's clock.
         is_busy: Whether the instance is in service and holds a message.
     """
 
@@ -71,12 +71,12 @@ def read_heartbeats(store: Store) -> dict[str, Heartbeat]:
 def seen_of(
     instances: Iterable[InstanceSeen], heartbeats: dict[str, Heartbeat], ready_at_s: dict[str, float]
 ) -> tuple[InstanceSeen, ...]:
-    """Return instances with the state that their heartbeats say; one without a heartbeat is pending.
+    """Return instances with the state that their heartbeats say; an instance without a heartbeat is pending.
 
     Args:
-        instances: As the fleet describes them; one that is draining stays so.
+        instances: As the fleet describes them; a draining instance stays draining.
         heartbeats: Their own, by the clock of the launch times; see `scaling.ages`.
-        ready_at_s: When each was first seen in service; what is missing stays unknown.
+        ready_at_s: When each instance was first seen in service, where that is known.
     """
     found = []
     for one in instances:

@@ -2,8 +2,8 @@
 
 Each term is an object of its own, `fleet/lease/<term>`; the controller that creates it holds it. The holder
 renews by creating the next term. A follower looks for the next term; when none came for a while, counted by
-its own clock from when it saw the last, it creates that term itself. Of two that try, the store lets one
-win.
+its own clock from when it saw the last, it creates that term itself. If two
+controllers try, one put succeeds.
 
 No controller compares two clocks. The holder counts its term from before its put, a follower from after it
 saw the term, each on a clock of its own that no step moves. So the holder stops acting before a follower may
@@ -35,7 +35,7 @@ _TERMS_KEPT = 16  # so that a put delayed for long meets the term that another h
 
 
 class StoreLease:
-    """A lease; `hold()` is called at least four times in a period.
+    """A lease; the controller calls `hold` at least four times in a period.
 
     Args:
         store: Where the terms lie; all controllers of a deployment share it.
@@ -66,7 +66,7 @@ class StoreLease:
         return since_s is not None and self._clock.now_s() - since_s < _ACT_PERIODS * self._period_s
 
     def hold(self) -> bool:
-        """Renew, or take over where the holder is gone; returns whether this controller leads.
+        """Renew the lease, or take it over if the holder is gone; returns whether this controller leads.
 
         Raises:
             BackendError: The store cannot be asked; what is held stays held until its time is over.
@@ -80,7 +80,7 @@ class StoreLease:
         return self.is_held()
 
     def release(self) -> None:
-        """Let another one lead at once; for an orderly end."""
+        """Let another controller lead at once; for an orderly end."""
         if self.is_held() and self._newest is not None:
             self._held_since_s = None
             self._create(self._newest + 1, b"")
@@ -130,14 +130,14 @@ class StoreLease:
                 self._store.delete(info.key)
 
     def _look(self) -> None:
-        """Learn the newest term from a list; where it is new to us, our wait begins anew."""
+        """Find the newest term by a list; if it is new to this controller, its wait begins anew."""
         newest, is_free = 0, True
         for info in self._store.list(LEASE_PREFIX):
             newest, is_free = int(info.key.removeprefix(LEASE_PREFIX)), info.size_bytes == 0
         self._learn(newest, is_free=is_free)
 
     def _walk(self) -> None:
-        """Learn the newest term by asking for the next ones, which costs less than a list."""
+        """Find the newest term by asking for the next ones, which costs less than a list."""
         try:
             while True:
                 info = self._store.head(_key(self._known() + 1))

@@ -1,4 +1,4 @@
-"""What the controller works with; the simulator and the tests hand it their own."""
+"""The ports of the controller; the simulator and the tests have adapters of their own."""
 
 from typing import Protocol
 
@@ -9,10 +9,10 @@ __all__ = ["Lease", "RecordSink", "Sensor"]
 
 
 class Sensor(Protocol):
-    """Sees the queue and the fleet."""
+    """Observes the queue and the fleet."""
 
     def observe(self) -> Observation:
-        """Return what there is now; raises `BackendError` where it cannot be seen."""
+        """Return what there is now; raises `BackendError` if the queue or the fleet cannot be reached."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The store room: where images wait for their worker, and where results are kept.
 
-`Store` is the port; `FolderStore` serves one machine, `S3Store` AWS, `MemoryStore` tests and simulation.
+`Store` is the port; `FolderStore` serves one machine, `S3Store` AWS, `MemoryStore` tests.
 `keys` holds every key.
 """
 

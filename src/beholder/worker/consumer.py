@@ -44,9 +44,9 @@ class Consumer:
     A message that was received before is processed alone, since it may be the one that kills workers.
 
     Args:
-        ports: What it works with.
-        journal: Where it writes what it holds, for its successor.
-        extender: Keeps what it holds hidden.
+        ports: The ports.
+        journal: Lists the messages that it holds, for its successor.
+        extender: Keeps those messages hidden.
         batch_max: Messages taken at once; above ten only while the queue has so many.
         wait_s: How long one pass waits for a message; a drain begins no later than that.
         final_poll_s: How long the final poll after a pause waits; 0 for no such poll, where the queue's
@@ -168,7 +168,7 @@ class Consumer:
             self._is_receiving = False
 
     def _due(self) -> Todo | None:
-        """Return what is to be tried now; None if it is time to receive, or to wait."""
+        """Return the messages to try now; None if it is time to receive, or to wait."""
         now_s = self._elapsed.now_s()
         return next((one for one in self._todo if one.due_s <= now_s or self._draining.is_set()), None)
 
@@ -230,7 +230,7 @@ class Consumer:
         )
 
     def _take_over(self) -> None:
-        """Go on with what a predecessor held, and hand back what may have killed it."""
+        """Continue with the messages of a predecessor, and hand back the one that may have killed it."""
         left = self._journal.left_behind()
         if not left.held:
             return

@@ -1,4 +1,4 @@
-"""What a tick concludes: the raw need, each bound, the reason, and what the reaper ends."""
+"""The result of a tick: the raw need, each bound, the reason, and the instances that the reaper ends."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,7 +10,7 @@ __all__ = ["Bound", "Decision", "FailedStartup", "Forecast", "Termination"]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Something that changed the number of instances."""
+    """A bound that changed the number of instances."""
 
     name: Annotated[str, "'warm', 'min', 'max', 'draining', 'budget', 'refusal' or 'circuit'."]
     before: Annotated[Count, "Instances before the bound was applied."]
@@ -41,9 +41,9 @@ class Termination:
     """An instance that the reaper ends.
 
     Args:
-        id: Which.
+        id: The instance.
         cause: 'startup', 'lifetime', 'silent' or 'hung'.
-        why: In words.
+        why: The cause in words.
     """
 
     id: str
@@ -56,7 +56,7 @@ class FailedStartup:
     """An instance that was launched and never served.
 
     Args:
-        id: Which.
+        id: The instance.
         cause: 'late' where no heartbeat came in time, 'ended' where it ended before its first one,
             'unseen' where the fleet never showed it.
         age_s: How long ago it was launched when it was given up.
@@ -70,7 +70,7 @@ class FailedStartup:
 
     @property
     def why(self) -> str:
-        """In words."""
+        """The failure in words."""
         instance_type = f", of type {self.instance_type}," if self.instance_type else ""
         return f"{self.id}{instance_type} {_FAILED_WORDS[self.cause]}, {self.age_s:.0f} s after its launch"
 
@@ -87,7 +87,7 @@ class Decision:
     """How many instances there should be, and why.
 
     Args:
-        alive: Instances that count: pending, in service, and those launched but not yet seen.
+        alive: Instances that count: pending, in service, and launched but not yet seen.
         raw: The need before any bound.
         desired: After every bound.
         launch: How many to launch now; `desired - alive`, never below 0.

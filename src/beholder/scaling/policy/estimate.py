@@ -7,7 +7,7 @@ __all__ = ["Rate", "ServiceTime", "StartupTimes"]
 
 _CLIP = 4.0  # one sample counts for at most four times the estimate
 _ODD = 5.0  # a sample so many times greater or smaller is odd
-_ODD_MAX = 8  # so many odd samples in a row, all on one side, are no accident: begin anew with them
+_ODD_MAX = 8  # after so many odd samples in a row on one side, the estimate begins anew with them
 _STARTUPS_KEPT = 31
 _PRIOR_STARTUPS = 2
 _STARTUP_P95 = 0.95
@@ -29,7 +29,7 @@ class ServiceTime:
     odd: tuple[float, ...] = ()
 
     def seen(self, sample_s: float) -> "ServiceTime":
-        """Return the estimate after one more sample; a sample that is not above zero tells nothing."""
+        """Return the estimate after one more sample; a sample that is not above zero is ignored."""
         if sample_s <= 0:
             return self
         if self.count == 0:
@@ -97,11 +97,11 @@ class StartupTimes:
         ordered = sorted((*kept, *(prior_s,) * prior))
         high = ordered[min(len(ordered) - 1, int(_STARTUP_P95 * len(ordered)))]
         median_s = ordered[len(ordered) // 2]
-        # Few samples know little of the tail.
+        # Few samples say little about the tail.
         return cls(prior_s, kept, median_s, max(high, median_s * (1 + 1 / len(ordered))))
 
     def seen(self, sample_s: float) -> "StartupTimes":
-        """Return the estimate after one more startup; one that seems to take no time tells nothing."""
+        """Return the estimate after one more startup; a startup that seems to take no time is ignored."""
         return StartupTimes.of(self.prior_s, (*self.samples_s, sample_s)) if sample_s > 0 else self
 
     def left_s(self, age_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What an observation teaches: startup times, service times, the arrival rate, messages stuck in flight."""
+"""Updates the estimates: startup times, service times, the arrival rate, messages stuck in flight."""
 
 from dataclasses import replace
 from math import inf
@@ -16,7 +16,7 @@ _UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after 
 
 
 def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
-    """Return the state after an observation; pure, and the only place that learns."""
+    """Return the state after an observation, with every estimate updated; pure."""
     state = _learn_startups(seen, state, limits)
     state = _learn_services(seen, state)
     state = _notice_stuck_in_flight(seen, state, limits)
@@ -24,13 +24,13 @@ def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
 
 
 def messages_of(seen: Observation, state: PolicyState) -> int:
-    """Return the messages that are work, without those stuck in flight."""
+    """Return the number of messages without those stuck in flight."""
     in_flight = max(0, seen.in_flight - state.stuck_in_flight)
     return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
 
 
 def _notice_stuck_in_flight(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
-    """Learn how many of the messages in flight no instance can hold.
+    """Estimate how many of the messages in flight no instance can hold.
 
     More are in flight than the busy instances can hold: a worker died and its messages come back, or the
     count is wrong. They count for a visibility timeout, and then no more for as long as the count stays up,
@@ -71,7 +71,7 @@ def _learn_startups(seen: Observation, state: PolicyState, limits: Limits) -> Po
                 FailedStartup(one.id, "ended", age_s(seen.now_s, one.launched_at_s), one.instance_type)
             )
         else:
-            # One that came up while no controller led has been up for an unknown time.
+            # An instance that came up while no controller led has been up for an unknown time.
             if one.ready_at_s is not None or one.id not in state.inherited:
                 ready_at_s = one.ready_at_s if one.ready_at_s is not None else seen.now_s
                 startups = startups.seen(ready_at_s - one.launched_at_s)
@@ -104,7 +104,7 @@ def _never_served(one: InstanceSeen) -> bool:
 def _of_the_gone(
     seen: Observation, state: PolicyState, there: set[str]
 ) -> tuple[list[float], list[FailedStartup], tuple[Launched, ...]]:
-    """Return launches that came up and left, the failed ones, and those that may still be seen."""
+    """Return the launches that came up and left, those that failed, and those that may still be seen."""
     good: list[float] = []
     lost: list[FailedStartup] = []
     unseen: list[Launched] = []
@@ -150,7 +150,7 @@ def _learn_arrivals(seen: Observation, state: PolicyState, limits: Limits) -> Po
 
 
 def _arrived(seen: Observation, past: Past, state: PolicyState, limits: Limits, messages: int) -> float:
-    """Return the arrivals since the last look, by the depths and the service time."""
+    """Return the arrivals since the last observation, by the depths and the service time."""
     # Little's law: what is in flight keeps so many instances busy, and no more than there are.
     busy = min(
         float(past.ready),

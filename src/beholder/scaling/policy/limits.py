@@ -1,4 +1,4 @@
-"""What the operator sets, and the constants of the policy."""
+"""The limits that the operator sets, and the constants of the policy."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Between which numbers the fleet moves, and how the policy reads its goal.
+    """The bounds of the fleet, and how the policy reads its goal.
 
     Args:
-        min: Instances that are always there.
-        max: Instances that are never exceeded, those that drain included.
+        min: Instances that are always kept.
+        max: Instances at most, those that drain included.
         latency_goal_s: How long a request may take beyond a startup.
         budget_per_hour: The fleet's price per hour is not launched beyond this; None for no cap.
         warm_min: Instances kept beyond those that the load needs.
         startup_patience: Share of a startup that a request may wait besides the goal, 0 to 1. 1 reads the
             goal as a deadline of startup + goal for every request; with 0, a steady load is served
             within the goal.
-        price_per_hour: What the next instance is expected to cost.
+        price_per_hour: The expected price of the next instance.
         slack_s_min: Part of the goal that a launch plans with at least; a goal of 0 would want endless
             instances for one message. A few times the service time.
         arrivals_tau_s: Time constant of the arrival rate; a startup's time or less.

@@ -1,4 +1,4 @@
-"""What the controller can know at one moment; all that a decision is made of besides its state and limits.
+"""What the controller observes at one moment; a decision depends on it, the state and the limits alone.
 
 Source: GetQueueAttributes gives approximate depths that lag by up to a minute (SQS developer guide, 2024);
 DescribeInstances gives launch time, type and lifecycle of what carries our tag; one LIST of the heartbeats
@@ -14,7 +14,7 @@ __all__ = ["InstanceSeen", "InstanceState", "Observation", "ServiceSeen"]
 
 
 class InstanceState(StrEnum):
-    """Where an instance stands in its life, in EC2's words, in production and in the simulator."""
+    """The states of an instance, in production and in the simulator."""
 
     PENDING = "pending"
     """Launched, and not yet ready to receive."""
@@ -31,14 +31,14 @@ class InstanceSeen:
     """One instance of the fleet.
 
     Args:
-        id: The fleet's name for it.
+        id: The fleet's name for the instance.
         state: Pending until its first heartbeat.
-        launched_at_s: When it was asked for, seconds since the Unix epoch.
+        launched_at_s: When it was launched, seconds since the Unix epoch.
         ready_at_s: When it was first ready to receive; None where that was not seen.
         last_heartbeat_at_s: Its last heartbeat; None before the first.
         instance_type: The instance type, such as 'c7a.large'.
-        spot: Whether the cloud may take it back.
-        price_per_hour: What it costs; 0 where that is unknown.
+        spot: Whether the cloud may interrupt it.
+        price_per_hour: Its price; 0 where that is unknown.
         is_busy: Whether it is in service and holds a message, by its last heartbeat.
     """
 
@@ -53,7 +53,7 @@ class InstanceSeen:
     is_busy: bool = False
 
     def moved(self, by_s: float) -> Self:
-        """Return it with its times moved, as to another clock."""
+        """Return the instance with its times moved, as to another clock."""
         if by_s == 0.0:
             return self
         return replace(
@@ -70,7 +70,7 @@ class ServiceSeen:
 
     Args:
         instance_type: The instance type.
-        service_s: Time of the instance per message: a batch's time divided by its size.
+        service_s: Time of the instance per message: the time of a batch divided by its size.
     """
 
     instance_type: str
@@ -88,7 +88,7 @@ class Observation:
         backlog: Visible messages, approximate.
         in_flight: Received and not acknowledged, approximate.
         delayed: Not yet visible, approximate.
-        instances: Every instance of ours that is not terminated.
+        instances: Every instance of the deployment that is not terminated.
         services: A sample of service times since the last observation; a few dozen are enough.
         last_heartbeats: The last heartbeat of instances that are gone, by id.
         at_s: The time of day, seconds since the Unix epoch; None where it is `now_s`.

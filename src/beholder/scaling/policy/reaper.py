@@ -1,9 +1,9 @@
-"""The reaper: which instances have to be ended from outside, since they do not leave by themselves.
+"""The reaper: which instances to terminate because they do not leave by themselves; pure.
 
-Pure. A suspicion is remembered, and only one that still stands at a later look ends an instance. A worker
+The state keeps each suspicion, and only a suspicion that lasts until a later tick ends an instance. A worker
 whose heartbeats say that it is busy is not ended, however old it is, unless they stop for three times as
-long as other heartbeats may: a thread of their own writes them, so that only a process that is gone or
-hangs falls silent.
+long as other heartbeats may. A separate thread writes the heartbeats, so that they stop only if the process
+is gone or hangs.
 """
 
 from dataclasses import replace
@@ -24,10 +24,10 @@ _BUSY_SILENCE = 3.0  # times as long as others: its messages come back anyway, a
 def reap(
     seen: Observation, state: PolicyState, limits: Limits
 ) -> tuple[tuple[Termination, ...], PolicyState]:
-    """Return the instances to end now, and the state with the suspicions and the failed startups.
+    """Return the instances to terminate now, and the state with the suspicions and the failed startups.
 
     Args:
-        seen: What there is.
+        seen: The observation.
         state: The policy's state.
         limits: The operator's settings.
     """
@@ -60,7 +60,7 @@ def reap(
 def _suspicion(
     one: InstanceSeen, now_s: float, state: PolicyState, limits: Limits
 ) -> tuple[str, str, float] | None:
-    """Return cause, words and how long the suspicion must stand; None for an instance in good order."""
+    """Return the cause, its words and how long the suspicion must last; None for a healthy instance."""
     old_s = age_s(now_s, one.launched_at_s)
     twice_s = _LOOKS_APART_TICKS * limits.tick_s
     if one.state is InstanceState.PENDING:

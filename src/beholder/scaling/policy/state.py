@@ -1,4 +1,4 @@
-"""What the policy keeps from tick to tick: what it has learnt, what it has launched, what went wrong."""
+"""The state that the policy keeps between ticks: its estimates, its launches, its failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """An instance that the fleet said it launched."""
+    """An instance that the fleet launched, by its answer."""
 
     id: str
     at_s: float
@@ -54,7 +54,7 @@ class PolicyState:
         unseen: Launched, and not yet among the instances that were seen.
         inherited: When an earlier leader's instances were launched, those that it awaited.
         starting: When each instance that was pending at the last look was launched.
-        good_launch_s: When the youngest that came up was launched.
+        good_launch_s: When the youngest instance that came up was launched.
         failures: Failed startups in a row, none launched before the last good one.
         failed_startups: Those that were found since the last record.
         given_up: Ids of those that count as failed already, for as long as the fleet shows them.
@@ -91,7 +91,7 @@ class PolicyState:
     suspects: dict[str, float] = field(default_factory=dict)
 
     def startup_times(self, limits: Limits) -> StartupTimes:
-        """Return what is known of startup times."""
+        """Return the estimate of startup times."""
         return self.startups if self.startups is not None else StartupTimes.of(limits.startup_s)
 
     def patience_s(self, limits: Limits) -> float:
@@ -135,7 +135,7 @@ class PolicyState:
     def after_takeover(
         self, failures: int, awaited_s: Mapping[str, float], *, old_s: float, now_s: float, limits: Limits
     ) -> "PolicyState":
-        """Return the state of a new leader, which goes on with the earlier one's count of failures.
+        """Return the state of a new leader, which continues the count of failures of the earlier leader.
 
         A pause does not begin anew: where leaders change often, nothing would be launched.
 
@@ -158,7 +158,7 @@ class PolicyState:
         )
 
     def after_launch(self, ids: tuple[str, ...], now_s: float) -> "PolicyState":
-        """Return the state after the fleet launched these: they count at once, seen or not."""
+        """Return the state after the fleet launched these instances, which count at once."""
         if not ids:
             return self
         fresh = tuple(Launched(one, now_s) for one in ids)
@@ -178,7 +178,7 @@ class PolicyState:
         Pauses count from launch to launch: a startup that hung for long was a pause itself.
 
         Args:
-            failed: Those that were found now; one that was found before counts once.
+            failed: The failed startups that were found now; each counts once.
             now_s: The moment.
             limits: The operator's settings.
         """
@@ -190,7 +190,7 @@ class PolicyState:
             failed_startups=self.failed_startups + failed,
             given_up=self.given_up | {one.id for one in failed},
         )
-        # One that was launched before another that came up says nothing of startups now.
+        # A launch from before a good one says nothing of startups now.
         launches_s = [now_s - one.age_s for one in failed if now_s - one.age_s > self.good_launch_s]
         if not launches_s:
             return state

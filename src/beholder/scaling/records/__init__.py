@@ -1,1 +1,1 @@
-"""What records the controller's decisions, and explains them."""
+"""Records of the controller's decisions, and their explanation."""

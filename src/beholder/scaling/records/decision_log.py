@@ -1,4 +1,4 @@
-"""Keeps the 'why' log: the record of each tick that changed something, in the output bucket, for some weeks.
+"""Keeps the decision log: the record of each tick that changed something, in the output bucket, for weeks.
 
 Records are gathered and written as JSON lines, `why/<date>/<time>-<leader>.jsonl`, so that a tick costs no
 request. A tick that says the same as the last is left out, except that one in each gathering stays, so that a
@@ -36,7 +36,7 @@ class DecisionLog:
         store: The output bucket.
         leader: Name of the controller; part of each key, so that no two write the same.
         gather_s: How much time one object covers; a crash loses as much at most.
-        keep_days: For so long objects are kept.
+        keep_days: How long objects are kept.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DecisionLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered; where the store cannot take it, it stays for the next time."""
+        """Write the gathered records; if the store fails, they stay for the next time."""
         if not self._waiting:
             return
         batch = list(self._waiting)
@@ -89,7 +89,7 @@ class DecisionLog:
             log_event(_log, logging.WARNING, "decision_log.unwritten", exc.message, records=len(batch))
 
     def _sweep(self, now_s: float) -> None:
-        """Delete what is older than is kept, once a day."""
+        """Delete objects older than `keep_days`, once a day."""
         today = f"{datetime.fromtimestamp(now_s, UTC):%Y-%m-%d}"
         if today == self._swept_on:
             return
@@ -101,7 +101,7 @@ class DecisionLog:
 
 
 def read_records(store: Store, from_s: float, until_s: float) -> Iterator[Record]:
-    """Yield the records of a time, in order of their objects; lines that are no records are passed over.
+    """Yield the records of a time, in order of their objects; lines that are no records are skipped.
 
     Args:
         store: The output bucket.
@@ -138,7 +138,7 @@ def _records_of(data: bytes, from_s: float, until_s: float) -> Iterator[Record]:
 
 
 def gist_of(record: Record) -> tuple[object, ...]:
-    """Return what makes a record news: the fleet and the decision, not each message that comes or goes."""
+    """Return the parts of a record whose change is logged: the fleet and the decision, not every message."""
     decision = record.decision
     return (
         sorted(record.states.items()),

@@ -11,12 +11,12 @@ _STALE_S = 900.0
 
 
 def explain(records: Sequence[Record], at_s: float, zone: tzinfo = UTC) -> str:
-    """Return what was decided at a moment, why, and what came before and after.
+    """Return the decision at a moment, its reason, and what came before and after.
 
     Args:
         records: Around the moment, in any order; ticks that changed nothing may be missing.
         at_s: The moment, seconds since the Unix epoch.
-        zone: In which times are written.
+        zone: The time zone of the times in the text.
     """
     ordered = sorted(records, key=lambda one: one.at_s)
     before = [one for one in ordered if one.at_s <= at_s]

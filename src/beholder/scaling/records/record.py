@@ -1,4 +1,4 @@
-"""The record of one tick: what was seen, what was decided, and what became of it."""
+"""The record of one tick: the observation, the decision and its result."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -15,24 +15,24 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One tick: the 'why' log's line, the dashboard's source, the simulator's input.
+    """One tick: a line of the decision log, and the source of the dashboard.
 
     Args:
-        at_s: When, seconds since the Unix epoch.
+        at_s: When the tick was, seconds since the Unix epoch.
         leader: Name of the controller.
         backlog: Visible messages.
         in_flight: Received messages.
         delayed: Messages not yet visible.
         states: How many instances were in each state.
         busy: How many of those in service held a message.
-        decision: What was concluded.
-        launched: Ids that the fleet said it launched.
-        refused: What the cloud said to launches it refused; empty where it refused none.
-        terminated: What the reaper ended.
-        failed_startups: Instances that were found not to have come up.
-        failures: failed startups in a row.
+        decision: The decision.
+        launched: Ids of the launched instances.
+        refused: Why the cloud refused launches; empty if it refused none.
+        terminated: The instances that the reaper terminated.
+        failed_startups: Failed startups that this tick found.
+        failures: Failed startups in a row.
         awaited_s: How long ago each instance was launched that is on its way, by id.
-        instances: What was seen one by one. The decision log leaves them out; see `LatestRecord`.
+        instances: Each instance as it was observed. The decision log leaves them out; see `LatestRecord`.
     """
 
     at_s: float
@@ -69,13 +69,13 @@ class Record:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON takes it, without the instances one by one."""
+        """Return the record as JSON, without its instances."""
         document = to_document(self.without_instances())
         del document["instances"]
         return document
 
     def without_instances(self) -> Self:
-        """Return it as it is kept for long: a thousand instances would make it a hundred times its size."""
+        """Return the record without its instances: a thousand would make it a hundred times its size."""
         return replace(self, instances=()) if self.instances else self
 
     @classmethod
@@ -88,7 +88,7 @@ class Record:
         try:
             if document["version"] != RECORD_VERSION:
                 raise ValueError(f"a record of version {document['version']} cannot be read here")
-            # Records of before `busy` lack it; what they had besides is ignored.
+            # Older records lack `busy`; fields that only they have are ignored.
             known = {name: document[name] for name in _MEMBERS if name in document}
             return from_document(cls, {"busy": 0, **known})
         except (KeyError, TypeError) as exc:

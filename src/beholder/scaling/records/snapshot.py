@@ -53,7 +53,7 @@ class PastTermination:
 
     Args:
         at_s: When, seconds since the Unix epoch.
-        termination: Which, and why.
+        termination: The instance, and why.
     """
 
     at_s: float
@@ -65,8 +65,8 @@ class PastRefusal:
     """A launch that the cloud refused some time ago.
 
     Args:
-        at_s: When it last said so, seconds since the Unix epoch.
-        why: What it said.
+        at_s: When it last refused, seconds since the Unix epoch.
+        why: The reason that it gave.
     """
 
     at_s: float
@@ -79,7 +79,7 @@ class PastFailedStartup:
 
     Args:
         at_s: When that was found, seconds since the Unix epoch.
-        startup: Which, and how it failed.
+        startup: The instance, and how it failed.
     """
 
     at_s: float
@@ -88,15 +88,15 @@ class PastFailedStartup:
 
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
-    """What is known of the fleet by its last record.
+    """The fleet by the last record of its controller.
 
     Args:
         record: The record, with its instances.
         every_s: The next one is written after this time at the latest.
-        terminations: The last ones, newest first.
-        refusals: Likewise; the same one in a row counts once.
-        launched_total: Instances that were launched since there is such an object, by any leader.
-        terminated_total: Likewise those that the reaper ended, by cause.
+        terminations: The last terminations, newest first.
+        refusals: The last refusals, newest first; the same reason in a row counts once.
+        launched_total: All launches since this object exists, by any leader.
+        terminated_total: All instances that the reaper terminated, by cause.
         failed_startups: Instances that did not come up, the last ones, newest first.
         failed_startups_total: All of them, by cause.
     """
@@ -111,7 +111,7 @@ class FleetSnapshot:
     failed_startups_total: Mapping[str, int] = field(default_factory=dict)
 
     def age_s(self, now_s: float) -> float:
-        """Return for how long the record has been true."""
+        """Return the age of the record in seconds."""
         return age_s(now_s, self.record.at_s)
 
     def is_stale(self, now_s: float) -> bool:
@@ -119,7 +119,7 @@ class FleetSnapshot:
         return self.age_s(now_s) > _STALE_PERIODS * self.every_s
 
     def followed_by(self, record: Record, every_s: float) -> Self:
-        """Return what is known once `record` was made."""
+        """Return the snapshot after `record`."""
         refusals = self.refusals
         if record.refused:
             again = bool(refusals) and refusals[0].why == record.refused
@@ -138,14 +138,14 @@ class FleetSnapshot:
         )
 
     def to_bytes(self) -> bytes:
-        """Return it as it is stored; the instances stand beside the record, as the decision log has it."""
+        """Return the stored form; the instances stand beside the record, which is as in the decision log."""
         document = {"version": _VERSION, **to_document(self)}
         document["instances"] = document["record"].pop("instances")
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return what `to_bytes` wrote.
+        """Read the stored form.
 
         Raises:
             ValueError: It is torn, or of another version.
@@ -165,7 +165,7 @@ _MEMBERS = tuple(one.name for one in members_of(FleetSnapshot))
 
 
 class LatestRecord:
-    """A `RecordSink` that keeps what `read_last` returns.
+    """A `RecordSink` that keeps the `FleetSnapshot` that `read_last` returns.
 
     Args:
         store: The output bucket.
@@ -179,10 +179,10 @@ class LatestRecord:
         self._written_at_s = 0.0
 
     def write(self, record: Record) -> None:
-        """Keep a record; see `RecordSink.write`. One that the store cannot take is not counted later."""
+        """Keep a record; see `RecordSink.write`. A record that the store cannot take is not counted later."""
         states = sorted((one.id, one.state.value, one.is_busy) for one in record.instances)
         news = (gist_of(record), record.failures, states)
-        # A time of day that went back is news too.
+        # A time of day that went back is written too.
         every_s = self._every_s * (_AWAITED_PART if record.awaited_s else 1.0)
         if news == self._news and 0 <= record.at_s - self._written_at_s < every_s:
             return
@@ -212,7 +212,7 @@ class Tee:
 
 
 def read_last(store: Store) -> FleetSnapshot | None:
-    """Return what the last leader wrote; None where none ever led, or a later version did.
+    """Return the snapshot of the last leader; None if there was none, or if a later version wrote it.
 
     Raises:
         BackendError: The store cannot be asked.
