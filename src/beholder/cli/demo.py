@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beholder.cli.files import allow_files
+from beholder.cli.open_files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.up import where_to_look
 from beholder.cli.worker import end_on_signals

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beholder.cli.files import allow_files
+from beholder.cli.open_files import allow_files
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:

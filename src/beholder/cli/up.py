@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beholder.cli.files import allow_files
+from beholder.cli.open_files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
 from beholder.telemetry.log import configure_logging, get_logger, log_event

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import uvicorn
 
-from beholder.cli.files import allow_files, connections_max
+from beholder.cli.open_files import allow_files, connections_max
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import Server
 from beholder.cli.worker import end_on_signals

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from beholder.cli.files import allow_files
+from beholder.cli.open_files import allow_files
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.errors import BackendError
 from beholder.fleet import follow_parent
