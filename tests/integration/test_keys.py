@@ -111,3 +111,18 @@ def test_a_client_s_key_in_the_environment_is_no_setting() -> None:
     asked = beholder("config", "--json", BEHOLDER_API_KEY="bhk_secret")
     assert asked.returncode == 0
     assert "bhk_secret" not in asked.stdout
+
+
+def test_the_workload_generator_sends_a_key_and_reports_none(locked: RunningService, samples: Path) -> None:
+    key = keys(locked.data_dir, "create", "load").stdout.strip()
+    line = ["load", "--image_folder", str(samples), "--url", f"{locked.url}/v1/classify", "--json", "--quiet"]
+    _await_status(locked, key, 200)
+
+    by_environment = beholder(*line, BEHOLDER_API_KEY=key)
+    by_option = beholder(*line, "--key", key, "--report", str(locked.data_dir / "report.html"))
+    without = beholder(*line)
+
+    assert (by_environment.returncode, by_option.returncode, without.returncode) == (0, 0, 1)
+    assert "401" in without.stdout
+    report = (locked.data_dir / "report.html").read_text(encoding="utf-8")
+    assert key.split("_")[2] not in report + by_option.stdout + by_option.stderr

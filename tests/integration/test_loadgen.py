@@ -507,3 +507,31 @@ def test_the_command_imports_nothing_heavy_before_it_runs() -> None:
     look = "import beholder.cli.load, sys; print({'aiohttp', 'rich', 'uvloop'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_a_key_is_sent_with_every_request_and_to_no_other_server(folder: Path) -> None:
+    seen: list[tuple[str, str, str | None]] = []
+
+    def polled(name: str, elsewhere: str) -> Handler:
+        async def answer(request: web.Request) -> web.Response:
+            await request.read()
+            seen.append((name, request.method, request.headers.get("Authorization")))
+            if request.method == "POST":
+                where = {"Location": f"{elsewhere}/v1/jobs/1", "Retry-After": "0"}
+                return web.json_response(job("queued"), status=202, headers=where)
+            return web.json_response(job("succeeded"))
+
+        return answer
+
+    with serving(polled("other", "")) as other:
+        for location in ("", other):
+            with serving(polled("ours", location)) as url:
+                run(f"{url}/v1/classify", folder, request_count=1, key="bhk_x")
+
+    bearer = "Bearer bhk_x"
+    assert seen == [
+        ("ours", "POST", bearer),
+        ("ours", "GET", bearer),
+        ("ours", "POST", bearer),
+        ("other", "GET", None),
+    ]

@@ -142,3 +142,15 @@ def test_every_suffix_of_a_jpeg_is_an_image(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_reported_with_the_known_kinds(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no image; give one with files of these kinds: \.jpg"):
         images_in(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["a b", "a\nb", "ä"])
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        LoadPlan("http://127.0.0.1/upload", (Path("a.jpg"),), key=key)
+    assert "API key" in refused.value.message
+    assert key not in refused.value.message
+
+
+def test_a_plan_does_not_show_its_key() -> None:
+    assert "bhk_x" not in repr(LoadPlan("http://127.0.0.1/upload", (Path("a.jpg"),), key="bhk_x"))

@@ -93,6 +93,14 @@ _file = partial(click.option, type=click.Path(path_type=Path))
     is_flag=True,
     help="Send again after a 503, when Retry-After says; counted in the report.",
 )
+@click.option(
+    "--key",
+    default="",
+    envvar="BEHOLDER_API_KEY",
+    show_envvar=True,
+    show_default=False,
+    help="API key; better in the environment, because every user of the machine sees command lines.",
+)
 @_file("--expect", help="CSV with the columns file,index,name: report how many answers are right (v1 only).")
 @_file("--report", "page", help="Write an HTML report to this file.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON.")

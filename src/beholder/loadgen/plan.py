@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count, islice
 from pathlib import Path
@@ -68,6 +68,7 @@ class LoadPlan:
         timeout_s: How long one request may take from its sending, retries and polling included.
         seed: Seed of the arrival times.
         is_503_retried: Whether a request is sent again after a 503, when Retry-After says so.
+        key: API key that each request sends; empty for none. No report contains it.
 
     Raises:
         ConfigError: Values are out of their ranges; the error names all of them.
@@ -85,6 +86,7 @@ class LoadPlan:
     timeout_s: float = 120.0
     seed: int = 0
     is_503_retried: bool = False
+    key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -98,6 +100,8 @@ class LoadPlan:
             "rate_per_s must be above 0": self.rate_per_s is None or self.rate_per_s > 0,
             "in_flight_max must be 1 or more": self.in_flight_max >= 1,
             "duration_s must be above 0": self.duration_s is None or self.duration_s > 0,
+            "the API key must be printable ASCII without spaces": not self.key
+            or (self.key.isascii() and self.key.isprintable() and " " not in self.key),
             "timeout_s must be above 0": self.timeout_s > 0,
         }
         if problems := [problem for problem, holds in checks.items() if not holds]:

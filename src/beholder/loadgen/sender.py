@@ -58,6 +58,7 @@ class HttpSender:
 
     def __init__(self, plan: LoadPlan, bodies: Bodies, session: aiohttp.ClientSession) -> None:
         self._url = URL(plan.url)
+        self._key_headers = {"Authorization": f"Bearer {plan.key}"} if plan.key else {}
         self._timeout_s = plan.timeout_s
         self._is_503_retried = plan.is_503_retried
         self._bodies = bodies
@@ -98,6 +99,7 @@ class HttpSender:
     async def _post(self, shot: Shot) -> _Headed:
         content, headers = self._bodies.of(shot.image)
         data = content if len(content) <= _PLAIN_BYTES_MAX else io.BytesIO(content)
+        headers = headers | self._key_headers
         async with self._session.post(self._url, data=data, headers=headers, allow_redirects=False) as answer:
             return _read(answer, await answer.read())
 
@@ -105,9 +107,11 @@ class HttpSender:
         if headed.location is None:
             return replace(headed.response, error="answer_invalid", is_pending=False)
         url = self._url.join(URL(headed.location))
+        # The key goes to no other server, wherever a Location leads.
+        headers = self._key_headers if url.origin() == self._url.origin() else {}
         while headed.response.is_pending:
             await asyncio.sleep(_pause_s(headed, _POLL_S))
-            async with self._session.get(url, allow_redirects=False) as polled:
+            async with self._session.get(url, headers=headers, allow_redirects=False) as polled:
                 headed = _read(polled, await polled.read())
         return headed.response
 
