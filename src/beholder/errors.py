@@ -4,7 +4,8 @@
     ├── RequestError        the caller: change the request (4xx), or come back later (503)
     ├── JobError            nobody: recorded as the job's outcome
     ├── BackendError        the operator: a queue or store misbehaves
-    └── ConfigError         the person who starts the process: all problems at once
+    ├── ConfigError         the person who starts the process: all problems at once
+    └── DeployError         the person who deploys: a deployment cannot be made or changed
 
 An error has a stable `code`, the `http_status` of its answer, and a flag for whether the same call may
 succeed later (`retryable`). The docstring of a class is its default message, written for the reader of an
@@ -14,7 +15,15 @@ answer. `web/connections/errors.py` has the errors of bytes that are no HTTP req
 from collections.abc import Sequence
 from typing import ClassVar
 
-__all__ = ["BackendError", "BeholderError", "ConfigError", "JobError", "RequestError", "all_errors"]
+__all__ = [
+    "BackendError",
+    "BeholderError",
+    "ConfigError",
+    "DeployError",
+    "JobError",
+    "RequestError",
+    "all_errors",
+]
 
 
 class BeholderError(Exception):
@@ -277,6 +286,10 @@ class ConfigError(BeholderError, code="config_invalid"):
 
 class ModelInvalid(ConfigError, code="model_invalid"):
     """The model folder cannot be used."""
+
+
+class DeployError(BeholderError, code="deploy_failed"):
+    """The deployment could not be made or changed."""
 
 
 def all_errors() -> list[type[BeholderError]]:

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ec2.doors import Door, listen_inside, relay
@@ -36,7 +36,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READY_S = 60.0
 _REQUESTS = ("shutdown", "poweroff")
 
-# Told to process 1 as arguments: the folder, the instance's id, the pipe for its news, what to show as well.
+# Told to process 1 as arguments: the folder, the instance's id, the pipe for its news, what to show as well,
+# and, after a dash, what is to be empty.
 _MAKE_ROOT = r"""
 set -eu
 folder=$1 name=$2 news=$3; shift 3
@@ -47,7 +48,7 @@ read -r pid _ < /proc/self/stat
 echo "$pid" >&"$news"
 read -r _
 
-mount -t tmpfs -o size=512m tmpfs "$folder/disk"
+mount -t tmpfs -o size=1g tmpfs "$folder/disk"
 root=$folder/disk/root
 mkdir "$folder/disk/upper" "$folder/disk/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/disk/upper,workdir=$folder/disk/work" "$root"
@@ -57,10 +58,15 @@ mount --rbind /sys "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-for path in "$@"; do
+while [ $# -gt 0 ] && [ "$1" != - ]; do
+  path=$1; shift
   mkdir -p "$root$path"
   mount --rbind "$path" "$root$path"
   mount -o remount,bind,ro "$root$path"
+done
+for path in "${@:2}"; do
+  [ -d "$root$path" ] || continue  # it lies in one that is covered
+  mount -t tmpfs -o ro tmpfs "$root$path"
 done
 mkdir "$root/run/ec2"
 touch "$root/run/ec2/power"
@@ -114,6 +120,7 @@ class Guest:
         environment: Of every process in it, besides PATH.
         emulator: Host and port that `127.0.0.1` and the same port lead to inside.
         user_data: Run as cloud-init does: what begins with `#!`, once.
+        covered: Folders of the host that are empty in the guest.
     """
 
     def __init__(
@@ -123,6 +130,7 @@ class Guest:
         environment: Mapping[str, str],
         emulator: tuple[str, int],
         user_data: bytes,
+        covered: Sequence[Path] = (),
     ) -> None:
         self.metadata = metadata
         self.instance: Instance = metadata.instance
@@ -131,6 +139,7 @@ class Guest:
         self._environment = {"PATH": _PATH, "LANG": "C.UTF-8", **environment}
         self._emulator = emulator
         self._user_data = user_data
+        self._covered = covered
         self._process: subprocess.Popen[bytes] | None = None
         self._first = -1
         self._power = -1
@@ -210,7 +219,9 @@ class Guest:
 
     def _unshared(self, news: int) -> subprocess.Popen[bytes]:
         namespaces = ("--net", "--pid", "--mount", "--uts", "--ipc", "--propagation", "private")
-        told = (str(self._folder), self.instance.instance_id, str(news), *_hidden())
+        shown = [one for one in _hidden() if Path(one) not in self._covered]
+        folder, name = str(self._folder), self.instance.instance_id
+        told = (folder, name, str(news), *shown, "-", *map(str, self._covered))
         with (self._folder / "console.log").open("wb") as console:
             return subprocess.Popen(
                 [

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -60,6 +60,7 @@ class Ec2Harness:
             nor credentials, as on EC2: the latter come from the instance metadata.
         startup_failures: Share of instances, 0.0 to 1.0, whose user data never runs; they stay `running`.
             Failures are spread evenly, so that a few instances have their share too.
+        covered: Folders of the host that are empty in every guest.
 
     Attributes:
         startups: Ids of the instances that were started, in this order.
@@ -78,6 +79,7 @@ class Ec2Harness:
         endpoint: str,
         guest_env: Mapping[str, str] | None = None,
         startup_failures: float = 0.0,
+        covered: Sequence[Path] = (),
     ) -> None:
         _need_guests()
         self.startups: list[str] = []
@@ -91,6 +93,7 @@ class Ec2Harness:
         self._emulator = (parts.hostname or "", parts.port or 80)
         self._environment = {"AWS_ENDPOINT_URL": endpoint, **(guest_env or {})}
         self._startup_failures = startup_failures
+        self._covered = covered
         self._guests: dict[str, Guest] = {}
         self._deadlines_s: dict[str, float] = {}
         self._ending: dict[str, End] = {}
@@ -198,6 +201,7 @@ class Ec2Harness:
             self._environment,
             self._emulator,
             b"" if fails else instance.user_data,
+            self._covered,
         )
         with self._polled:
             self.startups.append(instance_id)

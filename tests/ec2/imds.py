@@ -54,6 +54,7 @@ class MetadataService:
 
     def __init__(self, instance: Instance, assume_role: Callable[[str, str], dict[str, Any]]) -> None:
         self.instance = instance
+        self._pending_at_s = time.time()
         self._assume_role = assume_role
         self._tokens: dict[str, float] = {}
         self._notices: dict[str, str] = {}
@@ -114,6 +115,7 @@ class MetadataService:
             "local-ipv4": one.private_ip,
             "placement/availability-zone": one.zone,
             "placement/region": one.region,
+            "services/domain": "amazonaws.com",
         }
 
     def _document(self) -> str:
@@ -126,6 +128,7 @@ class MetadataService:
                 "imageId": one.image_id,
                 "instanceId": one.instance_id,
                 "instanceType": one.instance_type,
+                "pendingTime": iso_time(self._pending_at_s),
                 "privateIp": one.private_ip,
                 "region": one.region,
             }

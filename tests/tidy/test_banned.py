@@ -54,6 +54,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
         # AWS's own variables: profile, files of credentials, endpoint.
         {
             "cli/options.py",
+            "cli/service_manager.py",  # systemd's own variable
             "config/settings.py",
             "wiring/aws.py",
             "wiring/children.py",
@@ -69,7 +70,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     ),
     "uuid": ("beholder.job.new_job_id", {"job/ids.py", "loadgen/engine.py", "web/middleware.py"}),
     "subprocess.Popen": ("fleet.ChildSpec and the supervisor", {"fleet/process.py", "fleet/supervisor.py"}),
-    "subprocess.run": ("fleet.ChildSpec and the supervisor", set()),
+    "subprocess.run": ("fleet.ChildSpec and the supervisor", {"deploy/bundle.py"}),
     "os.system": ("fleet.ChildSpec and the supervisor", set()),
     "logging.getLogger": ("telemetry.log.get_logger", {"telemetry/log.py"}),
     "sys.exit": (

@@ -6,7 +6,15 @@ from http import HTTPStatus
 
 import pytest
 
-from beholder.errors import BackendError, BeholderError, ConfigError, JobError, RequestError, all_errors
+from beholder.errors import (
+    BackendError,
+    BeholderError,
+    ConfigError,
+    DeployError,
+    JobError,
+    RequestError,
+    all_errors,
+)
 from helpers.source import modules
 
 HTTP_ERROR_MIN, HTTP_ERROR_MAX = 400, 599
@@ -47,7 +55,7 @@ def test_what_may_be_tried_again_is_unavailable_now(error: type[BeholderError]) 
 
 
 def test_every_error_stands_in_one_branch() -> None:
-    branches = (RequestError, JobError, BackendError, ConfigError)
+    branches = (RequestError, JobError, BackendError, ConfigError, DeployError)
     elsewhere = {error.__name__ for error in ERRORS if not issubclass(error, branches)}
     assert elsewhere == {"BeholderError", "MessageInvalid"}
     for error in ERRORS:

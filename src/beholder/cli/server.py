@@ -7,6 +7,7 @@ from typing import Any
 
 import uvicorn
 
+from beholder.cli.service_manager import tell_service_manager
 from beholder.telemetry.log import get_logger, log_event
 from beholder.web.app import WebApp
 
@@ -35,6 +36,17 @@ class Server(uvicorn.Server):
         """Serve until a signal."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        """Begin to listen, and tell the service manager."""
+        await super().startup(sockets)
+        tell_service_manager("READY=1")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell the service manager once a second that the loop turns; uvicorn calls this each 0.1 s."""
+        if counter % 10 == 0:
+            tell_service_manager("WATCHDOG=1")
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the shutdown, after the delay if this is the first signal."""

@@ -13,6 +13,7 @@ import click
 
 from beholder.cli.open_files import allow_files
 from beholder.cli.options import check_name, read_settings, setting_options
+from beholder.cli.service_manager import tell_service_manager
 from beholder.errors import BackendError
 from beholder.fleet import follow_parent
 from beholder.runner import Runner, persist
@@ -79,9 +80,10 @@ def worker(
         log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
         for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
+        tell_service_manager("READY=1")
         # Not an endless wait: the handler of a signal that arrives right before it would run after it.
         while not stop.wait(_SIGNAL_S):
-            pass
+            tell_service_manager("WATCHDOG=1")
         opened.consumers.drain()
         opened.interrupt()
         consumers.stop(timeout_s=settings.drain_s)

@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
-from beholder.clock import Clock
+from beholder.clock import Clock, SystemClock
 from beholder.config import Settings
 from beholder.draining.heartbeat import HeartbeatWriter
 from beholder.draining.idle_limit import STAY_S_MIN, IdleSettings, Seniority
@@ -14,6 +15,7 @@ from beholder.draining.idle_monitor import IdleMonitor, seniority_of
 from beholder.draining.instance_exit import InstanceExit
 from beholder.draining.protocol import DrainProtocol, IdleTimeout
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
+from beholder.fleet.startup import StartupReport
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.policy.limits import Limits
 from beholder.telemetry.log import get_logger, log_event
@@ -29,6 +31,8 @@ Ticks = Mapping[str, Callable[[], float]]
 """What runs beside a worker: each part's `tick()` by its name."""
 
 _METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+# Set by the unit of `deploy/instance`: a file that says what the start of the instance took.
+_STAMPS_VARIABLE = "STARTUP_STAMPS"
 # Two of three heartbeats may be lost before the reaper takes the instance for dead.
 _HEARTBEATS_IN_SILENCE = 3
 
@@ -102,7 +106,11 @@ def _instance(settings: Settings, backends: Backends, worker: Worker, elapsed: C
                 protocol.interrupt()
 
         watch = InterruptionWatch(metadata.interruption, on_notice)
-        yield {**ticks, "instance_exit": instance_exit.tick, "interruption": watch.tick}
+        startup: dict[str, Callable[[], float]] = {}
+        if stamps := os.environ.get(_STAMPS_VARIABLE):
+            report = StartupReport(Path(stamps), member.name, backends.results.put, SystemClock())
+            startup["startup"] = report.tick
+        yield {**ticks, **startup, "instance_exit": instance_exit.tick, "interruption": watch.tick}
 
 
 @contextmanager

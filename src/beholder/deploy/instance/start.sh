@@ -1,0 +1,69 @@
+# The second part of a start, in the bundle: user_data.sh reads it into its shell, with its functions and `set -e`.
+# Says when the machine was launched and when its kernel began; what reads the stamps is fleet/startup.py.
+at() { date -d "$1" +%s.%N; }
+launched=$(imds dynamic/instance-identity/document -H "$header" | tr , '\n' | sed -n 's/.*"pendingTime" *: *"\([^"]*\)".*/\1/p')
+[ -z "$launched" ] || echo "launched $(at "$launched")" >> $work/stamps
+echo "kernel $(at "-$(cut -d ' ' -f 1 /proc/uptime) seconds")" >> $work/stamps
+
+step="make the user"
+id beholder > /dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin beholder
+install -d -o beholder -g beholder -m 700 /var/lib/beholder
+ln -sfn /opt/beholder/models /var/lib/beholder/models
+
+# What takes the first minutes' CPU time, and may restart what runs. The packages are as new as the image is.
+masked="apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service
+  dpkg-db-backup.timer fwupd-refresh.timer man-db.timer motd-news.timer update-notifier-download.timer
+  update-notifier-motd.timer snapd.service snapd.socket snapd.seeded.service"
+if [ -d /run/systemd/system ]; then
+  step="install the units"
+  systemctl mask --quiet $masked || true
+  systemctl stop --no-block $masked || true
+  cp /opt/beholder/*.service /opt/beholder/*.path /etc/systemd/system/
+  systemctl daemon-reload
+fi
+
+if [ "$BAKE" = yes ]; then
+  step="bake the image"
+  # Compiled once here, and not at every start.
+  python3 -S -m compileall -q -j 0 /opt/beholder/lib
+  trap - EXIT
+  rm -rf /etc/beholder.env $work
+  sync
+  shutdown -h now
+  exit 0
+fi
+
+# With an Elastic IP, a web instance takes it as soon as it serves, from its predecessor if there is one.
+take_address() {
+  until curl -sSf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
+  aws ec2 -o /dev/null "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15"
+}
+
+stamp started
+chmod 644 $work/stamps
+step="start the service"
+declare -p instance domain > $work/functions
+declare -f aws object report fail >> $work/functions
+if [ -d /run/systemd/system ]; then
+  systemctl start --no-block beholder-leave.path
+  # Returns once the service is ready. One that fails is started again by systemd, which ends the instance in time.
+  systemctl start beholder || systemctl is-active --quiet beholder || [ "$(systemctl is-failed beholder)" != failed ]
+  step="take the address"
+  [ -z "$ELASTIC_IP" ] || take_address
+  trap - EXIT
+  shutdown -c || true
+  # Whatever else happens, a worker's machine is gone after a day.
+  [ "$ROLE" = web ] || shutdown -h +1440
+else
+  # A machine without a service manager, such as a test's.
+  [ -z "$ELASTIC_IP" ] || take_address &
+  failures=0
+  until STARTUP_STAMPS=$work/stamps /opt/beholder/bin/beholder "$ROLE" --data-dir /var/lib/beholder; do
+    status=$?
+    failures=$((failures + 1))
+    if [ "$status" -eq 2 ] || [ "$failures" -ge 10 ]; then fail "exit status $status"; fi
+    sleep 5
+  done
+  trap - EXIT
+  [ "$ROLE" = worker ] || shutdown -h now
+fi
