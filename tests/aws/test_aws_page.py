@@ -17,7 +17,7 @@ import pytest
 from aws.aws_page import PAGE, block_with, set_up, user_data
 from aws.deployment import Deployment
 from aws.emulators import EMULATORS, Emulator, emulator
-from beholder.config import Settings
+from beholder.config import make_settings
 from beholder.config.sources import load_settings
 from beholder.store.keys import upload_result_key
 from docs.pages import column, read, table
@@ -95,7 +95,7 @@ def test_the_queues_and_buckets_are_as_the_page_says(made: Made) -> None:
     assert queue["ApproximateNumberOfMessages"] == queue["ApproximateNumberOfMessagesNotVisible"] == "0"
     redrive = json.loads(queue["RedrivePolicy"])
     assert redrive["deadLetterTargetArn"] == dead["QueueArn"]
-    assert int(redrive["maxReceiveCount"]) == Settings().receive_count_max
+    assert int(redrive["maxReceiveCount"]) == make_settings().receive_count_max
     (statement,) = json.loads(queue["Policy"])["Statement"]
     assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
     assert statement["Resource"] == queue["QueueArn"]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from beholder.clock import SystemClock
-from beholder.config import Settings
+from beholder.config import make_settings
 from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id
 from beholder.job.job import Result
 from beholder.store.keys import image_key, result_key
@@ -32,7 +32,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def fill(data_dir: Path, count: int, *, finished: int = 0) -> list[str]:
     """Accept `count` images as the web tier does; the first `finished` of them have an outcome."""
     clock, ids = SystemClock(), []
-    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
+    with profile_of(make_settings(data_dir=data_dir)).open_backends("") as backends:
         for number in range(count):
             job_id = new_job_id(clock.now_s())
             key = image_key(job_id, "a.jpg")

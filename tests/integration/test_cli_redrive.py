@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beholder.clock import SystemClock
-from beholder.config import Settings
+from beholder.config import make_settings
 from beholder.job import JobInput, Message, new_job_id
 from beholder.queue.port import Queue
 from beholder.store.port import Store
@@ -42,7 +42,7 @@ def redrive(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
 @contextmanager
 def opened(data_dir: Path) -> Iterator[tuple[Queue, Store]]:
     """Open the input queue and the output bucket of a data folder."""
-    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
+    with profile_of(make_settings(data_dir=data_dir)).open_backends("") as backends:
         yield backends.queue, backends.results
 
 

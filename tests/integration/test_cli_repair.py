@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from beholder.config import Settings
+from beholder.config import make_settings
 from beholder.errors import ConfigError
 from beholder.job import Message
 from beholder.queue import SqliteQueue
@@ -30,7 +30,7 @@ Start = Callable[..., RunningService]
 def waiting(data_dir: Path) -> list[Message]:
     """Receive all that the queue holds."""
     found = []
-    with profile_of(Settings(data_dir=data_dir)).open_backends("") as backends:
+    with profile_of(make_settings(data_dir=data_dir)).open_backends("") as backends:
         while taken := backends.queue.receive(count_max=10, wait_s=0):
             found += [Message.from_bytes(one.body) for one in taken]
     return found
@@ -123,7 +123,7 @@ def test_a_damaged_queue_is_named_refused_and_repaired(
     ids = fill(tmp_path, 60, finished=20)
     damage(tmp_path / "queue.sqlite")
     with pytest.raises(ConfigError) as refused:
-        check_queue_file(Settings(data_dir=tmp_path))
+        check_queue_file(make_settings(data_dir=tmp_path))
     assert f"{tmp_path}/queue.sqlite" in str(refused.value)
     assert f"beholder repair --data-dir {tmp_path}" in str(refused.value)
     status, told, errors = run("repair", "--data-dir", str(tmp_path))

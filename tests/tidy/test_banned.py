@@ -189,7 +189,6 @@ def test_what_makes_deployments_differ_is_asked_in_one_function(setting: str) ->
     asking = [
         f"{module.path}:{node.lineno}"
         for module in modules()
-        if not module.path.startswith("config/")
         for node in module.nodes(ast.Compare)
         if isinstance(node, ast.Compare)
         and any(

@@ -18,7 +18,7 @@ import pytest
 from beholder.cli import main
 from beholder.cli.up import where_to_look
 from beholder.cli.worker import end_on_signals
-from beholder.config import Settings, load_settings
+from beholder.config import Settings, load_settings, make_settings
 from beholder.errors import ConfigError
 from beholder.wiring import profile_of
 from beholder.wiring.children import children
@@ -96,7 +96,8 @@ def test_every_problem_with_the_settings_is_reported_at_once(
     assert (status, out) == (2, "")
     said = err.splitlines()
     assert len(said) == 2 + len(flags) // 2
-    assert said[0] == "beholder: BEHOLDER_BATCH_MAX: batch_max is 101; use a whole number from 0 to 100"
+    problem = "batch_max is 101; use auto or a whole number from 1 to 100"
+    assert said[0] == f"beholder: BEHOLDER_BATCH_MAX: {problem}"
     assert all(line.startswith("beholder: ") for line in said)
 
 
@@ -292,7 +293,7 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
     monkeypatch.setenv("BEHOLDER_PORT", "1")
     monkeypatch.setenv("BEHOLDER_CONFIG", "some.toml")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    settings = Settings(port=2, data_dir=tmp_path, workers=2)
+    settings = make_settings(port=2, data_dir=tmp_path, workers=2)
     # when
     web, worker_of = children(settings, socket_fd=7, parent_death_pipe_fd=8, ready_fd=9, in_fleet=True)
     workers = [worker_of(number) for number in range(2)]
@@ -311,11 +312,11 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
 def test_a_service_that_is_stopped_before_it_is_ready_is_not_awaited(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
-    assert not Service(profile_of(Settings(data_dir=tmp_path))).await_ready(stop)
+    assert not Service(profile_of(make_settings(data_dir=tmp_path))).await_ready(stop)
 
 
 def test_the_addresses_of_the_service_are_printed() -> None:
-    text = where_to_look("http://127.0.0.1:8080", profile_of(Settings()))
+    text = where_to_look("http://127.0.0.1:8080", profile_of(make_settings()))
     for part in (
         "deleted after 7d; BEHOLDER_RETENTION=forever",
         "http://127.0.0.1:8080/docs",
@@ -323,7 +324,7 @@ def test_the_addresses_of_the_service_are_printed() -> None:
         "Ctrl-C",
     ):
         assert part in text
-    kept = where_to_look("http://127.0.0.1:8080", profile_of(Settings(retention="forever")))
+    kept = where_to_look("http://127.0.0.1:8080", profile_of(make_settings(retention="forever")))
     assert "never deleted" in kept
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from beholder.config.settings import Settings
+from beholder.config.settings import Settings, make_settings
 from beholder.fleet.ec2 import DEPLOYMENT_TAG, LAUNCH_TAG
 from helpers.cloudformation import PARAMETERS, Rendered, template_text
 
@@ -156,7 +156,7 @@ def test_queues_keep_messages_as_long_as_sqs_can() -> None:
     assert all(one["SqsManagedSseEnabled"] for one in queues.values())
     assert queues["InputQueue"]["RedrivePolicy"] == {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:zoo-input-queue-dead",
-        "maxReceiveCount": Settings().receive_count_max,
+        "maxReceiveCount": make_settings().receive_count_max,
     }
     assert "RedrivePolicy" not in queues["DeadLetterQueue"]
 
@@ -325,7 +325,7 @@ def test_the_balancer_outlasts_a_request_and_closes_before_the_web_process() -> 
     stack = Rendered(WAYS["balancer"])
     told = stack.of_type("AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]["LoadBalancerAttributes"]
     idle_s = int({one["Key"]: one["Value"] for one in told}["idle_timeout.timeout_seconds"])
-    assert Settings().wait_s_max < idle_s < Settings().keep_alive_s
+    assert make_settings().wait_s_max < idle_s < make_settings().keep_alive_s
     group = stack.resources["TargetGroup"]["Properties"]
     assert group["HealthCheckPath"] == "/readyz"
     assert group["TargetGroupAttributes"] == [
@@ -400,7 +400,7 @@ def test_no_arn_of_the_template_names_a_partition() -> None:
 def test_what_a_stack_tells_is_what_stack_reads() -> None:
     outputs = Rendered(WAYS["instance"]).outputs
     told = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): value for name, value in outputs.items()}
-    read = Settings(
+    read = make_settings(
         backend="aws", **{name: told[name] for name in told if name in Settings.__dataclass_fields__}
     )
     assert read.input_bucket == "zoo-123456789012-us-east-1-input"

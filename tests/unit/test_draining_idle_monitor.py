@@ -1,5 +1,6 @@
 """How long a worker of a fleet stays without work, and what it learns of idle gaps."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -127,7 +128,7 @@ def test_the_oldest_worker_stays_for_ever_even_with_a_fixed_time() -> None:
 
 
 def test_a_fixed_time_of_zero_is_for_ever() -> None:
-    assert Resting(replace(LOCAL, idle_s_max=0.0), Seniority(2, 1)).stays_s() == 1000
+    assert Resting(replace(LOCAL, idle_s_max=math.inf), Seniority(2, 1)).stays_s() == 1000
 
 
 def test_only_the_oldest_worker_needs_a_final_check() -> None:

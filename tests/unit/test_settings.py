@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as configured
 from hypothesis import strategies as st
 
-from beholder.config import Settings, load_settings, to_environment
+from beholder.config import Settings, load_settings, make_settings, to_environment
 from beholder.config.lists import age_of, bytes_of
 from beholder.config.settings import default_data_dir
 from beholder.errors import ConfigError
@@ -35,7 +35,7 @@ def value_of(name: str) -> st.SearchStrategy[object]:
         return st.sampled_from(one.metadata["choices"])
     if low is not None:
         numbers = st.integers(low, high) if one.type is int else st.floats(low, high)
-        return st.none() | numbers if one.type == float | None else numbers
+        return st.none() | st.just(math.inf) | numbers if one.type == float | None else numbers
     if one.type is Path:
         return st.lists(NAMES.map(lambda part: part.strip("./") or "x"), max_size=3).map(
             lambda parts: Path("/", *parts)
@@ -79,14 +79,14 @@ def test_every_setting_says_what_it_means_and_has_a_bounded_default(one: Field[A
     assert meaning
     assert not meaning.endswith(".")
     if one.type in (int, float):
-        value = getattr(Settings(), one.name)
+        value = getattr(make_settings(), one.name)
         assert low <= value <= high < math.inf
     if one.metadata["choices"]:
         assert one.default in one.metadata["choices"]
 
 
 def test_names_begin_with_the_prefix() -> None:
-    settings = Settings(prefix="zoo")
+    settings = make_settings(prefix="zoo")
     assert settings.input_queue == "zoo-input-queue"
     assert settings.dead_letter_queue == "zoo-input-queue-dead"
     assert settings.output_queue == "zoo-output-queue"

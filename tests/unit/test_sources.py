@@ -1,11 +1,13 @@
 """Where settings come from: which source wins, and what is said of values that cannot be used."""
 
+import math
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beholder.config import Settings, load_settings
+from beholder.config import Settings, load_settings, make_settings, to_environment
 from beholder.config.lists import networks_of
 from beholder.errors import ConfigError
 
@@ -30,7 +32,7 @@ def toml(tmp_path: Path) -> Any:
 
 def test_without_any_source_there_are_the_defaults() -> None:
     loaded = load_settings({"PATH": "/bin", "HOST": "elsewhere"}, {})
-    assert loaded.settings == Settings()
+    assert loaded.settings == make_settings()
     assert set(loaded.sources.values()) == {"default"}
 
 
@@ -58,7 +60,7 @@ def test_every_problem_of_every_source_is_reported_at_once(toml: Any) -> None:
     # then
     path = environment["BEHOLDER_CONFIG"]
     assert found == [
-        f"{path}: batch_max is 101; use a whole number from 0 to 100",
+        f"{path}: batch_max is 101; use auto or a whole number from 1 to 100",
         f"{path}: there is no setting named 'colour'; `beholder config` lists them all",
         "BEHOLDER_PORT: port is 'http'; use a whole number from 0 to 65535",
         "BEHOLDER_PROT: there is no setting named 'prot'; `beholder config` lists them all",
@@ -188,7 +190,7 @@ def test_no_stack_is_read_where_none_is_named() -> None:
     def read(stack: str, region: str) -> dict[str, str]:
         raise AssertionError(stack, region)
 
-    assert load_settings({}, {}, outputs_of=read).settings == Settings()
+    assert load_settings({}, {}, outputs_of=read).settings == make_settings()
 
 
 def test_the_region_is_aws_s_own_variable_unless_ours_says_otherwise() -> None:
@@ -240,7 +242,7 @@ def test_a_file_that_is_no_toml_is_a_problem(tmp_path: Path, content: bytes) -> 
 
 
 def test_an_empty_name_of_a_file_is_none() -> None:
-    assert load_settings({"BEHOLDER_CONFIG": ""}, {}).settings == Settings()
+    assert load_settings({"BEHOLDER_CONFIG": ""}, {}).settings == make_settings()
 
 
 def test_networks_of_proxies_are_read_and_a_wrong_one_is_told() -> None:
@@ -249,3 +251,57 @@ def test_networks_of_proxies_are_read_and_a_wrong_one_is_told() -> None:
     for wrong in ("*", "10.0.0.1/16", "balancer", "10.0.0.0/33"):
         with pytest.raises(ConfigError, match="trusted_proxies has"):
             load_settings({"BEHOLDER_TRUSTED_PROXIES": f"10.0.0.0/8,{wrong}"}, {})
+
+
+NUMBERS = [one for one in fields(Settings) if one.metadata["low"] is not None]
+FOLLOWING = (
+    *("batch_max", "consumers", "latency_goal_s"),
+    *("input_bucket", "output_bucket", "input_queue", "dead_letter_queue", "output_queue"),
+)
+
+
+@pytest.mark.parametrize("backend", ["local", "aws"])
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_auto_is_the_default_whatever_an_earlier_source_says(toml: Any, name: str, backend: str) -> None:
+    other = 9 if name in FOLLOWING[:3] else "'other'"
+    environment = toml(f"{name} = {other}\n")
+    environment["BEHOLDER_BACKEND"] = backend
+    assert load_settings(environment, {}).settings != make_settings(backend=backend)
+    environment[f"BEHOLDER_{name.upper()}"] = "auto"
+    assert load_settings(environment, {}).settings == make_settings(backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "unset"),
+    [
+        *((name, "") for name in (*FOLLOWING, "idle_s_max")),
+        # A queue may be called 0.
+        *((name, text) for name in (*FOLLOWING[:3], "idle_s_max") for text in ("0", "inf")),
+    ],
+)
+def test_nothing_but_a_word_leaves_a_setting_unset(name: str, unset: str) -> None:
+    (problem,) = problems({f"BEHOLDER_{name.upper()}": unset})
+    assert f"{name} is" in problem
+    assert "auto" in problem
+
+
+@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)
+def test_a_word_is_taken_where_it_is_meant_and_nowhere_else(one: Field[Any]) -> None:
+    for word in ("auto", "never"):
+        environment = {f"BEHOLDER_{one.name.upper()}": word}
+        if word in one.metadata["words"]:
+            load_settings(environment, {})
+        else:
+            problems(environment)
+
+
+@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)
+def test_a_number_beyond_either_bound_is_refused(one: Field[Any]) -> None:
+    for beyond in (one.metadata["low"] - 1, one.metadata["high"] + 1):
+        assert f"{one.name} is {beyond}; use" in problems({f"BEHOLDER_{one.name.upper()}": str(beyond)})[0]
+
+
+def test_a_worker_that_never_leaves_is_told_by_a_word() -> None:
+    settings = load_settings({"BEHOLDER_IDLE_S_MAX": "never"}, {}).settings
+    assert settings.idle_s_max == math.inf
+    assert to_environment(settings)["BEHOLDER_IDLE_S_MAX"] == "never"

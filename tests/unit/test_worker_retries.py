@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beholder.config import Settings
+from beholder.config import make_settings
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.errors import BackendDenied, BackendUnavailable, ModelInvalid, ObjectNotFound
@@ -360,10 +360,10 @@ def test_a_worker_loads_the_other_models_where_one_is_damaged(
     for name in ("sound", "torn"):
         write_folder(tmp_path / "models" / name, name=name)
     (tmp_path / "models" / "torn" / "model.onnx").write_bytes(b"rubbish")
-    found = warm_classifiers(Settings(data_dir=tmp_path, model=("sound", "torn")))
+    found = warm_classifiers(make_settings(data_dir=tmp_path, model=("sound", "torn")))
     assert found["sound"].spec.name == "sound"
     with pytest.raises(ModelInvalid, match="damaged"):
         found["torn"].classify([])
     assert [one.action for one in caplog.records if hasattr(one, "action")] == ["worker.model_unloaded"]
     with pytest.raises(ModelInvalid):  # the default model must load
-        warm_classifiers(Settings(data_dir=tmp_path, model=("torn", "sound")))
+        warm_classifiers(make_settings(data_dir=tmp_path, model=("torn", "sound")))

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Settings", "default_data_dir"]
+__all__ = ["AUTO", "NEVER", "Settings", "default_data_dir", "make_settings"]
+
+AUTO = "auto"
+"""Leaves a value to beholder."""
+NEVER = "never"
+"""Of a time: it never passes."""
 
 
 def default_data_dir() -> Path:
@@ -21,6 +26,10 @@ def _default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# The default depends on the backend, the prefix or another name; `make_settings` knows it.
+_FOLLOWS = object()
+
+
 def _setting(
     meaning: str,
     default: Any = None,
@@ -29,8 +38,11 @@ def _setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Any:
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
+    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "words": words}
+    if default is _FOLLOWS:
+        return field(metadata=metadata)
     return (
         field(default_factory=factory, metadata=metadata)
         if factory
@@ -38,9 +50,18 @@ def _setting(
     )
 
 
-@dataclass(frozen=True)
+_DEFAULTS_OF_BACKEND: dict[str, dict[str, Any]] = {
+    "local": {"batch_max": 4, "consumers": 1, "latency_goal_s": 0.25},
+    "aws": {"batch_max": 20, "consumers": 2 * _default_workers(), "latency_goal_s": 30.0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a whole deployment; the fields' metadata says what each means and may be."""
+    """The settings of a whole deployment; the fields' metadata says what each means and may be.
+
+    `make_settings` fills in the defaults that depend on other settings.
+    """
 
     host: str = _setting("address that the web tier listens on", "127.0.0.1")
     port: int = _setting("TCP port of the web tier; 0 takes a free one", 8080, low=0, high=65535)
@@ -71,14 +92,18 @@ class Settings:
     region: str = _setting("AWS region of the queues and buckets", "us-east-1")
     stack: str = _setting("CloudFormation stack whose outputs set what is not set otherwise", "")
     prefix: str = _setting("first part of bucket and queue names", "beholder")
-    input_bucket: str = _setting("bucket for images; empty for <prefix>-input-bucket", "")
-    output_bucket: str = _setting("bucket for results; empty for <prefix>-output-bucket", "")
-    input_queue: str = _setting("queue for jobs; empty for <prefix>-input-queue", "")
+    input_bucket: str = _setting("bucket for images; auto for <prefix>-input-bucket", _FOLLOWS, words=(AUTO,))
+    output_bucket: str = _setting(
+        "bucket for results; auto for <prefix>-output-bucket", _FOLLOWS, words=(AUTO,)
+    )
+    input_queue: str = _setting("queue for jobs; auto for <prefix>-input-queue", _FOLLOWS, words=(AUTO,))
     dead_letter_queue: str = _setting(
-        "queue for messages received too often; empty for <input queue>-dead", ""
+        "queue for messages received too often; auto for <input queue>-dead", _FOLLOWS, words=(AUTO,)
     )
     output_queue: str = _setting(
-        "first part of the reply queues' names, one per web process; empty for <prefix>-output-queue", ""
+        "first part of the reply queues' names, one per web process; auto for <prefix>-output-queue",
+        _FOLLOWS,
+        words=(AUTO,),
     )
     precision: str = _setting(
         "what the model computes in; auto takes bf16 where the CPU has it",
@@ -86,7 +111,11 @@ class Settings:
         choices=("auto", "fp32", "bf16"),
     )
     batch_max: int = _setting(
-        "images that a worker takes at once; 0 for 4 on one machine, 20 on AWS", 0, low=0, high=100
+        "images that a worker takes at once; auto for 4 on one machine, 20 on AWS",
+        _FOLLOWS,
+        low=1,
+        high=100,
+        words=(AUTO,),
     )
     encryption: str = _setting(
         "how objects are encrypted on S3; empty leaves it to the bucket",
@@ -95,10 +124,11 @@ class Settings:
     )
     kms_key: str = _setting("ARN of the key for encryption aws:kms; empty for the account's own", "")
     consumers: int = _setting(
-        "batches that a worker has in hand at once; 0 for 1 on one machine, two per core on AWS",
-        0,
-        low=0,
+        "batches that a worker has in hand at once; auto for 1 on one machine, two per core on AWS",
+        _FOLLOWS,
+        low=1,
         high=256,
+        words=(AUTO,),
     )
     inline_bytes_max: int = _setting(
         "length of an image that rides inside its message on AWS, in bytes; larger ones are fetched",
@@ -110,11 +140,11 @@ class Settings:
         "worker processes that `beholder up` keeps beyond those that the load needs", 0, low=0, high=256
     )
     idle_s_max: float | None = _setting(
-        "how long a worker without work stays, in seconds; 0 for ever; auto for as long as that is cheaper "
-        "than a startup, if a controller starts another",
-        None,
-        low=0,
+        "how long a worker without work stays, in seconds; never for a worker that never leaves; auto for as "
+        "long as that is cheaper than a startup, if a controller starts another",
+        low=0.1,
         high=86_400,
+        words=(AUTO, NEVER),
     )
     depth_lag_s: float = _setting(
         "how far SQS's counts of messages may lag behind, in seconds",
@@ -136,10 +166,11 @@ class Settings:
     fleet_max: int = _setting("instances that are never exceeded", 20, low=0, high=10_000)
     fleet_warm_min: int = _setting("instances kept beyond those that the load needs", 0, low=0, high=10_000)
     latency_goal_s: float = _setting(
-        "how long a request may take beyond a startup, in seconds; 0 for 0.25 on one machine, 30 on AWS",
-        0.0,
-        low=0,
+        "how long a request may take beyond a startup, in seconds; auto for 0.25 on one machine, 30 on AWS",
+        _FOLLOWS,
+        low=0.001,
         high=86_400,
+        words=(AUTO,),
     )
     budget_per_hour: float = _setting(
         "the fleet's price per hour, in the currency of prices, is not launched beyond this; 0 for no cap",
@@ -255,25 +286,22 @@ class Settings:
         "log lines of requests: all, or only those answered with 5xx", "all", choices=("all", "5xx")
     )
 
-    def __post_init__(self) -> None:
-        """Fill in what follows from other settings where it is left empty or 0."""
-        is_aws = self.backend == "aws"
-        queue = self.input_queue or f"{self.prefix}-input-queue"
-        follows = {
-            "input_bucket": f"{self.prefix}-input-bucket",
-            "output_bucket": f"{self.prefix}-output-bucket",
-            "input_queue": queue,
-            "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
-            "output_queue": f"{self.prefix}-output-queue",
-            "batch_max": 20 if is_aws else 4,
-            "consumers": 2 * _default_workers() if is_aws else 1,
-            "latency_goal_s": 30.0 if is_aws else 0.25,
-        }
-        for name, value in follows.items():
-            if not getattr(self, name):
-                object.__setattr__(self, name, value)
-
     @property
     def heavy_decodes_max(self) -> int:
         """Heavy images that one machine decodes at once, so that a core stays for light ones."""
         return max(1, min(self.workers, _default_workers()) - 1)
+
+
+def make_settings(**given: Any) -> Settings:
+    """Return settings with the values that are given, and with the default of every other setting."""
+    prefix = given.get("prefix", Settings.prefix)
+    queue = given.get("input_queue", f"{prefix}-input-queue")
+    follows = {
+        "input_bucket": f"{prefix}-input-bucket",
+        "output_bucket": f"{prefix}-output-bucket",
+        "input_queue": queue,
+        "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
+        "output_queue": f"{prefix}-output-queue",
+        **_DEFAULTS_OF_BACKEND[given.get("backend", Settings.backend)],
+    }
+    return Settings(**follows | given)

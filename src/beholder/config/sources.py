@@ -3,6 +3,7 @@
 Nothing here reads the process's own environment: it is an argument.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from beholder.config.lists import age_of, bytes_of, networks_of, prices_of
-from beholder.config.settings import Settings
+from beholder.config.settings import AUTO, NEVER, Settings, make_settings
 from beholder.errors import ConfigError
 
 __all__ = ["Loaded", "OutputsReader", "load_settings", "to_environment", "to_text"]
@@ -20,7 +21,6 @@ _PREFIX = "BEHOLDER_"
 _FILE_VARIABLE = "BEHOLDER_CONFIG"
 # Of these the second is a client's, who may well start a service in the same shell.
 _NO_SETTINGS = {_FILE_VARIABLE, "BEHOLDER_API_KEY"}
-_AUTO = "auto"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 # What S3 and SQS take; the embedded backends take it too. An SQS queue may also be named by its URL.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html and
@@ -28,6 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _QUEUE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _QUEUE_URL = re.compile(r"https?://[^/\s]+/.*[A-Za-z0-9_-]{1,80}")
+_QUEUE_FORMS = {"local": (_QUEUE,), "aws": (_QUEUE, _QUEUE_URL)}
 # A reply queue's name goes on after this with its owner's and a number.
 _OUTPUT_QUEUE_CHARS_MAX = 40
 # AWS's own names for the region; ours wins over them.
@@ -72,12 +73,15 @@ def load_settings(
             problems.append(f"{source}: there is no setting named {name!r}; `beholder config` lists them all")
             continue
         try:
-            values[name] = _parsed(one, raw)
+            if raw == AUTO and AUTO in one.metadata["words"]:
+                values.pop(name, None)
+            else:
+                values[name] = _parsed(one, raw)
             sources[name] = source
         except ValueError as exc:
             problems.append(f"{source}: {name} {exc}")
     if not problems:
-        settings = Settings(**values)
+        settings = make_settings(**values)
         problems.extend(_problems_together(settings, sources))
     if problems:
         raise ConfigError(problems)
@@ -93,9 +97,11 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 
 def to_text(value: Any) -> str:
-    """Return a setting's value as the environment takes it; None, where a setting may be, is 'auto'."""
+    """Return a setting's value as the environment takes it; None is 'auto', and infinity 'never'."""
     if value is None:
-        return _AUTO
+        return AUTO
+    if value == math.inf:
+        return NEVER
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -151,8 +157,8 @@ def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
 def _parsed(one: Field[Any], raw: Any) -> Any:
     if one.name == "model":
         return _model_names(raw)
-    if one.type == float | None and raw == _AUTO:
-        return None
+    if raw == NEVER and NEVER in one.metadata["words"]:
+        return math.inf
     if one.type in (int, float, float | None):
         return _number(one, raw)
     if not isinstance(raw, str | Path):
@@ -188,7 +194,7 @@ def _folder(raw: str) -> Path:
 
 def _number(one: Field[Any], raw: Any) -> float:
     kind = "a whole number" if one.type is int else "a number"
-    kind = f"{_AUTO} or {kind}" if one.type == float | None else kind
+    kind = " or ".join((*one.metadata["words"], kind))
     low, high = one.metadata["low"], one.metadata["high"]
     try:
         value = int(raw) if one.type is int else float(raw)
@@ -265,9 +271,8 @@ def _name_problems(settings: Settings, sources: Mapping[str, str]) -> list[str]:
             is_good = bool(_QUEUE.fullmatch(value)) and len(value) <= _OUTPUT_QUEUE_CHARS_MAX
             rule = f"up to {_OUTPUT_QUEUE_CHARS_MAX} letters, digits, hyphens and underscores"
         else:
-            is_url = settings.backend == "aws" and bool(_QUEUE_URL.fullmatch(value))
-            is_good = is_url or bool(_QUEUE.fullmatch(value))
+            is_good = any(form.fullmatch(value) for form in _QUEUE_FORMS[settings.backend])
             rule = "up to 80 letters, digits, hyphens and underscores, or on AWS the queue's URL"
         if not is_good:
-            problems.append(f"{sources[name]}: {name} is {value!r}; use {rule}")
+            problems.append(f"{sources[name]}: {name} is {value!r}; use {rule}; or auto")
     return problems

@@ -56,8 +56,8 @@ class IdleSettings:
         latency_goal_s: The goal beyond a startup, as in `scaling.Limits`.
         startup_patience: As in `scaling.Limits`: 1 if a request may wait for a startup, 0 if it may not.
         stay_min: Instances that never leave for being idle; the oldest stay.
-        idle_s_max: A fixed stay, whatever the load was, 0 for ever. None to compute it: at most a startup's
-            time, the answer of ski rental, and half of it if a request may wait for a startup.
+        idle_s_max: A fixed stay, whatever the load was; infinity for ever. None to compute it: at most a
+            startup's time, the answer of ski rental, and half of it if a request may wait for a startup.
         stay_s_min: How long the last worker stays at least, until the queue's counts include its last
             message. If it leaves earlier, the controller sees a message that no longer exists and launches
             for it.
@@ -144,7 +144,7 @@ def idle_limit_s(
         service_s: Its time per message.
         idle_gaps: The gaps that are known; they count for the last worker.
     """
-    if settings.idle_s_max == 0:
+    if settings.idle_s_max == inf:
         return IdleLimit(inf, "workers stay")
     if peers.older < settings.stay_min:
         return IdleLimit(inf, f"one of the {settings.stay_min} oldest, which stay")

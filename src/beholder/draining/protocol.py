@@ -158,14 +158,14 @@ class IdleTimeout:
     """An `IdleRule` with a fixed time, for a worker that no controller counts.
 
     Args:
-        idle_s_max: How long the worker stays without a message; 0 or None for ever.
+        idle_s_max: How long the worker stays without a message; None for ever.
     """
 
     idle_s_max: float | None
 
     def decide(self, idle_s: float) -> DrainDecision:
         """Leave once the time has passed."""
-        if not self.idle_s_max:
+        if self.idle_s_max is None:
             return DrainDecision(leaves=False, reason="workers stay")
         leaves = idle_s >= self.idle_s_max
         return DrainDecision(leaves, f"idle for {idle_s:.0f} s of {self.idle_s_max:.0f} s")

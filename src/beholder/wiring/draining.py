@@ -1,6 +1,7 @@
 """How a worker leaves: when it was idle for long enough, or when its instance is taken away."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -147,7 +148,7 @@ def _alone(
     end_process: Callable[[], None],
 ) -> Ticks:
     """Return the draining of a worker that no controller counts: it may only stay for a fixed time."""
-    if not settings.idle_s_max:
+    if settings.idle_s_max in (None, math.inf):
         return {}
     protocol = DrainProtocol(
         worker,
