@@ -126,3 +126,32 @@ def test_the_workload_generator_sends_a_key_and_reports_none(locked: RunningServ
     assert "401" in without.stdout
     report = (locked.data_dir / "report.html").read_text(encoding="utf-8")
     assert key.split("_")[2] not in report + by_option.stdout + by_option.stderr
+
+
+def test_classify_by_a_service_prints_what_classify_alone_prints(
+    locked: RunningService, samples: Path, tmp_path: Path
+) -> None:
+    key = keys(locked.data_dir, "create", "classify").stdout.strip()
+    _await_status(locked, key, 200)
+    (tmp_path / "bad.jpg").write_text("no image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    line = ["classify", str(samples), str(tmp_path), "--top-k", "1", "--min-confidence", "0.05", "--csv"]
+
+    here = beholder(*line)
+    there = beholder(*line, "--url", f"{locked.url}/", BEHOLDER_API_KEY=key)
+    without = beholder(*line, "--url", locked.url)
+
+    def labels(text: str) -> list[list[str]]:
+        # Without confidences: they differ in their last digits by how many images the model took at once.
+        return [row.split(",")[:3] for row in text.splitlines() if row.endswith(",")]
+
+    def errors(text: str) -> dict[str, str]:
+        rows = [row.split(",") for row in text.splitlines()[1:]]
+        return {Path(row[0]).name: row[5] for row in rows if row[5]}
+
+    assert here.returncode == there.returncode == 1
+    assert labels(here.stdout) == labels(there.stdout) != []
+    assert errors(there.stdout) == {"bad.jpg": "image_type_unsupported", "empty.jpg": "image_missing"}
+    assert "bad.jpg" in there.stderr
+    assert without.returncode == 2
+    assert "BEHOLDER_API_KEY" in without.stderr

@@ -1,10 +1,11 @@
-"""`beholder classify`: recognise image files in this process, without a service."""
+"""`beholder classify`: recognise image files in this process, or by a service."""
 
 import csv
 import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,9 +34,26 @@ _FILE_WIDTH = 40
 )
 @click.option("--csv", "as_csv", is_flag=True, help="CSV: file, rank, name, index, confidence, error.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
+@click.option("--url", help="Recognise them by the service at this address instead of in this process.")
+@click.option(
+    "--key",
+    default="",
+    envvar="BEHOLDER_API_KEY",
+    show_envvar=True,
+    help="With --url: API key; better in the environment, because every user of the machine sees command "
+    "lines.",
+)
 @setting_options("model", "precision", "data_dir")
 def classify(
-    paths: tuple[str, ...], *, top_k: int, min_confidence: float, as_csv: bool, as_json: bool, **flags: Any
+    paths: tuple[str, ...],
+    *,
+    top_k: int,
+    min_confidence: float,
+    as_csv: bool,
+    as_json: bool,
+    url: str | None,
+    key: str,
+    **flags: Any,
 ) -> None:
     """Recognise images: files, folders, glob patterns, or - for standard input.
 
@@ -46,19 +64,37 @@ def classify(
     beholder classify photo.jpg
     beholder classify ~/Pictures --csv > labels.csv
     cat photo.jpg | beholder classify -
+    beholder classify photo.jpg --url http://127.0.0.1:8080
     """  # noqa: D301 -- click needs the character \b itself, not its escape
-    from beholder.cli.recognise import find_images, recognise  # noqa: PLC0415
+    from beholder.cli.recognise import find_images  # noqa: PLC0415
+
+    files = find_images(paths)
+    if url is None:
+        findings = _here(files, flags, top_k=top_k, min_confidence=min_confidence)
+    else:
+        findings = _remotely(files, url, key, flags, top_k=top_k, min_confidence=min_confidence)
+    failed = _print_all(_with_progress(findings, len(files)), _form(as_csv=as_csv, as_json=as_json))
+    if failed:
+        click.echo(f"{len(failed)} of {len(files)} images failed:", err=True)
+        for one in failed:
+            click.echo(f"  {one.file}: {one.error.message if one.error else ''}", err=True)
+        sys.exit(1)
+
+
+def _here(
+    files: list[str], flags: dict[str, Any], *, top_k: int, min_confidence: float
+) -> Iterator["Finding"]:
+    from beholder.cli.recognise import recognise  # noqa: PLC0415
     from beholder.config.models import served_specs  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
     from beholder.wiring.limits import image_limits  # noqa: PLC0415
 
     settings = read_settings(flags).settings
-    files = find_images(paths)
     threads = os.cpu_count() or 1
     classifier = load_classifier(served_specs(settings)[0], settings, threads=threads)
     classifier.warm_up()
-    findings = recognise(
+    return recognise(
         files,
         classifier,
         partial(prepare, limits=image_limits(settings)),
@@ -66,12 +102,20 @@ def classify(
         min_confidence=min_confidence,
         threads=threads,
     )
-    failed = _print_all(_with_progress(findings, len(files)), _form(as_csv=as_csv, as_json=as_json))
-    if failed:
-        click.echo(f"{len(failed)} of {len(files)} images failed:", err=True)
-        for one in failed:
-            click.echo(f"  {one.file}: {one.error.message if one.error else ''}", err=True)
-        sys.exit(1)
+
+
+def _remotely(
+    files: list[str], url: str, key: str, flags: dict[str, Any], *, top_k: int, min_confidence: float
+) -> Iterator["Finding"]:
+    from beholder.cli.remote import RemoteService, recognise_remotely  # noqa: PLC0415
+
+    if flags["precision"] or flags["data_dir"]:
+        raise click.UsageError("--precision and --data-dir are the service's own with --url")
+    options: dict[str, object] = {"top_k": top_k, "min_confidence": min_confidence}
+    if flags["model"]:
+        options["model"] = flags["model"][0]
+    service = RemoteService(url, key, threading.Event().wait)
+    return recognise_remotely(files, service, options)
 
 
 def _form(*, as_csv: bool, as_json: bool) -> Callable[["Finding"], str]:
