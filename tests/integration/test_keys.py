@@ -107,6 +107,12 @@ def test_an_open_service_beyond_this_machine_is_refused_at_its_start(command: st
     assert "--keys open" in refused.stderr
 
 
+def test_the_demo_says_that_it_sends_no_key(tmp_path: Path, samples: Path) -> None:
+    refused = beholder("demo", str(samples), "--data-dir", str(tmp_path), "--port", "0", BEHOLDER_KEYS="on")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--keys off" in refused.stderr
+
+
 def test_a_client_s_key_in_the_environment_is_no_setting() -> None:
     asked = beholder("config", "--json", BEHOLDER_API_KEY="bhk_secret")
     assert asked.returncode == 0

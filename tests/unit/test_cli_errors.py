@@ -328,6 +328,12 @@ def test_the_addresses_of_the_service_are_printed() -> None:
     assert "never deleted" in kept
 
 
+def test_with_keys_the_first_command_sends_one_and_how_to_make_it_is_told() -> None:
+    text = where_to_look("http://127.0.0.1:8080", profile_of(make_settings(keys="on")))
+    assert 'curl -H "X-API-Key: $BEHOLDER_API_KEY" -F myfile=@photo.jpg' in text
+    assert "beholder keys create" in text
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104
 def test_without_keys_an_address_of_other_machines_is_refused_with_both_ways_out(host: str) -> None:
     with pytest.raises(ConfigError) as refused:

@@ -27,7 +27,7 @@ __all__ = ["demo"]
 @click.option(
     "--exit", "must_exit", is_flag=True, help="Stop after the photos, as it does without a terminal."
 )
-@setting_options("host", "port", "data_dir", "workers", "model", "precision")
+@setting_options("host", "port", "keys", "data_dir", "workers", "model", "precision")
 def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     """Start the service, send every photo of FOLDER (default: samples) through it, and keep serving.
 
@@ -43,6 +43,8 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     allow_files()
     if not settings.workers:
         raise ConfigError("workers is 0, so nothing would be recognised; set it to 1 or more")
+    if settings.keys == "on":
+        raise ConfigError("keys is on, and the demo sends no API key; give --keys off, or --keys open")
     images = images_in(folder)
     stop = threading.Event()
     end_on_signals(stop.set)

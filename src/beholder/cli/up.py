@@ -55,6 +55,8 @@ def where_to_look(url: str, profile: "Profile") -> str:
     """Return the lines that show the service's addresses, and how long it keeps images."""
     from beholder.wiring.retention import kept_sentence  # noqa: PLC0415
 
+    header = '-H "X-API-Key: $BEHOLDER_API_KEY" '
+    is_keyed = profile.settings.keys == "on"
     retention = f"  retention           {kept_sentence(profile.settings)}"
     return "\n".join(
         (
@@ -62,7 +64,8 @@ def where_to_look(url: str, profile: "Profile") -> str:
             f"  beholder is up      {url}",
             f"  page                {url}/",
             f"  API, with examples  {url}/docs",
-            f"  try                 curl -F myfile=@photo.jpg {url}/upload",
+            f"  try                 curl {header if is_keyed else ''}-F myfile=@photo.jpg {url}/upload",
+            *(("  API key             beholder keys create NAME",) if is_keyed else ()),
             *((retention,) if profile.is_one_machine else ()),
             "  stop                Ctrl-C",
             "",
