@@ -23,6 +23,7 @@ _COMMANDS = (
     "repair",
     "prune",
     "explain",
+    "bake",
     "destroy",
     "config",
     "web",

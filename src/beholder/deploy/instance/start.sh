@@ -24,8 +24,8 @@ fi
 
 if [ "$BAKE" = yes ]; then
   step="bake the image"
-  # Compiled once here, and not at every start.
-  python3 -S -m compileall -q -j 0 /opt/beholder/lib
+  # Compiled once here, and not at every start. Some packages have files that are no Python.
+  python3 -S -m compileall -qq -j 0 /opt/beholder/lib || true
   trap - EXIT
   rm -rf /etc/beholder.env $work
   sync

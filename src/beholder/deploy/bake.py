@@ -1,0 +1,168 @@
+"""Makes an image that has the bundle in place, so that instances start without fetching and unpacking."""
+
+import base64
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from beholder.clock import Clock
+from beholder.deploy.account import Account
+from beholder.deploy.stack import Stack
+from beholder.errors import BackendError, DeployError
+from beholder.fleet.ec2 import DEPLOYMENT_TAG
+
+__all__ = ["Bake"]
+
+_POLL_S = 3.0
+# An image of 8 GiB takes EC2 minutes; the instance itself powers off after 15 in any case.
+_WAIT_S_MAX = 1800.0
+# First line of the here-document with the settings; `start.sh` bakes if it finds the line before it.
+_ROLE, _BAKE = "\nROLE=worker\n", "\nBAKE=yes\nROLE=worker\n"
+# What the instance has otherwise than a worker.
+_OTHERWISE = ("InstanceInitiatedShutdownBehavior", "TagSpecifications", "UserData")
+_NO_OBJECT = ("NoSuchKey", "404")
+
+
+class Bake:
+    """Bakes the image of one deployment.
+
+    Whatever happens, the instance on which it is made is terminated, and an image that did not become
+    available is deregistered.
+
+    Args:
+        account: The account and region of the deployment.
+        name: The deployment's name.
+        clock: Tells how long a wait has taken.
+        pause: Waits so many seconds.
+        tell: Takes each line of progress.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        name: str,
+        *,
+        clock: Clock,
+        pause: Callable[[float], object],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._account = account
+        self._name = name
+        self._clock = clock
+        self._pause = pause
+        self._tell = tell
+
+    def run(self) -> str:
+        """Return the id of a new image, which is available.
+
+        Raises:
+            DeployError: There is no such deployment, the start on the instance failed, or EC2 made no image.
+            ConfigError: The stack of this name is not beholder's.
+            BackendError: A service refuses a call, or does not answer.
+        """
+        if Stack(self._account, self._name).describe() is None:
+            raise DeployError(f"there is no deployment {self._name} in {self._account.region}")
+        data = self._template()
+        script = base64.b64decode(data.get("UserData", "")).decode()
+        if _ROLE not in script or "BUNDLE_SHA256=\n" in script:
+            raise DeployError(f"the workers' launch template of {self._name} names no bundle; deploy first")
+        instance = self._launch(data, script.replace(_ROLE, _BAKE, 1))
+        try:
+            self._tell(f"{instance} puts the bundle in place")
+            self._wait(lambda: self._state(instance), "stopped", ("shutting-down", "terminated"))
+            self._check(instance, _setting(script, "BEHOLDER_OUTPUT_BUCKET"))
+            return self._image(instance, data["ImageId"], _setting(script, "BUNDLE_SHA256"))
+        finally:
+            self._account.call("ec2", "terminate_instances", InstanceIds=[instance])
+
+    def _template(self) -> Mapping[str, Any]:
+        versions = self._account.call(
+            "ec2",
+            "describe_launch_template_versions",
+            LaunchTemplateName=f"{self._name}-worker",
+            Versions=["$Latest"],
+        )
+        data: Mapping[str, Any] = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        return data
+
+    def _launch(self, data: Mapping[str, Any], script: str) -> str:
+        tags = [{"Key": DEPLOYMENT_TAG, "Value": self._name}, {"Key": "Name", "Value": f"{self._name}-bake"}]
+        launched = self._account.call(
+            "ec2",
+            "run_instances",
+            **{key: value for key, value in data.items() if key not in _OTHERWISE},
+            MinCount=1,
+            MaxCount=1,
+            InstanceInitiatedShutdownBehavior="stop",
+            UserData=script,
+            TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+        )
+        return str(launched["Instances"][0]["InstanceId"])
+
+    def _state(self, instance: str) -> str:
+        told = self._account.call("ec2", "describe_instances", InstanceIds=[instance])
+        return str(told["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+    def _check(self, instance: str, bucket: str) -> None:
+        """Raise `DeployError` if the instance told why its start failed."""
+        key = f"fleet/failed-starts/{instance}"
+        found = self._account.call("s3", "get_object", expected=_NO_OBJECT, Bucket=bucket, Key=key)
+        if "Body" in found:
+            reason = found["Body"].read().decode(errors="replace").partition("\n")[0]
+            raise DeployError(f"the bundle could not be put in place: {reason}")
+
+    def _image(self, instance: str, base: str, sha256: str) -> str:
+        tags = [
+            {"Key": DEPLOYMENT_TAG, "Value": self._name},
+            {"Key": "beholder:bundle", "Value": sha256},
+            {"Key": "beholder:base", "Value": base},
+        ]
+        made = self._account.call(
+            "ec2",
+            "create_image",
+            InstanceId=instance,
+            Name=f"{self._name}-{sha256[:12]}-{int(self._clock.now_s())}",
+            TagSpecifications=[{"ResourceType": "image", "Tags": tags}],
+        )
+        image = str(made["ImageId"])
+        try:
+            self._tell(f"EC2 makes the image {image}")
+            self._wait(
+                lambda: str(self._described(image)["State"]), "available", ("failed", "error", "invalid")
+            )
+            # Tagged afterwards, because moto 5.2 cannot do it before; `destroy` finds them by the tag.
+            if snapshots := self._snapshots(image):
+                self._account.call("ec2", "create_tags", Resources=snapshots, Tags=tags)
+        except BaseException:
+            with suppress(BackendError):
+                self._remove(image)
+            raise
+        return image
+
+    def _described(self, image: str) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._account.call("ec2", "describe_images", ImageIds=[image])[
+            "Images"
+        ][0]
+        return described
+
+    def _snapshots(self, image: str) -> list[str]:
+        disks = self._described(image).get("BlockDeviceMappings", [])
+        return [str(disk["Ebs"]["SnapshotId"]) for disk in disks if "SnapshotId" in disk.get("Ebs", {})]
+
+    def _remove(self, image: str) -> None:
+        snapshots = self._snapshots(image)
+        self._account.call("ec2", "deregister_image", ImageId=image)
+        for snapshot in snapshots:
+            self._account.call("ec2", "delete_snapshot", SnapshotId=snapshot)
+
+    def _wait(self, state: Callable[[], str], wanted: str, failed: tuple[str, ...]) -> None:
+        deadline_s = self._clock.now_s() + _WAIT_S_MAX
+        while (found := state()) != wanted:
+            if found in failed or self._clock.now_s() >= deadline_s:
+                raise DeployError(f"EC2 says {found} where {wanted} was expected")
+            self._pause(_POLL_S)
+
+
+def _setting(script: str, name: str) -> str:
+    """Return what the script gives a setting."""
+    return script.partition(f"\n{name}=")[2].partition("\n")[0]
