@@ -30,12 +30,13 @@ run: $(STAMP)  ## Start the service, send the sample photos through it, keep ser
 # Tests run side by side, each file in one process: more processes than cores, since many of them wait.
 PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder --durations 10
 FAST := "not slow and not aws and not alone"
+FAST_PROCESSES := 3
 MINISTACK := .venv-ministack/bin/ministack
 NEWEST := .venv-newest
 
 .PHONY: test
 test: $(STAMP)  ## The fast tests
-	$(BIN)/python $(PYTEST) -n 3 -m $(FAST) $(ARGS)
+	$(BIN)/python $(PYTEST) -n $(FAST_PROCESSES) -m $(FAST) $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(STAMP)  ## Chaos, browser and long tests
@@ -45,10 +46,10 @@ test-slow: $(STAMP)  ## Chaos, browser and long tests
 test-aws: $(STAMP) $(MINISTACK)  ## The system on emulators of AWS, and on instances that boot (installs ministack: 90 MB)
 	$(BIN)/python $(PYTEST) -n 6 -m "aws and not alone" $(ARGS)
 
-# The newest Python has, at a lower priority, what the other tests leave of the cores while they wait.
+# The newest Python has, in fewer processes, what the other tests leave of the cores while they wait.
 .PHONY: test-together
 test-together: $(STAMP) $(MINISTACK)
-	@mkdir -p out; nice -n 5 $(MAKE) --no-print-directory test-newest >out/test-newest.log 2>&1 & newest=$$!; \
+	@mkdir -p out; $(MAKE) --no-print-directory test-newest >out/test-newest.log 2>&1 & newest=$$!; \
 	trap 'kill $$newest' INT TERM; \
 	$(BIN)/python $(PYTEST) -n 6 -m "not alone" $(ARGS); failed=$$?; \
 	wait $$newest || failed=$$?; cat out/test-newest.log; exit $$failed
@@ -61,7 +62,7 @@ test-alone: $(STAMP) $(MINISTACK)  ## Tests that want the machine to themselves
 .PHONY: test-newest
 test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python here that beholder supports
 	@newest=$$($(BIN)/python tools/newest_python.py) || exit 0; \
-	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest \
+	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest FAST_PROCESSES=2 \
 		FAST='"not slow and not aws and not alone and not pure" --ignore tests/tidy' test
 
 $(MINISTACK):
