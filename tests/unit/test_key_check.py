@@ -161,3 +161,12 @@ def test_the_openapi_document_says_which_scope_an_operation_needs() -> None:
         for item in build_openapi(memory_ports())["paths"].values()
         for op in item.values()
     )
+
+
+@pytest.mark.parametrize("path", OF_ADMIN)
+@pytest.mark.parametrize("written", ["{}\n", "{}/", "/{}", "{}\n\n", "{}?x", "{}#x", "{};x", "{}\0"])
+def test_no_spelling_of_a_path_gets_past_its_scope(path: str, written: str) -> None:
+    scene = Scene()
+    answer = scene.ask("GET", written.format(path), scene.keys[KeyScope.READ])
+    assert answer.status in (403, 404)
+    assert scene.ask("GET", written.format(path)).status == 401
