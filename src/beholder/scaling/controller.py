@@ -138,7 +138,6 @@ class Controller:
                     before.awaited_s,
                     old_s=age_s(at_s, before.at_s),
                     now_s=seen.now_s,
-                    limits=self._limits,
                 )
         known = self._state.inherited
         if not known:

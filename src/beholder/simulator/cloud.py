@@ -14,6 +14,11 @@ __all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "take_idle"]
 
 _HOUR_S = 3600.0
 _DRAWS = 1024
+# Age at which an instance that never comes up is terminated, in mean startup times.
+_PATIENCE_STARTUPS = 2.5
+# EC2 bills an instance with Linux by the second, and for a minute at least.
+# Source: AWS, "Announcing Amazon EC2 per second billing", October 2017; read 2026-11.
+_BILL_S_MIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,6 @@ class WorldSettings:
         startup_failures: Share of launches that never come up.
         failing_s: From when until when no launch comes up.
         fails_after_s: When an instance that never comes up ends itself; inf where it hangs.
-        startup_patience_s: Age at which such an instance is terminated; None for 2.5 mean startup times.
         refusals: Share of launches that the cloud refuses.
         refusing_s: From when until when the cloud refuses every launch.
         service_spread: Standard deviation of service times over their mean (gamma); 0 makes all equal.
@@ -34,7 +38,6 @@ class WorldSettings:
         queue_noise: Standard deviation of these counts over their value.
         visibility_timeout_s: How long after its receive a killed worker's message is visible again.
         interruptions_per_hour: How often spot interrupts an instance, with two minutes' notice.
-        bill_s_min: Seconds that are billed for each launch at least.
         tail_s_max: How long the run goes on after the traffic's end, at most.
         seed: The seed of every draw.
     """
@@ -44,7 +47,6 @@ class WorldSettings:
     startup_failures: float = 0.0
     failing_s: tuple[float, float] = (0.0, 0.0)
     fails_after_s: float = math.inf
-    startup_patience_s: float | None = None
     refusals: float = 0.0
     refusing_s: tuple[float, float] = (0.0, 0.0)
     service_spread: float = 0.0
@@ -52,7 +54,6 @@ class WorldSettings:
     queue_noise: float = 0.0
     visibility_timeout_s: float = 30.0
     interruptions_per_hour: float = 0.0
-    bill_s_min: float = 60.0
     tail_s_max: float = 7200.0
     seed: int = 1
 
@@ -123,18 +124,14 @@ class Cloud:
         self.failed_startup_count = 0
         self.refused_count = 0
 
-    def patience_s(self) -> float:
-        """Return how long after its launch an instance that never comes up is terminated."""
-        given = self._settings.startup_patience_s
-        return 2.5 * self._settings.limits.startup_s if given is None else given
-
     def ends_s(self, *, is_watched: bool) -> float:
         """Return how long an instance that never comes up lives; inf if the policy has to terminate it.
 
         Args:
             is_watched: The policy terminates such instances itself.
         """
-        return min(self._settings.fails_after_s, math.inf if is_watched else self.patience_s())
+        patience_s = math.inf if is_watched else _PATIENCE_STARTUPS * self._settings.limits.startup_s
+        return min(self._settings.fails_after_s, patience_s)
 
     def launch(self, now_s: float) -> Instance | None:
         """Return a new instance, or None if the cloud refuses the launch."""
@@ -180,9 +177,8 @@ class Cloud:
 
     def bill_s(self, now_s: float) -> float:
         """Return the seconds to pay for; instances that are alive are billed until now."""
-        least = self._settings.bill_s_min
         lives = [(one.launched_at_s, min(one.gone_at_s, now_s)) for one in self._all()]
-        return float(sum(max(math.ceil(gone - launched - 1e-9), least) for launched, gone in lives))
+        return float(sum(max(math.ceil(gone - launched - 1e-9), _BILL_S_MIN) for launched, gone in lives))
 
     def in_service_s(self, now_s: float) -> float:
         """Return the seconds in service, the last job of a draining instance included, over all instances."""

@@ -7,7 +7,7 @@ from beholder.drawing.page import card, page, table, tile
 from beholder.simulator.charts import cost_chart, fleet_chart, latency_chart
 from beholder.simulator.compare import Comparison
 from beholder.simulator.run import Figures, Run
-from beholder.simulator.tables import percent, seconds, verdict_lines
+from beholder.simulator.tables import cells, percent, seconds, verdict_lines
 
 __all__ = ["html_report"]
 
@@ -86,7 +86,7 @@ def _verdicts(found: Sequence[Comparison]) -> str:
 def _section(picked: Sequence[tuple[Run, Figures]], *, goal_s: float, service_s: float) -> str:
     runs, figures = [run for run, _ in picked], [one for _, one in picked]
     traffic = runs[0].traffic
-    rows = [_row(one) for one in figures]
+    rows = [(row[1], *row[3:11], row[2]) for row in map(cells, figures)]
     hint = "Area: demand in instances. Dashed: desired. Line: in service."
     parts = [
         f"<h1>{escape(traffic.name)}</h1>",
@@ -111,18 +111,3 @@ def _tiles(figures: Sequence[Figures]) -> str:
         tile("cost", f"{first.cost:,.2f}", f"{first.idle_hours:,.2f} hours idle"),
     )
     return f'<section class="tiles" style="--columns:4">{"".join(tiles)}</section>'
-
-
-def _row(one: Figures) -> tuple[str, ...]:
-    return (
-        one.policy,
-        f"{one.cost:,.2f}",
-        percent(one.share_inside),
-        seconds(one.p50_s),
-        seconds(one.p95_s),
-        seconds(one.p99_s),
-        f"{one.idle_hours:,.2f}",
-        str(one.startups),
-        str(one.busy_kills),
-        f"{one.instance_hours:,.2f}",
-    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from beholder.simulator.compare import Comparison, geometric_mean
 from beholder.simulator.run import Figures
 
-__all__ = ["csv_table", "markdown_tables", "percent", "seconds", "text_table", "verdict_lines"]
+__all__ = ["cells", "csv_table", "markdown_tables", "percent", "seconds", "text_table", "verdict_lines"]
 
 _HEAD = (
     "traffic",
@@ -48,7 +48,7 @@ def percent(share: float) -> str:
 
 def text_table(figures: Iterable[Figures]) -> str:
     """Return a table for a terminal."""
-    return _aligned([_HEAD, *(_cells(one) for one in figures)])
+    return _aligned([_HEAD, *(cells(one) for one in figures)])
 
 
 def csv_table(figures: Iterable[Figures]) -> str:
@@ -83,26 +83,15 @@ def markdown_tables(figures: Sequence[Figures], found: Sequence[Comparison]) -> 
     lines = _markdown_head(_VERDICT_HEAD)
     for one in found:
         best = ("none", "", "") if one.best is None else (one.best.policy, _hours(one.best), _against(one))
-        cells = (one.ours.traffic, _hours(one.ours), *best, ", ".join(one.better_in_both) or "none")
-        lines.append(f"| {' | '.join(cells)} |")
+        verdict = (one.ours.traffic, _hours(one.ours), *best, ", ".join(one.better_in_both) or "none")
+        lines.append(f"| {' | '.join(verdict)} |")
     mean = geometric_mean(found)
     if mean is not None:
         counted = sum(one.ratio is not None for one in found)
         lines += ["", f"Geometric mean over the {counted} traffics with such a baseline: {mean - 1:+.0%}."]
-    head = (
-        "traffic",
-        "policy",
-        "inst-h",
-        "inside the goal",
-        "p50 s",
-        "p95 s",
-        "p99 s",
-        "idle h",
-        "startups",
-        "kills",
-    )
+    head = (*_HEAD[:3], "inside the goal", *_HEAD[5:11])
     lines += ["", *_markdown_head(head)]
-    for row in map(_cells, figures):
+    for row in map(cells, figures):
         lines.append(f"| {' | '.join((*row[:3], *row[4:11]))} |")
     return "\n".join(lines) + "\n"
 
@@ -126,7 +115,8 @@ def _hours(one: Figures) -> str:
     return f"{one.instance_hours:,.2f}"
 
 
-def _cells(one: Figures) -> tuple[str, ...]:
+def cells(one: Figures) -> tuple[str, ...]:
+    """Return the figures of a run as texts: a row of the table for a terminal."""
     return (
         one.traffic,
         one.policy,

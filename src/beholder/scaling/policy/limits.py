@@ -29,7 +29,6 @@ class Limits:
         lag_s: How old the depths may be.
         visibility_timeout_s: After this, a message that no worker holds is visible again.
         hold_max: Messages that one instance holds at most.
-        failures_max: Failed startups in a row that open the circuit.
         backoff_s: First pause after a refusal or a second failed startup in a row; it doubles.
         backoff_s_max: Longest pause.
         lifetime_s_max: An instance older than this is terminated once it is not busy; None for no limit.
@@ -52,7 +51,6 @@ class Limits:
     lag_s: float = 0.0
     visibility_timeout_s: float = 60.0
     hold_max: int = 10
-    failures_max: int = 5
     backoff_s: float = 15.0
     backoff_s_max: float = 600.0
     lifetime_s_max: float | None = 86_400.0

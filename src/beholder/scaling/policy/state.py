@@ -9,9 +9,11 @@ from beholder.scaling.policy.decision import FailedStartup
 from beholder.scaling.policy.estimate import Rate, ServiceTime, StartupTimes
 from beholder.scaling.policy.limits import Limits
 
-__all__ = ["Launched", "Past", "PolicyState"]
+__all__ = ["FAILURES_MAX", "Launched", "Past", "PolicyState"]
 
 _PATIENCE_S_MIN = 30.0
+# So many failed startups in a row open the circuit.
+FAILURES_MAX = 5
 # After so many circuits' worth of failures in a row, what was learnt may be of another image.
 _FORGET_CIRCUITS = 2
 # So many launches on trial hang at once at most where startups take minutes: with fewer the queue is served
@@ -100,7 +102,7 @@ class PolicyState:
         Where startups go on failing, the prior counts again: they may have become slower.
         """
         p95_s = self.startup_times(limits).p95_s
-        if self.failures >= _FORGET_CIRCUITS * limits.failures_max:
+        if self.failures >= _FORGET_CIRCUITS * FAILURES_MAX:
             p95_s = max(p95_s, StartupTimes.of(limits.startup_s).p95_s)
         return max(_PATIENCE_S_MIN, 2.0 * p95_s)
 
@@ -133,7 +135,7 @@ class PolicyState:
         return {one: age_s(now_s, at_s) for one, at_s in launched.items()}
 
     def after_takeover(
-        self, failures: int, awaited_s: Mapping[str, float], *, old_s: float, now_s: float, limits: Limits
+        self, failures: int, awaited_s: Mapping[str, float], *, old_s: float, now_s: float
     ) -> "PolicyState":
         """Return the state of a new leader, which continues the count of failures of the earlier leader.
 
@@ -144,7 +146,6 @@ class PolicyState:
             awaited_s: How long ago each instance was launched that it awaited.
             old_s: Age of that record.
             now_s: The moment, by the clock of the ages.
-            limits: The operator's settings.
         """
         if old_s > _INHERITED_S_MAX:
             return self
@@ -154,7 +155,7 @@ class PolicyState:
             unseen=tuple(Launched(one, launched_s) for one, launched_s in launched.items()),
             inherited=launched,
             failures=failures,
-            is_half_open=failures >= limits.failures_max,
+            is_half_open=failures >= FAILURES_MAX,
         )
 
     def after_launch(self, ids: tuple[str, ...], now_s: float) -> "PolicyState":
@@ -202,5 +203,5 @@ class PolicyState:
             state,
             failures=failures,
             held_until_s=held_until_s,
-            is_half_open=failures >= limits.failures_max,
+            is_half_open=failures >= FAILURES_MAX,
         )
