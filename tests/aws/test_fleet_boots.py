@@ -268,9 +268,9 @@ def test_a_leaked_instance_of_the_deployment_is_found_and_terminated(
     account = Account(moto)
     template = account.make_template(f"{IDLE}# leaked\n")
     (untagged,) = account.create_fleet(template, 1)
-    tags: dict[str, Any] = {"beholder:deployment": deployment.prefix}
+    tags: dict[str, Any] = {"beholder:deployment": deployment.prefix, "beholder:launch": "of-one-that-died"}
     (leaked,) = account.create_fleet(template, 1, tags=tags)
-    (foreign,) = account.create_fleet(template, 1, tags={"beholder:deployment": "another"})
+    (foreign,) = account.create_fleet(template, 1, tags=tags | {"beholder:deployment": "another"})
     harness.wait_for(lambda: {untagged, leaked, foreign} <= set(harness.startups), WAIT_S)
     # when
     web = deployment.start_web()
