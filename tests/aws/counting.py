@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 
 import httptools
 
+LOOKUP = "s3:GetObject of a result"
 _S3 = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}
 
 
 class CountingProxy:
     """Passes bytes both ways, and counts the requests that it sees: `sqs:SendMessageBatch`, `s3:PutObject`.
+
+    Gets of results count as `LOOKUP`: a web process looks for an outcome whose reply is late.
 
     Args:
         endpoint: Of the emulator.
@@ -131,4 +134,6 @@ class _Watcher:
         if b"list-type=" in self._url:
             return "ListObjectsV2"
         method = self.parser.get_method().decode()
+        if method == "GET" and b"/results/" in self._url:
+            return LOOKUP.removeprefix("s3:")
         return _S3.get(method, method)
