@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -195,3 +196,88 @@ def test_an_instance_that_cannot_start_sends_the_reason_and_ends(
         assert harness.ended[instance] is End.SHUT_DOWN
         told = read_object(deployment, f"fleet/failed-starts/{instance}")
         assert told.startswith(f"{step}: ")
+
+
+SYSTEMD_ROOT = r"""
+set -eu
+disk=$1; shift
+mount -t tmpfs -o size=2g tmpfs "$disk"
+mkdir "$disk/upper" "$disk/work" "$disk/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" "$disk/root"
+for path in "$@"; do
+  [ ! -d "$disk/root$path" ] || mount -t tmpfs -o ro tmpfs "$disk/root$path"
+done
+root=$disk/root
+: > "$root/etc/machine-id"
+cat > "$root/user-data"  # standard input
+chmod +x "$root/user-data"
+cat > "$root/etc/systemd/system/cloud-final.service" <<'EOF'
+[Unit]
+After=basic.target
+[Service]
+Type=oneshot
+KillMode=process
+ExecStart=/user-data
+EOF
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+ln -sf ../cloud-final.service "$root/etc/systemd/system/multi-user.target.wants/cloud-final.service"
+mkdir -p "$root/var/log/journal"
+systemd-nspawn --quiet -D "$root" --boot --register=no --keep-unit --console=pipe \
+  "--network-namespace-path=$NETWORK" < /dev/null
+journalctl --directory="$root/var/log/journal" --output=cat --no-pager
+"""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("systemd-nspawn") and Path("/lib/systemd/systemd").exists()),
+    reason="systemd-nspawn: not installed (Debian: systemd-container, systemd-sysv, dbus)",
+)
+def test_under_systemd_the_unit_starts_logs_and_a_worker_that_leaves_powers_off(
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle, tmp_path: Path
+) -> None:
+    with Deployment(moto, tmp_path) as deployment:
+        # given: a machine with systemd in the network of an instance that does nothing itself
+        group = f"/beholder/{deployment.prefix}"
+        moto.client("logs").create_log_group(logGroupName=group)
+        account = Account(moto)
+        (instance,) = account.create_fleet(account.make_template(f"#!/bin/sh\n# {group}\nsleep 3600\n"), 1)
+        harness.wait_for(lambda: harness.is_alive(instance), WAIT_S)
+        script = user_data(deployment, bundle, LOG_GROUP=group, AWS_ENDPOINT_URL=moto.endpoint)
+        (tmp_path / "disk").mkdir()
+        # when: it boots, and has nothing to do
+        done = subprocess.run(
+            [
+                "unshare",
+                "--mount",
+                "bash",
+                "-c",
+                SYSTEMD_ROOT,
+                "boot",
+                str(tmp_path / "disk"),
+                ROOT,
+                sys.prefix,
+            ],
+            input=script,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NETWORK": harness.network(instance)},
+            timeout=WAIT_S,
+            check=False,
+        )
+        # then: it has powered off, and its log says why
+        print(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        s3 = moto.client("s3")
+        failed = s3.list_objects_v2(
+            Bucket=f"{deployment.prefix}-output-bucket", Prefix="fleet/failed-starts/"
+        )
+        assert [read_object(deployment, one["Key"]) for one in failed.get("Contents", [])] == []
+        startup = json.loads(read_object(deployment, f"fleet/startups/{instance}.json"))
+        assert [step for step in startup if step in STEPS] == STEPS
+        events = moto.client("logs").get_log_events(
+            logGroupName=group, logStreamName=f"worker/{instance}", startFromHead=True
+        )
+        actions = [
+            json.loads(one["message"]).get("action") for one in events["events"] if one["message"][0] == "{"
+        ]
+        assert {"worker.ready", "worker.startup"} <= set(actions)

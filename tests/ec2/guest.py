@@ -135,6 +135,7 @@ class Guest:
         self.metadata = metadata
         self.instance: Instance = metadata.instance
         self.namespace = ""
+        self.network = ""
         self._folder = folder
         self._environment = {"PATH": _PATH, "LANG": "C.UTF-8", **environment}
         self._emulator = emulator
@@ -211,6 +212,7 @@ class Guest:
         pid = int(self._await_news(news))
         self._first = os.pidfd_open(pid)
         self._held.callback(os.close, self._first)
+        self.network = f"/proc/{pid}/ns/net"
         self.namespace = str(Path(f"/proc/{pid}/ns/pid").readlink())
         self._open_doors(pid)
         self._process.stdin.write(b"go\n")

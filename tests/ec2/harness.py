@@ -133,6 +133,10 @@ class Ec2Harness:
         """Return the name of a living guest's process namespace, as /proc shows it for each process."""
         return self._guests[instance_id].namespace
 
+    def network(self, instance_id: str) -> str:
+        """Return the path of a living guest's network namespace."""
+        return self._guests[instance_id].network
+
     def wait_for(self, predicate: Callable[[], object], timeout_s: float) -> None:
         """Return as soon as something holds; it is asked again after each poll.
 

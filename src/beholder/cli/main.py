@@ -24,6 +24,7 @@ _COMMANDS = (
     "prune",
     "explain",
     "bake",
+    "ship-logs",
     "destroy",
     "config",
     "web",
@@ -42,8 +43,9 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"beholder.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"beholder.cli.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
 

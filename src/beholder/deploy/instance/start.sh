@@ -39,6 +39,7 @@ take_address() {
   aws ec2 -o /dev/null "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15"
 }
 
+echo "INSTANCE=$instance" > $work/instance
 stamp started
 chmod 644 $work/stamps
 step="start the service"
@@ -48,6 +49,7 @@ if [ -d /run/systemd/system ]; then
   systemctl start --no-block beholder-leave.path
   # Returns once the service is ready. One that fails is started again by systemd, which ends the instance in time.
   systemctl start beholder || systemctl is-active --quiet beholder || [ "$(systemctl is-failed beholder)" != failed ]
+  [ -z "$LOG_GROUP" ] || systemctl start --no-block beholder-logs
   step="take the address"
   [ -z "$ELASTIC_IP" ] || take_address
   trap - EXIT
