@@ -95,7 +95,7 @@ def test_the_queues_and_buckets_are_as_the_page_says(made: Made) -> None:
     assert queue["ApproximateNumberOfMessages"] == queue["ApproximateNumberOfMessagesNotVisible"] == "0"
     redrive = json.loads(queue["RedrivePolicy"])
     assert redrive["deadLetterTargetArn"] == dead["QueueArn"]
-    assert int(redrive["maxReceiveCount"]) == make_settings().receive_count_max
+    assert int(redrive["maxReceiveCount"]) == make_settings().queue.receive_count_max
     (statement,) = json.loads(queue["Policy"])["Statement"]
     assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
     assert statement["Resource"] == queue["QueueArn"]

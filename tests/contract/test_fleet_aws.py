@@ -11,6 +11,7 @@ import pytest
 
 from aws.emulators import REGION, Emulator, emulator
 from beholder.fleet import Fleet
+from beholder.fleet.template import InstanceTemplate
 from beholder.testing import FleetContract
 
 pytestmark = pytest.mark.aws
@@ -39,14 +40,14 @@ def template_name(aws: Emulator) -> str:
 @pytest.fixture
 def make_fleet(aws: Emulator, template_name: str) -> Iterator[Any]:
     """Makes a fleet: of its deployment, with what its template says besides."""
-    from beholder.fleet.ec2 import Ec2Fleet, Template  # noqa: PLC0415 -- only where boto3 is
+    from beholder.fleet.ec2 import Ec2Fleet  # noqa: PLC0415 -- only where boto3 is
     from beholder.fleet.ec2_client import Ec2Client  # noqa: PLC0415
 
     clients = []
 
     def make(deployment: str, **template: Any) -> tuple[Fleet, Ec2Client]:
         clients.append(Ec2Client(region=REGION, endpoint=aws.endpoint))
-        return Ec2Fleet(clients[-1], deployment, Template(template_name, **template)), clients[-1]
+        return Ec2Fleet(clients[-1], deployment, InstanceTemplate(template_name, **template)), clients[-1]
 
     yield make
     for client in clients:
@@ -149,11 +150,11 @@ def test_a_stopped_instance_is_ending_and_can_be_terminated(
 
 
 def test_a_missing_template_is_a_refusal(aws: Emulator, deployment: str) -> None:
-    from beholder.fleet.ec2 import Ec2Fleet, Template  # noqa: PLC0415
+    from beholder.fleet.ec2 import Ec2Fleet  # noqa: PLC0415
     from beholder.fleet.ec2_client import Ec2Client  # noqa: PLC0415
 
     client = Ec2Client(region=REGION, endpoint=aws.endpoint)
-    launch = Ec2Fleet(client, deployment, Template("nobody")).launch(count=1, token="t1")  # noqa: S106
+    launch = Ec2Fleet(client, deployment, InstanceTemplate("nobody")).launch(count=1, token="t1")  # noqa: S106
     client.close()
     assert launch.ids == ()
     assert "no such template" in launch.refusals[0]

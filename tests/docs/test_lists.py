@@ -4,13 +4,12 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from beholder import __version__
-from beholder.config import Settings
+from beholder.config import DECLARED
 from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_name
 from beholder.model.preprocessing_table import read_preprocessing
 from beholder.web.limits import WebLimits
@@ -19,7 +18,7 @@ from docs.pages import PAGES, ROOT, blocks, column, prose, read, table
 from helpers.service import RunningService
 from helpers.source import SRC, modules
 
-SETTINGS = {one.name for one in fields(Settings)}
+SETTINGS = set(DECLARED)
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 ARCHITECTURE = "docs/architecture.md"
 PYPROJECT = tomllib.loads(read("pyproject.toml"))

@@ -8,7 +8,8 @@ from typing import Any
 from beholder.clock import ManualClock
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
-from beholder.web import ServedModel, WebPorts, build_app
+from beholder.web.app import build_app
+from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.submission.lookup import JobLookup
 from helpers.asgi import Answer, call, running
 

@@ -30,10 +30,10 @@ def files(data_dir: Path) -> list[str]:
 def test_prune_deletes_by_bytes_and_leaves_what_waits(tmp_path: Path) -> None:
     ids = fill(tmp_path, 6, finished=4)
     before = files(tmp_path)
-    status, told, _ = run("prune", "--data-dir", str(tmp_path), "--bytes-max", "0B", "--dry-run")
+    status, told, _ = run("prune", "--data-dir", str(tmp_path), "--retention-bytes-max", "0B", "--dry-run")
     assert (status, told.split(",")[0]) == (0, "would delete 4 jobs")
     assert files(tmp_path) == before
-    status, told, _ = run("prune", "--data-dir", str(tmp_path), "--bytes-max", "0B")
+    status, told, _ = run("prune", "--data-dir", str(tmp_path), "--retention-bytes-max", "0B")
     assert (status, told.split(",")[0]) == (0, "deleted 4 jobs")
     left = files(tmp_path)
     assert len(left) == 4  # two images, each with its metadata
@@ -49,14 +49,14 @@ def test_nothing_young_is_pruned_though_its_files_look_old(tmp_path: Path) -> No
     age(
         tmp_path / "buckets", 30 * DAY_S
     )  # as a restored backup or a wrong clock leaves them; the ids are new
-    assert run("prune", "--data-dir", str(tmp_path), "--older-than", "1d")[1].startswith("deleted 0 jobs")
+    assert run("prune", "--data-dir", str(tmp_path), "--retention", "1d")[1].startswith("deleted 0 jobs")
     assert files(tmp_path) == before
 
 
 def test_a_wrong_age_is_reported(tmp_path: Path) -> None:
-    status, _, errors = run("prune", "--data-dir", str(tmp_path), "--older-than", "soon")
+    status, _, errors = run("prune", "--data-dir", str(tmp_path), "--retention", "soon")
     assert status == 2
-    assert "--older-than is 'soon'; use a number and a unit" in errors
+    assert "--retention is 'soon'; use a number and a unit" in errors
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 
 import click
 import pytest
@@ -10,7 +9,7 @@ from click.testing import CliRunner
 
 import beholder.cli
 from beholder import __version__
-from beholder.config import Settings
+from beholder.config import DECLARED
 
 GROUP: click.Group = sys.modules["beholder.cli.main"].beholder
 assert beholder.cli.main
@@ -59,13 +58,13 @@ def test_every_command_stands_in_the_list_with_a_sentence() -> None:
 
 
 def test_options_that_are_settings_have_the_setting_s_name_and_meaning() -> None:
-    by_name = {one.name: one.metadata["meaning"] for one in fields(Settings)}
+    by_name = {one.name: one.meaning for one in DECLARED.values()}
     found = 0
     for _, command in commands(GROUP):
         for parameter in command.params:
             meaning = by_name.get(str(parameter.name))
             if meaning is not None and isinstance(parameter, click.Option) and parameter.metavar == "VALUE":
-                assert (parameter.help or "").lower().startswith(f"{meaning.lower()}.")
+                assert (parameter.help or "").lower().startswith(meaning.lower())
                 found += 1
     assert found > 10
 

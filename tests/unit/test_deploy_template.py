@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from beholder.config.settings import Settings, make_settings
+from beholder.config import DECLARED, make_settings
 from beholder.fleet.ec2 import DEPLOYMENT_TAG, LAUNCH_TAG
 from helpers.cloudformation import PARAMETERS, Rendered, template_text
 
@@ -156,7 +156,7 @@ def test_queues_keep_messages_as_long_as_sqs_can() -> None:
     assert all(one["SqsManagedSseEnabled"] for one in queues.values())
     assert queues["InputQueue"]["RedrivePolicy"] == {
         "deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:zoo-input-queue-dead",
-        "maxReceiveCount": make_settings().receive_count_max,
+        "maxReceiveCount": make_settings().queue.receive_count_max,
     }
     assert "RedrivePolicy" not in queues["DeadLetterQueue"]
 
@@ -278,7 +278,7 @@ def test_nothing_can_reach_a_worker_and_only_clients_the_web_tier(stack: Rendere
 
 
 def test_every_line_of_the_environment_is_a_setting_or_one_of_the_start_script(stack: Rendered) -> None:
-    settings = {f"BEHOLDER_{name.upper()}" for name in Settings.__dataclass_fields__}
+    settings = {f"BEHOLDER_{name.upper()}" for name in DECLARED}
     for template, own in (("WorkerTemplate", 0), ("WebTemplate", 1)):
         script = stack.user_data(template)
         found = re.search(r"<<'EOF'\n(.*?)^EOF\n(.*)", script, re.DOTALL | re.MULTILINE)
@@ -325,7 +325,7 @@ def test_the_balancer_outlasts_a_request_and_closes_before_the_web_process() -> 
     stack = Rendered(WAYS["balancer"])
     told = stack.of_type("AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]["LoadBalancerAttributes"]
     idle_s = int({one["Key"]: one["Value"] for one in told}["idle_timeout.timeout_seconds"])
-    assert make_settings().wait_s_max < idle_s < make_settings().keep_alive_s
+    assert make_settings().limits.wait_s_max < idle_s < make_settings().limits.keep_alive_s
     group = stack.resources["TargetGroup"]["Properties"]
     assert group["HealthCheckPath"] == "/readyz"
     assert group["TargetGroupAttributes"] == [
@@ -400,14 +400,12 @@ def test_no_arn_of_the_template_names_a_partition() -> None:
 def test_what_a_stack_tells_is_what_stack_reads() -> None:
     outputs = Rendered(WAYS["instance"]).outputs
     told = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): value for name, value in outputs.items()}
-    read = make_settings(
-        backend="aws", **{name: told[name] for name in told if name in Settings.__dataclass_fields__}
-    )
-    assert read.input_bucket == "zoo-123456789012-us-east-1-input"
-    assert read.dead_letter_queue == "zoo-input-queue-dead"
-    assert read.launch_template == "id-of-WorkerTemplate"
+    read = make_settings(backend="aws", **{name: told[name] for name in told if name in DECLARED})
+    assert read.store.input_bucket == "zoo-123456789012-us-east-1-input"
+    assert read.queue.dead_letter_queue == "zoo-input-queue-dead"
+    assert read.fleet.template.launch_template == "id-of-WorkerTemplate"
     ours = {"bundle_bucket", "web_group", "log_group", "worker_role", "web_role", "elastic_ip", "url"}
-    assert {name for name in told if name not in Settings.__dataclass_fields__} == ours
+    assert {name for name in told if name not in DECLARED} == ours
 
 
 def test_there_is_an_alarm_for_each_thing_that_needs_a_person() -> None:

@@ -16,11 +16,14 @@ pytest.importorskip("boto3")
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
-from beholder.fleet.ec2 import Ec2Fleet, Template
+from beholder.fleet.ec2 import Ec2Fleet
 from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import sentences
+from beholder.fleet.template import InstanceTemplate
 
-TEMPLATE = Template("workers", instance_types=("c7a.large", "c6a.large"), subnets=("subnet-a", "subnet-b"))
+TEMPLATE = InstanceTemplate(
+    "workers", instance_types=("c7a.large", "c6a.large"), subnets=("subnet-a", "subnet-b")
+)
 
 
 @pytest.fixture
@@ -211,7 +214,7 @@ def test_a_launch_whose_answer_was_lost_is_asked_for_under_the_same_token(
 ) -> None:
     """EC2 then answers with the first launch; instances that show already are returned without asking."""
     # given
-    fleet = Ec2Fleet(client, "zoo", Template("workers", on_demand_share=0.3))
+    fleet = Ec2Fleet(client, "zoo", InstanceTemplate("workers", on_demand_share=0.3))
     stub.add_response("describe_instances", {})
     stub.add_client_error("create_fleet", "InternalError", "lost", 500)
     with pytest.raises(BackendUnavailable):
@@ -231,7 +234,7 @@ def test_a_launch_whose_answer_was_lost_is_asked_for_under_the_same_token(
     # and: a process that sees nothing asks for exactly the same, or EC2 refuses the token
     stub.add_response("describe_instances", {})
     _, capacity = answer_a_fleet(stub, {"Instances": [launched("spot", "i-1")]})
-    other = Ec2Fleet(client, "zoo", Template("workers", on_demand_share=0.3))
+    other = Ec2Fleet(client, "zoo", InstanceTemplate("workers", on_demand_share=0.3))
     other.launch(count=5, token="t1")  # noqa: S106
     assert capacity.value == asked
 
@@ -258,7 +261,7 @@ def test_the_request_names_template_pools_and_shares(client: Ec2Client, stub: St
             "TagSpecifications": ANY,
         },
     )
-    template = Template("lt-01", "7", TEMPLATE.instance_types, TEMPLATE.subnets, on_demand_share=0.5)
+    template = InstanceTemplate("lt-01", "7", TEMPLATE.instance_types, TEMPLATE.subnets, on_demand_share=0.5)
     # when
     Ec2Fleet(client, "zoo", template).launch(count=4, token="t1")  # noqa: S106
     # then
@@ -274,7 +277,7 @@ def test_the_request_names_template_pools_and_shares(client: Ec2Client, stub: St
 
 def test_single_launches_share_on_demand_by_their_tokens(client: Ec2Client, stub: Stubber) -> None:
     """A share of a quarter would round to nothing for ever otherwise."""
-    fleet = Ec2Fleet(client, "zoo", Template("workers", on_demand_share=0.25))
+    fleet = Ec2Fleet(client, "zoo", InstanceTemplate("workers", on_demand_share=0.25))
     firm = 0
     for number in range(200):
         stub.add_response("describe_instances", {})

@@ -16,10 +16,11 @@ from beholder.scaling.policy.decision import Termination
 from beholder.scaling.records.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord
 from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
-from beholder.web import ServedModel, WebPorts, build_app
+from beholder.web.app import build_app
 from beholder.web.fleet_document import fleet_document
 from beholder.web.fleet_view import FleetView
 from beholder.web.openapi.document import build_openapi
+from beholder.web.ports import ServedModel, WebPorts
 from helpers.asgi import Answer, call
 from helpers.openapi import faults, schema
 

@@ -314,7 +314,7 @@ def test_a_service_that_is_away_is_logged_once_and_asked_again(caplog: pytest.Lo
 def test_a_recommendation_to_rebalance_makes_a_worker_leave_only_where_that_is_set() -> None:
     """It means elevated risk; each evicted at once."""
     rebalance, terminate = Notice("rebalance", 1.0), Notice("terminate", 2.0)
-    assert make_settings().leave_on_rebalance == "off"
+    assert make_settings().worker.leave_on_rebalance == "off"
     assert not rebalance.makes_leave(on_rebalance=False)
     assert rebalance.makes_leave(on_rebalance=True)
     assert terminate.makes_leave(on_rebalance=False)

@@ -1,14 +1,12 @@
 """Where settings come from: which source wins, and what is said of values that cannot be used."""
 
 import math
-from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beholder.config import Settings, load_settings, make_settings, to_environment
-from beholder.config.lists import networks_of
+from beholder.config import load_settings, make_settings, to_environment
 from beholder.errors import ConfigError
 
 
@@ -44,7 +42,7 @@ def test_the_later_source_wins_and_each_is_named(toml: Any) -> None:
     loaded = load_settings(environment, {"port": "3", "model": (), "precision": None})
     # then
     settings, sources = loaded.settings, loaded.sources
-    assert (settings.port, settings.workers, settings.host) == (3, 2, "0.0.0.0")  # noqa: S104
+    assert (settings.web.port, settings.machine.workers, settings.web.host) == (3, 2, "0.0.0.0")  # noqa: S104
     assert sources["port"] == "--port"
     assert sources["workers"] == "BEHOLDER_WORKERS"
     assert sources["host"] == environment["BEHOLDER_CONFIG"]
@@ -126,21 +124,23 @@ def test_a_value_of_the_wrong_kind_in_a_file_is_a_problem(toml: Any, line: str) 
 def test_a_file_holds_numbers_texts_and_lists(toml: Any) -> None:
     environment = toml("port = 80\ndrain_s = 5\nworkers = 2.0\nmodel = ['a', 'b,c']\ndata_dir = 'data'\n")
     settings = load_settings(environment, {}).settings
-    assert (settings.port, settings.drain_s, settings.workers) == (80, 5.0, 2)
-    assert settings.model == ("a", "b", "c")
-    assert settings.data_dir == Path("data").absolute()
+    assert (settings.web.port, settings.worker.drain_s, settings.machine.workers) == (80, 5.0, 2)
+    assert settings.worker.model == ("a", "b", "c")
+    assert settings.deployment.data_dir == Path("data").absolute()
 
 
 @pytest.mark.parametrize("value", ["a,b", " a , b ", "a,,b,"])
 def test_models_are_named_with_commas_between(value: str) -> None:
-    assert load_settings({"BEHOLDER_MODEL": value}, {}).settings.model == ("a", "b")
-    assert load_settings({}, {"model": (value,)}).settings.model == ("a", "b")
-    assert load_settings({}, {"model": ("a", "b")}).settings.model == ("a", "b")
+    assert load_settings({"BEHOLDER_MODEL": value}, {}).settings.worker.model == ("a", "b")
+    assert load_settings({}, {"model": (value,)}).settings.worker.model == ("a", "b")
+    assert load_settings({}, {"model": ("a", "b")}).settings.worker.model == ("a", "b")
 
 
 def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert load_settings({"BEHOLDER_DATA_DIR": "~/data"}, {}).settings.data_dir == tmp_path / "data"
+    assert (
+        load_settings({"BEHOLDER_DATA_DIR": "~/data"}, {}).settings.deployment.data_dir == tmp_path / "data"
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         ),
         (
             {"BEHOLDER_UPLOADS_BYTES_MAX": "1000000"},
-            "uploads_bytes_max (1000000) is below image_bytes_max (20000000); raise it",
+            "image_bytes_max (20000000) is above uploads_bytes_max (1000000); lower it",
         ),
     ],
 )
@@ -165,7 +165,7 @@ def test_settings_that_do_not_fit_together_are_a_problem(environment: dict[str, 
 
 
 def test_all_that_does_not_fit_together_is_said_at_once() -> None:
-    found = problems({"BEHOLDER_HOST": "", "BEHOLDER_PREFIX": "_", "BEHOLDER_WAIT_S_MAX": "1"})
+    found = problems({"BEHOLDER_OUTPUT_BUCKET": "_", "BEHOLDER_PREFIX": "_", "BEHOLDER_WAIT_S_MAX": "1"})
     assert len(found) == 3
 
 
@@ -181,9 +181,9 @@ def test_a_stack_s_outputs_win_over_the_file_and_lose_to_the_environment(toml: A
     )
     # then
     assert asked == [("zoo", "eu-west-1")]
-    assert (loaded.settings.input_bucket, loaded.sources["input_bucket"]) == ("from-stack", "stack zoo")
-    assert loaded.settings.output_bucket == "from-environment"
-    assert loaded.settings.backend == "aws"
+    assert (loaded.settings.store.input_bucket, loaded.sources["input_bucket"]) == ("from-stack", "stack zoo")
+    assert loaded.settings.store.output_bucket == "from-environment"
+    assert loaded.settings.deployment.backend == "aws"
 
 
 def test_no_stack_is_read_where_none_is_named() -> None:
@@ -195,9 +195,9 @@ def test_no_stack_is_read_where_none_is_named() -> None:
 
 def test_the_region_is_aws_s_own_variable_unless_ours_says_otherwise() -> None:
     environment = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "eu-north-1"}
-    assert load_settings(environment, {}).settings.region == "eu-north-1"
+    assert load_settings(environment, {}).settings.deployment.region == "eu-north-1"
     environment["BEHOLDER_REGION"] = "sa-east-1"
-    assert load_settings(environment, {}).settings.region == "sa-east-1"
+    assert load_settings(environment, {}).settings.deployment.region == "sa-east-1"
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_a_name_that_no_backend_takes_is_a_problem(name: str, value: str) -> Non
 def test_a_queue_on_aws_may_be_named_by_its_url() -> None:
     url = "https://sqs.us-east-1.amazonaws.com/123456789012/zoo"
     settings = load_settings({"BEHOLDER_BACKEND": "aws", "BEHOLDER_INPUT_QUEUE": url}, {}).settings
-    assert (settings.input_queue, settings.dead_letter_queue) == (url, "zoo-dead")
-    assert (settings.batch_max, settings.consumers) == (20, 2 * settings.workers)
+    assert (settings.queue.input_queue, settings.queue.dead_letter_queue) == (url, "zoo-dead")
+    assert (settings.worker.batch_max, settings.worker.consumers) == (20, 2 * settings.machine.workers)
 
 
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
@@ -246,14 +246,17 @@ def test_an_empty_name_of_a_file_is_none() -> None:
 
 
 def test_networks_of_proxies_are_read_and_a_wrong_one_is_told() -> None:
-    assert networks_of("") == ()
-    assert networks_of("10.0.0.0/16, 192.0.2.7,fd00::/8") == ("10.0.0.0/16", "192.0.2.7/32", "fd00::/8")
+    for text, networks in (
+        ("none", ()),
+        ("10.0.0.0/16, 192.0.2.7,fd00::/8", ("10.0.0.0/16", "192.0.2.7/32", "fd00::/8")),
+    ):
+        settings = load_settings({"BEHOLDER_TRUSTED_PROXIES": text}, {}).settings
+        assert settings.web.trusted_proxies == networks
     for wrong in ("*", "10.0.0.1/16", "balancer", "10.0.0.0/33"):
         with pytest.raises(ConfigError, match="trusted_proxies has"):
             load_settings({"BEHOLDER_TRUSTED_PROXIES": f"10.0.0.0/8,{wrong}"}, {})
 
 
-NUMBERS = [one for one in fields(Settings) if one.metadata["low"] is not None]
 FOLLOWING = (
     *("batch_max", "consumers", "latency_goal_s"),
     *("input_bucket", "output_bucket", "input_queue", "dead_letter_queue", "output_queue"),
@@ -285,23 +288,7 @@ def test_nothing_but_a_word_leaves_a_setting_unset(name: str, unset: str) -> Non
     assert "auto" in problem
 
 
-@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)
-def test_a_word_is_taken_where_it_is_meant_and_nowhere_else(one: Field[Any]) -> None:
-    for word in ("auto", "never"):
-        environment = {f"BEHOLDER_{one.name.upper()}": word}
-        if word in one.metadata["words"]:
-            load_settings(environment, {})
-        else:
-            problems(environment)
-
-
-@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)
-def test_a_number_beyond_either_bound_is_refused(one: Field[Any]) -> None:
-    for beyond in (one.metadata["low"] - 1, one.metadata["high"] + 1):
-        assert f"{one.name} is {beyond}; use" in problems({f"BEHOLDER_{one.name.upper()}": str(beyond)})[0]
-
-
 def test_a_worker_that_never_leaves_is_told_by_a_word() -> None:
     settings = load_settings({"BEHOLDER_IDLE_S_MAX": "never"}, {}).settings
-    assert settings.idle_s_max == math.inf
+    assert settings.worker.idle_s_max == math.inf
     assert to_environment(settings)["BEHOLDER_IDLE_S_MAX"] == "never"

@@ -16,7 +16,7 @@ from beholder.job import Failure, Job, JobInput, JobStatus, new_job_id
 from beholder.store.keys import result_key
 from beholder.telemetry.log import configure_logging
 from beholder.telemetry.metrics import Telemetry
-from beholder.web import WebLimits
+from beholder.web.limits import WebLimits
 from beholder.web.middleware import RequestMiddleware
 from helpers.asgi import Gone, call
 from helpers.images import jpeg

@@ -20,8 +20,10 @@ from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Priority, Received
 from beholder.store.keys import result_key
 from beholder.telemetry.metrics import Telemetry
-from beholder.web import ServedModel, WebLimits, WebPorts, build_app
+from beholder.web.app import build_app
+from beholder.web.limits import WebLimits
 from beholder.web.middleware import RequestMiddleware
+from beholder.web.ports import ServedModel, WebPorts
 from helpers.asgi import Answer, Gone, call, running
 from helpers.images import jpeg, png
 from helpers.rig import RecordedPort, Rig

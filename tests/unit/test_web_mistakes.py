@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beholder.web import WebLimits
+from beholder.web.limits import WebLimits
 from beholder.web.submission.form import IMAGE_FIELDS
 from helpers.asgi import Answer
 from helpers.images import jpeg

@@ -88,7 +88,6 @@ def _here(
     from beholder.config.models import served_specs  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
-    from beholder.wiring.limits import image_limits  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     threads = os.cpu_count() or 1
@@ -97,7 +96,7 @@ def _here(
     return recognise(
         files,
         classifier,
-        partial(prepare, limits=image_limits(settings)),
+        partial(prepare, limits=settings.limits.image),
         top_k=top_k,
         min_confidence=min_confidence,
         threads=threads,

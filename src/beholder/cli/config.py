@@ -1,12 +1,11 @@
 """`beholder config`: every setting, with its value, the value's source, and its meaning."""
 
 import json
-from dataclasses import fields
 
 import click
 
 from beholder.cli.options import read_settings
-from beholder.config import Settings, to_text
+from beholder.config import DECLARED, to_text, value_of
 
 __all__ = ["config"]
 
@@ -25,12 +24,17 @@ def config(*, as_json: bool) -> None:
     """
     loaded = read_settings({})
     rows = [
-        (one, to_text(getattr(loaded.settings, one.name)), loaded.sources[one.name])
-        for one in fields(Settings)
+        (one, to_text(one, value_of(loaded.settings, name)), loaded.sources[name])
+        for name, one in DECLARED.items()
     ]
     if as_json:
         document = {
-            one.name: {"value": value, "source": source, "meaning": one.metadata["meaning"]}
+            one.name: {
+                "value": value,
+                "source": source,
+                "meaning": one.meaning,
+                "group": one.path[0],
+            }
             for one, value, source in rows
         }
         click.echo(json.dumps(document, indent=2))
@@ -46,7 +50,11 @@ def config(*, as_json: bool) -> None:
     table.add_column("setting", no_wrap=True)
     table.add_column("value and meaning", overflow="fold")
     table.add_column("source", overflow="fold", max_width=max(_SOURCE_CHARS, console.width // 5))
+    group = ""
     for one, value, source in rows:
-        meaning = Text(one.metadata["meaning"], style="dim")
-        table.add_row(one.name, Text.assemble(value or "(empty)", "\n", meaning), source)
+        if one.path[0] != group:
+            group = one.path[0]
+            table.add_row(Text(group, style="bold"))
+        meaning = Text(one.meaning, style="dim")
+        table.add_row(f"  {one.name}", Text.assemble(value, "\n", meaning), source)
     console.print(table)

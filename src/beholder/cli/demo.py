@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,11 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
     from beholder.wiring.machine import Service  # noqa: PLC0415
 
     settings = _settings(flags)
-    configure_logging(level=settings.log_level, process="demo", form=settings.log_form)
+    configure_logging(level=settings.log.log_level, process="demo", form=settings.log.log_form)
     allow_files()
-    if not settings.workers:
+    if not settings.machine.workers:
         raise ConfigError("workers is 0, so nothing would be recognised; set it to 1 or more")
-    if settings.keys == "on":
+    if settings.web.keys == "on":
         raise ConfigError("keys is on, and the demo sends no API key; give --keys off, or --keys open")
     images = images_in(folder)
     stop = threading.Event()
@@ -69,11 +68,11 @@ def demo(folder: Path, *, must_exit: bool, **flags: Any) -> None:
 
 def _settings(flags: dict[str, Any]) -> Settings:
     """Return quiet settings, with the demo's own data folder unless one was named."""
-    loaded = read_settings(flags)
-    settings = replace(loaded.settings, log_level="warning")
-    if loaded.sources["data_dir"] == "default":
-        settings = replace(settings, data_dir=settings.data_dir.with_name("beholder-demo"))
-    return settings
+    loaded = read_settings(flags | {"log_level": "warning"})
+    if loaded.sources["data_dir"] != "default":
+        return loaded.settings
+    folder = loaded.settings.deployment.data_dir.with_name("beholder-demo")
+    return read_settings(flags | {"log_level": "warning", "data_dir": folder}).settings
 
 
 def _print_answer(answer: "Answer") -> None:

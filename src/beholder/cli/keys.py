@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beholder.cli.options import read_settings, setting_options
-from beholder.config.lists import age_of
+from beholder.config import DECLARED
+from beholder.config.texts import read
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def create(name: str, scopes: tuple[str, ...], expires: str, **flags: Any) -> No
     from beholder.api_keys import KeyScope, create_key  # noqa: PLC0415 -- `beholder --help` needs none of it
 
     try:
-        lifetime_s = age_of(expires)
+        lifetime_s = read(DECLARED["retention"], expires)  # an age is written alike
     except ValueError as exc:
         raise ConfigError(f"--expires {exc}") from exc
     with _backends(flags) as backends:

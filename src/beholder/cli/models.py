@@ -61,14 +61,13 @@ def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
     from beholder.model.checking import check_model  # noqa: PLC0415 -- slow imports, only here
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
-    from beholder.wiring.limits import image_limits  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     report = check_model(
         ModelRegistry(models_folder(settings)).find(name),
         images,
         load=partial(load_classifier, settings=settings),
-        prepare=partial(prepare, limits=image_limits(settings)),
+        prepare=partial(prepare, limits=settings.limits.image),
     )
     click.echo(f"{report.spec.name} {report.spec.version}: {report.classes} classes, {report.precision}")
     click.echo(f"loaded in {report.load_s:.2f} s, {report.image_ms:.1f} ms an image on one thread")
@@ -160,7 +159,7 @@ def import_model(file: Path, name: str, **given: Any) -> None:
         raise ConfigError(f"{file} is neither .onnx nor .pth; these two can be imported")
     click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}")
     click.echo(_taken_as(spec))
-    folder = f" --data-dir {settings.data_dir}" if given["data_dir"] else ""
+    folder = f" --data-dir {settings.deployment.data_dir}" if given["data_dir"] else ""
     click.echo(f"serve it with: beholder up --model {spec.name}{folder}")
 
 

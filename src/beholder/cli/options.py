@@ -3,12 +3,12 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 import click
 
-from beholder.config import Loaded, Settings, load_settings, to_text
+from beholder.config import DECLARED, Loaded, load_settings, to_text
+from beholder.config.declared import Declared
 from beholder.deploy import read_outputs
 from beholder.errors import ConfigError
 
@@ -16,12 +16,14 @@ __all__ = ["check_name", "read_region", "read_settings", "setting_options"]
 
 _PROCESS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
+# Their defaults differ from machine to machine; help texts do not.
+_OF_THIS_MACHINE = ("data_dir", "workers")
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def setting_options(*names: str) -> Callable[[_Command], _Command]:
     """Add an option for each named setting, with the setting's meaning as its help."""
-    by_name = {one.name: one for one in fields(Settings)}
 
     def add(command: _Command) -> _Command:
         for name in reversed(names):
@@ -30,7 +32,7 @@ def setting_options(*names: str) -> Callable[[_Command], _Command]:
                 name,
                 multiple=name == "model",
                 metavar="VALUE",
-                help=_help(by_name[name]),
+                help=_help(DECLARED[name]),
             )
             command = option(command)
         return command
@@ -38,17 +40,19 @@ def setting_options(*names: str) -> Callable[[_Command], _Command]:
     return add
 
 
-def _help(one: Field[Any]) -> str:
-    facts = one.metadata
-    text = f"{facts['meaning'][0].upper()}{facts['meaning'][1:]}."
+def _help(one: Declared) -> str:
+    text, bounds = one.meaning, one.bounds
     if one.name == "model":
         text += " May be given several times."
-    if facts["choices"]:
-        text += f" One of {', '.join(facts['choices'])}."
-    if facts["low"] is not None:
-        text += f" From {facts['low']} to {facts['high']}."
-    if one.default is not MISSING:
-        text += f"  [default: {to_text(one.default)}]"
+    values = [*bounds.words, *bounds.choices]
+    if values and not bounds.choices:
+        values.append("a number" if one.type in {int, float} else "a text")
+    if values:
+        text += f" One of {', '.join(values)}."
+    if bounds.low is not None and not bounds.units:
+        text += f" From {bounds.low} to {bounds.high}."
+    if one.name not in _OF_THIS_MACHINE:
+        text += f"  [default: {one.default if bounds.is_auto else to_text(one, one.default)}]"
     return text
 
 
@@ -72,9 +76,9 @@ def read_region(region: str | None) -> str:
     """
     loaded = read_settings({"region": region})
     if loaded.sources["region"] != "default":
-        return loaded.settings.region
+        return loaded.settings.deployment.region
     try:
         from beholder.aws.client import profile_region  # noqa: PLC0415
     except ImportError as exc:
         raise ConfigError("this command needs boto3; run: pip install boto3") from exc
-    return profile_region() or loaded.settings.region
+    return profile_region() or loaded.settings.deployment.region

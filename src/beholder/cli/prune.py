@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from beholder.cli.options import read_settings, setting_options
-from beholder.config.lists import age_of, bytes_of
 from beholder.errors import BackendError, ConfigError
 
 __all__ = ["prune"]
@@ -16,26 +15,15 @@ _TIDY_AGE_S = 3600.0
 
 
 @click.command()
-@click.option("--older-than", metavar="AGE", help="Such as 7d or 12h; the default is the setting retention.")
-@click.option(
-    "--bytes-max",
-    metavar="SIZE",
-    help="Such as 10GB: delete the oldest beyond it; the default is the setting retention_bytes_max.",
-)
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
-@setting_options("prefix", "data_dir")
-def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **flags: Any) -> None:
+@setting_options("retention", "retention_bytes_max", "prefix", "data_dir")
+def prune(*, dry_run: bool, **flags: Any) -> None:
     """Delete images and outcomes of finished jobs that are old, oldest first.
 
     `beholder up` does so by itself, a few jobs a second; this command may run beside it. A job without an
     outcome is never deleted. On AWS the buckets' lifecycle rules delete objects.
     """
-    for option, text, read in (("--older-than", older_than, age_of), ("--bytes-max", bytes_max, bytes_of)):
-        try:
-            read(text or "forever")
-        except ValueError as exc:
-            raise ConfigError(f"{option} {exc}") from exc
-    settings = read_settings({**flags, "retention": older_than, "retention_bytes_max": bytes_max}).settings
+    settings = read_settings(flags).settings
     from beholder.clock import SystemClock  # noqa: PLC0415
     from beholder.store.retention import expired  # noqa: PLC0415
     from beholder.wiring import profile_of  # noqa: PLC0415
@@ -43,8 +31,10 @@ def prune(older_than: str | None, bytes_max: str | None, *, dry_run: bool, **fla
 
     if not profile_of(settings).is_one_machine:
         raise ConfigError("beholder prune works on one machine; on AWS the buckets' lifecycle rules delete")
-    if not (settings.data_dir / "buckets").is_dir():
-        raise ConfigError(f"data_dir {settings.data_dir} holds no buckets; give another with --data-dir")
+    if not (settings.deployment.data_dir / "buckets").is_dir():
+        raise ConfigError(
+            f"data_dir {settings.deployment.data_dir} holds no buckets; give another with --data-dir"
+        )
     images, results = buckets_of(settings)
     now_s = SystemClock().now_s()
     found = expired(images, results, bounds_of(settings), now_s)

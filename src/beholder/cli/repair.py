@@ -25,9 +25,11 @@ def repair(**flags: Any) -> None:
 
     if not profile_of(settings).is_one_machine:
         raise ConfigError("beholder repair mends the queue file of one machine; on AWS there is none")
-    if not settings.data_dir.is_dir():
-        raise ConfigError(f"data_dir {settings.data_dir} is no folder; give another with --data-dir")
-    with lock_data_dir(settings.data_dir):
+    if not settings.deployment.data_dir.is_dir():
+        raise ConfigError(
+            f"data_dir {settings.deployment.data_dir} is no folder; give another with --data-dir"
+        )
+    with lock_data_dir(settings.deployment.data_dir):
         try:
             done = queue_file.repair(settings, SystemClock())
         except OSError as exc:

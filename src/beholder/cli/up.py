@@ -34,7 +34,7 @@ def up(**flags: Any) -> None:
     curl -F myfile=@photo.jpg http://127.0.0.1:8080/upload
     """  # noqa: D301 -- click needs the character \b itself, not its escape
     settings = read_settings(flags).settings
-    configure_logging(level=settings.log_level, process="up", form=settings.log_form)
+    configure_logging(level=settings.log.log_level, process="up", form=settings.log.log_form)
     allow_files()
     from beholder.wiring import profile_of  # noqa: PLC0415
     from beholder.wiring.machine import Service  # noqa: PLC0415
@@ -56,7 +56,7 @@ def where_to_look(url: str, profile: "Profile") -> str:
     from beholder.wiring.retention import kept_sentence  # noqa: PLC0415
 
     header = '-H "X-API-Key: $BEHOLDER_API_KEY" '
-    is_keyed = profile.settings.keys == "on"
+    is_keyed = profile.settings.web.keys == "on"
     retention = f"  retention           {kept_sentence(profile.settings)}"
     return "\n".join(
         (

@@ -13,7 +13,6 @@ from beholder.cli.open_files import allow_files, connections_max
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.server import Server
 from beholder.cli.worker import end_on_signals
-from beholder.config.lists import networks_of
 from beholder.fleet import follow_parent
 from beholder.runner import persist
 from beholder.telemetry.log import configure_logging, get_logger, log_event
@@ -51,7 +50,7 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
     on for shutdown_delay_s, then accepts no new connections, answers the pending requests, and ends.
     """
     settings = persist("settings", lambda: read_settings(flags), threading.Event()).settings
-    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
+    configure_logging(level=settings.log.log_level, process=name, form=settings.log.log_form)
     # The server answers the pending requests, and then raises the signal again. On AWS the process must then
     # release its lease and its reply queue. On one machine it has nothing to release, and a queue that is not
     # closed keeps files which a start on a full disk would have no room for.
@@ -64,7 +63,7 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
     from beholder.wiring.web import open_web  # noqa: PLC0415 -- bind errors come first
 
     if socket_fd is None:
-        listener = bind(settings.host, settings.port, keys=settings.keys)
+        listener = bind(settings.web.host, settings.web.port, keys=settings.web.keys)
     else:
         listener = socket.socket(fileno=socket_fd)
     with listener, open_web(profile, name, connections_max=connections_max(files)) as app:
@@ -83,13 +82,13 @@ def web(name: str, socket_fd: int | None, parent_death_pipe: int | None, **flags
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(networks_of(settings.trusted_proxies)),
+            proxy_headers=bool(settings.web.trusted_proxies),
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             # Shorter than the supervisor's time, so that the process ends by itself.
-            timeout_graceful_shutdown=max(1, int(settings.drain_s * 0.8)),
+            timeout_graceful_shutdown=max(1, int(settings.worker.drain_s * 0.8)),
             backlog=_BACKLOG,
         )
-        Server(config, app, shutdown_delay_s=settings.shutdown_delay_s).run(sockets=[listener])
+        Server(config, app, shutdown_delay_s=settings.web.shutdown_delay_s).run(sockets=[listener])
 
 
 def _end() -> None:

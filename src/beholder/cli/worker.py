@@ -62,7 +62,7 @@ def worker(
     """
     stop = threading.Event()
     settings = persist("settings", lambda: read_settings(flags), stop).settings
-    configure_logging(level=settings.log_level, process=name, form=settings.log_form)
+    configure_logging(level=settings.log.log_level, process=name, form=settings.log.log_form)
     end_on_signals(stop.set)
     if parent_death_pipe is not None:
         follow_parent(parent_death_pipe)
@@ -77,7 +77,7 @@ def worker(
             beside.start(part, tick)
         if ready_fd is not None:
             os.write(ready_fd, b"1")
-        log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.model))
+        log_event(_log, logging.INFO, "worker.ready", "ready", models=",".join(settings.worker.model))
         for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
         tell_service_manager("READY=1")
@@ -86,7 +86,7 @@ def worker(
             tell_service_manager("WATCHDOG=1")
         opened.consumers.drain()
         opened.interrupt()
-        consumers.stop(timeout_s=settings.drain_s)
+        consumers.stop(timeout_s=settings.worker.drain_s)
         with suppress(BackendError):  # the messages become visible after their visibility timeout
             opened.consumers.hand_back()
         beside.stop()

@@ -6,12 +6,12 @@ from beholder.config.settings import Settings
 from beholder.model.port import ModelSpec
 from beholder.model.registry import ModelRegistry
 
-__all__ = ["models_folder", "served_specs"]
+__all__ = ["find_spec", "models_folder", "served_specs"]
 
 
 def models_folder(settings: Settings) -> Path:
     """Return the folder of the models that the user imported."""
-    return settings.data_dir / "models"
+    return settings.deployment.data_dir / "models"
 
 
 def served_specs(settings: Settings) -> list[ModelSpec]:
@@ -21,5 +21,14 @@ def served_specs(settings: Settings) -> list[ModelSpec]:
         ConfigError: No model has one of the names.
         ModelInvalid: A model folder cannot be used.
     """
-    registry = ModelRegistry(models_folder(settings))
-    return [registry.find(name) for name in settings.model]
+    return [find_spec(settings, name) for name in settings.worker.model]
+
+
+def find_spec(settings: Settings, name: str) -> ModelSpec:
+    """Return a model by its name or folder.
+
+    Raises:
+        ConfigError: No model has this name.
+        ModelInvalid: The model folder cannot be used.
+    """
+    return ModelRegistry(models_folder(settings)).find(name)

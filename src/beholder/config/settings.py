@@ -1,16 +1,40 @@
-"""Every setting of beholder, with its default, its bounds and what it means."""
+"""Every setting of beholder, in groups by what it is for; bounds and meaning stand beside each default.
 
+The limits of the web tier and of images, and what is launched on EC2, are declared where they are used.
+"""
+
+import math
 import os
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-__all__ = ["AUTO", "NEVER", "Settings", "default_data_dir", "make_settings"]
+from beholder.fleet.template import InstanceTemplate
+from beholder.scaling.policy.limits import Limits
+from beholder.setting import Setting
+from beholder.web.limits import WebLimits
 
-AUTO = "auto"
-"""Leaves a value to beholder."""
-NEVER = "never"
-"""Of a time: it never passes."""
+__all__ = [
+    "Deployment",
+    "FleetSettings",
+    "LogSettings",
+    "MachineSettings",
+    "QueueSettings",
+    "Settings",
+    "StoreSettings",
+    "WebSettings",
+    "WorkerSettings",
+    "cores",
+    "default_data_dir",
+]
+
+_POLICY = Limits()
+_AGE_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+_BYTES_UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
+_AGE_S_MAX = 86_400.0 * 36_525
+_DAY_S = 86_400.0
+_NAME = Setting(is_auto=True)
 
 
 def default_data_dir() -> Path:
@@ -22,286 +46,255 @@ def default_data_dir() -> Path:
     return Path(base) / "beholder"
 
 
-def _default_workers() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# The default depends on the backend, the prefix or another name; `make_settings` knows it.
-_FOLLOWS = object()
-
-
-def _setting(
-    meaning: str,
-    default: Any = None,
-    *,
-    factory: Any = None,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
-) -> Any:
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "words": words}
-    if default is _FOLLOWS:
-        return field(metadata=metadata)
-    return (
-        field(default_factory=factory, metadata=metadata)
-        if factory
-        else field(default=default, metadata=metadata)
-    )
-
-
-_DEFAULTS_OF_BACKEND: dict[str, dict[str, Any]] = {
-    "local": {"batch_max": 4, "consumers": 1, "latency_goal_s": 0.25},
-    "aws": {"batch_max": 20, "consumers": 2 * _default_workers(), "latency_goal_s": 30.0},
-}
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError(f"has {text!r}; write an address, or a network such as 10.0.0.0/16") from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings of a whole deployment; the fields' metadata says what each means and may be.
+class Deployment:
+    """Where the deployment is, and what its parts are called."""
 
-    `make_settings` fills in the defaults that depend on other settings.
-    """
+    backend: Annotated[
+        str,
+        "Where queues and buckets are: on this machine, or on SQS and S3.",
+        Setting(choices=("local", "aws")),
+    ] = "local"
+    region: Annotated[str, "AWS region of the queues and buckets.", Setting()] = "us-east-1"
+    stack: Annotated[
+        str, "CloudFormation stack whose outputs set what is not set otherwise.", Setting(words={"none": ""})
+    ] = ""
+    prefix: Annotated[str, "First part of bucket and queue names.", Setting()] = "beholder"
+    data_dir: Annotated[Path, "Folder that holds the queue, the buckets and imported models.", Setting()] = (
+        field(default_factory=default_data_dir)
+    )
 
-    host: str = _setting("address that the web tier listens on", "127.0.0.1")
-    port: int = _setting("TCP port of the web tier; 0 takes a free one", 8080, low=0, high=65535)
-    keys: str = _setting(
-        "whether requests need an API key: on; off, and the web tier listens on this machine only; open: no "
-        "request needs one, on any address",
-        "off",
-        choices=("off", "on", "open"),
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """How a web process listens."""
+
+    host: Annotated[str, "Address that the web tier listens on.", Setting()] = "127.0.0.1"
+    port: Annotated[int, "TCP port of the web tier; 0 takes a free one.", Setting(0, 65_535)] = 8080
+    keys: Annotated[
+        str,
+        "Whether requests need an API key: on; off, and the web tier listens on this machine only; open: no "
+        "request needs one, on any address.",
+        Setting(choices=("off", "on", "open")),
+    ] = "off"
+    shutdown_delay_s: Annotated[
+        float,
+        "How long a web process that is stopped serves on while /readyz answers 503, in seconds; 0 without a "
+        "load balancer.",
+        Setting(0, 3_600),
+    ] = 0.0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        "Networks of the proxies whose X-Forwarded-For and -Proto count, commas between them.",
+        Setting(words={"none": ()}, item=_network),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """How a worker works, and when it leaves."""
+
+    model: Annotated[
+        tuple[str, ...], "Models served, by name or folder; the first is the default.", Setting()
+    ] = ("efficientnet-lite0",)
+    precision: Annotated[
+        str,
+        "What the model computes in; auto takes bf16 where the CPU has it.",
+        Setting(choices=("auto", "fp32", "bf16")),
+    ] = "auto"
+    batch_max: Annotated[
+        int,
+        "Images that a worker takes at once; auto is 4 on one machine and 20 on AWS.",
+        Setting(1, 100, is_auto=True),
+    ]
+    consumers: Annotated[
+        int,
+        "Batches that a worker has in hand at once; auto is 1 on one machine and two per core on AWS.",
+        Setting(1, 256, is_auto=True),
+    ]
+    hold_max_s: Annotated[
+        float,
+        "How long a worker may keep one message hidden before the work counts as hung, in seconds.",
+        Setting(1, 43_200),
+    ] = 600.0
+    idle_s_max: Annotated[
+        float | None,
+        "How long a worker without work stays, in seconds; auto is for as long as that is cheaper than a "
+        "startup, if a controller starts another worker.",
+        Setting(0.1, _DAY_S, words={"auto": None, "never": math.inf}),
+    ] = None
+    leave_by: Annotated[
+        str,
+        "What a worker that leaves ends: its process, or the instance that it runs on.",
+        Setting(choices=("exit", "shutdown")),
+    ] = "exit"
+    leave_on_rebalance: Annotated[
+        str,
+        "Whether a worker leaves when EC2 recommends to rebalance, because an interruption is likelier then.",
+        Setting(choices=("off", "on")),
+    ] = "off"
+    heartbeat_s: Annotated[
+        float, "A worker of a fleet gives a heartbeat this often, in seconds.", Setting(1, 3_600)
+    ] = 60.0
+    drain_s: Annotated[float, "How long a stop waits for work in hand, in seconds.", Setting(0, 3_600)] = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueSettings:
+    """The queues, and how a message travels."""
+
+    input_queue: Annotated[str, "Queue for jobs; auto is <prefix>-input-queue.", _NAME]
+    dead_letter_queue: Annotated[
+        str, "Queue for messages received too often; auto is <input queue>-dead.", _NAME
+    ]
+    output_queue: Annotated[
+        str,
+        "First part of the reply queues' names, one per web process; auto is <prefix>-output-queue.",
+        _NAME,
+    ]
+    visibility_timeout_s: Annotated[
+        float,
+        "How long a received message stays hidden before another worker may take it, in seconds.",
+        Setting(1, 43_200),
+    ] = 30.0
+    receive_count_max: Annotated[
+        int, "Receives of a message before its job is given up.", Setting(1, 100)
+    ] = 3
+    depth_lag_s: Annotated[
+        float, "How far SQS's counts of messages may lag behind, in seconds.", Setting(0, 900)
+    ] = 65.0
+    inline_bytes_max: Annotated[
+        int,
+        "Length of an image that travels inside its message on AWS, in bytes; larger ones are fetched.",
+        Setting(0, 700_000),
+    ] = 250_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """The buckets, and how long they keep what they hold."""
+
+    input_bucket: Annotated[str, "Bucket for images; auto is <prefix>-input-bucket.", _NAME]
+    output_bucket: Annotated[str, "Bucket for results; auto is <prefix>-output-bucket.", _NAME]
+    encryption: Annotated[
+        str | None,
+        "How objects are encrypted on S3; auto leaves it to the bucket.",
+        Setting(choices=("AES256", "aws:kms"), words={"auto": None}),
+    ] = None
+    kms_key: Annotated[
+        str | None,
+        "ARN of the key for encryption aws:kms; auto is the account's own.",
+        Setting(words={"auto": None}),
+    ] = None
+    durability: Annotated[
+        str,
+        "What accepted images survive: any process's death, or a power cut too, waiting for the disk.",
+        Setting(choices=("process", "power")),
+    ] = "process"
+    retention: Annotated[
+        float | None,
+        "How long images and outcomes of finished jobs are kept on one machine, such as 7d or 12h; forever "
+        "keeps them. On S3 the buckets' lifecycle rules delete.",
+        Setting(1, _AGE_S_MAX, words={"forever": None}, units=_AGE_UNITS),
+    ] = 7 * _DAY_S
+    retention_bytes_max: Annotated[
+        int | None,
+        "Beyond so many bytes of images and outcomes the oldest finished jobs are deleted, such as 10GB; "
+        "forever is no bound.",
+        Setting(0, 10**18, words={"forever": None}, units=_BYTES_UNITS),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings:
+    """The worker processes that `beholder up` starts on one machine."""
+
+    workers: Annotated[int, "Worker processes at most; one per core by default.", Setting(0, 256)] = field(
+        default_factory=cores
     )
-    data_dir: Path = _setting(
-        "folder that holds the queue, the buckets and imported models", factory=default_data_dir
-    )
-    workers: int = _setting(
-        "worker processes at most; one per core by default", factory=_default_workers, low=0, high=256
-    )
-    workers_min: int = _setting(
-        "worker processes that `beholder up` always keeps; as many as `workers` for a fixed number",
-        0,
-        low=0,
-        high=256,
-    )
-    model: tuple[str, ...] = _setting(
-        "models served, by name or folder; the first is the default", ("efficientnet-lite0",)
-    )
-    backend: str = _setting(
-        "where queues and buckets are: on this machine, or SQS and S3", "local", choices=("local", "aws")
-    )
-    region: str = _setting("AWS region of the queues and buckets", "us-east-1")
-    stack: str = _setting("CloudFormation stack whose outputs set what is not set otherwise", "")
-    prefix: str = _setting("first part of bucket and queue names", "beholder")
-    input_bucket: str = _setting("bucket for images; auto for <prefix>-input-bucket", _FOLLOWS, words=(AUTO,))
-    output_bucket: str = _setting(
-        "bucket for results; auto for <prefix>-output-bucket", _FOLLOWS, words=(AUTO,)
-    )
-    input_queue: str = _setting("queue for jobs; auto for <prefix>-input-queue", _FOLLOWS, words=(AUTO,))
-    dead_letter_queue: str = _setting(
-        "queue for messages received too often; auto for <input queue>-dead", _FOLLOWS, words=(AUTO,)
-    )
-    output_queue: str = _setting(
-        "first part of the reply queues' names, one per web process; auto for <prefix>-output-queue",
-        _FOLLOWS,
-        words=(AUTO,),
-    )
-    precision: str = _setting(
-        "what the model computes in; auto takes bf16 where the CPU has it",
-        "auto",
-        choices=("auto", "fp32", "bf16"),
-    )
-    batch_max: int = _setting(
-        "images that a worker takes at once; auto for 4 on one machine, 20 on AWS",
-        _FOLLOWS,
-        low=1,
-        high=100,
-        words=(AUTO,),
-    )
-    encryption: str = _setting(
-        "how objects are encrypted on S3; empty leaves it to the bucket",
-        "",
-        choices=("", "AES256", "aws:kms"),
-    )
-    kms_key: str = _setting("ARN of the key for encryption aws:kms; empty for the account's own", "")
-    consumers: int = _setting(
-        "batches that a worker has in hand at once; auto for 1 on one machine, two per core on AWS",
-        _FOLLOWS,
-        low=1,
-        high=256,
-        words=(AUTO,),
-    )
-    inline_bytes_max: int = _setting(
-        "length of an image that rides inside its message on AWS, in bytes; larger ones are fetched",
-        250_000,
-        low=0,
-        high=700_000,
-    )
-    workers_warm_min: int = _setting(
-        "worker processes that `beholder up` keeps beyond those that the load needs", 0, low=0, high=256
-    )
-    idle_s_max: float | None = _setting(
-        "how long a worker without work stays, in seconds; never for a worker that never leaves; auto for as "
-        "long as that is cheaper than a startup, if a controller starts another",
-        low=0.1,
-        high=86_400,
-        words=(AUTO, NEVER),
-    )
-    depth_lag_s: float = _setting(
-        "how far SQS's counts of messages may lag behind, in seconds",
-        65.0,
-        low=0,
-        high=900,
-    )
-    leave_by: str = _setting(
-        "what a worker that leaves ends: its process, or the instance it runs on",
-        "exit",
-        choices=("exit", "shutdown"),
-    )
-    leave_on_rebalance: str = _setting(
-        "whether a worker leaves when EC2 recommends to rebalance: an interruption is likelier then, no more",
-        "off",
-        choices=("off", "on"),
-    )
-    fleet_min: int = _setting("instances that are always there", 0, low=0, high=10_000)
-    fleet_max: int = _setting("instances that are never exceeded", 20, low=0, high=10_000)
-    fleet_warm_min: int = _setting("instances kept beyond those that the load needs", 0, low=0, high=10_000)
-    latency_goal_s: float = _setting(
-        "how long a request may take beyond a startup, in seconds; auto for 0.25 on one machine, 30 on AWS",
-        _FOLLOWS,
-        low=0.001,
-        high=86_400,
-        words=(AUTO,),
-    )
-    budget_per_hour: float = _setting(
-        "the fleet's price per hour, in the currency of prices, is not launched beyond this; 0 for no cap",
-        0.0,
-        low=0,
-        high=1_000_000,
-    )
-    startup_s: float = _setting(
-        "taken for the startup time of an instance until startups were seen, in seconds",
-        200.0,
-        low=0.1,
-        high=3600,
-    )
-    tick_s: float = _setting("seconds between two looks at the fleet", 5.0, low=0.1, high=300)
-    heartbeat_s: float = _setting(
-        "a worker of a fleet gives a heartbeat this often, in seconds", 60.0, low=1, high=3600
-    )
-    silence_s_max: float = _setting(
-        "an instance that gave no heartbeat for this long is ended, in seconds", 180.0, low=1, high=86_400
-    )
-    launch_template: str = _setting(
-        "EC2 launch template of the workers, by name or id; web processes then scale the fleet", ""
-    )
-    launch_template_version: str = _setting("version of the launch template", "$Default")
-    instance_types: str = _setting(
-        "types that a worker's instance may have, commas between; empty for the template's", ""
-    )
-    subnets: str = _setting("subnets of the workers, commas between; empty for the template's", "")
-    on_demand_share: float = _setting("share of instances that are not spot", 0.0, low=0, high=1)
-    prices: str = _setting(
-        "dollars per hour of instance types, such as c7a.large=0.10,c7a.large/spot=0.04", ""
-    )
-    visibility_timeout_s: float = _setting(
-        "how long a received message stays hidden before another worker may take it, in seconds",
-        30.0,
-        low=1,
-        high=43200,
-    )
-    hold_max_s: float = _setting(
-        "how long a worker may keep one message hidden before the work counts as hung, in seconds",
-        600.0,
-        low=1,
-        high=43200,
-    )
-    receive_count_max: int = _setting("receives of a message before it is given up", 3, low=1, high=100)
-    wait_s_default: float = _setting(
-        "how long a request waits for its answer when it does not say, in seconds", 60.0, low=0, high=600
-    )
-    wait_s_max: float = _setting("longest wait that a request may ask for, in seconds", 60.0, low=0, high=600)
-    keep_alive_s: float = _setting(
-        "how long a connection stays open between two requests, in seconds; more than a balancer's",
-        75.0,
-        low=1,
-        high=3600,
-    )
-    shutdown_delay_s: float = _setting(
-        "how long a web process that is stopped serves on while /readyz answers 503, in seconds; 0 without a "
-        "load balancer",
-        0.0,
-        low=0,
-        high=3600,
-    )
-    trusted_proxies: str = _setting(
-        "networks of the proxies whose X-Forwarded-For and -Proto count, commas between them; empty for none",
-        "",
-    )
-    backlog_max: int = _setting(
-        "waiting jobs beyond which new ones are refused with 503", 10_000, low=1, high=10_000_000
-    )
-    asynchronous_share: float = _setting(
-        "share of backlog_max and of uploads_bytes_max that asynchronous jobs may fill",
-        0.75,
-        low=0.01,
-        high=1,
-    )
-    heavy_pixels_min: int = _setting(
-        "pixels from which an image is heavy, a JPEG's counting a quarter; one core is kept free of them",
-        16_000_000,
-        low=1,
-        high=1_000_000_000,
-    )
-    waiters_max: int = _setting("requests that may wait for their answer at once", 4_096, low=1, high=100_000)
-    uploads_bytes_max: int = _setting(
-        "bytes of uploads held in memory at once", 256_000_000, low=1_000_000, high=100_000_000_000
-    )
-    image_bytes_max: int = _setting(
-        "length of an image file, in bytes", 20_000_000, low=1, high=1_000_000_000
-    )
-    image_pixels_max: int = _setting("pixels of an image", 64_000_000, low=1, high=1_000_000_000)
-    image_side_max: int = _setting("longer side of an image, in pixels", 32_768, low=1, high=65_535)
-    image_side_min: int = _setting("shorter side of an image, in pixels", 8, low=1, high=65_535)
-    durability: str = _setting(
-        "what accepted images survive: any process's death, or a power cut too, waiting for the disk",
-        "process",
-        choices=("process", "power"),
-    )
-    retention: str = _setting(
-        "how long images and outcomes of finished jobs are kept on one machine, such as 7d or 12h; forever "
-        "keeps them. On S3 the buckets' lifecycle rules delete",
-        "7d",
-    )
-    retention_bytes_max: str = _setting(
-        "beyond so many bytes of images and outcomes the oldest finished jobs are deleted, such as 10GB; "
-        "forever for no bound",
-        "forever",
-    )
-    drain_s: float = _setting("how long a stop waits for work in hand, in seconds", 20.0, low=0, high=3600)
-    log_level: str = _setting(
-        "least severe log lines written", "info", choices=("debug", "info", "warning", "error")
-    )
-    log_form: str = _setting("form of the log lines", "text", choices=("text", "json"))
-    access_log: str = _setting(
-        "log lines of requests: all, or only those answered with 5xx", "all", choices=("all", "5xx")
-    )
+    workers_min: Annotated[
+        int,
+        "Worker processes that `beholder up` always keeps; as many as `workers` for a fixed number.",
+        Setting(0, 256),
+    ] = 0
+    workers_warm_min: Annotated[
+        int,
+        "Worker processes that `beholder up` keeps beyond those that the load needs.",
+        Setting(0, 256),
+    ] = 0
 
     @property
     def heavy_decodes_max(self) -> int:
         """Heavy images that one machine decodes at once, so that a core stays for light ones."""
-        return max(1, min(self.workers, _default_workers()) - 1)
+        return max(1, min(self.workers, cores()) - 1)
 
 
-def make_settings(**given: Any) -> Settings:
-    """Return settings with the values that are given, and with the default of every other setting."""
-    prefix = given.get("prefix", Settings.prefix)
-    queue = given.get("input_queue", f"{prefix}-input-queue")
-    follows = {
-        "input_bucket": f"{prefix}-input-bucket",
-        "output_bucket": f"{prefix}-output-bucket",
-        "input_queue": queue,
-        "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
-        "output_queue": f"{prefix}-output-queue",
-        **_DEFAULTS_OF_BACKEND[given.get("backend", Settings.backend)],
-    }
-    return Settings(**follows | given)
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """How many instances there are on AWS, and what `beholder up` and AWS aim at."""
+
+    template: InstanceTemplate = field(default_factory=InstanceTemplate)
+    fleet_min: Annotated[int, "Instances that are always there.", Setting(0, 10_000)] = _POLICY.min
+    fleet_max: Annotated[int, "Instances that are never exceeded.", Setting(0, 10_000)] = _POLICY.max
+    fleet_warm_min: Annotated[int, "Instances kept beyond those that the load needs.", Setting(0, 10_000)] = (
+        _POLICY.warm_min
+    )
+    latency_goal_s: Annotated[
+        float,
+        "How long a request may take beyond a startup, in seconds; auto is 0.25 on one machine, 30 on AWS.",
+        Setting(0.001, _DAY_S, is_auto=True),
+    ]
+    budget_per_hour: Annotated[
+        float | None,
+        "Instances are not launched beyond this price of the fleet per hour, in the currency of prices.",
+        Setting(0.001, 1_000_000, words={"none": None}),
+    ] = _POLICY.budget_per_hour
+    startup_s: Annotated[
+        float,
+        "Taken for the startup time of an instance until startups were seen, in seconds.",
+        Setting(0.1, 3_600),
+    ] = _POLICY.startup_s
+    tick_s: Annotated[float, "Seconds between two looks at the fleet.", Setting(0.1, 300)] = _POLICY.tick_s
+    silence_s_max: Annotated[
+        float, "An instance that gave no heartbeat for this long is ended, in seconds.", Setting(1, _DAY_S)
+    ] = _POLICY.silence_s_max
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """The log."""
+
+    log_level: Annotated[
+        str, "Least severe log lines written.", Setting(choices=("debug", "info", "warning", "error"))
+    ] = "info"
+    log_form: Annotated[str, "Form of the log lines.", Setting(choices=("text", "json"))] = "text"
+    access_log: Annotated[
+        str, "Log lines of requests: all, or only those answered with 5xx.", Setting(choices=("all", "5xx"))
+    ] = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a whole deployment; `config.resolve.make_settings` makes them."""
+
+    deployment: Deployment
+    web: WebSettings
+    limits: WebLimits
+    worker: WorkerSettings
+    queue: QueueSettings
+    store: StoreSettings
+    machine: MachineSettings
+    fleet: FleetSettings
+    log: LogSettings

@@ -158,15 +158,13 @@ class IdleTimeout:
     """An `IdleRule` with a fixed time, for a worker that no controller counts.
 
     Args:
-        idle_s_max: How long the worker stays without a message; None for ever.
+        idle_s_max: How long the worker stays without a message.
     """
 
-    idle_s_max: float | None
+    idle_s_max: float
 
     def decide(self, idle_s: float) -> DrainDecision:
         """Leave once the time has passed."""
-        if self.idle_s_max is None:
-            return DrainDecision(leaves=False, reason="workers stay")
         leaves = idle_s >= self.idle_s_max
         return DrainDecision(leaves, f"idle for {idle_s:.0f} s of {self.idle_s_max:.0f} s")
 

@@ -10,15 +10,15 @@ import math
 import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import FALLS_BACK, REFUSALS, sentences
 from beholder.fleet.port import FleetInstance, Launch
+from beholder.fleet.template import InstanceTemplate
 from beholder.telemetry.log import get_logger, log_event
 
-__all__ = ["DEPLOYMENT_TAG", "LAUNCH_TAG", "Ec2Fleet", "Template"]
+__all__ = ["DEPLOYMENT_TAG", "LAUNCH_TAG", "Ec2Fleet"]
 
 _log = get_logger(__name__)
 
@@ -31,32 +31,6 @@ _LAUNCHES_KEPT = 200
 _THERE = ("pending", "running", "shutting-down", "stopping", "stopped")
 _AT_WORK = ("pending", "running")
 _GONE = ("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
-
-
-@dataclass(frozen=True)
-class Template:
-    """The launch template and the choices that are not in it.
-
-    Args:
-        name: The launch template's name, or its id, which begins with 'lt-'.
-        version: Its version; '$Default' is the one that its owner made the default.
-        instance_types: Instance types in order of preference; none for the template's own.
-        subnets: One in each zone that may be used; none for the template's own.
-        on_demand_share: Share of instances that are not spot, 0 to 1.
-        prices: Dollars per hour by type, and by 'type/spot' for spot.
-    """
-
-    name: str
-    version: str = "$Default"
-    instance_types: tuple[str, ...] = ()
-    subnets: tuple[str, ...] = ()
-    on_demand_share: float = 0.0
-    prices: Mapping[str, float] = field(default_factory=dict)
-
-    def price_per_hour(self, instance_type: str, *, spot: bool) -> float:
-        """Return the price of an instance; 0 where the settings have none."""
-        full = self.prices.get(instance_type, 0.0)
-        return self.prices.get(f"{instance_type}/spot", full) if spot else full
 
 
 class Ec2Fleet:
@@ -77,7 +51,7 @@ class Ec2Fleet:
         template: The instances to launch.
     """
 
-    def __init__(self, client: Ec2Client, deployment: str, template: Template) -> None:
+    def __init__(self, client: Ec2Client, deployment: str, template: InstanceTemplate) -> None:
         self._client = client
         self._deployment = deployment
         self._template = template
@@ -182,14 +156,15 @@ class Ec2Fleet:
 
     def _config(self) -> dict[str, Any]:
         template = self._template
-        by = "LaunchTemplateId" if template.name.startswith("lt-") else "LaunchTemplateName"
+        name = template.launch_template
+        by = "LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName"
         instance_types: Iterable[dict[str, str]] = [
             {"InstanceType": one} for one in template.instance_types
         ] or [{}]
         zones: Iterable[dict[str, str]] = [{"SubnetId": one} for one in template.subnets] or [{}]
         overrides = [instance_type | zone for instance_type in instance_types for zone in zones]
         config: dict[str, Any] = {
-            "LaunchTemplateSpecification": {by: template.name, "Version": template.version}
+            "LaunchTemplateSpecification": {by: name, "Version": template.launch_template_version}
         }
         return config | ({"Overrides": overrides} if overrides != [{}] else {})
 

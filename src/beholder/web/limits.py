@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from beholder.model.decode.limits import ImageLimits
+from beholder.setting import Setting
 
 __all__ = ["WebLimits"]
 
@@ -19,17 +20,31 @@ class WebLimits:
     multipart_head_bytes_max: Annotated[int, "Bytes of the headers of one field of a multipart body."] = 8_192
     file_name_chars_max: Annotated[int, "Characters kept of a file's name."] = 100
     idempotency_key_chars_max: Annotated[int, "Length of an Idempotency-Key."] = 255
-    wait_s_default: Annotated[float, "How long a request waits for its outcome by default, in seconds."] = (
+    wait_s_default: Annotated[
+        float, "How long a request waits for its outcome by default, in seconds.", Setting(0, 600)
+    ] = 60.0
+    wait_s_max: Annotated[float, "Longest wait that a request may ask for, in seconds.", Setting(0, 600)] = (
         60.0
     )
-    wait_s_max: Annotated[float, "Longest wait that a request may ask for, in seconds."] = 60.0
-    backlog_max: Annotated[int, "Waiting jobs beyond which new ones are refused with 503."] = 10_000
+    backlog_max: Annotated[
+        int, "Waiting jobs beyond which new ones are refused with 503.", Setting(1, 10_000_000)
+    ] = 10_000
     asynchronous_share: Annotated[
-        float, "Share of `backlog_max` and of `uploads_bytes_max` that asynchronous jobs may fill."
+        float,
+        "Share of `backlog_max` and of `uploads_bytes_max` that asynchronous jobs may fill.",
+        Setting(0.01, 1),
     ] = 0.75
-    heavy_pixels_min: Annotated[int, "Pixels of a heavy image; those of a JPEG count a quarter."] = 16_000_000
-    waiters_max: Annotated[int, "Requests that may wait for their outcomes at once."] = 4_096
-    uploads_bytes_max: Annotated[int, "Bytes of uploads held in memory at once."] = 256_000_000
+    heavy_pixels_min: Annotated[
+        int,
+        "Pixels from which an image is heavy, a JPEG's counting a quarter; one core is kept free of them.",
+        Setting(1, 1_000_000_000),
+    ] = 16_000_000
+    waiters_max: Annotated[int, "Requests that may wait for their outcomes at once.", Setting(1, 100_000)] = (
+        4_096
+    )
+    uploads_bytes_max: Annotated[
+        int, "Bytes of uploads held in memory at once.", Setting(1_000_000, 100_000_000_000)
+    ] = 256_000_000
     upload_s_max: Annotated[float, "How long one upload may take, in seconds."] = 60.0
     connections_max: Annotated[
         int, "Open connections of one web process; then idle and slow ones are closed."
@@ -40,7 +55,11 @@ class WebLimits:
     head_bytes_max: Annotated[int, "Length of a request's line and headers, in bytes."] = 65_536
     headers_max: Annotated[int, "Headers of a request, trailers included."] = 100
     head_s_max: Annotated[float, "How long a request's line and headers may take, in seconds."] = 20.0
-    keep_alive_s: Annotated[float, "How long a connection may be idle between requests, in seconds."] = 75.0
+    keep_alive_s: Annotated[
+        float,
+        "How long a connection may be idle between requests, in seconds; a balancer's time-out is less.",
+        Setting(1, 3_600),
+    ] = 75.0
     pipelined_max: Annotated[int, "Requests of one connection that may wait for their answers."] = 16
     chunk_overhead_bytes_max: Annotated[
         int, "What a chunked body may contain beside its data and `chunk_overhead_share` of it, in bytes."

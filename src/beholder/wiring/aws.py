@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from beholder.clock import SystemClock
-from beholder.config import Settings
+from beholder.config import Settings, value_of
 from beholder.draining.protocol import DrainLimits
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.s3 import S3Store
@@ -63,8 +63,10 @@ def aws_profile(settings: Settings) -> Profile:
         settings,
         is_one_machine=False,
         # S3 sends an event for each object that is put there.
-        event_bucket=settings.input_bucket,
-        first_job_s=settings.startup_s if settings.launch_template else _RUNNING_WORKER_S,
+        event_bucket=settings.store.input_bucket,
+        first_job_s=settings.fleet.startup_s
+        if settings.fleet.template.launch_template
+        else _RUNNING_WORKER_S,
         open_backends=partial(_open_aws, settings),
         open_scaling=partial(_open_scaling, settings),
         # SQS keeps its queues sound.
@@ -78,7 +80,7 @@ def aws_profile(settings: Settings) -> Profile:
 def _open_scaling(
     settings: Settings, backends: Backends, name: str, telemetry: "Telemetry"
 ) -> AbstractContextManager[Scaling]:
-    if not settings.launch_template:
+    if not settings.fleet.template.launch_template:
         return nullcontext(Scaling())
     from beholder.wiring.fleet_aws import open_scaling  # noqa: PLC0415
 
@@ -87,7 +89,7 @@ def _open_scaling(
 
 @contextmanager
 def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
-    make_processes_folder(settings.data_dir)
+    make_processes_folder(settings.deployment.data_dir)
     if importlib.util.find_spec("boto3") is None:
         raise ConfigError("backend 'aws' needs boto3; run: pip install boto3")
     with _Account(settings, name) as account:
@@ -106,9 +108,9 @@ def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
                 submit_threads=_ACCEPT_THREADS,
                 submit_batch_max=10,
                 submit_gather_s=_GATHER_S,
-                inline_bytes_max=max(0, min(settings.inline_bytes_max, room)),
+                inline_bytes_max=max(0, min(settings.queue.inline_bytes_max, room)),
             ),
-            pace=replace(_PACE, drain=DrainLimits(lag_s=settings.depth_lag_s)),
+            pace=replace(_PACE, drain=DrainLimits(lag_s=settings.queue.depth_lag_s)),
             interrupt=account.interrupt,
             calls=account.calls,
         )
@@ -126,17 +128,17 @@ class _Account:
         self._own: OwnReplyQueue | None = None
         self._name = name
         self.clock = SystemClock()
-        self.client = SqsClient(region=settings.region)
+        self.client = SqsClient(region=settings.deployment.region)
 
         def queue_of(queue_name: str) -> SqsQueue:
             # So many clients of one web process do not keep those of another waiting.
             return SqsQueue(queue_name, client=self.client, group_of=lambda _: self._group())
 
-        self.queue = queue_of(settings.input_queue)
-        self.dead_letters = queue_of(settings.dead_letter_queue)
+        self.queue = queue_of(settings.queue.input_queue)
+        self.dead_letters = queue_of(settings.queue.dead_letter_queue)
         self.replies = ReplyQueues(self.client)
-        self.images = self._bucket(settings.input_bucket)
-        self.results = self._bucket(settings.output_bucket)
+        self.images = self._bucket(settings.store.input_bucket)
+        self.results = self._bucket(settings.store.output_bucket)
         self.pool = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="aws")
 
     def __enter__(self) -> Self:
@@ -146,7 +148,7 @@ class _Account:
         self.interrupt()
         if self.queue.open_polls:
             # What they still receive is handed back; without us it would stay hidden.
-            wait_s = min(self._settings.drain_s, _POLL_S_MAX + 1)
+            wait_s = min(self._settings.worker.drain_s, _POLL_S_MAX + 1)
             log_event(_log, logging.INFO, "worker.polls", "waiting for open polls", at_most_s=wait_s)
             self.queue.close(wait_s=wait_s)
         self.pool.shutdown()
@@ -156,7 +158,7 @@ class _Account:
     def own_replies(self, owner: str) -> Iterator[OwnReplies]:
         from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
 
-        prefix = self._settings.output_queue
+        prefix = self._settings.queue.output_queue
         with OwnReplyQueue(self.client, prefix=prefix, owner=owner, clock=self.clock) as own:
             self._own = own
             ticks = {"reply_heartbeat": own.heartbeat_tick, "idle_queue_sweeper": own.sweeper_tick}
@@ -164,7 +166,7 @@ class _Account:
 
     def check(self) -> None:
         """Raise ConfigError for all that is missing or refuses us; a later surprise would be a worse one."""
-        settings, region = self._settings, self._settings.region
+        settings, region = self._settings, self._settings.deployment.region
         problems = []
 
         def ask(setting: str, question: Callable[[], object]) -> None:
@@ -173,7 +175,7 @@ class _Account:
             except ObjectNotFound:
                 return
             except BackendDenied as exc:
-                problems.append(f"{setting} {getattr(settings, setting)!r} in {region}: {exc.message}")
+                problems.append(f"{setting} {value_of(settings, setting)!r} in {region}: {exc.message}")
 
         ask("input_queue", self._check_redrive)
         ask("dead_letter_queue", self.dead_letters.depth)
@@ -185,7 +187,7 @@ class _Account:
     def _check_redrive(self) -> None:
         found = self.queue.redrive()
         settings = self._settings
-        expected = (settings.dead_letter_queue.rpartition("/")[2], settings.receive_count_max)
+        expected = (settings.queue.dead_letter_queue.rpartition("/")[2], settings.queue.receive_count_max)
         if found != expected:
             log_event(
                 _log,
@@ -200,9 +202,9 @@ class _Account:
         settings = self._settings
         return S3Store(
             name,
-            region=settings.region,
-            encryption=cast("Literal['AES256', 'aws:kms'] | None", settings.encryption or None),
-            kms_key=settings.kms_key or None,
+            region=settings.deployment.region,
+            encryption=cast("Literal['AES256', 'aws:kms'] | None", settings.store.encryption),
+            kms_key=settings.store.kms_key,
             environ=os.environ,
         )
 

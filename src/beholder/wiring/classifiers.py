@@ -1,11 +1,10 @@
 """The classifiers of the models that the settings name."""
 
 import logging
-from dataclasses import replace
 from functools import partial
 
 from beholder.config import Settings
-from beholder.config.models import served_specs
+from beholder.config.models import find_spec
 from beholder.model.openvino_cpu import OpenVinoClassifier
 from beholder.model.pool import ClassifierPool
 from beholder.model.port import Classifier, ModelSpec
@@ -23,9 +22,9 @@ _SHAPE_MAX = 10
 
 def load_classifier(spec: ModelSpec, settings: Settings, *, threads: int = 1) -> Classifier:
     """Return a classifier for a model, ready to warm up."""
-    precision = None if settings.precision == "auto" else settings.precision
+    precision = None if settings.worker.precision == "auto" else settings.worker.precision
     return OpenVinoClassifier(
-        spec, precision=precision, threads=threads, batch_max=min(settings.batch_max, _SHAPE_MAX)
+        spec, precision=precision, threads=threads, batch_max=min(settings.worker.batch_max, _SHAPE_MAX)
     )
 
 
@@ -36,7 +35,7 @@ def warm_classifiers(settings: Settings) -> dict[str, Classifier]:
     are handed back for a worker that has the model, and are given up in the end.
     """
     classifiers: dict[str, Classifier] = {}
-    for name in settings.model:
+    for name in settings.worker.model:
         found = attempt(partial(_warm_classifier, settings), name)
         if not isinstance(found, Exception):
             classifiers[found.spec.name] = found
@@ -52,10 +51,10 @@ def warm_classifiers(settings: Settings) -> dict[str, Classifier]:
 
 def _warm_classifier(settings: Settings, name: str) -> Classifier:
     """Return a ready classifier for a model; it has as many copies of it as consumers can compute at once."""
-    (spec,) = served_specs(replace(settings, model=(name,)))
-    count = min(settings.consumers, settings.workers) or 1
+    spec = find_spec(settings, name)
+    count = min(settings.worker.consumers, settings.machine.workers) or 1
     one = load_classifier(spec, settings)
-    if settings.consumers > 1:
+    if settings.worker.consumers > 1:
         one = ClassifierPool([one, *(load_classifier(spec, settings) for _ in range(count - 1))])
     one.warm_up()
     return one

@@ -78,7 +78,7 @@ def open_draining(
     Raises:
         BackendError: The worker has to end its instance, and runs on none.
     """
-    if settings.leave_by == "shutdown":
+    if settings.worker.leave_by == "shutdown":
         return _instance(settings, backends, worker, elapsed)
     if fleet_name is not None:
         return _process(settings, backends, worker, elapsed, end_process=end_process, name=fleet_name)
@@ -91,17 +91,17 @@ def _instance(settings: Settings, backends: Backends, worker: Worker, elapsed: C
     metadata = InstanceMetadata(os.environ.get(_METADATA_VARIABLE))
     instance_exit = InstanceExit(elapsed, os.environ)
     idle = IdleSettings(
-        startup_s=settings.startup_s,
-        latency_goal_s=settings.latency_goal_s,
-        stay_min=settings.fleet_min + settings.fleet_warm_min,
-        idle_s_max=settings.idle_s_max,
+        startup_s=settings.fleet.startup_s,
+        latency_goal_s=settings.fleet.latency_goal_s,
+        stay_min=settings.fleet.fleet_min + settings.fleet.fleet_warm_min,
+        idle_s_max=settings.worker.idle_s_max,
         stay_s_min=STAY_S_MIN,
     )
     member = _Member(_instance_id(metadata), idle, share=0.0)
     with _member(settings, backends, worker, elapsed, member, leave=instance_exit.leave) as (protocol, ticks):
 
         def on_notice(notice: Notice) -> None:
-            if notice.makes_leave(on_rebalance=settings.leave_on_rebalance == "on"):
+            if notice.makes_leave(on_rebalance=settings.worker.leave_on_rebalance == "on"):
                 # Polls under way are not cut short: they end within 20 s of the 120 that there are, and what
                 # they still bring is handed back.
                 protocol.interrupt()
@@ -127,10 +127,10 @@ def _process(
     """Open the draining of a worker process that `beholder up` starts when one is needed."""
     idle = IdleSettings(
         startup_s=idle_startup_s(),
-        latency_goal_s=settings.latency_goal_s,
+        latency_goal_s=settings.fleet.latency_goal_s,
         startup_patience=0.0,
-        stay_min=settings.workers_min + settings.workers_warm_min,
-        idle_s_max=settings.idle_s_max,
+        stay_min=settings.machine.workers_min + settings.machine.workers_warm_min,
+        idle_s_max=settings.worker.idle_s_max,
         stay_s_min=STAY_S_MIN,
     )
     # A process that was launched for a burst stays a while, for the next one.
@@ -148,11 +148,12 @@ def _alone(
     end_process: Callable[[], None],
 ) -> Ticks:
     """Return the draining of a worker that no controller counts: it may only stay for a fixed time."""
-    if settings.idle_s_max in (None, math.inf):
+    idle_s_max = settings.worker.idle_s_max
+    if idle_s_max is None or idle_s_max == math.inf:
         return {}
     protocol = DrainProtocol(
         worker,
-        IdleTimeout(settings.idle_s_max),
+        IdleTimeout(idle_s_max),
         depth=backends.queue.depth,
         announce=lambda _state: None,
         leave=end_process,
@@ -177,8 +178,8 @@ def _member(
         lambda state, is_busy: write_heartbeat(backends.results, member.name, state, is_busy=is_busy),
         lambda: worker.idle_since_s,
         elapsed,
-        every_s=min(settings.heartbeat_s, settings.silence_s_max / _HEARTBEATS_IN_SILENCE),
-        flip_s=min(settings.heartbeat_s, backends.pace.announce_every_s),
+        every_s=min(settings.worker.heartbeat_s, settings.fleet.silence_s_max / _HEARTBEATS_IN_SILENCE),
+        flip_s=min(settings.worker.heartbeat_s, backends.pace.announce_every_s),
     )
     monitor = _monitor(backends, worker, elapsed, member)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from beholder.clock import MonotonicClock
 from beholder.config import Settings
-from beholder.config.lists import names_of, prices_of
 from beholder.errors import BackendError
 from beholder.job import new_job_id
 from beholder.scaling.activator import Activator
@@ -25,10 +24,9 @@ from beholder.store.port import Store
 from beholder.wiring.backends import Backends, Scaling
 
 if TYPE_CHECKING:
-    from beholder.fleet.ec2 import Template
     from beholder.telemetry.metrics import Telemetry
 
-__all__ = ["open_scaling", "template_of"]
+__all__ = ["open_scaling"]
 
 # The lease wants to be held four times in a period.
 _TICKS_IN_PERIOD = 4
@@ -63,12 +61,12 @@ def _open_controller(
     from beholder.fleet.ec2_client import Ec2Client  # noqa: PLC0415
 
     clock, results = backends.clock, backends.results
-    client = Ec2Client(region=settings.region)
-    template = template_of(settings)
-    fleet = Ec2Fleet(client, settings.prefix, template)
+    client = Ec2Client(region=settings.deployment.region)
+    template = settings.fleet.template
+    fleet = Ec2Fleet(client, settings.deployment.prefix, template)
     # Never the same after a restart: what an earlier process of this name held is not ours.
     holder = f"{name}-{new_job_id(clock.now_s())}"
-    lease = StoreLease(results, holder, MonotonicClock(), period_s=_TICKS_IN_PERIOD * settings.tick_s)
+    lease = StoreLease(results, holder, MonotonicClock(), period_s=_TICKS_IN_PERIOD * settings.fleet.tick_s)
     why = DecisionLog(results, name)
     # Replies do not say on what type of instance; where there is one type, it is that.
     instance_type = template.instance_types[0] if len(template.instance_types) == 1 else ""
@@ -83,8 +81,8 @@ def _open_controller(
             results,
             clock,
             service_times,
-            startup_s=settings.startup_s,
-            look_s_max=max(_LOOK_S_MAX, 2.0 * settings.tick_s),
+            startup_s=settings.fleet.startup_s,
+            look_s_max=max(_LOOK_S_MAX, 2.0 * settings.fleet.tick_s),
             sent_lately=sent_lately,
         ),
         fleet=fleet,
@@ -94,7 +92,7 @@ def _open_controller(
         before=lambda: _before(results),
     )
     try:
-        yield Controller(ports, _limits_of(settings, template), name=name)
+        yield Controller(ports, _limits_of(settings), name=name)
     finally:
         why.flush()
         with contextlib.suppress(BackendError):
@@ -127,36 +125,23 @@ def _before(results: Store) -> Record | None:
     return None if last is None else last.record
 
 
-def template_of(settings: Settings) -> "Template":
-    """Return what the settings say of an instance."""
-    from beholder.fleet.ec2 import Template  # noqa: PLC0415
-
-    return Template(
-        name=settings.launch_template,
-        version=settings.launch_template_version,
-        instance_types=names_of(settings.instance_types),
-        subnets=names_of(settings.subnets),
-        on_demand_share=settings.on_demand_share,
-        prices=prices_of(settings.prices),
-    )
-
-
-def _limits_of(settings: Settings, template: "Template") -> Limits:
+def _limits_of(settings: Settings) -> Limits:
+    template = settings.fleet.template
     # A budget has to hold for the dearest of what may be launched.
-    spot = template.on_demand_share == 0.0 and not settings.budget_per_hour  # spot may fall back
+    spot = template.on_demand_share == 0.0 and settings.fleet.budget_per_hour is None  # spot may fall back
     prices = [template.price_per_hour(instance_type, spot=spot) for instance_type in template.instance_types]
     return Limits(
-        min=settings.fleet_min,
-        max=settings.fleet_max,
-        latency_goal_s=settings.latency_goal_s,
-        budget_per_hour=settings.budget_per_hour or None,
-        warm_min=settings.fleet_warm_min,
+        min=settings.fleet.fleet_min,
+        max=settings.fleet.fleet_max,
+        latency_goal_s=settings.fleet.latency_goal_s,
+        budget_per_hour=settings.fleet.budget_per_hour,
+        warm_min=settings.fleet.fleet_warm_min,
         price_per_hour=max(prices, default=0.0),
         instance_type=template.instance_types[0] if template.instance_types else "",
-        startup_s=settings.startup_s,
-        tick_s=settings.tick_s,
-        lag_s=settings.depth_lag_s,
-        visibility_timeout_s=settings.visibility_timeout_s,
-        hold_max=settings.consumers * settings.batch_max,
-        silence_s_max=settings.silence_s_max,
+        startup_s=settings.fleet.startup_s,
+        tick_s=settings.fleet.tick_s,
+        lag_s=settings.queue.depth_lag_s,
+        visibility_timeout_s=settings.queue.visibility_timeout_s,
+        hold_max=settings.worker.consumers * settings.worker.batch_max,
+        silence_s_max=settings.fleet.silence_s_max,
     )

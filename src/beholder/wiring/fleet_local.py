@@ -48,10 +48,10 @@ def idle_startup_s() -> float:
 def local_limits(settings: Settings) -> Limits:
     """Return the limits of a fleet of processes."""
     return Limits(
-        min=settings.workers_min,
-        max=settings.workers,
-        latency_goal_s=settings.latency_goal_s,
-        warm_min=settings.workers_warm_min,
+        min=settings.machine.workers_min,
+        max=settings.machine.workers,
+        latency_goal_s=settings.fleet.latency_goal_s,
+        warm_min=settings.machine.workers_warm_min,
         # Messages that arrive during a startup count too, so that a steady stream never waits for one.
         startup_patience=0.0,
         slack_s_min=_SLACK_S_MIN,
@@ -59,12 +59,12 @@ def local_limits(settings: Settings) -> Limits:
         startup_s=_STARTUP_S,
         service_s=_SERVICE_S,
         tick_s=_TICK_S,
-        visibility_timeout_s=settings.visibility_timeout_s,
-        hold_max=settings.batch_max * settings.consumers,
+        visibility_timeout_s=settings.queue.visibility_timeout_s,
+        hold_max=settings.worker.batch_max * settings.worker.consumers,
         backoff_s=_BACKOFF_S,
         backoff_s_max=_BACKOFF_S_MAX,
         lifetime_s_max=None,
-        silence_s_max=settings.silence_s_max,
+        silence_s_max=settings.fleet.silence_s_max,
     )
 
 

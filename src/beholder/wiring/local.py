@@ -39,14 +39,14 @@ def local_profile(settings: Settings) -> Profile:
 
 
 def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
-    make_processes_folder(settings.data_dir)
+    make_processes_folder(settings.deployment.data_dir)
     check_queue_file(settings)
     return _open_local(settings)
 
 
 @contextmanager
 def _open_local(settings: Settings) -> Iterator[Backends]:
-    clock, folder, fsync = SystemClock(), settings.data_dir, settings.durability == "power"
+    clock, folder, fsync = SystemClock(), settings.deployment.data_dir, settings.store.durability == "power"
     path = queue_path(settings)
     opened: dict[str, SqliteQueue] = {}
 
@@ -57,23 +57,23 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
 
     @contextmanager
     def own_replies(name: str) -> Iterator[OwnReplies]:
-        reply_to = f"{settings.output_queue}-{name}"
+        reply_to = f"{settings.queue.output_queue}-{name}"
         queue = replies(reply_to)
         # The requests that waited for these replies ended with the process that had this name before.
         queue.purge()
         yield OwnReplies(queue, lambda: reply_to)
 
     try:
-        images = FolderStore(folder / "buckets" / settings.input_bucket, fsync=fsync)
-        results = FolderStore(folder / "buckets" / settings.output_bucket, fsync=fsync)
-        dead = SqliteQueue(path, settings.dead_letter_queue, clock=clock, fsync=fsync)
+        images = FolderStore(folder / "buckets" / settings.store.input_bucket, fsync=fsync)
+        results = FolderStore(folder / "buckets" / settings.store.output_bucket, fsync=fsync)
+        dead = SqliteQueue(path, settings.queue.dead_letter_queue, clock=clock, fsync=fsync)
         queue = SqliteQueue(
             path,
-            settings.input_queue,
-            visibility_timeout_s=settings.visibility_timeout_s,
-            receive_count_max=settings.receive_count_max,
-            dead_letters=settings.dead_letter_queue,
-            heavy_in_flight_max=settings.heavy_decodes_max,
+            settings.queue.input_queue,
+            visibility_timeout_s=settings.queue.visibility_timeout_s,
+            receive_count_max=settings.queue.receive_count_max,
+            dead_letters=settings.queue.dead_letter_queue,
+            heavy_in_flight_max=settings.machine.heavy_decodes_max,
             clock=clock,
             fsync=fsync,
         )

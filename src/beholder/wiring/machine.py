@@ -73,11 +73,11 @@ class Service:
                 in_fleet=self._profile.is_one_machine,
             )
             self._supervisor = Supervisor([web], MonotonicClock())
-            self._fleet = LocalFleet(self._supervisor, worker_of, room=settings.workers)
-            stack.callback(self._supervisor.stop, drain_s=settings.drain_s)
+            self._fleet = LocalFleet(self._supervisor, worker_of, room=settings.machine.workers)
+            stack.callback(self._supervisor.stop, drain_s=settings.worker.drain_s)
             self._control = stack.enter_context(ExitStack())
             # The requests that wait at the end may need a worker that is not there yet.
-            web_drain_s = settings.shutdown_delay_s + settings.drain_s
+            web_drain_s = settings.web.shutdown_delay_s + settings.worker.drain_s
             stack.callback(self._supervisor.stop, drain_s=web_drain_s, stage=WEB_STAGE)
             # First at the end: a client that connects then is refused at once, and hangs no longer.
             stack.callback(listener.close)
@@ -85,7 +85,7 @@ class Service:
             if count := self._first_workers():
                 self._fleet.launch(count=count, token=_FIRST)
             self._stack = stack.pop_all()
-        if not settings.workers:
+        if not settings.machine.workers:
             log_event(
                 _log,
                 logging.WARNING,
@@ -124,7 +124,7 @@ class Service:
         Call it once the service is ready: it takes CPU time that a startup needs more. Where queue or buckets
         cannot be opened, as on a full disk, that is tried again and again, and the workers stay as they are.
         """
-        if self._is_following or not self._settings.workers or not self._profile.is_one_machine:
+        if self._is_following or not self._settings.machine.workers or not self._profile.is_one_machine:
             return
         # Imported here: before the service is ready, imports would take CPU time from the workers' startup.
         from beholder.wiring.fleet_local import open_local_controller  # noqa: PLC0415
@@ -171,9 +171,9 @@ class Service:
         problems: list[str] = []
         claims: tuple[Callable[[], Any], ...] = (
             lambda: served_specs(settings),
-            lambda: stack.callback(lock_data_dir(settings.data_dir).close),
+            lambda: stack.callback(lock_data_dir(settings.deployment.data_dir).close),
             self._profile.check_queue,
-            lambda: stack.enter_context(bind(settings.host, settings.port, keys=settings.keys)),
+            lambda: stack.enter_context(bind(settings.web.host, settings.web.port, keys=settings.web.keys)),
         )
         claimed = None
         for claim in claims:
@@ -190,8 +190,10 @@ class Service:
         """Return how many workers start at first: one at least, which leaves when no image comes."""
         settings = self._settings
         if not self._profile.is_one_machine:
-            return settings.workers
-        return min(settings.workers, max(1, settings.workers_min + settings.workers_warm_min))
+            return settings.machine.workers
+        return min(
+            settings.machine.workers, max(1, settings.machine.workers_min + settings.machine.workers_warm_min)
+        )
 
     def _delete_old_jobs(self) -> None:
         """Delete jobs that were kept for long enough, in a thread that comes last for the processor."""
@@ -212,11 +214,11 @@ class Service:
         runner.start(name, tick)
 
     def _is_worker_warm(self) -> bool:
-        if self._settings.workers and select.select([self._ready_fd], [], [], 0)[0]:
+        if self._settings.machine.workers and select.select([self._ready_fd], [], [], 0)[0]:
             # Every worker writes a byte once its models are warm.
             os.read(self._ready_fd, _READY_BYTES)
             self._is_warm = True
-        return self._is_warm or not self._settings.workers
+        return self._is_warm or not self._settings.machine.workers
 
     def _refuse_unfit(self) -> None:
         if self._profile.is_queue_damaged():

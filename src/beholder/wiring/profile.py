@@ -48,7 +48,7 @@ class Profile:
 
 def profile_of(settings: Settings) -> Profile:
     """Return the profile of the deployment that the settings describe."""
-    if settings.backend == "aws":
+    if settings.deployment.backend == "aws":
         from beholder.wiring.aws import aws_profile  # noqa: PLC0415
 
         return aws_profile(settings)

@@ -53,14 +53,15 @@ class Repaired:
 
 def queue_path(settings: Settings) -> Path:
     """Return the path of the queue file."""
-    return settings.data_dir / "queue.sqlite"
+    return settings.deployment.data_dir / "queue.sqlite"
 
 
 def damage_sentence(settings: Settings, reason: str) -> str:
     """Return what a person reads of a damaged queue file: where it is, what is wrong, and what to do."""
     return (
         f"queue file {queue_path(settings)} is damaged: {reason}; run: beholder repair --data-dir "
-        f"{settings.data_dir}  (it sets the file aside and queues again every image without an outcome)"
+        f"{settings.deployment.data_dir}  "
+        "(it sets the file aside and queues again every image without an outcome)"
     )
 
 
@@ -97,22 +98,24 @@ def repair(settings: Settings, clock: Clock) -> Repaired:
         OSError: Likewise.
     """
     path = queue_path(settings)
-    buckets = settings.data_dir / "buckets"
+    buckets = settings.deployment.data_dir / "buckets"
     new = path.with_name(f"{path.name}.new")
-    with no_process_of(settings.data_dir):
-        images = FolderStore(buckets / settings.input_bucket)
-        results = FolderStore(buckets / settings.output_bucket)
+    with no_process_of(settings.deployment.data_dir):
+        images = FolderStore(buckets / settings.store.input_bucket)
+        results = FolderStore(buckets / settings.store.output_bucket)
         if not damage_marker(path).exists():
             mark_damaged(path, _UNDER_REPAIR)
         aside = _set_aside(path, clock.now_s())
         _remove(new)
         with contextlib.ExitStack() as stack:
-            queue = stack.enter_context(SqliteQueue(new, settings.input_queue, clock=clock, fsync=True))
-            dead = stack.enter_context(SqliteQueue(new, settings.dead_letter_queue, clock=clock, fsync=True))
+            queue = stack.enter_context(SqliteQueue(new, settings.queue.input_queue, clock=clock, fsync=True))
+            dead = stack.enter_context(
+                SqliteQueue(new, settings.queue.dead_letter_queue, clock=clock, fsync=True)
+            )
             known, dead_count = set(), 0
             if aside is not None:
-                known = _send(queue, _wanted(aside, settings.input_queue, results))
-                dead_count = len(_send(dead, _wanted(aside, settings.dead_letter_queue, results)))
+                known = _send(queue, _wanted(aside, settings.queue.input_queue, results))
+                dead_count = len(_send(dead, _wanted(aside, settings.queue.dead_letter_queue, results)))
             lost = (one for one in unfinished(images, results) if one.job_id not in known)
             queued = len(_send(queue, ((one.job_id, one.to_bytes()) for one in lost)))
         _put_in_place(new, path)
@@ -203,7 +206,7 @@ def _sync(path: Path) -> None:
 
 
 def _has_images(settings: Settings) -> bool:
-    folder = settings.data_dir / "buckets" / settings.input_bucket / IMAGES
+    folder = settings.deployment.data_dir / "buckets" / settings.store.input_bucket / IMAGES
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is not None

@@ -1,8 +1,7 @@
 """Retention on one machine: its bounds from the settings, and the buckets that it works on."""
 
 from beholder.clock import MonotonicClock, SystemClock
-from beholder.config import Settings
-from beholder.config.lists import age_of, bytes_of
+from beholder.config import DECLARED, Settings, to_text
 from beholder.store.folder import FolderStore
 from beholder.store.retention import Bounds, Retention, SteadyClock
 
@@ -11,16 +10,16 @@ __all__ = ["bounds_of", "buckets_of", "kept_sentence", "open_retention"]
 
 def bounds_of(settings: Settings) -> Bounds:
     """Return what the settings keep."""
-    return Bounds(age_of(settings.retention), bytes_of(settings.retention_bytes_max))
+    return Bounds(settings.store.retention, settings.store.retention_bytes_max)
 
 
 def kept_sentence(settings: Settings) -> str:
     """Return what a person is told at the start."""
     bounds, kept = bounds_of(settings), []
     if bounds.age_s_max is not None:
-        kept.append(f"after {settings.retention}")
+        kept.append(f"after {to_text(DECLARED['retention'], bounds.age_s_max)}")
     if bounds.bytes_max is not None:
-        kept.append(f"beyond {settings.retention_bytes_max}")
+        kept.append(f"beyond {to_text(DECLARED['retention_bytes_max'], bounds.bytes_max)}")
     if not kept:
         return "images and results are never deleted"
     return f"images and results are deleted {' and '.join(kept)}; BEHOLDER_RETENTION=forever keeps them"
@@ -32,8 +31,10 @@ def buckets_of(settings: Settings) -> tuple[FolderStore, FolderStore]:
     Raises:
         BackendError: They cannot be opened.
     """
-    folder = settings.data_dir / "buckets"
-    return FolderStore(folder / settings.input_bucket), FolderStore(folder / settings.output_bucket)
+    folder = settings.deployment.data_dir / "buckets"
+    return FolderStore(folder / settings.store.input_bucket), FolderStore(
+        folder / settings.store.output_bucket
+    )
 
 
 def open_retention(settings: Settings) -> Retention | None:

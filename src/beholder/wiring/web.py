@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from beholder import __version__
 from beholder.api_keys import KnownKeys
-from beholder.config import Settings
 from beholder.config.models import served_specs
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.writer import DeadLetterWriter
@@ -14,9 +14,7 @@ from beholder.model.port import ModelSpec
 from beholder.runner import persist
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.app import WebApp, build_app
-from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel, WebPorts
-from beholder.wiring.limits import image_limits
 from beholder.wiring.locks import only_process_of
 from beholder.wiring.profile import Profile
 
@@ -35,7 +33,7 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
     settings, telemetry, never = profile.settings, Telemetry(), threading.Event()
     with ExitStack() as stack:
         backends = persist("start", lambda: stack.enter_context(profile.open_backends(name)), never)
-        stack.enter_context(only_process_of(settings.data_dir, name))
+        stack.enter_context(only_process_of(settings.deployment.data_dir, name))
         replies = persist("start", lambda: stack.enter_context(backends.own_replies(name)), never)
         scaling = stack.enter_context(profile.open_scaling(backends, name, telemetry))
         per_image, pace = backends.per_image, backends.pace
@@ -47,8 +45,8 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             results=backends.results,
             models=tuple(_served(spec) for spec in served_specs(settings)),
             clock=backends.clock,
-            keys=KnownKeys(backends.results, backends.clock) if settings.keys == "on" else None,
-            limits=_web_limits(settings, connections_max),
+            keys=KnownKeys(backends.results, backends.clock) if settings.web.keys == "on" else None,
+            limits=replace(settings.limits, connections_max=connections_max),
             telemetry=telemetry,
             version=__version__,
             submit_threads=per_image.submit_threads,
@@ -63,7 +61,7 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             receive_wait_s=pace.receive_wait_s,
             calls=backends.calls,
             on_sent=scaling.on_sent,
-            access_log=settings.access_log == "all",
+            access_log=settings.log.access_log == "all",
         )
         writer = DeadLetterWriter(
             backends.results, backends.replies, backends.clock, input_bucket=profile.event_bucket
@@ -82,19 +80,4 @@ def _served(spec: ModelSpec) -> ServedModel:
         classes=len(spec.labels),
         preprocessing=str(spec.preprocessing.kind),
         input_size=spec.preprocessing.size,
-    )
-
-
-def _web_limits(settings: Settings, connections_max: int) -> WebLimits:
-    return WebLimits(
-        image=image_limits(settings),
-        wait_s_default=settings.wait_s_default,
-        wait_s_max=settings.wait_s_max,
-        backlog_max=settings.backlog_max,
-        asynchronous_share=settings.asynchronous_share,
-        heavy_pixels_min=settings.heavy_pixels_min,
-        waiters_max=settings.waiters_max,
-        uploads_bytes_max=settings.uploads_bytes_max,
-        connections_max=connections_max,
-        keep_alive_s=settings.keep_alive_s,
     )

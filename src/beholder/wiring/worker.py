@@ -16,7 +16,6 @@ from beholder.runner import persist
 from beholder.wiring.backends import Backends
 from beholder.wiring.classifiers import warm_classifiers
 from beholder.wiring.draining import open_draining
-from beholder.wiring.limits import image_limits
 from beholder.wiring.locks import PROCESSES, only_process_of
 from beholder.wiring.profile import Profile
 from beholder.worker.consumer import Consumer, SharedPolls
@@ -66,13 +65,13 @@ def open_worker(
     with ExitStack() as stack:
         backends = persist("start", lambda: stack.enter_context(profile.open_backends(name)), stop)
         ports = _worker_ports(profile, backends, classifiers)
-        stack.enter_context(only_process_of(settings.data_dir, name))
+        stack.enter_context(only_process_of(settings.deployment.data_dir, name))
         elapsed = MonotonicClock()
         extender = VisibilityExtender(
             ports.queue,
             elapsed,
-            timeout_s=settings.visibility_timeout_s,
-            hold_max_s=settings.hold_max_s,
+            timeout_s=settings.queue.visibility_timeout_s,
+            hold_max_s=settings.worker.hold_max_s,
             on_hung=on_hung,
         )
         worker = Worker(list(_consumers(settings, name, ports, backends, extender, stack=stack)))
@@ -95,15 +94,15 @@ def _consumers(
 ) -> Iterator[Consumer]:
     """Yield the consumers of a worker, each with a journal that the stack closes."""
     polls = SharedPolls()
-    for number in range(settings.consumers):
+    for number in range(settings.worker.consumers):
         suffix = f".{number}" if number else ""
-        journal = InFlightJournal(settings.data_dir / PROCESSES / f"{name}{suffix}.journal")
+        journal = InFlightJournal(settings.deployment.data_dir / PROCESSES / f"{name}{suffix}.journal")
         stack.callback(journal.close)
         yield Consumer(
             ports,
             journal,
             extender,
-            batch_max=settings.batch_max,
+            batch_max=settings.worker.batch_max,
             wait_s=backends.pace.receive_wait_s,
             final_poll_s=backends.pace.final_poll_s,
             polls=polls,
@@ -112,7 +111,7 @@ def _consumers(
 
 
 def _worker_ports(profile: Profile, backends: Backends, classifiers: Mapping[str, Classifier]) -> WorkerPorts:
-    settings, limits = profile.settings, image_limits(profile.settings)
+    settings, limits = profile.settings, profile.settings.limits
     return WorkerPorts(
         queue=backends.queue,
         dead_letters=backends.dead_letters,
@@ -120,13 +119,13 @@ def _worker_ports(profile: Profile, backends: Backends, classifiers: Mapping[str
         images=backends.images,
         results=backends.results,
         classifiers=classifiers,
-        prepare=partial(prepare, limits=limits),
+        prepare=partial(prepare, limits=limits.image),
         clock=backends.clock,
-        is_heavy=partial(is_heavy, limits=limits, pixels_min=settings.heavy_pixels_min),
-        heavy_decodes=threading.Semaphore(settings.heavy_decodes_max),
+        is_heavy=partial(is_heavy, limits=limits.image, pixels_min=limits.heavy_pixels_min),
+        heavy_decodes=threading.Semaphore(settings.machine.heavy_decodes_max),
         input_bucket=profile.event_bucket,
-        image_bytes_max=settings.image_bytes_max,
-        receive_count_max=settings.receive_count_max,
+        image_bytes_max=limits.image.image_bytes_max,
+        receive_count_max=settings.queue.receive_count_max,
         map_items=backends.per_image.map_items,
         unreported=UnreportedCounters(backends.calls),
     )

@@ -5,7 +5,7 @@ from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from beholder.documents import is_document, members_of
+from beholder.documents import Form, is_document, members_of
 
 __all__ = ["ref", "schema_name", "schema_of", "schemas_of"]
 
@@ -67,7 +67,10 @@ def _annotated(hint: Any, *about: Any) -> _Schema:
     """Return the schema of a type with its bounds and its description."""
     keywords: _Schema = {}
     for one in about:
-        keywords |= {"description": one} if isinstance(one, str) else one._asdict()
+        if isinstance(one, str):
+            keywords["description"] = one
+        elif isinstance(one, Form):
+            keywords |= one._asdict()
     schema = _schema(str if keywords.get("format") else hint)
     return schema | {name: value for name, value in keywords.items() if value is not None}
 
