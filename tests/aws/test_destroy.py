@@ -197,10 +197,11 @@ def test_a_resource_with_the_name_and_without_the_tag_is_listed_and_left_alone(
     bucket = bucket_names(here(), name)[0]
     moto.client("s3").create_bucket(Bucket=bucket)
     moto.client("s3").put_object(Bucket=bucket, Key="photo", Body=b"")
+    moto.client("iam").create_instance_profile(InstanceProfileName=f"{name}-{REGION}-web")
 
     left = destroyer(name).run(delete_data=True)
 
-    assert [one.found.kind for one in left] == ["queue", "bucket"]
+    assert [one.found.kind for one in left] == ["queue", "instance profile", "bucket"]
     assert all("not its tag" in one.reason for one in left)
     assert moto.client("s3").get_object(Bucket=bucket, Key="photo")
 

@@ -56,7 +56,7 @@ def test_nothing_young_is_pruned_though_its_files_look_old(tmp_path: Path) -> No
 def test_a_wrong_age_is_reported(tmp_path: Path) -> None:
     status, _, errors = run("prune", "--data-dir", str(tmp_path), "--retention", "soon")
     assert status == 2
-    assert "--retention is 'soon'; use a number and a unit" in errors
+    assert "--retention: retention is 'soon'; use forever or a number with one of the units" in errors
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from helpers.service import RunningService
 
 
 def until(reached: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 30.0
+    """Wait until something holds; the bound is for a test that hangs, beside whatever else runs."""
+    end_s = time.monotonic() + 120.0
     while not reached():
         assert time.monotonic() < end_s
         time.sleep(0.02)

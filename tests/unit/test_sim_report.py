@@ -234,4 +234,4 @@ def test_a_time_may_have_a_unit(tmp_path: Path, text: str) -> None:
 
 
 def test_an_invalid_duration_is_refused() -> None:
-    assert "is no duration" in run("--startup", "soon").output
+    assert "is not a duration" in run("--startup", "soon").output

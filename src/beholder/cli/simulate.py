@@ -37,7 +37,7 @@ def _duration(value: str) -> float:
     """Return the seconds of a duration such as 200, 200s, 500ms, 5m or 1h."""
     found = _DURATION.fullmatch(value.strip())
     if found is None:
-        raise click.BadParameter(f"{value!r} is no duration; write 200s, 500ms, 5m or 1h")
+        raise click.BadParameter(f"{value!r} is not a duration; write 200s, 500ms, 5m or 1h")
     return float(found[1]) * _UNITS_S[found[2]]
 
 
@@ -50,7 +50,7 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 
 
 @click.command()
-@_named("--workload", "names", help="A traffic that ships, or all; may be repeated.")
+@_named("--workload", "names", help="A built-in workload (see --list), or all; may be repeated.")
 @_file(
     "--arrivals",
     "files",
@@ -59,16 +59,16 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 )
 @_named("--policy", "policies", help="beholder, a baseline, or all; may be repeated.")
 @_time("--startup", "startup_s", default="200s", help="Mean startup time.")
-@_time("--service", "service_s", default="0.5s", help="Mean time of a job.")
+@_time("--service", "service_s", default="0.5s", help="Mean time to process one job.")
 @_count("--max", "capacity_max", type=click.IntRange(min=1), default=20, help="Instances at most.")
-@_count("--min", "capacity_min", type=click.IntRange(min=0), default=0, help="Instances that always stay.")
-@_time("--latency-goal", "latency_goal_s", default="30s", help="Goal beyond a startup.")
+@_count("--min", "capacity_min", type=click.IntRange(min=0), default=0, help="Instances at least.")
+@_time("--latency-goal", "latency_goal_s", default="30s", help="Latency goal, beside a startup's time.")
 @_number("--price", "price_per_hour", default=0.1, help="Price of an instance-hour.")
 @click.option(
     "--spot",
     "is_spot",
     is_flag=True,
-    help="At 0.4 of the price; each instance is taken away 0.05 times an hour, or as --interruptions says.",
+    help="Spot instances: 40 % of the price, 0.05 interruptions per instance-hour by default.",
 )
 @_number(
     "--interruptions",
@@ -79,22 +79,25 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 @_share("--startup-failures", default=0.0, help="Share of launches that never come up.")
 @_share("--refusals", default=0.0, help="Share of launches that the cloud refuses.")
 @_number("--service-spread", default=0.0, help="Standard deviation of job times over their mean.")
-@_time("--queue-lag", "queue_lag_s", default="3s", help="Age of the queue's counts.")
+@_time("--queue-lag", "queue_lag_s", default="3s", help="Age of the message counts that the policy sees.")
 @_share("--queue-noise", default=0.0, help="Relative error of the counts.")
 @_share(
     "--startup-patience",
     default=1.0,
-    help="beholder only: share of a startup that a request may wait besides the goal.",
+    help="beholder only: share of a startup that a request may wait beside the goal.",
 )
 @_time(
-    "--stay-min", "stay_s_min", default="15s", help="beholder only: the least idle time of the last worker."
+    "--stay-min",
+    "stay_s_min",
+    default="15s",
+    help="beholder only: how long the last worker is idle at least before it leaves.",
 )
 @_count("--seed", type=click.IntRange(min=0), default=1, help="Seed of the random numbers.")
 @_file("--html", "page", help="Write a report with charts to this file.")
 @click.option("--csv", "is_csv", is_flag=True, help="Print the figures as CSV.")
 @click.option("--json", "is_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--compare", "is_compared", is_flag=True, help="Print the comparison as Markdown tables.")
-@_file("--into", help="With --compare: put the tables into this page, between its marks.")
+@_file("--into", help="With --compare: insert the tables into this Markdown file, between its marks.")
 @click.option("--list", "is_listed", is_flag=True, help="List the traffics and the policies.")
 def simulate(
     *,

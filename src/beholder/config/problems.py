@@ -1,4 +1,4 @@
-"""What is wrong with settings that are right one by one: pairs that contradict each other, and names."""
+"""Checks across settings: pairs that contradict each other, and names that S3 or SQS would refuse."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ _QUEUES = {
     "local": _QUEUE,
     "aws": re.compile(rf"{_QUEUE.pattern}|https?://[^/\s]+/.*[A-Za-z0-9_-]{{1,80}}"),
 }
-# A reply queue's name goes on after this with its owner's and a number.
+# A reply queue's name is this, then its owner's name and a number.
 _OUTPUT_QUEUE_CHARS_MAX = 40
 # The first may not exceed the second.
 _PAIRS = (
@@ -37,7 +37,7 @@ def problems_of(settings: Settings, sources: Mapping[str, str], *, given: Collec
     Args:
         settings: The settings.
         sources: For each setting, the source that set it.
-        given: The settings that a source set to a value; what follows from the prefix is right with it.
+        given: The settings with a value of their own; a name that follows from the prefix is right with it.
     """
     problems = []
     if not _NAME.fullmatch(settings.deployment.prefix):

@@ -142,7 +142,7 @@ class WorkerSettings:
     ] = "exit"
     leave_on_rebalance: Annotated[
         str,
-        "Whether a worker leaves when EC2 recommends to rebalance, because an interruption is likelier then.",
+        "Whether a worker leaves at a rebalance recommendation of EC2: an interruption is likelier then.",
         Setting(choices=("off", "on")),
     ] = "off"
     heartbeat_s: Annotated[

@@ -17,7 +17,7 @@ def read(one: Declared, raw: Any) -> Any:
     """Return the value of a setting that a source gives as a text, or TOML as another type.
 
     Raises:
-        ValueError: The setting cannot have it; the message goes on after the setting's name.
+        ValueError: The value is not allowed; the message is worded to follow the setting's name.
     """
     bounds = one.bounds
     if bounds.is_auto and raw == AUTO:

@@ -254,14 +254,15 @@ def _delete_role(account: Account, role: str) -> None:
 
 
 def _find_profiles(account: Account, name: str) -> list[Found]:
-    """Return the instance profiles; CloudFormation gives them no tags, so the deployment's names decide."""
+    """Return the instance profiles; CloudFormation gives them no tags, so the roles of their names decide."""
+    ours = {one.id for one in _find_roles(account, name) if one.is_ours}
     found = []
     for profile in _role_names(account, name):
         try:
             account.call("iam", "get_instance_profile", InstanceProfileName=profile)
         except ResourceNotFound:
             continue
-        found.append(Found("instance profile", profile))
+        found.append(Found("instance profile", profile, is_ours=profile in ours))
     return found
 
 
