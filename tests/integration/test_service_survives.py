@@ -121,7 +121,8 @@ def test_accepted_jobs_survive_the_death_of_everything(start_service: Start) -> 
 
 
 def test_a_stop_answers_those_who_wait_and_keeps_the_rest(start_service: Start) -> None:
-    service = start_service(workers=1)
+    # A model that takes its time: the tiny one may have answered before all four wait.
+    service = start_service(workers=1, model="efficientnet-lite0")
     locations = send_async(service, 30)
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(service.classify, jpeg(1000 + seed)) for seed in range(4)]
