@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from beholder.config import DECLARED, make_settings
+from beholder.config import DECLARED, Settings, load_settings, make_settings
 from beholder.fleet.ec2 import DEPLOYMENT_TAG, LAUNCH_TAG
 from helpers.cloudformation import PARAMETERS, Rendered, template_text
 
@@ -65,6 +65,12 @@ def actions_of(statement: dict[str, Any]) -> list[str]:
 def resources_of(statement: dict[str, Any]) -> list[str]:
     found = statement["Resource"]
     return [found] if isinstance(found, str) else found
+
+
+def settings_of(stack: Rendered, template: str) -> Settings:
+    """Return the settings that an instance's process reads."""
+    found = re.findall(r"^(BEHOLDER_\w+)=(.*)$", stack.user_data(template), re.MULTILINE)
+    return load_settings(dict(found), {}).settings
 
 
 def test_a_person_can_read_the_template() -> None:
@@ -287,8 +293,9 @@ def test_every_line_of_the_environment_is_a_setting_or_one_of_the_start_script(s
         names = [line.partition("=")[0] for line in found[1].splitlines()]
         plain = [name for name in names if not name.startswith("BEHOLDER_")]
         assert plain == ["ROLE", "BUNDLE", "BUNDLE_SHA256", "LOG_GROUP", *["ELASTIC_IP"] * own]
-        assert set(names) - set(plain) - {"BEHOLDER_KEYS"} <= settings
+        assert set(names) - set(plain) <= settings
         assert "${" not in found[1]
+        assert settings_of(stack, template).deployment.prefix == "zoo"
 
 
 def longest() -> dict[str, str]:
@@ -331,6 +338,34 @@ def test_the_balancer_outlasts_a_request_and_closes_before_the_web_process() -> 
     assert group["TargetGroupAttributes"] == [
         {"Key": "deregistration_delay.timeout_seconds", "Value": str(idle_s)}
     ]
+
+
+def test_a_web_process_serves_until_the_balancer_has_seen_that_it_ends(stack: Rendered) -> None:
+    settings = settings_of(stack, "WebTemplate")
+    delay_s = settings.web.shutdown_delay_s
+    group = stack.resources.get("TargetGroup")
+    if group is None:
+        assert delay_s == 0
+        return
+    told = group["Properties"]
+    unseen_s = told["HealthCheckIntervalSeconds"] * told["UnhealthyThresholdCount"]
+    assert unseen_s < delay_s
+    # and: systemd waits until the process has drained
+    unit = (resources.files("beholder.deploy") / "instance" / "beholder.service").read_text("utf-8")
+    killed_s = int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0])
+    assert delay_s + settings.worker.drain_s + 5 < killed_s
+
+
+def test_only_the_balancer_is_a_proxy_that_counts() -> None:
+    networks = "10.0.0.0/24,10.0.1.0/24"
+    for name, parameters in WAYS.items():
+        told = settings_of(Rendered({"ProxyCidrs": networks, **parameters}), "WebTemplate")
+        assert ",".join(told.web.trusted_proxies) == (networks if "balancer" in name else ""), name
+
+
+def test_a_stack_tells_the_bundle_before_its_own_if_there_was_one() -> None:
+    assert "PreviousBundleKey" not in Rendered().outputs
+    assert Rendered({"PreviousBundleKey": "a.tar.gz"}).outputs["PreviousBundleKey"] == "a.tar.gz"
 
 
 def test_a_certificate_makes_the_front_https_and_nothing_is_left_of_it_without() -> None:
