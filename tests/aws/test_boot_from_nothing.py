@@ -18,7 +18,7 @@ from aws.emulators import REGION, ROOT, Emulator, emulator
 from beholder.clock import SystemClock
 from beholder.deploy.account import Account as DeployAccount
 from beholder.deploy.bake import Bake
-from beholder.deploy.bundle import Bundle, build_bundle
+from beholder.deploy.bundle import Bundle
 from beholder.errors import DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from ec2.account import Account
@@ -28,8 +28,6 @@ pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
 WAIT_S = 120.0
 STEPS = ["user_data", "fetched", "unpacked", "started", "warm", "receiving"]
-# What a guest finds on its PATH.
-SYSTEM_PYTHON = "/usr/bin/python3"
 USER_DATA_BYTES_MAX = 4096
 
 
@@ -43,14 +41,6 @@ def harness(moto: Emulator) -> Iterator[Ec2Harness]:
     environment = {ROOT, Path(sys.prefix)}
     with Ec2Harness(moto.endpoint, covered=sorted(environment)) as harness:
         yield harness
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Return the bundle for the Python of this machine's own, which guests show as their image's."""
-    tell = "import sys; print(*sys.version_info[:2], sep='.')"
-    told = subprocess.run([SYSTEM_PYTHON, "-c", tell], capture_output=True, text=True, check=True)
-    return build_bundle(tmp_path_factory.mktemp("bundle"), python=told.stdout.strip())
 
 
 def user_data(deployment: Deployment, bundle: Bundle, **changed: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,42 @@ def test_models_of_one_name_and_empty_folders_are_refused(tmp_path: Path) -> Non
     with pytest.raises(DeployError):
         bundle._models([tmp_path / "nothing"])
     assert list(bundle._models([tmp_path / "a" / "mushrooms"])) == ["models/mushrooms/model.json"]
+
+
+def make_wheel(folder: Path, tags: str) -> None:
+    """Write a wheel of the package `tiny` whose one file tells the wheel's tags."""
+    name = f"tiny-1-{tags}.whl"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr("tiny.py", tags)
+        wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+        wheel.writestr("tiny-1.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tags}\n")
+        wheel.writestr("tiny-1.dist-info/RECORD", "")
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes packages from, and from nowhere else."""
+    (tmp_path / "index").mkdir()
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path / "index")}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return tmp_path / "index"
+
+
+def test_the_wheels_are_those_of_the_image_and_not_of_this_machine(index: Path, tmp_path: Path) -> None:
+    wanted = "cp312-cp312-manylinux_2_28_x86_64"
+    for tags in (
+        wanted,
+        "cp311-cp311-manylinux_2_28_x86_64",
+        "cp313-cp313-manylinux_2_28_x86_64",
+        "cp312-cp312-macosx_11_0_arm64",
+        "cp312-cp312-manylinux_2_28_aarch64",
+    ):
+        make_wheel(index, tags)
+    bundle.install_wheels(["tiny==1"], tmp_path / "lib", "3.12")
+    assert (tmp_path / "lib" / "tiny.py").read_text() == wanted
+
+
+def test_a_wheel_for_a_newer_c_library_than_the_image_s_is_not_taken(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, "cp312-cp312-manylinux_2_39_x86_64")
+    with pytest.raises(DeployError, match=r"Python 3\.12 cannot be fetched: .*tiny==1"):
+        bundle.install_wheels(["tiny==1"], tmp_path / "lib", "3.12")

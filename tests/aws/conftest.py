@@ -1,0 +1,15 @@
+"""Fixtures that several files of these tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from beholder.deploy.bundle import Bundle
+from ec2.bundles import bundle_in
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Bundle:
+    """The bundle of this checkout, one for all processes of a run; an instance that boots fetches it."""
+    own: Path = tmp_path_factory.getbasetemp()
+    return bundle_in(own if worker_id == "master" else own.parent)
