@@ -235,3 +235,13 @@ OF_TODAY = [page for page in PAGES if "adr" not in page.parts and page.name != "
 def test_a_file_of_python_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:\w+/)+\w+\.py)`", prose(page.read_text(encoding="utf-8")))
     assert [path for path in named if not exists(path)] == []
+
+
+# --- tests --------------------------------------------------------------------------------------------------
+
+
+def test_the_tests_that_answer_complaints_exist() -> None:
+    named = column(read("docs/deploy.md"), "complaint", 2)
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 5
+    assert [name for name in named if f"def {name}(" not in tests] == []

@@ -15,7 +15,7 @@ import click
 from beholder.cli.options import read_settings, setting_options
 
 if TYPE_CHECKING:  # it imports numpy, which `beholder --help` does not need
-    from beholder.cli.recognise import Finding
+    from beholder.cli.recognise import FileResult
 
 __all__ = ["classify"]
 
@@ -83,7 +83,7 @@ def classify(
 
 def _here(
     files: list[str], flags: dict[str, Any], *, top_k: int, min_confidence: float
-) -> Iterator["Finding"]:
+) -> Iterator["FileResult"]:
     from beholder.cli.recognise import recognise  # noqa: PLC0415
     from beholder.config.models import served_specs  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
@@ -105,7 +105,7 @@ def _here(
 
 def _remotely(
     files: list[str], url: str, key: str, flags: dict[str, Any], *, top_k: int, min_confidence: float
-) -> Iterator["Finding"]:
+) -> Iterator["FileResult"]:
     from beholder.cli.remote import RemoteService, recognise_remotely  # noqa: PLC0415
 
     if flags["precision"] or flags["data_dir"]:
@@ -117,7 +117,7 @@ def _remotely(
     return recognise_remotely(files, service, options)
 
 
-def _form(*, as_csv: bool, as_json: bool) -> Callable[["Finding"], str]:
+def _form(*, as_csv: bool, as_json: bool) -> Callable[["FileResult"], str]:
     if as_csv:
         click.echo("file,rank,name,index,confidence,error")
         return _csv_rows
@@ -126,7 +126,7 @@ def _form(*, as_csv: bool, as_json: bool) -> Callable[["Finding"], str]:
     return _table_rows
 
 
-def _print_all(findings: Iterable["Finding"], form: Callable[["Finding"], str]) -> list["Finding"]:
+def _print_all(findings: Iterable["FileResult"], form: Callable[["FileResult"], str]) -> list["FileResult"]:
     failed = []
     for finding in findings:
         click.echo(form(finding))
@@ -135,7 +135,7 @@ def _print_all(findings: Iterable["Finding"], form: Callable[["Finding"], str]) 
     return failed
 
 
-def _with_progress(findings: Iterator["Finding"], count: int) -> Iterator["Finding"]:
+def _with_progress(findings: Iterator["FileResult"], count: int) -> Iterator["FileResult"]:
     """Show a progress bar on a terminal if there are many files, below the table if that is shown, too."""
     if count < _PROGRESS_FROM or not sys.stderr.isatty():
         yield from findings
@@ -148,7 +148,7 @@ def _with_progress(findings: Iterator["Finding"], count: int) -> Iterator["Findi
         yield from progress.track(findings, total=count, description="recognising")
 
 
-def _json_line(finding: "Finding") -> str:
+def _json_line(finding: "FileResult") -> str:
     document: dict[str, Any] = {"file": finding.file}
     if finding.error is not None:
         document["error"] = {"code": finding.error.code, "detail": finding.error.message}
@@ -159,7 +159,7 @@ def _json_line(finding: "Finding") -> str:
     return json.dumps(document, ensure_ascii=False)
 
 
-def _csv_rows(finding: "Finding") -> str:
+def _csv_rows(finding: "FileResult") -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     if finding.error is not None:
@@ -169,7 +169,7 @@ def _csv_rows(finding: "Finding") -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _table_rows(finding: "Finding") -> str:
+def _table_rows(finding: "FileResult") -> str:
     if finding.error is not None:
         return f"{finding.file:<{_FILE_WIDTH}} failed  {finding.error.message}"
     names = [finding.file, *[""] * (len(finding.labels) - 1)]

@@ -25,6 +25,7 @@ _COMMANDS = (
     "explain",
     "bake",
     "ship-logs",
+    "doctor",
     "destroy",
     "config",
     "web",

@@ -18,14 +18,14 @@ from beholder.loadgen.plan import IMAGE_TYPES
 from beholder.model.port import Classifier, Preprocessing
 from beholder.model.top import top_labels
 
-__all__ = ["STDIN", "Finding", "find_images", "recognise"]
+__all__ = ["STDIN", "FileResult", "find_images", "recognise"]
 
 STDIN = "-"
 _DECODED_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileResult:
     """The result of one file: its labels, best first, or the error."""
 
     file: str
@@ -83,7 +83,7 @@ def recognise(
     top_k: int,
     min_confidence: float,
     threads: int,
-) -> Iterator[Finding]:
+) -> Iterator[FileResult]:
     """Yield the labels of each file, in the given order; a file that fails does not stop the others.
 
     Args:
@@ -113,11 +113,11 @@ def recognise(
             try:
                 probabilities = classifier.classify([decoded.result()])[0]
             except (RequestError, JobError) as exc:
-                yield Finding(file, error=exc)
+                yield FileResult(file, error=exc)
             except OSError as exc:
-                yield Finding(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
+                yield FileResult(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
             else:
                 labels = classifier.spec.labels
-                yield Finding(
+                yield FileResult(
                     file, top_labels(probabilities, labels, top_k=top_k, min_confidence=min_confidence)
                 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from beholder.cli.recognise import STDIN, Finding
+from beholder.cli.recognise import STDIN, FileResult
 from beholder.errors import (
     BackendUnavailable,
     BeholderError,
@@ -113,7 +113,7 @@ class RemoteService:
 
 def recognise_remotely(
     files: Sequence[str], service: RemoteService, options: Mapping[str, object]
-) -> Iterator[Finding]:
+) -> Iterator[FileResult]:
     """Yield the labels of each file, in the given order; a file that fails does not stop the others.
 
     Args:
@@ -125,15 +125,15 @@ def recognise_remotely(
         ConfigError: The service does not answer, or refuses the key.
     """
 
-    def find(file: str) -> Finding:
+    def find(file: str) -> FileResult:
         try:
             data = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
         except OSError as exc:
-            return Finding(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
+            return FileResult(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
         try:
-            return Finding(file, service.labels_of(data, options))
+            return FileResult(file, service.labels_of(data, options))
         except (RequestError, JobError, BackendUnavailable) as exc:
-            return Finding(file, error=exc)
+            return FileResult(file, error=exc)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:

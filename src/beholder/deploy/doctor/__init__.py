@@ -1,0 +1,7 @@
+"""What hinders a deployment, found before it is made and afterwards; every finding names what mends it."""
+
+from beholder.deploy.doctor.before import check_before
+from beholder.deploy.doctor.check import check
+from beholder.deploy.doctor.finding import Finding, Level, Wanted
+
+__all__ = ["Finding", "Level", "Wanted", "check", "check_before"]
