@@ -182,6 +182,10 @@ class Overloaded(RequestError, code="overloaded", http_status=503, retryable=Tru
         self.retry_after_s = retry_after_s
 
 
+class OutcomeLate(RequestError, code="outcome_late", http_status=503, retryable=True):
+    """The outcome did not come while the request waited; the job goes on, so fetch it or try again later."""
+
+
 # --- recorded as the job's outcome --------------------------------------------------------------------------
 
 

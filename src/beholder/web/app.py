@@ -24,6 +24,8 @@ from beholder.web.nearest import nearest
 from beholder.web.openapi.document import build_openapi
 from beholder.web.ports import WebPorts
 from beholder.web.readiness import Readiness
+from beholder.web.routes.classification import Classification
+from beholder.web.routes.compat.forms import compat_routes, error_answer
 from beholder.web.routes.fleet import FleetRoutes
 from beholder.web.routes.jobs import ImageRoutes, JobRoutes
 from beholder.web.routes.service import ServiceRoutes
@@ -50,7 +52,7 @@ class WebApp(RequestMiddleware):
     def __init__(
         self, routes: ASGIApp, ports: WebPorts, pending_replies: PendingReplies, readiness: Readiness
     ) -> None:
-        super().__init__(routes, ports.telemetry, is_all_logged=ports.access_log)
+        super().__init__(routes, ports.telemetry, is_all_logged=ports.access_log, error_answer=error_answer)
         self._limits = ports.limits
         self._pending_replies = pending_replies
         self._readiness = readiness
@@ -120,12 +122,9 @@ def build_app(
     fleet = FleetView(ports.results, ports.clock)
     readiness = _readiness_of(ports)
     _register_metrics(ports, pending_replies, fleet)
-    routes = _routes(
-        _image_routes(ports, admission, submissions, pending_replies),
-        JobRoutes(lookup, lookups, admission),
-        _service_routes(ports, readiness),
-        FleetRoutes(fleet),
-    )
+    images = _image_routes(ports, admission, submissions, pending_replies)
+    service = _service_routes(ports, readiness)
+    routes = _routes(images, JobRoutes(lookup, lookups, admission), service, FleetRoutes(fleet))
     return WebApp(_router(routes, lifespan, ports.keys), ports, pending_replies, readiness)
 
 
@@ -157,15 +156,15 @@ def _image_routes(
         ports.telemetry,
         asynchronous_share=ports.limits.asynchronous_share,
     )
-    return ImageRoutes(
+    classification = Classification(
         budget=budget,
         submissions=submissions,
         pending_replies=pending_replies,
-        admission=admission,
         models=ports.models,
         limits=ports.limits,
         clock=ports.clock,
     )
+    return ImageRoutes(classification, admission, ports.limits)
 
 
 def _service_routes(ports: WebPorts, readiness: Readiness) -> ServiceRoutes:
@@ -202,6 +201,7 @@ def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet:
         Route("/v1/fleet", fleet.get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
+        *compat_routes(images.classification),
     ]
 
 

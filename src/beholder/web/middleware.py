@@ -3,10 +3,12 @@
 import re
 import time
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from beholder.errors import (
@@ -22,12 +24,19 @@ from beholder.telemetry.metrics import Telemetry
 from beholder.web.access_log import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
 
-__all__ = ["RequestMiddleware", "new_request_id"]
+__all__ = ["RequestMiddleware", "new_request_id", "problem_answer"]
 
 _log = get_logger(__name__)
 
+ErrorAnswer = Callable[[Scope, BeholderError], Response]
+
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
 _CLIENT_CLOSED = 499
+
+
+def problem_answer(scope: Scope, error: BeholderError) -> Response:
+    """Return the problem document of an error, the answer of every path that states no other form."""
+    return problem_of(error, scope["request_id"])
 
 
 class RequestMiddleware:
@@ -37,11 +46,20 @@ class RequestMiddleware:
         app: The router.
         telemetry: Counts requests.
         is_all_logged: Whether every request has a log line; a request that ends with a 5xx always has one.
+        error_answer: Returns the answer to a request that ended with an error.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry, *, is_all_logged: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        telemetry: Telemetry,
+        *,
+        is_all_logged: bool = True,
+        error_answer: ErrorAnswer = problem_answer,
+    ) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._error_answer = error_answer
         self._is_all_logged = is_all_logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +85,7 @@ class RequestMiddleware:
             if entry.status:
                 entry.is_cut = True
                 raise
-            answer = problem_of(known, scope["request_id"])
+            answer = self._error_answer(scope, known)
             if isinstance(exc, HTTPException):
                 answer.headers.update(exc.headers or {})
             await answer(scope, channel.receive, channel.send)

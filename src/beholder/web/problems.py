@@ -10,7 +10,7 @@ from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.documents import Form, to_document
 from beholder.errors import BackendError, BeholderError, Overloaded
 
-__all__ = ["ProblemDocument", "problem", "problem_of"]
+__all__ = ["ProblemDocument", "error_headers", "problem", "problem_of"]
 
 # Seconds after which to retry: a fault that passes by itself, and one that an operator has to mend.
 _TRANSIENT_RETRY_S, _MENDED_RETRY_S = "5", "30"
@@ -55,15 +55,19 @@ def problem(
 
 def problem_of(error: BeholderError, request_id: str) -> ProblemResponse:
     """Return an error as a response, with its code and its detail but not its message for the operator."""
-    headers = {}
+    return problem(error.http_status, error.code, error.detail, request_id, headers=error_headers(error))
+
+
+def error_headers(error: BeholderError) -> dict[str, str]:
+    """Return the headers that an error is answered with, whatever form the answer has."""
     if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(error.retry_after_s)}
+    if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         needs_mending = isinstance(error, BackendError) and not error.retryable
-        headers["Retry-After"] = _MENDED_RETRY_S if needs_mending else _TRANSIENT_RETRY_S
-    elif isinstance(error, KeyMissing | KeyRefused | ScopeMissing):
-        headers["WWW-Authenticate"] = _challenge(error)
-    return problem(error.http_status, error.code, error.detail, request_id, headers=headers)
+        return {"Retry-After": _MENDED_RETRY_S if needs_mending else _TRANSIENT_RETRY_S}
+    if isinstance(error, KeyMissing | KeyRefused | ScopeMissing):
+        return {"WWW-Authenticate": _challenge(error)}
+    return {}
 
 
 def _challenge(error: KeyMissing | KeyRefused | ScopeMissing) -> str:

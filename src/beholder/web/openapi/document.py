@@ -5,23 +5,23 @@ to a caller (when a 202 comes, what Retry-After means). Tests compare them with 
 tree and the limits. The schemas follow the types of the documents.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from beholder.errors import BackendUnavailable, JobNotFound
 from beholder.web.key_check import scope_needed
+from beholder.web.openapi.compat import compat_paths
 from beholder.web.openapi.errors import (
     READ_ERRORS,
     error_codes,
     error_table,
     image_errors,
-    other_problems,
     problems,
     visible_errors,
 )
-from beholder.web.openapi.examples import accepted_example, fleet_example, job_example
+from beholder.web.openapi.examples import fleet_example, job_example
 from beholder.web.openapi.inputs import headers, image_body, parameters
 from beholder.web.openapi.json_schema import ref
+from beholder.web.openapi.operations import json_answer, operation, unfinished
 from beholder.web.openapi.schemas import schemas
 from beholder.web.ports import WebPorts
 
@@ -48,6 +48,7 @@ again; if the answer has a `Retry-After`, wait that many seconds first.
 _TAGS = {
     "Classify": "Send an image.",
     "Jobs": "Fetch an outcome later.",
+    "Clients of other services": "The forms that clients of other services write and read.",
     "Service": "The models, limits and instances of the service.",
     "Operation": "For load balancers and monitoring.",
     "Pages": "For people.",
@@ -91,7 +92,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
 
 
 def _paths(ports: WebPorts) -> _Doc:
-    return {
+    own = {
         "/v1/classify": {"post": _classify(ports)},
         "/upload": {"post": _upload("upload", ports)},
         "/": {"get": _index(), "post": _upload("upload_at_root", ports)},
@@ -109,48 +110,49 @@ def _paths(ports: WebPorts) -> _Doc:
         },
         "/docs": {"get": _page("docs", "Pages", "This document, for people.", "text/html")},
     }
+    return own | compat_paths(ports)
 
 
 def _with_security(paths: _Doc) -> _Doc:
     """Add to each operation that needs an API key the scope that the key must have."""
     for path, item in paths.items():
-        for method, operation in item.items():
+        for method, described in item.items():
             scope = scope_needed(method.upper(), path)
             if scope is not None:
-                operation["security"] = [{name: [str(scope)]} for name in _SECURITY_SCHEMES]
+                described["security"] = [{name: [str(scope)]} for name in _SECURITY_SCHEMES]
     return paths
 
 
 def _classify(ports: WebPorts) -> _Doc:
     applied = {"Preference-Applied": ref("headers", "PreferenceApplied")}
-    done = _json("Job", "The job with its labels.", job_example(ports), applied)
-    return _operation(
+    done = json_answer("Job", "The job with its labels.", job_example(ports), applied)
+    return operation(
         "classify",
         "Classify",
         "Classify an image.",
         f"Waits {ports.limits.wait_s_default:g} seconds for the labels unless Prefer says otherwise, and "
         "answers 202 with the unfinished job if they do not arrive in that time. " + _JOB_FAILED,
-        {"200": done, "202": _unfinished(applied), **problems(image_errors())},
+        {"200": done, "202": unfinished(applied), **problems(image_errors())},
         named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
         body=image_body(ports, ("top_k", "min_confidence", "model")),
     )
 
 
 def _upload(operation_id: str, ports: WebPorts) -> _Doc:
-    done = _json(
+    done = json_answer(
         "Job",
         "The best label as text; if min_confidence left none, the job.",
         None,
         {"x-job-id": ref("headers", "JobId")},
     )
     done["content"] = {"text/plain": {"schema": {"type": "string"}, "example": "tabby"}} | done["content"]
-    return _operation(
+    return operation(
         operation_id,
         "Classify",
         "Classify an image and answer in plain text.",
         "For classic load generators, which send a form with `myfile` and read one label. Waits "
         f"{ports.limits.wait_s_default:g} seconds, then answers 202. " + _JOB_FAILED,
-        {"200": done, "202": _unfinished({}), **problems(image_errors())},
+        {"200": done, "202": unfinished({}), **problems(image_errors())},
         named=["MinConfidence", "ModelName", "FileName", *_UPLOAD_HEADERS],
         body=image_body(ports, ("min_confidence", "model")),
     )
@@ -158,8 +160,8 @@ def _upload(operation_id: str, ports: WebPorts) -> _Doc:
 
 def _get_job(ports: WebPorts) -> _Doc:
     later = {"Retry-After": ref("headers", "LookAgain")}
-    found = _json("Job", "The job, whatever its outcome.", job_example(ports), later)
-    return _operation(
+    found = json_answer("Job", "The job, whatever its outcome.", job_example(ports), later)
+    return operation(
         "get_job",
         "Jobs",
         "Fetch a job.",
@@ -171,8 +173,8 @@ def _get_job(ports: WebPorts) -> _Doc:
 
 
 def _get_fleet() -> _Doc:
-    fleet = _json("Fleet", "The fleet; `controller` is null if none ever led.", fleet_example())
-    return _operation(
+    fleet = json_answer("Fleet", "The fleet; `controller` is null if none ever led.", fleet_example())
+    return operation(
         "get_fleet",
         "Service",
         "Show the fleet: its instances, the last decision of the controller, and the reason.",
@@ -183,9 +185,9 @@ def _get_fleet() -> _Doc:
 
 
 def _index() -> _Doc:
-    listed = _json("Index", "The list of endpoints; the page if Accept asks for text/html.", None)
+    listed = json_answer("Index", "The list of endpoints; the page if Accept asks for text/html.", None)
     listed["content"]["text/html"] = {"schema": {"type": "string"}}
-    return _operation(
+    return operation(
         "index",
         "Pages",
         "The page for photos.",
@@ -195,21 +197,21 @@ def _index() -> _Doc:
 
 
 def _readyz() -> _Doc:
-    ready = _json("Readiness", "Images can be accepted.", {"status": "ready", "problems": []})
+    ready = json_answer("Readiness", "Images can be accepted.", {"status": "ready", "problems": []})
     error = BackendUnavailable("sqlite queue", "depth")
     problem = {"part": "input queue", "code": error.code, "detail": error.detail}
-    unready = _json(
+    unready = json_answer(
         "Readiness",
         "The queue or a bucket does not answer, or the process will end.",
         {"status": "unready", "problems": [problem]},
         {"Retry-After": ref("headers", "RetryAfter")},
     )
     answers = {"200": ready, "503": unready}
-    return _operation("readyz", "Operation", "Check whether images can be accepted.", "", answers)
+    return operation("readyz", "Operation", "Check whether images can be accepted.", "", answers)
 
 
 def _get(operation_id: str, tag: str, summary: str, schema: str) -> _Doc:
-    return _operation(operation_id, tag, summary, "", {"200": _json(schema, summary, None)})
+    return operation(operation_id, tag, summary, "", {"200": json_answer(schema, summary, None)})
 
 
 def _page(operation_id: str, tag: str, summary: str, media_type: str) -> _Doc:
@@ -219,45 +221,4 @@ def _page(operation_id: str, tag: str, summary: str, media_type: str) -> _Doc:
         "headers": {"x-request-id": ref("headers", "RequestId")},
         "content": {media_type: {"schema": {"type": kind}}},
     }
-    return _operation(operation_id, tag, summary, "", {"200": answer})
-
-
-def _operation(
-    operation_id: str,
-    tag: str,
-    summary: str,
-    description: str,
-    responses: _Doc,
-    *,
-    named: Iterable[str] = (),
-    body: _Doc | None = None,
-) -> _Doc:
-    """Return an operation; `named` are the components that are its parameters."""
-    operation = {
-        "operationId": operation_id,
-        "tags": [tag],
-        "summary": summary,
-        "description": description,
-        "parameters": [ref("parameters", name) for name in (*named, "RequestId")],
-        "requestBody": body,
-        "responses": responses | {"default": other_problems()},
-    }
-    return {name: value for name, value in operation.items() if value}
-
-
-def _json(schema: str, description: str, example: Any, more_headers: _Doc | None = None) -> _Doc:
-    media: _Doc = {"schema": ref("schemas", schema)}
-    if example is not None:
-        media["example"] = example
-    return {
-        "description": description,
-        "headers": {"x-request-id": ref("headers", "RequestId")} | (more_headers or {}),
-        "content": {"application/json": media},
-    }
-
-
-def _unfinished(more_headers: _Doc) -> _Doc:
-    later = {"Location": ref("headers", "Location"), "Retry-After": ref("headers", "LookAgain")}
-    return _json(
-        "Job", "Accepted and not finished; fetch it under Location.", accepted_example(), later | more_headers
-    )
+    return operation(operation_id, tag, summary, "", {"200": answer})

@@ -1,6 +1,7 @@
 """The errors in the OpenAPI document: which errors a caller may get, and the responses with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from beholder.errors import (
     JobError,
     JobNotFound,
     MethodNotAllowed,
+    OutcomeLate,
     PathNotFound,
     QueueGone,
     RequestError,
@@ -26,7 +28,9 @@ from beholder.web.openapi.examples import error_example
 from beholder.web.openapi.json_schema import ref
 
 __all__ = [
+    "PROBLEM",
     "READ_ERRORS",
+    "ErrorForm",
     "error_codes",
     "error_table",
     "image_errors",
@@ -36,6 +40,31 @@ __all__ = [
 ]
 
 _Errors = Sequence[type[BeholderError]]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """How the errors of an operation are written.
+
+    Args:
+        media_type: The type of the answer.
+        schema: Returns the schema of a document with one of these codes.
+        example: Returns the document of an error.
+    """
+
+    media_type: str
+    schema: Callable[[Sequence[str]], dict[str, Any]]
+    example: Callable[[type[BeholderError]], dict[str, Any]]
+
+
+def _problem_schema(codes: Sequence[str]) -> dict[str, Any]:
+    if not codes:
+        return ref("schemas", "Problem")
+    return {"allOf": [ref("schemas", "Problem"), {"properties": {"code": {"enum": list(codes)}}}]}
+
+
+PROBLEM = ErrorForm("application/problem+json", _problem_schema, error_example)
+"""Problem documents, which every path of the service's own answers with."""
 
 READ_ERRORS: _Errors = (
     KeyMissing,
@@ -50,7 +79,7 @@ READ_ERRORS: _Errors = (
 """The errors of a GET for a job."""
 
 _GROUPS = {RequestError, JobError}
-_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound}
+_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound, OutcomeLate}
 
 
 def visible_errors() -> _Errors:
@@ -84,36 +113,36 @@ def error_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def problems(errors: _Errors) -> dict[str, Any]:
+def problems(errors: _Errors, error_form: ErrorForm = PROBLEM) -> dict[str, Any]:
     """Return one response for each status among `errors`, with its codes and an example of each."""
     by_status: dict[int, list[type[BeholderError]]] = {}
     for error in errors:
         by_status.setdefault(error.http_status, []).append(error)
-    return {str(status): _response(status, found) for status, found in sorted(by_status.items())}
+    return {str(status): _response(status, found, error_form) for status, found in sorted(by_status.items())}
 
 
-def other_problems() -> dict[str, Any]:
+def other_problems(error_form: ErrorForm = PROBLEM) -> dict[str, Any]:
     """Return the response for the errors that an operation does not list."""
     return {
         "description": "Any other error, such as 405 for a method that this path does not take.",
         "headers": {"x-request-id": ref("headers", "RequestId"), "Allow": ref("headers", "Allow")},
         "content": {
-            "application/problem+json": {
-                "schema": ref("schemas", "Problem"),
-                "example": error_example(MethodNotAllowed),
+            error_form.media_type: {
+                "schema": error_form.schema(()),
+                "example": error_form.example(MethodNotAllowed),
             }
         },
     }
 
 
-def _response(status: int, errors: _Errors) -> dict[str, Any]:
+def _response(status: int, errors: _Errors, error_form: ErrorForm) -> dict[str, Any]:
     codes = error_codes(errors)
-    schema = {"allOf": [ref("schemas", "Problem"), {"properties": {"code": {"enum": codes}}}]}
     examples = {
-        error.code: {"summary": default_message(error), "value": error_example(error)} for error in errors
+        error.code: {"summary": default_message(error), "value": error_form.example(error)}
+        for error in errors
     }
     headers = {"x-request-id": ref("headers", "RequestId")}
-    if any(issubclass(error, JobError) for error in errors):
+    if error_form is PROBLEM and any(issubclass(error, JobError) for error in errors):
         headers["Location"] = ref("headers", "FailedJob")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         headers["WWW-Authenticate"] = ref("headers", "Challenge")
@@ -122,5 +151,5 @@ def _response(status: int, errors: _Errors) -> dict[str, Any]:
     return {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{code}`' for code in codes)}.",
         "headers": headers,
-        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
+        "content": {error_form.media_type: {"schema": error_form.schema(codes), "examples": examples}},
     }

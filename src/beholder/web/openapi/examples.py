@@ -1,7 +1,10 @@
 """The examples of the OpenAPI document, made by the code that makes the real answers."""
 
 import json
+from collections.abc import Callable
 from typing import Any
+
+from starlette.responses import Response
 
 from beholder.documents import to_document
 from beholder.errors import BackendError, BeholderError
@@ -15,7 +18,14 @@ from beholder.web.fleet_document import fleet_document
 from beholder.web.ports import WebPorts
 from beholder.web.problems import problem_of
 
-__all__ = ["EXAMPLE_JOB_ID", "accepted_example", "error_example", "fleet_example", "job_example"]
+__all__ = [
+    "EXAMPLE_JOB_ID",
+    "accepted_example",
+    "error_example",
+    "error_example_in",
+    "fleet_example",
+    "job_example",
+]
 
 EXAMPLE_JOB_ID = "019f0a2b-5c1d-7e3f-8a4b-6c7d8e9f0a1b"
 _NOW_S = 1_767_225_600.0
@@ -50,8 +60,15 @@ def accepted_example() -> dict[str, Any]:
 
 def error_example(error: type[BeholderError]) -> dict[str, Any]:
     """Return the problem document of an error."""
+    return error_example_in(problem_of, error)
+
+
+def error_example_in(
+    respond: Callable[[BeholderError, str], Response], error: type[BeholderError]
+) -> dict[str, Any]:
+    """Return the document of an error in the form of a client, as `respond` writes it."""
     raised = error("sqlite queue", "send") if issubclass(error, BackendError) else error()
-    document: dict[str, Any] = json.loads(bytes(problem_of(raised, _REQUEST_ID).body))
+    document: dict[str, Any] = json.loads(bytes(respond(raised, _REQUEST_ID).body))
     return document
 
 

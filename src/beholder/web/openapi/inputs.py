@@ -40,6 +40,7 @@ def parameters(ports: WebPorts) -> _Doc:
     file_name = _FILE_NAME.format(limits.file_name_chars_max)
     prefer = _PREFER.format(limits.wait_s_max)
     job_id = {"type": "string", "format": "uuid"}
+    model = {"type": "string", "enum": [one.name for one in ports.models]}
     return {
         "TopK": _option("top_k", options),
         "MinConfidence": _option("min_confidence", options),
@@ -50,6 +51,7 @@ def parameters(ports: WebPorts) -> _Doc:
         "CancelAfter": _parameter("header", "Cancel-After", _TEXT, _CANCEL_AFTER, example="30s"),
         "TraceParent": _parameter("header", "traceparent", _TEXT, _TRACE),
         "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
+        "ModelInPath": _parameter("path", "model", model, "Name of the model.", required=True),
         "JobId": _parameter(
             "path",
             "job_id",

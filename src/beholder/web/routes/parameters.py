@@ -92,14 +92,26 @@ class RequestParameters:
         models: tuple[ServedModel, ...],
         limits: WebLimits,
         now_s: float,
+        *,
+        model: str | None = None,
     ) -> Self:
         """Read and check every parameter before the body is read.
+
+        Args:
+            request: The HTTP request.
+            known: Names of the parameters that the path takes in its query.
+            models: Every model served.
+            limits: What a request may ask for.
+            now_s: The time, seconds since the Unix epoch.
+            model: The model that the path names; None if it names none.
 
         Raises:
             RequestError: As the other functions of this module.
         """
         headers = request.headers
         query = _read_query(request.query_params.multi_items(), known)
+        if model is not None:
+            query["model"] = model
         parameters = cls(
             query=query,
             known=known,

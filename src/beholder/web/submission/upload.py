@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +17,15 @@ from beholder.web.limits import WebLimits
 from beholder.web.submission.form import header_parameters, image_part, split_form, text_fields
 from beholder.web.submission.image_check import check_image, naming_coding
 
-__all__ = ["Reservation", "Upload", "UploadBudget", "find_image", "read_body", "read_upload"]
+__all__ = [
+    "Reservation",
+    "Upload",
+    "UploadBudget",
+    "UploadFormat",
+    "find_image",
+    "read_body",
+    "read_upload",
+]
 
 _LENGTH_DIGITS_MAX = 18
 _MONOTONIC = MonotonicClock()
@@ -122,32 +130,43 @@ class Reservation:
             self.count = count
 
 
-async def read_upload(request: Request, limits: WebLimits, reservation: Reservation) -> Upload:
+async def read_upload(
+    request: Request, upload_format: "UploadFormat", limits: WebLimits, reservation: Reservation
+) -> Upload:
     """Read a request's body, find the image in it, and check the image's header.
 
     Args:
         request: The request, whose body is not read yet.
+        upload_format: How the request's path takes an image.
         limits: The limits of the HTTP interface.
         reservation: Counts the body's bytes.
 
     Raises:
-        RequestError: As `read_body`, `find_image` and `check_image`.
+        RequestError: As `read_body`, the format's `find` and `check_image`.
         ClientDisconnect: The client went away.
     """
-    body = await read_body(request, limits, reservation)
+    body = await read_body(request, limits, reservation, is_base64=upload_format.is_base64)
     with naming_coding(request.headers.get("content-encoding", "")):
         if len(body) > _LARGE_BYTES:
-            upload = await asyncio.to_thread(find_image, request.headers, body, limits)
+            upload = await asyncio.to_thread(upload_format.find, request.headers, body, limits)
         else:
-            upload = find_image(request.headers, body, limits)
+            upload = upload_format.find(request.headers, body, limits)
         del body  # a form's image is a copy
         header = check_image(upload.data, limits.image, text_field=upload.text_field)
     is_heavy = decode_cost_pixels(header, len(upload.data)) >= limits.heavy_pixels_min
     return replace(upload, is_heavy=is_heavy) if is_heavy else upload
 
 
-async def read_body(request: Request, limits: WebLimits, reservation: Reservation) -> bytes:
+async def read_body(
+    request: Request, limits: WebLimits, reservation: Reservation, *, is_base64: bool = False
+) -> bytes:
     """Return the request's body.
+
+    Args:
+        request: The request.
+        limits: The limits of the HTTP interface.
+        reservation: Counts the body's bytes.
+        is_base64: Whether the image may be written in base64, so that the body may be a third longer.
 
     Raises:
         ImageTooLarge: The body is longer than any allowed request; the rest of it is not read.
@@ -155,7 +174,10 @@ async def read_body(request: Request, limits: WebLimits, reservation: Reservatio
         UploadTooSlow: The body did not arrive in time.
         ClientDisconnect: The client went away.
     """
-    bytes_max = limits.image.image_bytes_max + limits.multipart_overhead_bytes_max
+    image_bytes_max = limits.image.image_bytes_max
+    if is_base64:
+        image_bytes_max = math.ceil(image_bytes_max / 3) * 4
+    bytes_max = image_bytes_max + limits.multipart_overhead_bytes_max
     declared = _declared_length(request.headers)
     if declared > bytes_max:
         raise _too_large(limits)
@@ -197,6 +219,23 @@ def find_image(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     if len(upload.data) > limits.image.image_bytes_max:
         raise _too_large(limits)
     return upload
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFormat:
+    """How the requests of a path hold an image and its options.
+
+    Args:
+        known: Names of the parameters that the path takes.
+        find: Returns the image in a body, with its options as text fields.
+        is_base64: Whether the image may be written in base64, so that a body may be a third longer.
+        wants_text: Whether the caller is a classic client, which expects the best label as text.
+    """
+
+    known: Sequence[str]
+    find: Callable[[Headers, bytes, WebLimits], Upload] = find_image
+    is_base64: bool = False
+    wants_text: bool = False
 
 
 def _find_in_form(body: bytes, boundary: bytes, limits: WebLimits) -> Upload:

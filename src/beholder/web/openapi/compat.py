@@ -1,0 +1,85 @@
+"""The operations in the forms of other services, for their clients."""
+
+from functools import partial
+from typing import Any
+
+from beholder.errors import OutcomeLate
+from beholder.web.openapi.errors import ErrorForm, image_errors, problems
+from beholder.web.openapi.examples import error_example_in, job_example
+from beholder.web.openapi.inputs import image_body
+from beholder.web.openapi.json_schema import ref
+from beholder.web.openapi.operations import operation
+from beholder.web.ports import WebPorts
+from beholder.web.routes.compat import huggingface
+
+__all__ = ["compat_paths"]
+
+_Doc = dict[str, Any]
+
+_TAG = "Clients of other services"
+_HUGGING_FACE = ErrorForm(
+    "application/json",
+    lambda codes: _coded("HuggingFaceError", "error_type", codes),
+    partial(error_example_in, huggingface.error_response),
+)
+
+
+def compat_paths(ports: WebPorts) -> _Doc:
+    """Return the paths of the clients of other services.
+
+    Args:
+        ports: The parts of the web tier; their limits and models are written into the document.
+    """
+    return {
+        "/hf": {"post": _hugging_face(ports, "hugging_face", [])},
+        "/hf/{model}": {"post": _hugging_face(ports, "hugging_face_model", ["ModelInPath"])},
+    }
+
+
+def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Doc:
+    labels = [
+        {"label": one["name"], "score": one["confidence"]} for one in job_example(ports)["result"]["labels"]
+    ]
+    schema = {"type": "array", "items": ref("schemas", "HuggingFaceLabel")}
+    body = image_body(ports, ("top_k", "min_confidence"))
+    document = {
+        "type": "object",
+        "properties": {
+            "inputs": {"type": "string", "description": "The image in base64, or as a data URL."},
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "top_k": {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max},
+                    "function_to_apply": {"type": "string", "enum": ["softmax"]},
+                },
+            },
+            "options": {"type": "object", "description": "Not read."},
+        },
+        "required": ["inputs"],
+    }
+    body["content"]["application/json"] = {"schema": document}
+    return operation(
+        operation_id,
+        _TAG,
+        "Classify an image, for the InferenceClient of Hugging Face.",
+        "The client takes the URL of this path: `InferenceClient(model=URL).image_classification(path)`.",
+        {"200": _labels(schema, labels), **problems([*image_errors(), OutcomeLate], _HUGGING_FACE)},
+        named=[*in_path, "TopK", "MinConfidence", "IdempotencyKey", "CancelAfter", "TraceParent"],
+        body=body,
+        error_form=_HUGGING_FACE,
+    )
+
+
+def _labels(schema: _Doc, example: Any) -> _Doc:
+    return {
+        "description": "The labels, best first.",
+        "headers": {"x-request-id": ref("headers", "RequestId"), "x-job-id": ref("headers", "JobId")},
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
+def _coded(schema: str, member: str, codes: Any) -> _Doc:
+    """Return the schema of an error whose `member` is one of these codes."""
+    if not codes:
+        return ref("schemas", schema)
+    return {"allOf": [ref("schemas", schema), {"properties": {member: {"enum": list(codes)}}}]}

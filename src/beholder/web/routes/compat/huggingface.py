@@ -1,0 +1,123 @@
+"""The form of Hugging Face's image classification, for `InferenceClient(model=URL)`.
+
+The client posts to the very URL that it is given, so the service offers one path, `/hf`, and one for each
+model below it.
+
+Source: huggingface_hub 2.4, `InferenceClient.image_classification`: the body is the image; with parameters it
+is JSON with the image in base64. An error is an object whose `error` the client shows.
+"""
+
+from dataclasses import dataclass, replace
+from http import HTTPMethod
+from typing import Annotated, Any
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Scope
+
+from beholder.documents import Probability, to_document
+from beholder.errors import BadParameter, BeholderError, ImageMissing, ParameterUnknown
+from beholder.web.limits import WebLimits
+from beholder.web.problems import error_headers
+from beholder.web.routes.classification import Classification
+from beholder.web.routes.compat.base64_text import decode_base64, read_json
+from beholder.web.submission.form import header_parameters
+from beholder.web.submission.upload import Upload, UploadFormat, find_image
+
+__all__ = [
+    "HuggingFaceErrorDocument",
+    "HuggingFaceLabelDocument",
+    "HuggingFaceRoutes",
+    "error_response",
+    "is_for_hugging_face",
+]
+
+_PATH = "/hf"
+# The client of the hosted service said here whether to wait for a model that is not loaded.
+_MEMBERS = {"inputs", "parameters", "options"}
+_PARAMETERS = {"top_k", "function_to_apply"}
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceLabelDocument:
+    """A label in Hugging Face's form."""
+
+    label: Annotated[str, "The label's text."]
+    score: Annotated[Probability, "Softmax probability."]
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceErrorDocument:
+    """An error in Hugging Face's form."""
+
+    error: Annotated[str, "What is wrong and what to do, for people."]
+    error_type: Annotated[str, "For programs; a code as in problem documents."]
+
+
+class HuggingFaceRoutes:
+    """The endpoints of Hugging Face's client.
+
+    Args:
+        classification: Classifies the image of a request.
+    """
+
+    def __init__(self, classification: Classification) -> None:
+        self._classification = classification
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        paths = (_PATH, f"{_PATH}/{{model}}")
+        return [Route(path, self.classify, methods=[HTTPMethod.POST]) for path in paths]
+
+    async def classify(self, request: Request) -> Response:
+        """`POST /hf` and `POST /hf/{model}`: the labels, best first."""
+        model = request.path_params.get("model")
+        job, result = await self._classification.result_of(request, _FORMAT, model=model)
+        labels = [HuggingFaceLabelDocument(one.name, one.confidence) for one in result.labels]
+        return JSONResponse([to_document(one) for one in labels], headers={"x-job-id": job.id})
+
+
+def is_for_hugging_face(scope: Scope) -> bool:
+    """Return whether a request is one of Hugging Face's client."""
+    path: str = scope["path"]
+    return path == _PATH or path.startswith(f"{_PATH}/")
+
+
+def error_response(error: BeholderError, _: str) -> Response:
+    """Return an error as Hugging Face's client reads it."""
+    document = HuggingFaceErrorDocument(error.detail, error.code)
+    return JSONResponse(to_document(document), error.http_status, error_headers(error))
+
+
+def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
+    """Return the image of a body that is the image, or JSON with it; an image may be sent as JSON's type."""
+    content_type, _ = header_parameters(headers.get("content-type", ""))
+    if content_type != b"application/json" or not body.lstrip().startswith(b"{"):
+        return find_image(headers, body, limits)
+    document = read_json(body)
+    for name in document.keys() - _MEMBERS:
+        raise ParameterUnknown(f"there is no member {name[:50]!r} here; send inputs and parameters")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, str) or not inputs:
+        raise ImageMissing("the member inputs is no text; send the image in base64 there")
+    data = decode_base64(inputs, "inputs")
+    upload = find_image(Headers(raw=[]), data, limits)
+    return replace(upload, fields=_fields(document.get("parameters")))
+
+
+def _fields(parameters: Any) -> dict[str, str]:
+    """Return the options in the member `parameters`."""
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict):
+        raise BadParameter("the member parameters is no object; send an object, such as one with top_k")
+    for name in parameters.keys() - _PARAMETERS:
+        raise ParameterUnknown(f"there is no parameter {name[:50]!r} here; this path takes top_k")
+    if parameters.get("function_to_apply") not in (None, "softmax"):
+        raise BadParameter("function_to_apply is not softmax, and scores are softmax probabilities here")
+    top_k = parameters.get("top_k")
+    return {} if top_k is None else {"top_k": str(top_k)}
+
+
+_FORMAT = UploadFormat(("top_k", "min_confidence"), find=_find, is_base64=True)
