@@ -19,6 +19,7 @@ from beholder.clock import SystemClock
 from beholder.deploy.account import Account as DeployAccount
 from beholder.deploy.bake import Bake
 from beholder.deploy.bundle import Bundle
+from beholder.deploy.waiting import Waiting
 from beholder.errors import DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from ec2.account import Account
@@ -120,7 +121,7 @@ class Baking:
 
     def run(self, pause: Callable[[float], object] = lambda _s: threading.Event().wait(0.5)) -> str:
         account = DeployAccount(REGION)
-        return Bake(account, self.name, clock=SystemClock(), pause=pause, tell=print).run()
+        return Bake(account, self.name, Waiting(SystemClock(), pause, print)).run()
 
     def images(self) -> list[str]:
         tagged = [{"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [self.name]}]

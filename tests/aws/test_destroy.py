@@ -16,6 +16,7 @@ from beholder.deploy.account import Account
 from beholder.deploy.destroy import Destroy
 from beholder.deploy.inventory import KINDS, Found, bucket_names, find_all
 from beholder.deploy.stack import Stack
+from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendDenied, BackendUnavailable, ConfigError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -145,7 +146,7 @@ def make_data(moto: Emulator, name: str) -> None:
 
 def destroyer(name: str) -> Destroy:
     clock = ManualClock()
-    return Destroy(here(), name, clock=clock, pause=clock.advance, tell=lambda _: None)
+    return Destroy(here(), name, Waiting(clock, clock.advance, lambda _: None))
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """`beholder bake`: make an image that has the bundle of a deployment in place."""
 
 import threading
+from functools import partial
 
 import click
 
@@ -24,9 +25,7 @@ def bake(name: str, region: str | None) -> None:
     from beholder.clock import SystemClock  # noqa: PLC0415
     from beholder.deploy.account import Account  # noqa: PLC0415
     from beholder.deploy.bake import Bake  # noqa: PLC0415
+    from beholder.deploy.waiting import Waiting  # noqa: PLC0415
 
-    def tell(line: str) -> None:
-        click.echo(line, err=True)
-
-    pause = threading.Event().wait
-    click.echo(Bake(Account(place), name, clock=SystemClock(), pause=pause, tell=tell).run())
+    waiting = Waiting(SystemClock(), threading.Event().wait, partial(click.echo, err=True))
+    click.echo(Bake(Account(place), name, waiting).run())

@@ -29,10 +29,10 @@ def destroy(name: str, region: str | None, *, delete_data: bool, yes: bool) -> N
     from beholder.clock import SystemClock  # noqa: PLC0415
     from beholder.deploy.account import Account  # noqa: PLC0415
     from beholder.deploy.destroy import Destroy  # noqa: PLC0415
+    from beholder.deploy.waiting import Waiting  # noqa: PLC0415
 
     account = Account(place)
-    pause = threading.Event().wait
-    work = Destroy(account, name, clock=SystemClock(), pause=pause, tell=click.echo)
+    work = Destroy(account, name, Waiting(SystemClock(), threading.Event().wait, click.echo))
     found = work.look()
     if not found:
         _point_elsewhere(account, name)

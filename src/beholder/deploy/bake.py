@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from beholder.clock import Clock
 from beholder.deploy.account import Account
 from beholder.deploy.stack import Stack
+from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
 __all__ = ["Bake"]
 
-_POLL_S = 3.0
 # An image of 8 GiB takes EC2 minutes; the instance itself powers off after 15 in any case.
 _WAIT_S_MAX = 1800.0
 # First line of the here-document with the settings; `start.sh` bakes if it finds the line before it.
@@ -32,25 +31,13 @@ class Bake:
     Args:
         account: The account and region of the deployment.
         name: The deployment's name.
-        clock: Tells how long a wait has taken.
-        pause: Waits so many seconds.
-        tell: Takes each line of progress.
+        waiting: Waits for EC2, and tells of the progress.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        name: str,
-        *,
-        clock: Clock,
-        pause: Callable[[float], object],
-        tell: Callable[[str], None],
-    ) -> None:
+    def __init__(self, account: Account, name: str, waiting: Waiting) -> None:
         self._account = account
         self._name = name
-        self._clock = clock
-        self._pause = pause
-        self._tell = tell
+        self._waiting = waiting
 
     def run(self) -> str:
         """Return the id of a new image, which is available.
@@ -68,8 +55,8 @@ class Bake:
             raise DeployError(f"the workers' launch template of {self._name} names no bundle; deploy first")
         instance = self._launch(data, script.replace(_ROLE, _BAKE, 1))
         try:
-            self._tell(f"{instance} puts the bundle in place")
-            self._wait(lambda: self._state(instance), "stopped", ("shutting-down", "terminated"))
+            done = f"{instance} has put the bundle in place"
+            self._wait(done, lambda: self._state(instance), "stopped", ("shutting-down", "terminated"))
             self._check(instance, _setting(script, "BEHOLDER_OUTPUT_BUCKET"))
             return self._image(instance, data["ImageId"], _setting(script, "BUNDLE_SHA256"))
         finally:
@@ -121,14 +108,14 @@ class Bake:
             "ec2",
             "create_image",
             InstanceId=instance,
-            Name=f"{self._name}-{sha256[:12]}-{int(self._clock.now_s())}",
+            Name=f"{self._name}-{sha256[:12]}-{instance}",
             TagSpecifications=[{"ResourceType": "image", "Tags": tags}],
         )
         image = str(made["ImageId"])
         try:
-            self._tell(f"EC2 makes the image {image}")
+            done = f"EC2 has made the image {image}"
             self._wait(
-                lambda: str(self._described(image)["State"]), "available", ("failed", "error", "invalid")
+                done, lambda: self._described(image)["State"], "available", ("failed", "error", "invalid")
             )
             # Tagged afterwards, because moto 5.2 cannot do it before; `destroy` finds them by the tag.
             if snapshots := self._snapshots(image):
@@ -155,12 +142,17 @@ class Bake:
         for snapshot in snapshots:
             self._account.call("ec2", "delete_snapshot", SnapshotId=snapshot)
 
-    def _wait(self, state: Callable[[], str], wanted: str, failed: tuple[str, ...]) -> None:
-        deadline_s = self._clock.now_s() + _WAIT_S_MAX
-        while (found := state()) != wanted:
-            if found in failed or self._clock.now_s() >= deadline_s:
-                raise DeployError(f"EC2 says {found} where {wanted} was expected")
-            self._pause(_POLL_S)
+    def _wait(self, done: str, state: Callable[[], str], wanted: str, failed: tuple[str, ...]) -> None:
+        found = ""
+
+        def has_ended() -> bool:
+            nonlocal found
+            found = state()
+            return found == wanted or found in failed
+
+        self._waiting.until(done, has_ended, most_s=_WAIT_S_MAX)
+        if found != wanted:
+            raise DeployError(f"EC2 says {found} where {wanted} was expected")
 
 
 def _setting(script: str, name: str) -> str:

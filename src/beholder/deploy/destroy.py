@@ -5,13 +5,13 @@ half-made or half-deleted deployment, is run again. The order matters: the web t
 controller launches instances; then the instances, then the stack, and then whatever the stack did not own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beholder.clock import Clock
 from beholder.deploy.account import Account
 from beholder.deploy.inventory import KINDS, Found, Kind, bucket_names, find_all
 from beholder.deploy.stack import Stack
+from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendError, ConfigError, ResourceNotFound
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -20,11 +20,10 @@ __all__ = ["Destroy", "Left", "other_regions"]
 _DELETING = "DELETE_IN_PROGRESS"
 # A change set waits for a first execution; nothing is being made.
 _REVIEWED = "REVIEW_IN_PROGRESS"
-_POLL_S = 3.0
 # An instance with a hung shutdown takes EC2 minutes to end; CloudFormation waits as long for a balancer.
 _WAIT_S_MAX = 900.0
 # Some resources can be deleted only once others are gone, whose deletion takes EC2 a while.
-_SWEEPS_MAX = 20
+_SWEEP_S_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -46,25 +45,13 @@ class Destroy:
     Args:
         account: The account and region of the deployment.
         name: The deployment's name, which is its stack's and its tag's value.
-        clock: Tells how long a wait has taken.
-        pause: Waits so many seconds.
-        tell: Takes each line of progress.
+        waiting: Waits for AWS, and tells of the progress.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        name: str,
-        *,
-        clock: Clock,
-        pause: Callable[[float], object],
-        tell: Callable[[str], None],
-    ) -> None:
+    def __init__(self, account: Account, name: str, waiting: Waiting) -> None:
         self._account = account
         self._name = name
-        self._clock = clock
-        self._pause = pause
-        self._tell = tell
+        self._waiting = waiting
         self._stack = Stack(account, name)
         self._reasons: dict[Found, str] = {}
 
@@ -92,7 +79,9 @@ class Destroy:
         self._stack.describe()  # refuses a stack of someone else before anything is deleted
         self._delete_kind("Auto Scaling group")
         self._delete_kind("instance")
-        self._wait_until("the instances have ended", lambda: not self._found("instance"))
+        self._waiting.until(
+            "the instances have ended", lambda: not self._found("instance"), most_s=_WAIT_S_MAX
+        )
         self._delete_stack()
         self._sweep(kept)
         left = [found for found in find_all(self._account, self._name) if found.id not in kept]
@@ -124,21 +113,25 @@ class Destroy:
             self._reasons[found] = exc.message
             return
         self._reasons.pop(found, None)
-        self._tell(f"deleted {found.kind} {found.id}")
+        self._waiting.tell(f"deleted {found.kind} {found.id}")
 
     def _sweep(self, kept: Sequence[str]) -> None:
         """Delete what carries the tag until nothing does, or a pass changes nothing any more."""
         before: set[Found] = set()
-        for _ in range(_SWEEPS_MAX):
+
+        def is_swept() -> bool:
+            nonlocal before
             found = {one for one in find_all(self._account, self._name) if one.is_ours and one.id not in kept}
             if not found or found == before:
-                return
+                return True
             before = found
             for kind in KINDS:
                 for one in sorted(found):
                     if one.kind == kind.name:
                         self._delete(kind, one)
-            self._pause(_POLL_S)
+            return False
+
+        self._waiting.until("all that the stack left is deleted", is_swept, most_s=_SWEEP_S_MAX)
 
     def _reason(self, found: Found) -> str:
         if not found.is_ours:
@@ -150,27 +143,24 @@ class Destroy:
     def _delete_stack(self) -> None:
         """Delete the stack; what it cannot delete is left to the sweep, after which its last bits go."""
         # CloudFormation deletes no stack that changes or rolls back.
-        self._wait_until("the stack's change has ended", lambda: not _is_changing(self._stack.status()))
+        self._waiting.until(
+            "the stack's change has ended", lambda: not _is_changing(self._stack.status()), most_s=_WAIT_S_MAX
+        )
         if not self._stack.status():
             return
-        self._tell(f"deleting the stack {self._name}")
+        self._waiting.tell(f"deleting the stack {self._name}")
         self._stack.delete()
-        self._wait_until("the stack is deleted", lambda: self._stack.status() != _DELETING)
+        self._waiting.until(
+            "the stack is deleted", lambda: self._stack.status() != _DELETING, most_s=_WAIT_S_MAX
+        )
         if self._stack.status():
             failures = self._stack.failures()
             for resource, reason in failures.items():
-                self._tell(f"the stack could not delete {resource}: {reason}")
+                self._waiting.tell(f"the stack could not delete {resource}: {reason}")
             self._stack.delete(retained=[one for one in failures if one != self._name])
-            self._wait_until("the stack is deleted", lambda: self._stack.status() != _DELETING)
-
-    def _wait_until(self, what: str, holds: Callable[[], bool]) -> None:
-        deadline_s = self._clock.now_s() + _WAIT_S_MAX
-        is_told = False
-        while not holds() and self._clock.now_s() < deadline_s:
-            if not is_told:
-                self._tell(f"waiting until {what}")
-                is_told = True
-            self._pause(_POLL_S)
+            self._waiting.until(
+                "the stack is deleted", lambda: self._stack.status() != _DELETING, most_s=_WAIT_S_MAX
+            )
 
 
 def _kind(name: str) -> Kind:
