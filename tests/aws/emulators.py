@@ -152,8 +152,8 @@ def _run(
 def _moto_command(port: int) -> tuple[list[str], dict[str, str]]:
     if importlib.util.find_spec("moto") is None:
         _miss("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
-    start = "from moto.server import main; main()"
-    return [sys.executable, "-c", start, "-H", "127.0.0.1", "-p", str(port)], {}
+    server = str(Path(__file__).with_name("moto_server.py"))
+    return [sys.executable, "-P", server, "-H", "127.0.0.1", "-p", str(port)], {}
 
 
 def _ministack_command(port: int) -> tuple[list[str], dict[str, str]]:

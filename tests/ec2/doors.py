@@ -1,4 +1,4 @@
-"""Sockets that listen inside a guest's network and are served from outside."""
+"""Sockets between a guest's network and the outside, in both directions."""
 
 import contextlib
 import ctypes
@@ -17,28 +17,48 @@ _CHUNK_BYTES = 65_536
 def listen_inside(pid: int, address: tuple[str, int]) -> socket.socket:
     """Return a listening socket in the network namespace of a process.
 
-    A namespace is entered by one thread, and a socket stays in the namespace that it was made in. The thread
-    ends at once, so that nothing else is made there by mistake.
-
     Raises:
         OSError: The namespace cannot be entered, or the address is taken in it.
+    """
+    return _inside(pid, lambda: socket.create_server(address, backlog=128))
+
+
+def connect_inside(pid: int, address: tuple[str, int]) -> socket.socket:
+    """Return a connection that a process of the network namespace could have made.
+
+    Raises:
+        OSError: The namespace cannot be entered, or nothing listens there.
+    """
+    return _inside(pid, lambda: socket.create_connection(address, _CONNECT_S))
+
+
+def _inside(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
+    """Return a socket that is made in the network namespace of a process.
+
+    A namespace is entered by one thread, and a socket stays in the namespace that it was made in. The thread
+    ends at once, so that nothing else is made there by mistake.
     """
     made: list[socket.socket] = []
     failures: list[OSError] = []
 
-    def listen() -> None:
+    def enter_and_make() -> None:
         try:
             _enter(Path(f"/proc/{pid}/ns/net"))
-            made.append(socket.create_server(address, backlog=128))
+            made.append(make())
         except OSError as exc:
             failures.append(exc)
 
-    thread = threading.Thread(target=listen, name="listen inside")
+    thread = threading.Thread(target=enter_and_make, name="inside")
     thread.start()
     thread.join()
     if failures:
         raise failures[0]
     return made[0]
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """Return a connection to an address outside."""
+    return socket.create_connection(address, _CONNECT_S)
 
 
 def _enter(namespace: Path) -> None:
@@ -91,9 +111,9 @@ class Door:
             self._serve(connection)
 
 
-def relay(near: socket.socket, address: tuple[str, int]) -> None:
-    """Pass bytes both ways between a connection and an address, until either side ends."""
-    with socket.create_connection(address, _CONNECT_S) as far, selectors.DefaultSelector() as readable:
+def relay(near: socket.socket, far: socket.socket) -> None:
+    """Pass bytes both ways between two connections, until either side ends; the second is closed."""
+    with far, selectors.DefaultSelector() as readable:
         far.settimeout(None)
         far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         readable.register(near, selectors.EVENT_READ, (near, far))

@@ -18,13 +18,14 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ec2.doors import Door, listen_inside, relay
+from ec2.doors import Door, connect, connect_inside, listen_inside, relay
 from ec2.imds import Instance, MetadataService
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +143,7 @@ class Guest:
         self._user_data = user_data
         self._covered = covered
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = -1
         self._first = -1
         self._power = -1
         self._held = contextlib.ExitStack()
@@ -177,6 +179,14 @@ class Guest:
         log = self._folder / "console.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def open_port(self, port: int) -> tuple[str, int]:
+        """Return an address on the host that leads to a port of the guest, as long as that lives."""
+        pid, listener = self._pid, socket.create_server(("127.0.0.1", 0))
+        address: tuple[str, int] = listener.getsockname()
+        door = Door(listener, lambda near: relay(near, connect_inside(pid, ("127.0.0.1", port))))
+        self._held.callback(door.close)
+        return address
+
     def kill(self) -> None:
         """End every process of the guest at once; returns when none is left. A second call does nothing."""
         if self._first >= 0:
@@ -209,7 +219,7 @@ class Guest:
             os.close(for_guest)
         assert self._process.stdin is not None
         self._held.enter_context(self._process.stdin)
-        pid = int(self._await_news(news))
+        self._pid = pid = int(self._await_news(news))
         self._first = os.pidfd_open(pid)
         self._held.callback(os.close, self._first)
         self.network = f"/proc/{pid}/ns/net"
@@ -255,7 +265,9 @@ class Guest:
     def _open_doors(self, pid: int) -> None:
         self._open_door(pid, _IMDS_ADDRESS, self.metadata)
         port = self._emulator[1]
-        door = Door(listen_inside(pid, ("127.0.0.1", port)), lambda near: relay(near, self._emulator))
+        door = Door(
+            listen_inside(pid, ("127.0.0.1", port)), lambda near: relay(near, connect(self._emulator))
+        )
         self._held.callback(door.close)
 
     def _open_door(self, pid: int, address: tuple[str, int], service: MetadataService) -> None:

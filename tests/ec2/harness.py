@@ -137,6 +137,11 @@ class Ec2Harness:
         """Return the path of a living guest's network namespace."""
         return self._guests[instance_id].network
 
+    def url(self, instance_id: str, port: int) -> str:
+        """Return a URL by which a living guest's port is reached from outside."""
+        host, outside = self._guests[instance_id].open_port(port)
+        return f"http://{host}:{outside}"
+
     def wait_for(self, predicate: Callable[[], object], timeout_s: float) -> None:
         """Return as soon as something holds; it is asked again after each poll.
 

@@ -15,10 +15,12 @@ shutdown -h +15 || true  # whatever hangs; start.sh takes it back
 imds() {
   curl -sSf --noproxy '*' -m 5 --retry 9 --retry-delay 1 --retry-all-errors "${@:2}" "http://169.254.169.254/latest/$1"
 }
-# A request that is signed with the instance's role.
+# A request that is signed with the instance's role. S3 wants a header that curl before 8 does not send.
 aws() {
+  local more=()
+  [ "$1" != s3 ] || more=(-H 'x-amz-content-sha256: UNSIGNED-PAYLOAD')
   curl -sSf -m 300 --connect-timeout 5 --retry 4 --retry-all-errors -K $work/curl \
-    --aws-sigv4 "aws:amz:$BEHOLDER_REGION:$1" "${@:2}"
+    --aws-sigv4 "aws:amz:$BEHOLDER_REGION:$1" "${more[@]}" "${@:2}"
 }
 object() {
   local at="https://$1.s3.$BEHOLDER_REGION.$domain"

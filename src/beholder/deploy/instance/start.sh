@@ -33,10 +33,13 @@ if [ "$BAKE" = yes ]; then
   exit 0
 fi
 
-# With an Elastic IP, a web instance takes it as soon as it serves, from its predecessor if there is one.
+# With an Elastic IP, a web instance takes it as soon as it serves, from its predecessor if there is one. Without the
+# address nobody reaches it, so that it ends if EC2 refuses, and its group launches another one.
 take_address() {
-  until curl -sSf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
-  aws ec2 -o /dev/null "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15"
+  until curl -sf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
+  step="take the address"
+  aws ec2 --no-fail --fail-with-body -o $work/address "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15" ||
+    fail "$(tr -d '\n' < $work/address | sed 's/.*<Code>\(.*\)<\/Code> *<Message>\(.*\)<\/Message>.*/\1: \2/')"
 }
 
 echo "INSTANCE=$instance" > $work/instance
@@ -50,7 +53,6 @@ if [ -d /run/systemd/system ]; then
   # Returns once the service is ready. One that fails is started again by systemd, which ends the instance in time.
   systemctl start beholder || systemctl is-active --quiet beholder || [ "$(systemctl is-failed beholder)" != failed ]
   [ -z "$LOG_GROUP" ] || systemctl start --no-block beholder-logs
-  step="take the address"
   [ -z "$ELASTIC_IP" ] || take_address
   trap - EXIT
   shutdown -c || true

@@ -1,0 +1,75 @@
+"""A web instance starts from the template's user data alone, takes its address, and its fleet serves."""
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aws.emulators import ROOT, Emulator, emulator
+from aws.stacks import Stack
+from beholder.deploy.bundle import Bundle
+from ec2.harness import Ec2Harness, End
+
+pytestmark = [pytest.mark.aws, pytest.mark.slow]
+
+WAIT_S = 150.0
+PORT = 8080
+
+
+@pytest.fixture
+def moto() -> Emulator:
+    return emulator("moto")
+
+
+@pytest.fixture
+def harness(moto: Emulator) -> Iterator[Ec2Harness]:
+    with Ec2Harness(moto.endpoint, covered=[ROOT, Path(sys.prefix)]) as harness:
+        yield harness
+
+
+def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle
+) -> None:
+    # given
+    stack = Stack(moto, bundle)
+    # when: the group launches an instance
+    stack.set_web_instances(1)
+    harness.wait_for(lambda: harness.startups, WAIT_S)
+    (web,) = harness.startups
+    harness.wait_for(lambda: stack.address_of() == web or web in harness.ended, WAIT_S)
+    assert web not in harness.ended, harness.console(web)
+    # then: it is ready, and an image is recognised by an instance that it has launched
+    url = harness.url(web, PORT)
+    with urllib.request.urlopen(f"{url}/readyz", timeout=WAIT_S) as response:
+        assert response.status == 200
+    asked = urllib.request.Request(f"{url}/v1/classify", (ROOT / "samples" / "coffee.jpg").read_bytes())
+    with urllib.request.urlopen(asked, timeout=WAIT_S) as response:
+        answer = json.load(response)
+    assert answer["result"]["labels"][0]["name"] == "espresso"
+    (worker,) = set(harness.startups) - {web}
+    startup = json.loads(stack.read_output(f"fleet/startups/{worker}.json"))
+    print(f"seconds since the worker's launch: {startup}")
+    assert list(startup)[-1] == "receiving"
+
+
+def test_a_web_instance_that_is_refused_its_address_sends_the_reason_and_ends(
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle
+) -> None:
+    # given: an address that is released
+    stack = Stack(moto, bundle)
+    ec2 = moto.client("ec2")
+    (address,) = ec2.describe_addresses(PublicIps=[stack.outputs["ElasticIp"]])["Addresses"]
+    ec2.release_address(AllocationId=address["AllocationId"])
+    # when
+    stack.set_web_instances(1)
+    harness.wait_for(lambda: harness.ended, WAIT_S)
+    # then
+    web = harness.startups[0]
+    assert harness.ended[web] is End.SHUT_DOWN
+    reason = stack.read_output(f"fleet/failed-starts/{web}").partition("\n")[0]
+    assert reason.startswith("take the address: InvalidAllocationID.NotFound: ")
+    # and: it has served until then, for its log says so
+    assert "web.listening" in harness.console(web)
