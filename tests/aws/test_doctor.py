@@ -14,7 +14,7 @@ from beholder.cli.doctor import doctor
 from beholder.clock import ManualClock, SystemClock
 from beholder.deploy.account import Account
 from beholder.deploy.doctor import Finding, Level, check_before
-from beholder.deploy.doctor.wanted import wanted_deployment
+from beholder.deploy.doctor.requirements import read_parameters
 from beholder.errors import BackendDenied
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -63,7 +63,7 @@ def account_in(region: str) -> Account:
 def checked(account: Account, name: str) -> dict[str, Finding]:
     """Return the worst finding of each check."""
     order = [Level.OK, Level.WARNING, Level.PROBLEM]
-    findings = check_before(account, wanted_deployment(account, name), SystemClock())
+    findings = check_before(account, name, read_parameters(account, name), SystemClock())
     return {one.check: one for one in sorted(findings, key=lambda one: order.index(one.level))}
 
 
@@ -144,7 +144,6 @@ def test_names_that_are_taken(account: Account, moto: Emulator, name: str) -> No
 def test_without_an_identity_nothing_else_is_asked(
     account: Account, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = wanted_deployment(account, name)
     asked = []
 
     def call(_: Account, service: str, action: str, **__: Any) -> Any:
@@ -153,7 +152,7 @@ def test_without_an_identity_nothing_else_is_asked(
 
     monkeypatch.setattr(Account, "call", call)
 
-    findings = check_before(account, wanted, SystemClock())
+    findings = check_before(account, name, {}, SystemClock())
 
     assert asked == ["get_caller_identity"]
     assert [(one.check, one.level) for one in findings] == [("region", Level.OK), ("identity", Level.PROBLEM)]
@@ -161,9 +160,8 @@ def test_without_an_identity_nothing_else_is_asked(
 
 
 def test_a_clock_that_is_wrong_stops_the_checks(account: Account, name: str) -> None:
-    wanted = wanted_deployment(account, name)
 
-    findings = check_before(account, wanted, ManualClock())
+    findings = check_before(account, name, {}, ManualClock())
 
     assert (findings[-1].check, findings[-1].level) == ("clock", Level.PROBLEM)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beholder.aws.regions import regions_of
-from beholder.deploy.doctor import Finding, Level, Wanted
+from beholder.deploy.doctor import Finding, Level
 from beholder.deploy.doctor.access import judge_clock, judge_region
 from beholder.deploy.doctor.capacity import (
     ON_DEMAND,
@@ -21,6 +21,7 @@ from beholder.deploy.doctor.capacity import (
 )
 from beholder.deploy.doctor.finding import attempt
 from beholder.deploy.doctor.names import judge_names
+from beholder.deploy.doctor.requirements import Requirements
 from beholder.deploy.doctor.subnets import judge_subnets
 from beholder.deploy.inventory import Found
 from beholder.deploy.network import Seen, Subnet, Way
@@ -28,7 +29,7 @@ from beholder.errors import BackendDenied, BackendUnavailable
 
 REGION = "eu-west-1"
 NOW_S = 1_800_000_000.0
-WANTED = Wanted(
+NEEDS = Requirements(
     name="zoo",
     image="ami-1",
     instance_types=["c7a.large", "c6a.large", "c7i.large"],
@@ -107,7 +108,7 @@ def network(*ways: Way, endpoints: Sequence[str] = (), s3_route_tables: Sequence
 
 
 def test_a_subnet_without_a_route_in_which_instances_hang() -> None:
-    findings = judge_subnets(network(Way.INTERNET, Way.NONE), WANTED, REGION)
+    findings = judge_subnets(network(Way.INTERNET, Way.NONE), NEEDS, REGION)
 
     (problem,) = [one for one in findings if one.level is Level.PROBLEM]
     assert problem.check == "worker subnets"
@@ -118,9 +119,9 @@ def test_a_subnet_without_a_route_in_which_instances_hang() -> None:
 
 
 def test_an_internet_gateway_serves_no_instance_without_a_public_address() -> None:
-    wanted = replace(WANTED, has_public_addresses=False)
+    needs = replace(NEEDS, has_public_addresses=False)
 
-    findings = judge_subnets(network(Way.INTERNET, Way.NAT), wanted, REGION)
+    findings = judge_subnets(network(Way.INTERNET, Way.NAT), needs, REGION)
 
     assert [(one.check, one.level) for one in findings] == [
         ("worker subnets", Level.PROBLEM),
@@ -133,9 +134,9 @@ def test_an_internet_gateway_serves_no_instance_without_a_public_address() -> No
 def test_a_private_network_that_cannot_fetch_what_it_installs() -> None:
     """All that an instance fetches is in S3; the stack's gateway endpoint, or another, is the way."""
     sqs_alone = network(Way.NONE, endpoints=["sqs", "ec2"])
-    wanted = replace(WANTED, worker_subnets=["subnet-a"])
+    needs = replace(NEEDS, worker_subnets=["subnet-a"])
 
-    problem = judge_subnets(sqs_alone, wanted, REGION)[0]
+    problem = judge_subnets(sqs_alone, needs, REGION)[0]
     assert "do not reach S3:" in problem.sentence
 
     for seen, made in (
@@ -143,19 +144,19 @@ def test_a_private_network_that_cannot_fetch_what_it_installs() -> None:
         (replace(sqs_alone, s3_route_tables=["rtb-a"]), []),
         (replace(sqs_alone, endpoints=["sqs", "ec2", "s3"]), []),
     ):
-        findings = judge_subnets(seen, replace(wanted, route_tables=made), REGION)
+        findings = judge_subnets(seen, replace(needs, route_tables=made), REGION)
         assert {one.level for one in findings} == {Level.OK}
 
 
 def test_subnets_with_the_same_want_are_one_finding() -> None:
-    findings = judge_subnets(network(Way.NONE, Way.NONE), replace(WANTED, web_subnets=[]), REGION)
+    findings = judge_subnets(network(Way.NONE, Way.NONE), replace(NEEDS, web_subnets=[]), REGION)
 
     assert "subnet-a in eu-west-1a, subnet-b in eu-west-1b" in only(findings).sentence
     assert "--subnet-ids subnet-a subnet-b" in only(findings).command
 
 
 def test_a_subnet_of_another_vpc() -> None:
-    findings = judge_subnets(network(Way.INTERNET), WANTED, REGION)
+    findings = judge_subnets(network(Way.INTERNET), NEEDS, REGION)
 
     assert "vpc-1 has no subnet subnet-b" in [one.sentence for one in findings]
 
@@ -227,20 +228,20 @@ def test_a_quota_below_one_instance() -> None:
 
 
 def test_spot_capacity_that_is_missing_is_told_before_the_deployment() -> None:
-    low = judge_spot_capacity(WANTED, 2)
+    low = judge_spot_capacity(NEEDS, 2)
 
     assert low.level is Level.WARNING
     assert "chance of 20 spot instances of these types 2 of 10" in low.sentence
     assert "on-demand instances take the place" in low.sentence
-    assert judge_spot_capacity(WANTED, 9).level is Level.OK
-    assert judge_spot_capacity(WANTED, None).level is Level.WARNING
+    assert judge_spot_capacity(NEEDS, 9).level is Level.OK
+    assert judge_spot_capacity(NEEDS, None).level is Level.WARNING
 
 
 # --- the image ----------------------------------------------------------------------------------------------
 
 
 def test_an_image_id_of_another_region() -> None:
-    finding = judge_image(WANTED, REGION, None)
+    finding = judge_image(NEEDS, REGION, None)
 
     assert finding.level is Level.PROBLEM
     assert "an image id counts in one region" in finding.sentence
@@ -259,7 +260,7 @@ def test_an_image_id_of_another_region() -> None:
 def test_an_image_that_cannot_start(wrong: dict[str, str], said: str) -> None:
     image = {"State": "available", "Architecture": "x86_64", "RootDeviceType": "ebs", **wrong}
 
-    finding = judge_image(WANTED, REGION, image)
+    finding = judge_image(NEEDS, REGION, image)
 
     assert (finding.level, said in finding.sentence) == (Level.PROBLEM if wrong else Level.OK, True)
 

@@ -2,6 +2,6 @@
 
 from beholder.deploy.doctor.before import check_before
 from beholder.deploy.doctor.check import check
-from beholder.deploy.doctor.finding import Finding, Level, Wanted
+from beholder.deploy.doctor.finding import Finding, Level
 
-__all__ = ["Finding", "Level", "Wanted", "check", "check_before"]
+__all__ = ["Finding", "Level", "check", "check_before"]

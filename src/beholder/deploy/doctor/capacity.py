@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from beholder.deploy.account import Account
-from beholder.deploy.doctor.finding import Finding, Level, Wanted
+from beholder.deploy.doctor.finding import Finding, Level
+from beholder.deploy.doctor.requirements import Requirements
 
 __all__ = [
     "ON_DEMAND",
@@ -112,7 +113,7 @@ def judge_types(
 
     Args:
         purpose: 'worker' or 'web'.
-        names: Of the types that are wanted.
+        names: Of the types that are needs.
         seen: Those that the region has.
         zones: Of the subnets.
         region: Theirs.
@@ -150,7 +151,9 @@ def _weaker_where_others_work(findings: Sequence[Finding], types: int) -> list[F
 # --- quotas -------------------------------------------------------------------------------------------------
 
 
-def check_each_quota(account: Account, wanted: Wanted, seen: Mapping[str, InstanceType]) -> list[Finding]:
+def check_each_quota(
+    account: Account, needs: Requirements, seen: Mapping[str, InstanceType]
+) -> list[Finding]:
     """Return whether the quotas allow the fleet at its maximum, each quota by its name.
 
     Raises:
@@ -158,7 +161,7 @@ def check_each_quota(account: Account, wanted: Wanted, seen: Mapping[str, Instan
     """
     if not seen:
         return []
-    used = [name for name in (*wanted.instance_types, wanted.web_instance_type) if name in seen]
+    used = [name for name in (*needs.instance_types, needs.web_instance_type) if name in seen]
     others = [name for name in used if not name.startswith(_STANDARD)]
     if others:
         sentence = f"{', '.join(others)} count against quotas of their own, which are not checked"
@@ -167,10 +170,10 @@ def check_each_quota(account: Account, wanted: Wanted, seen: Mapping[str, Instan
                 "quotas", Level.WARNING, sentence, "aws service-quotas list-service-quotas --service-code ec2"
             )
         ]
-    worker = max((seen[name].vcpus for name in wanted.instance_types if name in seen), default=0)
-    web = seen[wanted.web_instance_type].vcpus if wanted.web_instance_type in seen else 0
-    on_demand = math.ceil(wanted.fleet_max * wanted.on_demand_share)
-    spot = wanted.fleet_max - math.floor(wanted.fleet_max * wanted.on_demand_share)
+    worker = max((seen[name].vcpus for name in needs.instance_types if name in seen), default=0)
+    web = seen[needs.web_instance_type].vcpus if needs.web_instance_type in seen else 0
+    on_demand = math.ceil(needs.fleet_max * needs.on_demand_share)
+    spot = needs.fleet_max - math.floor(needs.fleet_max * needs.on_demand_share)
     region = account.region
     needed = on_demand * worker + _WEB_INSTANCES_MAX * web
     findings = [judge_quota(ON_DEMAND, _quota(account, ON_DEMAND), needed, web, region)]
@@ -214,32 +217,32 @@ def judge_quota(quota: Quota, vcpus: float, needed: int, least: int, region: str
 # --- spot capacity ------------------------------------------------------------------------------------------
 
 
-def check_spot_capacity(account: Account, wanted: Wanted) -> list[Finding]:
+def check_spot_capacity(account: Account, needs: Requirements) -> list[Finding]:
     """Return how likely the region has spot capacity for the whole fleet.
 
     Raises:
         BackendError: EC2 refuses, or does not answer.
     """
-    if wanted.on_demand_share >= 1 or not wanted.fleet_max:
+    if needs.on_demand_share >= 1 or not needs.fleet_max:
         return []
-    if len(wanted.instance_types) < _TYPES_SCORED_MIN:
-        return [judge_spot_capacity(wanted, None)]
+    if len(needs.instance_types) < _TYPES_SCORED_MIN:
+        return [judge_spot_capacity(needs, None)]
     scores = account.pages(
         "ec2",
         "get_spot_placement_scores",
         "SpotPlacementScores",
-        InstanceTypes=list(wanted.instance_types),
-        TargetCapacity=wanted.fleet_max,
+        InstanceTypes=list(needs.instance_types),
+        TargetCapacity=needs.fleet_max,
         RegionNames=[account.region],
     )
-    return [judge_spot_capacity(wanted, max((int(one["Score"]) for one in scores), default=0))]
+    return [judge_spot_capacity(needs, max((int(one["Score"]) for one in scores), default=0))]
 
 
-def judge_spot_capacity(wanted: Wanted, score: int | None) -> Finding:
+def judge_spot_capacity(needs: Requirements, score: int | None) -> Finding:
     """Return whether the spot part of the fleet will find capacity.
 
     Args:
-        wanted: The deployment.
+        needs: What the deployment needs.
         score: EC2's score of its types, from 1 to 10; None where the types are too few for one.
     """
     check = "spot capacity"
@@ -248,53 +251,45 @@ def judge_spot_capacity(wanted: Wanted, score: int | None) -> Finding:
             f"with less than {_TYPES_SCORED_MIN} instance types spot capacity is missing more often; "
             "on-demand instances then take its place, at their price"
         )
-        return Finding(
-            check, Level.WARNING, sentence, f"beholder deploy {wanted.name} --instance-types A,B,C"
-        )
+        return Finding(check, Level.WARNING, sentence, f"beholder deploy {needs.name} --instance-types A,B,C")
     if score < _SCORE_MIN:
         sentence = (
-            f"EC2 rates the chance of {wanted.fleet_max} spot instances of these types {score} of 10; "
+            f"EC2 rates the chance of {needs.fleet_max} spot instances of these types {score} of 10; "
             "on-demand instances take the place of those that are missing, at their price"
         )
-        return Finding(
-            check, Level.WARNING, sentence, f"beholder deploy {wanted.name} --instance-types A,B,C"
-        )
-    return Finding(
-        check, Level.OK, f"EC2 rates the chance of {wanted.fleet_max} spot instances {score} of 10"
-    )
+        return Finding(check, Level.WARNING, sentence, f"beholder deploy {needs.name} --instance-types A,B,C")
+    return Finding(check, Level.OK, f"EC2 rates the chance of {needs.fleet_max} spot instances {score} of 10")
 
 
 # --- the image ----------------------------------------------------------------------------------------------
 
 
-def check_image(account: Account, wanted: Wanted) -> list[Finding]:
+def check_image(account: Account, needs: Requirements) -> list[Finding]:
     """Return whether the region has the image, and instances can start from it.
 
     Raises:
         BackendError: EC2 refuses, or does not answer.
     """
-    if not wanted.image:
+    if not needs.image:
         return [
             Finding("image", Level.WARNING, f"{account.region} does not publish the stock image", _OWN_IMAGE)
         ]
-    found = account.call("ec2", "describe_images", expected=_ABSENT, ImageIds=[wanted.image])
+    found = account.call("ec2", "describe_images", expected=_ABSENT, ImageIds=[needs.image])
     images = [] if found.get("Errors") else found["Images"]
-    return [judge_image(wanted, account.region, images[0] if images else None)]
+    return [judge_image(needs, account.region, images[0] if images else None)]
 
 
-def judge_image(wanted: Wanted, region: str, image: Mapping[str, Any] | None) -> Finding:
+def judge_image(needs: Requirements, region: str, image: Mapping[str, Any] | None) -> Finding:
     """Return whether an image will do.
 
     Args:
-        wanted: The deployment.
+        needs: What the deployment needs.
         region: Its region.
         image: As EC2 describes it; None where the region has no such image.
     """
     if image is None:
-        sentence = (
-            f"{region} has no image {wanted.image}, or may not use it; an image id counts in one region"
-        )
-        return Finding("image", Level.PROBLEM, sentence, _STOCK_IMAGE.format(name=wanted.name, region=region))
+        sentence = f"{region} has no image {needs.image}, or may not use it; an image id counts in one region"
+        return Finding("image", Level.PROBLEM, sentence, _STOCK_IMAGE.format(name=needs.name, region=region))
     wrong = [
         f"{what} is {found}, not {right}"
         for what, found, right in (
@@ -305,11 +300,9 @@ def judge_image(wanted: Wanted, region: str, image: Mapping[str, Any] | None) ->
         if found != right
     ]
     if wrong:
-        sentence = f"{wanted.image} cannot be used: its {', its '.join(wrong)}"
-        return Finding("image", Level.PROBLEM, sentence, _STOCK_IMAGE.format(name=wanted.name, region=region))
-    return Finding(
-        "image", Level.OK, f"{wanted.image} is in {region} ({image.get('Name', 'without a name')})"
-    )
+        sentence = f"{needs.image} cannot be used: its {', its '.join(wrong)}"
+        return Finding("image", Level.PROBLEM, sentence, _STOCK_IMAGE.format(name=needs.name, region=region))
+    return Finding("image", Level.OK, f"{needs.image} is in {region} ({image.get('Name', 'without a name')})")
 
 
 _STOCK_IMAGE = "beholder deploy {name} --region {region}   # without --image: the stock image of the region"

@@ -5,7 +5,7 @@ from beholder.deploy.account import Account
 from beholder.deploy.doctor.access import check_access
 from beholder.deploy.doctor.before import check_account
 from beholder.deploy.doctor.finding import Finding, has_problem
-from beholder.deploy.doctor.wanted import wanted_deployment
+from beholder.deploy.doctor.requirements import read_parameters, requirements_of
 
 __all__ = ["check"]
 
@@ -25,5 +25,5 @@ def check(account: Account, name: str, clock: Clock) -> list[Finding]:
     findings = check_access(account, clock)
     if has_problem(findings):
         return findings
-    wanted = wanted_deployment(account, name)
-    return findings + check_account(account, wanted)
+    parameters = read_parameters(account, name)
+    return findings + check_account(account, requirements_of(name, parameters))

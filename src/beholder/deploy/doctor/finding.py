@@ -1,12 +1,12 @@
 """Findings: what a check says, how bad it is, and the command that mends it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from beholder.errors import BackendDenied, BackendError
 
-__all__ = ["Finding", "Level", "Wanted", "attempt", "has_problem"]
+__all__ = ["Finding", "Level", "attempt", "has_problem"]
 
 _CHARS_MAX = 300
 
@@ -39,37 +39,6 @@ class Finding:
         """Return the finding as text, with its command on a line of its own."""
         command = f"\n{'':9}{self.command}" if self.command else ""
         return f"{self.level:<8} {self.check}: {self.sentence}{command}"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The deployment for which an account is checked; the fields mean what the template's parameters mean.
-
-    Args:
-        name: The deployment's name.
-        image: Id of the image.
-        instance_types: Of the workers, in order of preference.
-        web_instance_type: Of the web instances.
-        fleet_max: Most workers at a time.
-        on_demand_share: Share of the workers that are not spot.
-        vpc: Id of the VPC; empty for the default one.
-        worker_subnets: Ids; none for those that `choose_network` takes.
-        web_subnets: Likewise.
-        has_public_addresses: Whether instances get public addresses.
-        route_tables: Ids of those for which the deployment makes a gateway endpoint of S3.
-    """
-
-    name: str
-    image: str
-    instance_types: Sequence[str]
-    web_instance_type: str
-    fleet_max: int
-    on_demand_share: float
-    vpc: str
-    worker_subnets: Sequence[str]
-    web_subnets: Sequence[str]
-    has_public_addresses: bool
-    route_tables: Sequence[str]
 
 
 def attempt(check: str, read_and_judge: Callable[[], Iterable[Finding]]) -> list[Finding]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from beholder.deploy.account import Account
 from beholder.deploy.doctor.capacity import InstanceType
-from beholder.deploy.doctor.finding import Finding, Level, Wanted
+from beholder.deploy.doctor.finding import Finding, Level
+from beholder.deploy.doctor.requirements import Requirements
 from beholder.deploy.network import Seen, Subnet, Way, choose_network, look_at_network
 from beholder.errors import DeployError
 
@@ -16,39 +17,39 @@ _CALLED = {"worker": ("sqs",), "web": ("sqs", "ec2")}
 
 
 def check_vpc(
-    account: Account, wanted: Wanted, types: Mapping[str, InstanceType]
-) -> tuple[Seen | None, Wanted, Finding]:
+    account: Account, needs: Requirements, types: Mapping[str, InstanceType]
+) -> tuple[Seen | None, Requirements, Finding]:
     """Return what the account has of the VPC, the deployment with its subnets, and a finding.
 
     Nothing is returned of a VPC that cannot be used.
 
     Args:
         account: The account and region.
-        wanted: The deployment.
+        needs: What the deployment needs.
         types: The instance types that the region has.
 
     Raises:
         BackendError: EC2 refuses, or does not answer.
     """
     try:
-        seen = look_at_network(account, wanted.name, wanted.vpc or None)
-        if not wanted.worker_subnets:
-            wanted = _with_network(seen, wanted, types)
+        seen = look_at_network(account, needs.name, needs.vpc or None)
+        if not needs.worker_subnets:
+            needs = _with_network(seen, needs, types)
     except DeployError as exc:
         command = f"aws ec2 create-default-vpc --region {account.region}"
-        return None, wanted, Finding("VPC", Level.PROBLEM, exc.message, command)
-    which = "is given" if wanted.vpc else "is taken, because it is the default one, or the only one"
-    return seen, wanted, Finding("VPC", Level.OK, f"{seen.vpc} {which}")
+        return None, needs, Finding("VPC", Level.PROBLEM, exc.message, command)
+    which = "is given" if needs.vpc else "is taken, because it is the default one, or the only one"
+    return seen, needs, Finding("VPC", Level.OK, f"{seen.vpc} {which}")
 
 
-def _with_network(seen: Seen, wanted: Wanted, types: Mapping[str, InstanceType]) -> Wanted:
-    zones = {zone for name in wanted.instance_types if name in types for zone in types[name].zones}
-    web = types.get(wanted.web_instance_type)
+def _with_network(seen: Seen, needs: Requirements, types: Mapping[str, InstanceType]) -> Requirements:
+    zones = {zone for name in needs.instance_types if name in types for zone in types[name].zones}
+    web = types.get(needs.web_instance_type)
     network = choose_network(
         seen, is_internal=False, has_balancer=False, worker_zones=zones, web_zones=web.zones if web else zones
     )
     return replace(
-        wanted,
+        needs,
         worker_subnets=network.worker_subnets,
         web_subnets=network.web_subnets,
         has_public_addresses=network.has_public_addresses,
@@ -61,16 +62,16 @@ def zones_of(seen: Seen, ids: Sequence[str]) -> set[str]:
     return {one.zone for one in seen.subnets if one.id in ids}
 
 
-def judge_subnets(seen: Seen, wanted: Wanted, region: str) -> list[Finding]:
+def judge_subnets(seen: Seen, needs: Requirements, region: str) -> list[Finding]:
     """Return whether instances in each subnet reach the services that they call before anything else.
 
     Args:
         seen: What the account has.
-        wanted: The deployment.
+        needs: What the deployment needs.
         region: Its region.
     """
     findings = []
-    for purpose, ids in (("worker", wanted.worker_subnets), ("web", wanted.web_subnets)):
+    for purpose, ids in (("worker", needs.worker_subnets), ("web", needs.web_subnets)):
         check = f"{purpose} subnets"
         called = _CALLED[purpose]
         if unknown := sorted(set(ids) - {one.id for one in seen.subnets}):
@@ -80,7 +81,7 @@ def judge_subnets(seen: Seen, wanted: Wanted, region: str) -> list[Finding]:
         hanging: dict[tuple[Way, tuple[str, ...]], list[Subnet]] = {}
         reaching = []
         for one in seen.subnets:
-            if one.id in ids and (missing := _unreached(one, seen, wanted, called)):
+            if one.id in ids and (missing := _unreached(one, seen, needs, called)):
                 hanging.setdefault((one.way, missing), []).append(one)
             elif one.id in ids:
                 reaching.append(one.id)
@@ -93,11 +94,11 @@ def judge_subnets(seen: Seen, wanted: Wanted, region: str) -> list[Finding]:
     return findings
 
 
-def _unreached(subnet: Subnet, seen: Seen, wanted: Wanted, called: Collection[str]) -> tuple[str, ...]:
+def _unreached(subnet: Subnet, seen: Seen, needs: Requirements, called: Collection[str]) -> tuple[str, ...]:
     """Return the services that an instance in the subnet would call in vain."""
-    if subnet.way is Way.NAT or (subnet.way is Way.INTERNET and wanted.has_public_addresses):
+    if subnet.way is Way.NAT or (subnet.way is Way.INTERNET and needs.has_public_addresses):
         return ()
-    has_s3 = subnet.route_table in {*seen.s3_route_tables, *wanted.route_tables} or "s3" in seen.endpoints
+    has_s3 = subnet.route_table in {*seen.s3_route_tables, *needs.route_tables} or "s3" in seen.endpoints
     return (*(() if has_s3 else ("s3",)), *(one for one in called if one not in seen.endpoints))
 
 
