@@ -129,6 +129,10 @@ class ModelNotFound(RequestError, code="model_not_found", http_status=404):
     """No model of this name is served here; GET /v1/models lists those that are."""
 
 
+class ModelVersionNotFound(RequestError, code="model_version_not_found", http_status=404):
+    """The model is not served in this version; GET /v1/models names the version that is."""
+
+
 class ImageTooLarge(RequestError, code="image_too_large", http_status=413):
     """The upload has more bytes than image_bytes_max; send a smaller or more compressed image."""
 

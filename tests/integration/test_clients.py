@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
@@ -100,3 +101,46 @@ def test_hugging_face_is_told_of_keys_and_overload(locked: str, full: str, late:
         assert refused.value.response.status_code == status
     with pytest.raises(HfHubHTTPError, match="lacks the scope write"):
         InferenceClient(model=f"{locked}/hf", token=KEY).image_classification(jpeg(1))
+
+
+# --- TorchServe ---------------------------------------------------------------------------------------------
+
+
+def test_torchserve_gets_labels(service: RunningService, photo: Path) -> None:
+    url = f"{service.url}/predictions/{MODEL}"
+    (served,) = service.get("/v1/models").json["models"]
+    answers = [
+        requests.post(url, data=photo.read_bytes(), timeout=60),
+        requests.put(url, data=photo.read_bytes(), timeout=60),
+        requests.post(f"{url}/{served['version']}", files={"data": photo.read_bytes()}, timeout=60),
+    ]
+    for answer in answers:
+        probabilities = answer.json()
+        assert (answer.status_code, len(probabilities)) == (200, 5)
+        assert max(probabilities, key=probabilities.get) == next(iter(probabilities)) == "espresso"
+    assert len(requests.post(f"{url}?top_k=2", data=photo.read_bytes(), timeout=60).json()) == 2
+    assert requests.get(f"{service.url}/ping", timeout=60).json() == {"status": "Healthy"}
+
+
+def test_torchserve_gets_its_own_errors(
+    service: RunningService, photo: Path, cut: bytes, locked: str, full: str, late: str
+) -> None:
+    cases = [
+        (f"{service.url}/predictions/{MODEL}", NOT_AN_IMAGE, 415, "BadRequestException"),
+        (f"{service.url}/predictions/{MODEL}", cut, 422, "BadRequestException"),
+        (f"{service.url}/predictions/other", jpeg(1), 404, "ModelNotFoundException"),
+        (f"{service.url}/predictions/{MODEL}/0", jpeg(1), 404, "ModelVersionNotFoundException"),
+        (f"{service.url}/predictions/{MODEL}/0/1", jpeg(1), 404, "ResourceNotFoundException"),
+        (f"{locked}/predictions/first", jpeg(1), 401, "InvalidKeyException"),
+        (f"{full}/predictions/first", jpeg(1), 503, "ServiceUnavailableException"),
+        (f"{late}/predictions/first", jpeg(1), 503, "ServiceUnavailableException"),
+    ]
+    for url, body, status, kind in cases:
+        answer = requests.post(url, data=body, timeout=60)
+        error = answer.json()
+        assert (answer.status_code, error["code"], error["type"]) == (status, status, kind), url
+        assert error.keys() == {"code", "type", "message"}
+        assert error["message"]
+    with requests.get(f"{service.url}/predictions/{MODEL}", timeout=60) as wrong:
+        assert set(wrong.headers["allow"].split(", ")) == {"POST", "PUT"}
+        assert wrong.json()["type"] == "MethodNotAllowedException"

@@ -544,7 +544,7 @@ def test_labels_of_metrics_are_routes_and_not_what_callers_write(web: Web) -> No
     assert {"unknown", "/v1/jobs/{job_id}", "/healthz"} <= routes
     known = {"/", "/upload", "/v1/classify", "/v1/jobs/{job_id}", "/healthz", "/metrics", "unknown"}
     assert routes <= known | {"/readyz", "/v1/models", "/v1/limits", "/openapi.json", "/docs"}
-    assert methods <= {"GET", "POST", "HEAD", "other"}
+    assert methods <= {"GET", "POST", "PUT", "HEAD", "other"}
 
 
 # --- the service itself -------------------------------------------------------------------------------------

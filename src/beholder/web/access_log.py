@@ -20,7 +20,7 @@ _log = get_logger(__name__)
 _CAUSE_CHARS_MAX = 2000
 _PATH_CHARS_MAX = 200
 # Load balancers and monitors request these every few seconds.
-_HEALTH = {"/healthz", "/readyz", "/metrics"}
+_HEALTH = {"/healthz", "/readyz", "/metrics", "/ping"}
 
 
 @dataclass(slots=True)

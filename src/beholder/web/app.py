@@ -124,7 +124,8 @@ def build_app(
     _register_metrics(ports, pending_replies, fleet)
     images = _image_routes(ports, admission, submissions, pending_replies)
     service = _service_routes(ports, readiness)
-    routes = _routes(images, JobRoutes(lookup, lookups, admission), service, FleetRoutes(fleet))
+    jobs = JobRoutes(lookup, lookups, admission)
+    routes = _routes(images, jobs, service, FleetRoutes(fleet), readiness)
     return WebApp(_router(routes, lifespan, ports.keys), ports, pending_replies, readiness)
 
 
@@ -187,7 +188,9 @@ def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: F
     watch_fleet(ports.telemetry, fleet)
 
 
-def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes) -> list[Route]:
+def _routes(
+    images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes, readiness: Readiness
+) -> list[Route]:
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),
@@ -201,7 +204,7 @@ def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet:
         Route("/v1/fleet", fleet.get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
-        *compat_routes(images.classification),
+        *compat_routes(images.classification, readiness),
     ]
 
 

@@ -9,7 +9,7 @@ from beholder.web.access_log import entry_of
 __all__ = ["KeyCheck", "scope_needed"]
 
 # Pages and the description of the interface contain no caller's data, and a person enters a key on the page.
-_OPEN = {"/", "/docs", "/openapi.json", "/healthz", "/readyz"}
+_OPEN = {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/ping"}
 _OF_OPERATORS = {"/metrics", "/v1/fleet"}
 _BEARER = b"bearer "
 

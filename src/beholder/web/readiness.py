@@ -41,6 +41,10 @@ class Readiness:
         """Answer from now on that the process will end."""
         self._is_draining = True
 
+    async def is_ready(self) -> bool:
+        """Return whether images can be accepted, and the process will not end."""
+        return not self._is_draining and not await self.problems()
+
     async def problems(self) -> list[tuple[Part, BackendError]]:
         """Return the parts that do not answer, each with its error."""
         async with self._asking:  # requests that arrive meanwhile share the result

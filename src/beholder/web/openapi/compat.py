@@ -3,24 +3,30 @@
 from functools import partial
 from typing import Any
 
-from beholder.errors import OutcomeLate
-from beholder.web.openapi.errors import ErrorForm, image_errors, problems
+from beholder.errors import ModelVersionNotFound
+from beholder.web.openapi.errors import ErrorForm, compat_errors, problems
 from beholder.web.openapi.examples import error_example_in, job_example
 from beholder.web.openapi.inputs import image_body
 from beholder.web.openapi.json_schema import ref
-from beholder.web.openapi.operations import operation
+from beholder.web.openapi.operations import json_answer, operation
 from beholder.web.ports import WebPorts
-from beholder.web.routes.compat import huggingface
+from beholder.web.routes.compat import huggingface, torchserve
 
 __all__ = ["compat_paths"]
 
 _Doc = dict[str, Any]
 
 _TAG = "Clients of other services"
+_OPTIONS = ("TopK", "MinConfidence", "IdempotencyKey", "CancelAfter", "TraceParent")
 _HUGGING_FACE = ErrorForm(
     "application/json",
     lambda codes: _coded("HuggingFaceError", "error_type", codes),
     partial(error_example_in, huggingface.error_response),
+)
+_TORCHSERVE = ErrorForm(
+    "application/json",
+    lambda _: ref("schemas", "TorchServeError"),
+    partial(error_example_in, torchserve.error_response),
 )
 
 
@@ -33,6 +39,7 @@ def compat_paths(ports: WebPorts) -> _Doc:
     return {
         "/hf": {"post": _hugging_face(ports, "hugging_face", [])},
         "/hf/{model}": {"post": _hugging_face(ports, "hugging_face_model", ["ModelInPath"])},
+        **_torchserve_paths(ports),
     }
 
 
@@ -63,10 +70,52 @@ def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Do
         _TAG,
         "Classify an image, for the InferenceClient of Hugging Face.",
         "The client takes the URL of this path: `InferenceClient(model=URL).image_classification(path)`.",
-        {"200": _labels(schema, labels), **problems([*image_errors(), OutcomeLate], _HUGGING_FACE)},
-        named=[*in_path, "TopK", "MinConfidence", "IdempotencyKey", "CancelAfter", "TraceParent"],
+        {"200": _labels(schema, labels), **problems(compat_errors(), _HUGGING_FACE)},
+        named=[*in_path, *_OPTIONS],
         body=body,
         error_form=_HUGGING_FACE,
+    )
+
+
+def _torchserve_paths(ports: WebPorts) -> _Doc:
+    health = json_answer("TorchServeHealth", "Images can be accepted.", {"status": "Healthy"})
+    unhealthy = json_answer("TorchServeHealth", "No image can be accepted.", {"status": "Unhealthy"})
+    ping = operation(
+        "torchserve_ping",
+        _TAG,
+        "Check whether images can be accepted, for clients of TorchServe.",
+        "",
+        {"200": health, "503": unhealthy},
+        error_form=_TORCHSERVE,
+    )
+    named, path = ["ModelInPath"], "/predictions/{model}"
+    with_version = [*named, "VersionInPath"]
+    return {
+        path: {
+            "post": _torchserve(ports, "torchserve_post", named),
+            "put": _torchserve(ports, "torchserve_put", named),
+        },
+        f"{path}/{{version}}": {
+            "post": _torchserve(ports, "torchserve_post_version", with_version),
+            "put": _torchserve(ports, "torchserve_put_version", with_version),
+        },
+        "/ping": {"get": ping},
+    }
+
+
+def _torchserve(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Doc:
+    labels = {one["name"]: one["confidence"] for one in job_example(ports)["result"]["labels"]}
+    schema = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
+    errors = [*compat_errors(), ModelVersionNotFound] if "VersionInPath" in in_path else compat_errors()
+    return operation(
+        operation_id,
+        _TAG,
+        "Classify an image, for clients of TorchServe.",
+        "",
+        {"200": _labels(schema, labels), **problems(errors, _TORCHSERVE)},
+        named=[*in_path, *_OPTIONS],
+        body=image_body(ports, ("top_k", "min_confidence")),
+        error_form=_TORCHSERVE,
     )
 
 

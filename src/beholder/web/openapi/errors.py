@@ -17,6 +17,7 @@ from beholder.errors import (
     JobError,
     JobNotFound,
     MethodNotAllowed,
+    ModelVersionNotFound,
     OutcomeLate,
     PathNotFound,
     QueueGone,
@@ -31,6 +32,7 @@ __all__ = [
     "PROBLEM",
     "READ_ERRORS",
     "ErrorForm",
+    "compat_errors",
     "error_codes",
     "error_table",
     "image_errors",
@@ -79,7 +81,7 @@ READ_ERRORS: _Errors = (
 """The errors of a GET for a job."""
 
 _GROUPS = {RequestError, JobError}
-_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound, OutcomeLate}
+_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound, OutcomeLate, ModelVersionNotFound}
 
 
 def visible_errors() -> _Errors:
@@ -97,6 +99,11 @@ def image_errors() -> _Errors:
     ]
     of_backends = [BackendUnavailable, BackendThrottled, BackendFull, BackendDenied, QueueGone]
     return [*of_images, *of_backends, BeholderError]
+
+
+def compat_errors() -> _Errors:
+    """Return the errors that an upload by a client of another service may get."""
+    return [*image_errors(), OutcomeLate]
 
 
 def error_codes(errors: _Errors) -> list[str]:

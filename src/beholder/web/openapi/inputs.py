@@ -40,6 +40,7 @@ def parameters(ports: WebPorts) -> _Doc:
     file_name = _FILE_NAME.format(limits.file_name_chars_max)
     prefer = _PREFER.format(limits.wait_s_max)
     job_id = {"type": "string", "format": "uuid"}
+    version = {"type": "string", "enum": list(dict.fromkeys(one.version for one in ports.models))}
     model = {"type": "string", "enum": [one.name for one in ports.models]}
     return {
         "TopK": _option("top_k", options),
@@ -52,6 +53,7 @@ def parameters(ports: WebPorts) -> _Doc:
         "TraceParent": _parameter("header", "traceparent", _TEXT, _TRACE),
         "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
         "ModelInPath": _parameter("path", "model", model, "Name of the model.", required=True),
+        "VersionInPath": _parameter("path", "version", version, "Version of the model.", required=True),
         "JobId": _parameter(
             "path",
             "job_id",

@@ -14,6 +14,7 @@ from beholder.web.openapi.json_schema import ref, schema_of, schemas_of
 from beholder.web.ports import WebPorts
 from beholder.web.problems import ProblemDocument
 from beholder.web.routes.compat.huggingface import HuggingFaceErrorDocument, HuggingFaceLabelDocument
+from beholder.web.routes.compat.torchserve import TorchServeErrorDocument, TorchServeHealthDocument
 from beholder.web.service_documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
 
 __all__ = ["schemas"]
@@ -28,6 +29,8 @@ _DOCUMENTS = (
     FleetDocument,
     HuggingFaceErrorDocument,
     HuggingFaceLabelDocument,
+    TorchServeErrorDocument,
+    TorchServeHealthDocument,
 )
 # Members that are added when a document is written, and are not fields of its type.
 _JOB_URLS = {

@@ -16,6 +16,7 @@ from beholder.errors import (
     BadParameter,
     IdempotencyKeyInvalid,
     ModelNotFound,
+    ModelVersionNotFound,
     ParameterRepeated,
     ParameterUnknown,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "UPLOAD",
     "Prefer",
     "RequestParameters",
+    "check_version",
     "read_deadline_s",
     "read_header",
     "read_idempotency_key",
@@ -201,6 +203,19 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
         top_k=_whole(values, "top_k", defaults.top_k, 1, limits.top_k_max),
         min_confidence=_fraction(values, "min_confidence", defaults.min_confidence),
     )
+
+
+def check_version(model: str | None, version: str, models: tuple[ServedModel, ...]) -> None:
+    """Refuse a version in which the model is not served; an unknown model is refused elsewhere.
+
+    Raises:
+        ModelVersionNotFound: The model is served in another version.
+    """
+    served = next((one for one in models if model in (None, one.name)), None)
+    if served is not None and served.version != version:
+        raise ModelVersionNotFound(
+            f"{served.name} is served in version {served.version!r}, not in {version[:_SHOWN_CHARS_MAX]!r}"
+        )
 
 
 def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:

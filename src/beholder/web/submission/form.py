@@ -16,7 +16,7 @@ from beholder.web.nearest import nearest
 
 __all__ = ["IMAGE_FIELDS", "Part", "header_parameters", "image_part", "split_form", "text_fields"]
 
-IMAGE_FIELDS = ("myfile", "file", "image", "inputFile")
+IMAGE_FIELDS = ("myfile", "file", "image", "inputFile", "data")
 
 # Longer parameters contain nothing that is used here, and take time that grows faster than their length.
 _PARAMETERS_BYTES_MAX = 4_096

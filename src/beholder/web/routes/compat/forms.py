@@ -8,23 +8,30 @@ from starlette.types import Scope
 
 from beholder.errors import BeholderError
 from beholder.web.problems import problem_of
+from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat import huggingface
+from beholder.web.routes.compat import huggingface, torchserve
 from beholder.web.routes.compat.huggingface import HuggingFaceRoutes
+from beholder.web.routes.compat.torchserve import TorchServeRoutes
 
 __all__ = ["compat_routes", "error_answer"]
 
 _ErrorForm = tuple[Callable[[Scope], bool], Callable[[BeholderError, str], Response]]
-_ERROR_FORMS: tuple[_ErrorForm, ...] = ((huggingface.is_for_hugging_face, huggingface.error_response),)
+_ERROR_FORMS: tuple[_ErrorForm, ...] = (
+    (huggingface.is_for_hugging_face, huggingface.error_response),
+    (torchserve.is_for_torchserve, torchserve.error_response),
+)
 
 
-def compat_routes(classification: Classification) -> list[Route]:
+def compat_routes(classification: Classification, readiness: Readiness) -> list[Route]:
     """Return the routes in the forms of other services.
 
     Args:
         classification: Classifies the image of a request.
+        readiness: Whether images can be accepted.
     """
-    return HuggingFaceRoutes(classification).routes()
+    clients = (HuggingFaceRoutes(classification), TorchServeRoutes(classification, readiness))
+    return [route for client in clients for route in client.routes()]
 
 
 def error_answer(scope: Scope, error: BeholderError) -> Response:
