@@ -5,9 +5,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,13 +14,7 @@ import pytest
 
 from aws.deployment import Deployment
 from aws.emulators import REGION, ROOT, Emulator, emulator
-from beholder.clock import SystemClock
-from beholder.deploy.account import Account as DeployAccount
-from beholder.deploy.bake import Bake
 from beholder.deploy.bundle import Bundle
-from beholder.deploy.waiting import Waiting
-from beholder.errors import DeployError
-from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
 
@@ -99,73 +92,6 @@ def test_a_worker_starts_from_the_bundle_alone_serves_and_reports_each_step(
         assert [step for step in startup if step in STEPS] == STEPS
         harness.wait_for(lambda: instance in harness.ended, WAIT_S)
         assert harness.ended[instance] is End.SHUT_DOWN
-
-
-class Baking:
-    """A deployment with a stack and a workers' launch template, and what `beholder bake` does with them."""
-
-    def __init__(self, moto: Emulator, script: str) -> None:
-        self.name = f"zoo-{secrets.token_hex(4)}"
-        self.moto, self.ec2 = moto, moto.client("ec2")
-        tags = [{"Key": DEPLOYMENT_TAG, "Value": self.name}]
-        queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": f"{self.name}-input-queue"}}
-        moto.client("cloudformation").create_stack(
-            StackName=self.name, TemplateBody=json.dumps({"Resources": {"Jobs": queue}}), Tags=tags
-        )
-        template = Account(moto).make_template(script)
-        told = self.ec2.describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
-        data = told["LaunchTemplateVersions"][0]["LaunchTemplateData"]
-        # The deployer's requests may not say what shows tags only.
-        data["MetadataOptions"] = {"HttpTokens": "required"}
-        self.ec2.create_launch_template(LaunchTemplateName=f"{self.name}-worker", LaunchTemplateData=data)
-
-    def run(self, pause: Callable[[float], object] = lambda _s: threading.Event().wait(0.5)) -> str:
-        account = DeployAccount(REGION)
-        return Bake(account, self.name, Waiting(SystemClock(), pause, print)).run()
-
-    def images(self) -> list[str]:
-        tagged = [{"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [self.name]}]
-        return [one["ImageId"] for one in self.ec2.describe_images(Filters=tagged)["Images"]]
-
-
-def test_bake_makes_an_image_of_an_instance_that_put_the_bundle_in_place(
-    moto: Emulator,
-    harness: Ec2Harness,
-    bundle: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    with Deployment(moto, tmp_path) as deployment:
-        baking = Baking(moto, user_data(deployment, bundle))
-        image = baking.run()
-        (instance,) = harness.startups
-        assert harness.ended[instance] is End.SHUT_DOWN
-        assert baking.images() == [image]
-        assert Account(moto).states([instance]) == {instance: "terminated"}
-
-
-def test_a_bake_that_fails_or_is_interrupted_leaves_neither_an_instance_nor_an_image(
-    moto: Emulator,
-    harness: Ec2Harness,
-    bundle: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-
-    def interrupt(_seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    with Deployment(moto, tmp_path) as deployment:
-        baking = Baking(moto, user_data(deployment, bundle, BUNDLE_SHA256="0" * 64))
-        with pytest.raises(DeployError, match="verify the bundle"):
-            baking.run()
-        with pytest.raises(KeyboardInterrupt):
-            baking.run(interrupt)
-        assert baking.images() == []
-        harness.wait_for(lambda: len(harness.ended) == len(harness.startups), WAIT_S)
-        assert set(Account(moto).states(harness.startups).values()) == {"terminated"}
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,18 @@ from ec2.imds import Instance, MetadataService
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMDS_ADDRESS = ("169.254.169.254", 80)
-_NEEDED = ("bash", "chroot", "ip", "mount", "unshare")
+_NEEDED = ("bash", "chroot", "ip", "mount", "nsenter", "unshare")
 # Folders that are new and empty in a guest.
 _FRESH = ("/run", "/tmp")  # noqa: S108
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READY_S = 60.0
 _REQUESTS = ("shutdown", "poweroff")
 
-# Told to process 1 as arguments: the folder, the instance's id, the pipe for its news, what to show as well,
-# and, after a dash, what is to be empty.
+# Told to process 1 as arguments: the folder, the instance's id, the pipe for its news, what its disk has
+# besides (or nothing), what to show as well, and, after a dash, what is to be empty.
 _MAKE_ROOT = r"""
 set -eu
-folder=$1 name=$2 news=$3; shift 3
+folder=$1 name=$2 news=$3 disk=$4; shift 4
 ip link set lo up
 ip address add 169.254.169.254/32 dev lo
 # /proc is still the host's, so this is the number by which the host knows us.
@@ -52,6 +52,8 @@ read -r _
 mount -t tmpfs -o size=1g tmpfs "$folder/disk"
 root=$folder/disk/root
 mkdir "$folder/disk/upper" "$folder/disk/work" "$root"
+# No layer of its own: overlayfs takes none that lies below another, and it lies below /.
+[ -z "$disk" ] || cp -a "$disk/." "$folder/disk/upper"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/disk/upper,workdir=$folder/disk/work" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
@@ -122,6 +124,7 @@ class Guest:
         emulator: Host and port that `127.0.0.1` and the same port lead to inside.
         user_data: Run as cloud-init does: what begins with `#!`, once.
         covered: Folders of the host that are empty in the guest.
+        disk: What is on its disk besides, as `save_disk` wrote it.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Guest:
         emulator: tuple[str, int],
         user_data: bytes,
         covered: Sequence[Path] = (),
+        disk: Path | None = None,
     ) -> None:
         self.metadata = metadata
         self.instance: Instance = metadata.instance
@@ -142,6 +146,7 @@ class Guest:
         self._emulator = emulator
         self._user_data = user_data
         self._covered = covered
+        self._disk = disk
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = -1
         self._first = -1
@@ -186,6 +191,11 @@ class Guest:
         door = Door(listener, lambda near: relay(near, connect_inside(pid, ("127.0.0.1", port))))
         self._held.callback(door.close)
         return address
+
+    def save_disk(self, folder: Path) -> None:
+        """Copy what was written on its disk into a new folder, for a guest that boots from there."""
+        inside = ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt"]
+        subprocess.run([*inside, "cp", "-a", str(self._folder / "disk" / "upper"), str(folder)], check=True)
 
     def kill(self) -> None:
         """End every process of the guest at once; returns when none is left. A second call does nothing."""
@@ -233,7 +243,8 @@ class Guest:
         namespaces = ("--net", "--pid", "--mount", "--uts", "--ipc", "--propagation", "private")
         shown = [one for one in _hidden() if Path(one) not in self._covered]
         folder, name = str(self._folder), self.instance.instance_id
-        told = (folder, name, str(news), *shown, "-", *map(str, self._covered))
+        disk = str(self._disk or "")
+        told = (folder, name, str(news), disk, *shown, "-", *map(str, self._covered))
         with (self._folder / "console.log").open("wb") as console:
             return subprocess.Popen(
                 [

@@ -3,7 +3,8 @@
 EC2's part is played by polling DescribeInstances. What a guest does to itself becomes a call of the API (a
 shutdown terminates or stops, as its launch said), and what the API does to an instance ends its guest.
 Instances that are there before the harness are left alone: other tests made them. An instance that was
-stopped and is started again stays without a guest.
+stopped and is started again stays without a guest. One that is launched from an image that CreateImage made
+of a guest that had shut down has what that one wrote on its disk.
 """
 
 import contextlib
@@ -95,6 +96,7 @@ class Ec2Harness:
         self._startup_failures = startup_failures
         self._covered = covered
         self._guests: dict[str, Guest] = {}
+        self._disks: dict[str, Path] = {}
         self._deadlines_s: dict[str, float] = {}
         self._ending: dict[str, End] = {}
         self._consoles: dict[str, str] = {}
@@ -211,6 +213,7 @@ class Ec2Harness:
             self._emulator,
             b"" if fails else instance.user_data,
             self._covered,
+            self._disk_of(instance.image_id),
         )
         with self._polled:
             self.startups.append(instance_id)
@@ -223,6 +226,10 @@ class Ec2Harness:
         except GuestFailed as exc:
             self.faults.append(str(exc))
             self._finish(instance_id, End.FAILED)
+
+    def _disk_of(self, image_id: str) -> Path | None:
+        """Return what an instance had on its disk from which an image was made; None for any other image."""
+        return self._disks.get(self._launches.source_of(image_id)) if self._disks else None
 
     def _look_after(self, instance_id: str, state: str) -> None:
         end = self._ending.get(instance_id) or self._end_of(instance_id, state)
@@ -251,9 +258,13 @@ class Ec2Harness:
         """End a guest and then its instance; a failing API is tried again, for the same reason."""
         self._ending[instance_id] = end
         guest = self._guests[instance_id]
-        guest.kill()
         by_itself = end in {End.SHUT_DOWN, End.DIED}
-        if by_itself and guest.instance.shutdown_behavior != "terminate":
+        stops = by_itself and guest.instance.shutdown_behavior != "terminate"
+        if stops and guest.is_alive:
+            self._disks[instance_id] = self.folder / f"disk-{instance_id}"
+            guest.save_disk(self._disks[instance_id])
+        guest.kill()
+        if stops:
             self._launches.stop(instance_id)
         elif by_itself or end in {End.INTERRUPTED, End.FAILED}:
             self._launches.terminate(instance_id)

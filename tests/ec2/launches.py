@@ -82,6 +82,11 @@ class Launches:
         given: dict[str, Any] = self._sts.assume_role(RoleArn=arn, RoleSessionName=session)["Credentials"]
         return given
 
+    def source_of(self, image_id: str) -> str:
+        """Return the instance that an image was made of; empty where it was made of none."""
+        images = self._ec2.describe_images(ImageIds=[image_id])["Images"]
+        return str(images[0].get("SourceInstanceId") or "") if images else ""
+
     def terminate(self, instance_id: str) -> None:
         self._ec2.terminate_instances(InstanceIds=[instance_id])
 
