@@ -1,6 +1,8 @@
 """What lies under a running service is deleted or replaced: it says so, and takes nothing in."""
 
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,15 +75,43 @@ LOSSES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda one: one.__name__)
-def test_a_folder_or_file_that_is_lost_is_seen(tmp_path: Path, lose: Callable[[Path], None]) -> None:
-    # The real model: until it is warm, `beholder up` has opened the buckets for retention too.
-    with RunningService(tmp_path / "data", workers=1) as service:
+def test_a_folder_or_file_that_is_lost_is_seen(
+    tmp_path: Path, tiny_model: Path, lose: Callable[[Path], None]
+) -> None:
+    # With a tiny model the service is ready before its controller has opened anything.
+    with RunningService(tmp_path / "data", workers=1, model=tiny_model) as service:
         assert service.get("/readyz").status == 200
-        # Until all have opened what they need, the controller last: opening makes folders that are missing.
-        service.await_line(r".*worker\.ready.*")
-        until(lambda: b"beholder_controller_decision_age" in service.get("/metrics").body)
         lose(service.data_dir)
         until(lambda: service.get("/readyz").status == 503)
         if lose is not output_bucket:  # the image and its message are safe then, and its outcome waits
             assert service.classify(jpeg(1), prefer="wait=1").status == 503
         assert service.get("/healthz").status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lose", [input_bucket, output_bucket, both_buckets], ids=lambda one: one.__name__)
+def test_a_worker_that_starts_after_a_bucket_was_lost_waits_for_it_and_makes_none(
+    tmp_path: Path, tiny_model: Path, lose: Callable[[Path], None]
+) -> None:
+    # given
+    with RunningService(tmp_path / "data", workers=1, model=tiny_model) as service:
+        buckets = service.data_dir / "buckets"
+        before = sorted(buckets.glob("*"))
+        lose(service.data_dir)
+        left = sorted(buckets.glob("*"))
+
+        # when: the worker crashes
+        os.kill(service.children()["worker-0"], signal.SIGKILL)
+        service.await_line(r"worker-0 start\.retry.*the folder was deleted or replaced")
+
+        # then
+        assert sorted(buckets.glob("*")) == left
+        until(lambda: service.get("/readyz").status == 503)
+
+        # when: the bucket is put back
+        (lost,) = set(before) - set(left) if left else {buckets}
+        (service.data_dir / "gone").rename(lost)
+
+        # then
+        until(lambda: service.get("/readyz").status == 200)
+        assert service.classify(jpeg(1)).status == 200

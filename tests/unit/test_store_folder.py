@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from beholder.config import make_settings
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, ObjectNotFound
 from beholder.store import FolderStore
+from beholder.wiring.local import local_profile
 
 
 @pytest.fixture
@@ -97,3 +99,35 @@ def test_a_listing_does_not_read_ahead(root: Path) -> None:
     assert next(listing).key == "a/1"
     store.delete("b/1")
     assert [info.key for info in listing] == ["c/1"]
+
+
+def test_a_folder_that_must_exist_is_not_made_anew(root: Path) -> None:
+    FolderStore(root).put("images/a", b"a")
+    assert FolderStore(root, must_exist=True).get("images/a") == b"a"
+    lost = root.rename(root.with_name("lost"))
+
+    with pytest.raises(BackendUnavailable, match="the folder was deleted or replaced"):
+        FolderStore(root, must_exist=True)
+
+    assert lost.exists()
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["input_bucket", "output_bucket"])
+def test_only_the_start_of_the_service_makes_a_bucket_where_a_queue_is(tmp_path: Path, number: int) -> None:
+    # given: a data folder in use, which has lost a bucket
+    profile = local_profile(make_settings(data_dir=tmp_path))
+    with profile.open_backends("worker-0"):
+        pass
+    settings = profile.settings.store
+    bucket = tmp_path / "buckets" / (settings.input_bucket, settings.output_bucket)[number]
+    bucket.rename(tmp_path / "lost")
+
+    for opened in (lambda: profile.open_backends("up").__enter__(), profile.open_retention):
+        with pytest.raises(BackendUnavailable, match="the folder was deleted or replaced"):
+            opened()
+    assert not bucket.exists()
+
+    profile.make_buckets()
+    with profile.open_backends("worker-0"):
+        assert bucket.is_dir()

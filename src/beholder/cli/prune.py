@@ -27,7 +27,8 @@ def prune(*, dry_run: bool, **flags: Any) -> None:
     from beholder.clock import SystemClock  # noqa: PLC0415
     from beholder.store.retention import expired  # noqa: PLC0415
     from beholder.wiring import profile_of  # noqa: PLC0415
-    from beholder.wiring.retention import bounds_of, buckets_of  # noqa: PLC0415
+    from beholder.wiring.buckets import open_buckets  # noqa: PLC0415
+    from beholder.wiring.retention import bounds_of  # noqa: PLC0415
 
     if not profile_of(settings).is_one_machine:
         raise ConfigError("beholder prune works on one machine; on AWS the buckets' lifecycle rules delete")
@@ -35,7 +36,7 @@ def prune(*, dry_run: bool, **flags: Any) -> None:
         raise ConfigError(
             f"data_dir {settings.deployment.data_dir} holds no buckets; give another with --data-dir"
         )
-    images, results = buckets_of(settings)
+    images, results = open_buckets(settings, must_exist=True)
     now_s = SystemClock().now_s()
     found = expired(images, results, bounds_of(settings), now_s)
     if dry_run:

@@ -71,18 +71,22 @@ class FolderStore:
     Args:
         root: The folder, made where it is missing.
         fsync: Wait for the disk at each put, so that stored objects survive a power cut too.
+        must_exist: A missing folder was lost; a new one would look like an empty bucket, so none is made.
 
     Raises:
         BackendFull: There is no room for a folder.
         BackendDenied: The folder cannot be made.
+        BackendUnavailable: The folder was lost.
     """
 
-    def __init__(self, root: Path, *, fsync: bool = False) -> None:
+    def __init__(self, root: Path, *, fsync: bool = False, must_exist: bool = False) -> None:
         self._root = root
         self._fsync = fsync
         self._locks = root / _LOCKS
         self._metadata_root = str(root / _METADATA)
         with _translated("open", str(root)):
+            if must_exist:
+                self._check_root()
             self._locks.mkdir(parents=True, exist_ok=True)
             self._files = LocalStore(root, automatic_cleanup=True)
 

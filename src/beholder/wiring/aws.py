@@ -71,6 +71,8 @@ def aws_profile(settings: Settings) -> Profile:
         open_scaling=partial(_open_scaling, settings),
         # SQS keeps its queues sound.
         check_queue=lambda: None,
+        # A person or the stack makes them.
+        make_buckets=lambda: None,
         is_queue_damaged=lambda: False,
         # The buckets' lifecycle rules delete.
         open_retention=lambda: None,

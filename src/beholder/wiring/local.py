@@ -7,9 +7,10 @@ from functools import partial
 from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.errors import BackendDenied, ConfigError, QueueDamaged
+from beholder.queue.damage import is_blank
 from beholder.queue.sqlite import SqliteQueue
-from beholder.store.folder import FolderStore
 from beholder.wiring.backends import Backends, OwnReplies, Scaling
+from beholder.wiring.buckets import open_buckets
 from beholder.wiring.locks import make_processes_folder
 from beholder.wiring.profile import Profile
 from beholder.wiring.queue_file import check_queue_file, damage_sentence, is_damaged, queue_path
@@ -33,9 +34,22 @@ def local_profile(settings: Settings) -> Profile:
         # `beholder up` scales, and not a web process.
         open_scaling=lambda _backends, _name, _telemetry: nullcontext(Scaling()),
         check_queue=partial(check_queue_file, settings),
+        make_buckets=partial(_make_buckets, settings),
         is_queue_damaged=partial(is_damaged, settings),
         open_retention=partial(open_retention, settings),
     )
+
+
+def _make_buckets(settings: Settings) -> None:
+    try:
+        open_buckets(settings)
+    except BackendDenied as exc:
+        raise _unusable(settings, exc) from exc
+
+
+def _unusable(settings: Settings, exc: Exception) -> ConfigError:
+    folder = settings.deployment.data_dir
+    return ConfigError(f"data_dir {folder} cannot be used: {exc}; give another with --data-dir")
 
 
 def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
@@ -46,7 +60,7 @@ def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
 
 @contextmanager
 def _open_local(settings: Settings) -> Iterator[Backends]:
-    clock, folder, fsync = SystemClock(), settings.deployment.data_dir, settings.store.durability == "power"
+    clock, fsync = SystemClock(), settings.store.durability == "power"
     path = queue_path(settings)
     opened: dict[str, SqliteQueue] = {}
 
@@ -64,8 +78,8 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
         yield OwnReplies(queue, lambda: reply_to)
 
     try:
-        images = FolderStore(folder / "buckets" / settings.store.input_bucket, fsync=fsync)
-        results = FolderStore(folder / "buckets" / settings.store.output_bucket, fsync=fsync)
+        # A data folder with a queue was in use before, so what it lacks was lost.
+        images, results = open_buckets(settings, must_exist=not is_blank(path))
         dead = SqliteQueue(path, settings.queue.dead_letter_queue, clock=clock, fsync=fsync)
         queue = SqliteQueue(
             path,
@@ -80,7 +94,7 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
     except QueueDamaged as exc:
         raise ConfigError(damage_sentence(settings, exc.message)) from exc
     except (OSError, BackendDenied) as exc:
-        raise ConfigError(f"data_dir {folder} cannot be used: {exc}; give another with --data-dir") from exc
+        raise _unusable(settings, exc) from exc
     try:
         yield Backends(
             queue=queue,

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from beholder.config.models import served_specs
 from beholder.errors import ConfigError
 from beholder.fleet import LocalFleet, ParentDeathPipe, Supervisor
 from beholder.runner import Runner, run
+from beholder.store.retention import Retention
 from beholder.telemetry.log import get_logger, log_event
 from beholder.wiring.children import WEB_STAGE, children
 from beholder.wiring.locks import lock_data_dir
@@ -151,7 +153,8 @@ class Service:
         Raises:
             ConfigError: A process cannot work with the settings.
         """
-        self._delete_old_jobs()
+        if self._retention is not None:
+            self._start("retention", partial(_delete_old_jobs, self._retention))
         self.follow_demand()
 
         def tick() -> float:
@@ -166,7 +169,7 @@ class Service:
         self._refuse_unfit()
 
     def _claim(self, stack: ExitStack) -> socket.socket:
-        """Check the models, take the data folder and the address; all problems of these at once."""
+        """Check the models, take the data folder and the address; report all problems of these at once."""
         settings = self._settings
         problems: list[str] = []
         claims: tuple[Callable[[], Any], ...] = (
@@ -184,6 +187,9 @@ class Service:
         if problems:
             raise ConfigError(problems)
         assert isinstance(claimed, socket.socket), "the last claim binds"  # noqa: S101
+        # Before any other process opens them: a bucket that is missing later was lost.
+        self._profile.make_buckets()
+        self._retention = self._profile.open_retention()
         return claimed
 
     def _first_workers(self) -> int:
@@ -194,19 +200,6 @@ class Service:
         return min(
             settings.machine.workers, max(1, settings.machine.workers_min + settings.machine.workers_warm_min)
         )
-
-    def _delete_old_jobs(self) -> None:
-        """Delete jobs that were kept for long enough, in a thread that comes last for the processor."""
-        retention = self._profile.open_retention()
-        if retention is None:
-            return
-
-        def tick() -> float:
-            with suppress(OSError):  # of this thread alone; a second call changes nothing
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-            return retention.tick()
-
-        self._start("retention", tick)
 
     def _start(self, name: str, tick: Callable[[], float]) -> None:
         runner = Runner()
@@ -227,6 +220,13 @@ class Service:
             raise ConfigError(
                 f"{self._supervisor.unfit} cannot work with these settings; its line above says why"
             )
+
+
+def _delete_old_jobs(retention: Retention) -> float:
+    """Delete jobs that were kept for long enough; the thread comes last for the processor."""
+    with suppress(OSError):  # of this thread alone; a second call changes nothing
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    return retention.tick()
 
 
 def _is_ready(url: str) -> bool:

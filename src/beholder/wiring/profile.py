@@ -30,6 +30,8 @@ class Profile:
             On AWS, messages are received in turns by the name of their sender.
         open_scaling: Opens what scales the fleet beside the web process of a name.
         check_queue: Raises `ConfigError` for a queue that a person has to repair.
+        make_buckets: Makes the buckets that are missing when the service starts; no other call makes a bucket
+            in a data folder that has a queue, because it was lost. Raises `ConfigError` if it cannot.
         is_queue_damaged: Says whether a process has noted damage of the queue.
         open_retention: Opens what deletes old jobs beside the service; None where all is kept, or the buckets
             delete.
@@ -42,6 +44,7 @@ class Profile:
     open_backends: Callable[[str], AbstractContextManager[Backends]]
     open_scaling: "Callable[[Backends, str, Telemetry], AbstractContextManager[Scaling]]"
     check_queue: Callable[[], None]
+    make_buckets: Callable[[], None]
     is_queue_damaged: Callable[[], bool]
     open_retention: Callable[[], Retention | None]
 

@@ -27,6 +27,7 @@ from beholder.queue.sqlite import SqliteQueue
 from beholder.store.folder import FolderStore
 from beholder.store.keys import IMAGES
 from beholder.store.recovery import has_outcome, unfinished
+from beholder.wiring.buckets import open_buckets
 from beholder.wiring.locks import no_process_of
 
 __all__ = ["Repaired", "check_queue_file", "damage_sentence", "is_damaged", "queue_path", "repair"]
@@ -98,11 +99,9 @@ def repair(settings: Settings, clock: Clock) -> Repaired:
         OSError: Likewise.
     """
     path = queue_path(settings)
-    buckets = settings.deployment.data_dir / "buckets"
     new = path.with_name(f"{path.name}.new")
     with no_process_of(settings.deployment.data_dir):
-        images = FolderStore(buckets / settings.store.input_bucket)
-        results = FolderStore(buckets / settings.store.output_bucket)
+        images, results = open_buckets(settings)
         if not damage_marker(path).exists():
             mark_damaged(path, _UNDER_REPAIR)
         aside = _set_aside(path, clock.now_s())

@@ -1,11 +1,11 @@
-"""Retention on one machine: its bounds from the settings, and the buckets that it works on."""
+"""Retention on one machine: its bounds from the settings, and what it works on."""
 
 from beholder.clock import MonotonicClock, SystemClock
 from beholder.config import DECLARED, Settings, to_text
-from beholder.store.folder import FolderStore
 from beholder.store.retention import Bounds, Retention, SteadyClock
+from beholder.wiring.buckets import open_buckets
 
-__all__ = ["bounds_of", "buckets_of", "kept_sentence", "open_retention"]
+__all__ = ["bounds_of", "kept_sentence", "open_retention"]
 
 
 def bounds_of(settings: Settings) -> Bounds:
@@ -25,18 +25,6 @@ def kept_sentence(settings: Settings) -> str:
     return f"images and results are deleted {' and '.join(kept)}; BEHOLDER_RETENTION=forever keeps them"
 
 
-def buckets_of(settings: Settings) -> tuple[FolderStore, FolderStore]:
-    """Return the input and the output bucket of one machine.
-
-    Raises:
-        BackendError: They cannot be opened.
-    """
-    folder = settings.deployment.data_dir / "buckets"
-    return FolderStore(folder / settings.store.input_bucket), FolderStore(
-        folder / settings.store.output_bucket
-    )
-
-
 def open_retention(settings: Settings) -> Retention | None:
     """Return what deletes beside the service; None where all is kept.
 
@@ -46,7 +34,7 @@ def open_retention(settings: Settings) -> Retention | None:
     bounds = bounds_of(settings)
     if bounds == Bounds(None, None):
         return None
-    images, results = buckets_of(settings)
+    images, results = open_buckets(settings, must_exist=True)
     elapsed = MonotonicClock()
     return Retention(
         images,
