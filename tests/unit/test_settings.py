@@ -1,6 +1,7 @@
 """The settings themselves, and the environment that hands them to a child process."""
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def value_of_type(one: Declared) -> st.SearchStrategy[object]:
     if one.name == "trusted_proxies":
         return st.sampled_from([(), ("10.0.0.0/16",), ("192.0.2.7/32", "fd00::/8")])
     if one.name == "prefix" or one.name.endswith(("_bucket", "_queue")):
-        return st.from_regex(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]", fullmatch=True)
+        return st.from_regex(r"[a-z0-9][a-z0-9-]{1,25}[a-z0-9]", fullmatch=True)
     return words | BY_TYPE[one.type].filter(lambda value: str(value) not in bounds.words)
 
 
@@ -159,6 +160,37 @@ def test_names_begin_with_the_prefix() -> None:
     assert queue.output_queue == "zoo-output-queue"
     assert store.input_bucket == "zoo-input-bucket"
     assert store.output_bucket == "zoo-output-bucket"
+
+
+@pytest.mark.parametrize("backend", ["local", "aws"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"prefix": "z" * 27}, id="longest_prefix"),
+        pytest.param({"input_queue": "q" * 75}, id="longest_queue_that_names_its_dead_letter_queue"),
+        pytest.param({}, id="more_cores_than_workers_may_be"),
+    ],
+)
+def test_a_child_takes_every_value_that_follows_from_others(
+    monkeypatch: pytest.MonkeyPatch, backend: str, values: dict[str, str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(512)))
+    environment = {
+        f"BEHOLDER_{name.upper()}": value for name, value in (values | {"backend": backend}).items()
+    }
+    settings = load_settings(environment, {}).settings
+
+    assert load_settings(to_environment(settings), {}).settings == settings
+
+
+@pytest.mark.parametrize("name", ["q" * 76, "https://sqs.us-east-1.amazonaws.com/123456789012/" + "q" * 80])
+def test_a_queue_whose_dead_letter_queue_would_have_too_long_a_name_is_refused(name: str) -> None:
+    environment = {"BEHOLDER_BACKEND": "aws", "BEHOLDER_INPUT_QUEUE": name}
+
+    with pytest.raises(ConfigError, match=r"BEHOLDER_INPUT_QUEUE: input_queue is .*; set dead_letter_queue"):
+        load_settings(environment, {})
+
+    assert load_settings(environment | {"BEHOLDER_DEAD_LETTER_QUEUE": "dead"}, {}).settings
 
 
 def test_data_lies_in_the_user_s_data_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

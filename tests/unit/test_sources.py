@@ -86,7 +86,8 @@ def test_every_problem_of_every_source_is_reported_at_once(toml: Any) -> None:
         ("data_dir", "~no-such-user/data"),
         ("prefix", "Upper"),
         ("prefix", ""),
-        ("prefix", "x" * 42),
+        ("prefix", "x" * 28),
+        ("prefix", "-zoo"),
         ("host", ""),
     ],
 )

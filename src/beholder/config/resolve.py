@@ -11,7 +11,11 @@ __all__ = ["make_settings"]
 # What 'auto' means on one machine and on AWS.
 _BY_BACKEND: Mapping[str, Mapping[str, Callable[[], float]]] = {
     "local": {"batch_max": lambda: 4, "consumers": lambda: 1, "latency_goal_s": lambda: 0.25},
-    "aws": {"batch_max": lambda: 20, "consumers": lambda: 2 * cores(), "latency_goal_s": lambda: 30.0},
+    "aws": {
+        "batch_max": lambda: 20,
+        "consumers": lambda: min(2 * cores(), 256),
+        "latency_goal_s": lambda: 30.0,
+    },
 }
 
 
