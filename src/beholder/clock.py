@@ -4,10 +4,11 @@ So the simulator and the tests can give each of them a clock of their own.
 """
 
 import time
+from datetime import UTC, datetime
 from math import inf
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock", "age_s"]
+__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock", "age_s", "utc_text"]
 
 
 class Clock(Protocol):
@@ -29,6 +30,11 @@ def age_s(now_s: float, then_s: float, *, most_s: float = inf) -> float:
         most_s: The age cannot exceed this, by this machine's own observation.
     """
     return min(max(0.0, now_s - then_s), max(0.0, most_s))
+
+
+def utc_text(time_s: float) -> str:
+    """Return a time to the second as RFC 3339 has it, such as '2026-03-01T14:03:00Z'."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class SystemClock:

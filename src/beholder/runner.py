@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BeholderError, ConfigError
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["Runner", "persist", "run"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _PAUSE_AFTER_ERROR_S = 0.5
 _PAUSE_MAX_S = 10.0

@@ -90,7 +90,15 @@ def test_a_key_has_the_scopes_and_the_end_that_its_maker_says(locked: RunningSer
         keys(locked.data_dir, "revoke", key.split("_")[1])
 
 
-@pytest.mark.parametrize("arguments", [("create", "x", "--expires", "soon"), ("create", ""), ("revoke", "x")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "x", "--expires", "soon"),
+        ("create", "x", "--expires", "forever"),
+        ("create", ""),
+        ("revoke", "x"),
+    ],
+)
 def test_what_cannot_be_done_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
     refused = keys(tmp_path, *arguments)
     assert refused.returncode != 0

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from beholder.telemetry.log import configure_logging, get_logger, log_event
+from beholder.telemetry.log import configure_logging, log_event
 
-LOG = get_logger("beholder.somewhere")
+LOG = logging.getLogger("beholder.somewhere")
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ from beholder.clock import Clock
 from beholder.errors import BackendError, BackendUnavailable, ObjectNotFound
 from beholder.store.keys import API_KEYS
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["KnownKeys"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # How old the records may be for a key that is among them, and for a key that is not. The second is shorter so
 # that a new key soon works, and not 0, because each of a flood of wrong keys would then cost a listing.

@@ -8,11 +8,11 @@ from typing import Any
 from beholder.aws.client import AwsClient
 from beholder.clock import Clock
 from beholder.errors import BackendError
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["LogStream", "collected"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Of one PutLogEvents: 10,000 events and 1 MiB, each event counted with 26 bytes more. Source:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html (2026-11)

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
-from beholder.config import DECLARED
-from beholder.config.texts import read
+from beholder.clock import utc_text
+from beholder.config.texts import age_of
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,9 +41,9 @@ def keys() -> None:
     show_default=True,
     help="What the key allows; may be given several times.",
 )
-@click.option("--expires", metavar="AGE", default="forever", help="Such as 30d or 12h; by default never.")
+@click.option("--expires", metavar="AGE", help="After which the key is refused, such as 30d or 12h.")
 @_deployment
-def create(name: str, scopes: tuple[str, ...], expires: str, **flags: Any) -> None:
+def create(name: str, scopes: tuple[str, ...], expires: str | None, **flags: Any) -> None:
     """Make an API key called NAME, and print it; it is shown this once, because only its digest is kept.
 
     \b
@@ -53,7 +52,7 @@ def create(name: str, scopes: tuple[str, ...], expires: str, **flags: Any) -> No
     from beholder.api_keys import KeyScope, create_key  # noqa: PLC0415 -- `beholder --help` needs none of it
 
     try:
-        lifetime_s = read(DECLARED["retention"], expires)  # an age is written alike
+        lifetime_s = None if expires is None else age_of(expires)
     except ValueError as exc:
         raise ConfigError(f"--expires {exc}") from exc
     with _backends(flags) as backends:
@@ -88,10 +87,12 @@ def list_all(*, as_json: bool, **flags: Any) -> None:
             click.echo(json.dumps(document))
         return
     for one in found:
-        end = "never" if one.expires_at_s is None else _time(one.expires_at_s)
+        end = "never" if one.expires_at_s is None else utc_text(one.expires_at_s)
         end = f"{end} (expired)" if one.is_expired(now_s) else end
         scopes = ",".join(one.scopes)
-        click.echo(f"{one.id}  {scopes:<16}  made {_time(one.created_at_s)}  expires {end:<20}  {one.name}")
+        click.echo(
+            f"{one.id}  {scopes:<16}  made {utc_text(one.created_at_s)}  expires {end:<20}  {one.name}"
+        )
     if not found:
         click.echo("no API keys; `beholder keys create NAME` makes one")
 
@@ -125,7 +126,3 @@ def _backends(flags: dict[str, Any]) -> "Iterator[Backends]":
 
     with profile_of(read_settings(flags).settings).open_backends("") as backends:
         yield backends
-
-
-def _time(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

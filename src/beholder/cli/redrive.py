@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
+from beholder.clock import utc_text
 
 if TYPE_CHECKING:  # `beholder --help` does not need what it imports
     from beholder.dead_letters.redrive import DeadLetter, RedriveDecision
@@ -75,7 +75,7 @@ def _show(letters: Sequence["DeadLetter"], *, as_json: bool) -> None:
         click.echo("no dead letters")
         return
     rows = [("given up at", "id", "file", "code", "reason")]
-    rows += [(_time(one.at_s), one.id, one.file_name or "-", one.code, one.reason) for one in letters]
+    rows += [(utc_text(one.at_s), one.id, one.file_name or "-", one.code, one.reason) for one in letters]
     plain = [[_plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     for row in plain:
@@ -92,15 +92,11 @@ def _line(letter: "DeadLetter", decision: "RedriveDecision", words: dict[str, st
 def _facts(letter: "DeadLetter") -> dict[str, str | None]:
     return {
         "id": letter.id,
-        "at": _time(letter.at_s),
+        "at": utc_text(letter.at_s),
         "file_name": letter.file_name,
         "code": letter.code,
         "reason": letter.reason,
     }
-
-
-def _time(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _plain(text: str) -> str:

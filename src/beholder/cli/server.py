@@ -8,12 +8,12 @@ from typing import Any
 import uvicorn
 
 from beholder.cli.service_manager import tell_service_manager
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.web.app import WebApp
 
 __all__ = ["Server"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):

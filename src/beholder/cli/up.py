@@ -9,14 +9,14 @@ import click
 from beholder.cli.open_files import allow_files
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.worker import end_on_signals
-from beholder.telemetry.log import configure_logging, get_logger, log_event
+from beholder.telemetry.log import configure_logging, log_event
 
 if TYPE_CHECKING:
     from beholder.wiring import Profile
 
 __all__ = ["up", "where_to_look"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @click.command()

@@ -15,7 +15,7 @@ from beholder.cli.server import Server
 from beholder.cli.worker import end_on_signals
 from beholder.fleet import follow_parent
 from beholder.runner import persist
-from beholder.telemetry.log import configure_logging, get_logger, log_event
+from beholder.telemetry.log import configure_logging, log_event
 from beholder.web.connections.protocol import BoundedProtocol
 from beholder.web.connections.registry import Connections
 from beholder.wiring import profile_of
@@ -23,7 +23,7 @@ from beholder.wiring.sockets import bind, url_of
 
 __all__ = ["web"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _BACKLOG = 65_536
 

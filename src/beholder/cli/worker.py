@@ -17,11 +17,11 @@ from beholder.cli.service_manager import tell_service_manager
 from beholder.errors import BackendError
 from beholder.fleet import follow_parent
 from beholder.runner import Runner, persist
-from beholder.telemetry.log import configure_logging, get_logger, log_event
+from beholder.telemetry.log import configure_logging, log_event
 
 __all__ = ["worker"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _SIGNAL_S = 1.0
 

@@ -16,6 +16,7 @@ from beholder.setting import Setting
 from beholder.web.limits import WebLimits
 
 __all__ = [
+    "AGE",
     "Deployment",
     "FleetSettings",
     "LogSettings",
@@ -30,11 +31,10 @@ __all__ = [
 ]
 
 _POLICY = Limits()
-_AGE_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 _BYTES_UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
-_AGE_S_MAX = 86_400.0 * 36_525
 _DAY_S = 86_400.0
 _NAME = Setting(is_auto=True)
+AGE = Setting(1, 36_525 * _DAY_S, units={"d": _DAY_S, "h": 3_600.0, "m": 60.0, "s": 1.0})
 
 
 def default_data_dir() -> Path:
@@ -207,7 +207,7 @@ class StoreSettings:
         float | None,
         "How long images and outcomes of finished jobs are kept on one machine, such as 7d or 12h; forever "
         "keeps them. On S3 the buckets' lifecycle rules delete.",
-        Setting(1, _AGE_S_MAX, words={"forever": None}, units=_AGE_UNITS),
+        AGE._replace(words={"forever": None}),
     ] = 7 * _DAY_S
     retention_bytes_max: Annotated[
         int | None,
@@ -222,7 +222,7 @@ class MachineSettings:
     """The worker processes that `beholder up` starts on one machine."""
 
     workers: Annotated[int, "Worker processes at most; one per core by default.", Setting(0, 256)] = field(
-        default_factory=cores
+        default_factory=lambda: min(cores(), 256)
     )
     workers_min: Annotated[
         int,

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from beholder.config.declared import AUTO, Declared
+from beholder.config.settings import AGE
 from beholder.setting import Setting
 
-__all__ = ["read", "to_text"]
+__all__ = ["age_of", "read", "to_text"]
 
 _WITH_UNIT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,17})?) ?([A-Za-z]+)")
 
@@ -25,12 +26,21 @@ def read(one: Declared, raw: Any) -> Any:
     if isinstance(raw, str) and raw in bounds.words:
         return bounds.words[raw]
     if one.type in (int, float):
-        return (_with_unit if bounds.units else _number)(one, raw)
+        return (_with_unit if bounds.units else _number)(bounds, one.type, raw)
     if one.type == tuple[str, ...]:
         return _names(one, raw)
     if not isinstance(raw, str | Path):
         raise ValueError(f"is {raw!r}; use a text")  # noqa: TRY004 -- a problem of the file, not a bug
     return _TEXTS.get(one.type, _text)(one, str(raw))
+
+
+def age_of(text: str) -> float:
+    """Return an age such as '30d' or '12h' in seconds.
+
+    Raises:
+        ValueError: The text is no age; the message is worded to follow the name of what it is given for.
+    """
+    return _with_unit(AGE, float, text)
 
 
 def to_text(one: Declared, value: Any) -> str:
@@ -51,36 +61,34 @@ def _use(bounds: Setting, other: str = "") -> str:
     return "use " + " or ".join([*words, other] if other else words)
 
 
-def _number(one: Declared, raw: Any) -> float:
-    bounds = one.bounds
-    kind = "a whole number" if one.type is int else "a number"
-    use = _use(bounds, f"{kind} from {bounds.low} to {bounds.high}")
+def _number(bounds: Setting, kind: type[int] | type[float], raw: Any) -> float:
+    what = "a whole number" if kind is int else "a number"
+    use = _use(bounds, f"{what} from {bounds.low} to {bounds.high}")
     try:
-        value = one.type(raw)
+        value = kind(raw)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"is {raw!r}; {use}") from None
     # A TOML file may hold true, and 80.9 where only 80 can be meant.
     is_exact = not isinstance(raw, bool) and (not isinstance(raw, float) or value == raw)
     if not is_exact or not _is_within(bounds, value):
         raise ValueError(f"is {raw}; {use}")
-    return float(value) if one.type is float else int(value)
+    return value
 
 
 def _is_within(bounds: Setting, value: float) -> bool:
     return (bounds.low is None or bounds.low <= value) and (bounds.high is None or value <= bounds.high)
 
 
-def _with_unit(one: Declared, raw: Any) -> float:
-    bounds = one.bounds
+def _with_unit(bounds: Setting, kind: type[int] | type[float], raw: Any) -> float:
     found = _WITH_UNIT.fullmatch(str(raw))
     if found is None or found[2] not in bounds.units:
         use = _use(bounds, f"a number with one of the units {', '.join(bounds.units)}")
         raise ValueError(f"is {raw!r}; {use}")
-    value = one.type(float(found[1]) * bounds.units[found[2]])
+    value = kind(float(found[1]) * bounds.units[found[2]])
     if not _is_within(bounds, value):
         low, high = (_unit_text(end, bounds.units) for end in (bounds.low, bounds.high) if end is not None)
         raise ValueError(f"is {raw!r}; {_use(bounds, f'{low} to {high}')}")
-    return float(value) if one.type is float else int(value)
+    return value
 
 
 def _unit_text(value: float, units: Mapping[str, float]) -> str:

@@ -19,11 +19,11 @@ from beholder.results import outcomes
 from beholder.results.messages import ParsedMessage, parse_body
 from beholder.store.keys import dead_letter_key, unreadable_key, upload_result_key
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["DeadLetterWriter"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _REASON_CHARS_MAX = 300
 

@@ -20,11 +20,11 @@ from beholder.errors import BackendError
 from beholder.scaling.heartbeats import Heartbeat
 from beholder.scaling.policy.observation import InstanceState
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["IdleMonitor", "seniority_of"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # A peer that has been silent for longer is gone.
 _PEER_SILENCE_S = 180.0

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from beholder.clock import Clock
 from beholder.fleet.process import ChildSpec, start_child
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["InstanceExit", "StartedCommand"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # The orderly way first. The second asks no service manager; it is repeated for as long as this process lives.
 _COMMANDS = (("shutdown", "-h", "now"), ("poweroff", "-f"))

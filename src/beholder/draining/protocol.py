@@ -36,7 +36,7 @@ from typing import Literal, Protocol
 from beholder.clock import Clock
 from beholder.errors import BackendError
 from beholder.queue.port import Depth
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = [
     "Announced",
@@ -51,7 +51,7 @@ __all__ = [
     "decision_on",
 ]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 # While the worker finishes what it holds, which takes moments.

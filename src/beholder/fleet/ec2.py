@@ -16,11 +16,11 @@ from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import FALLS_BACK, REFUSALS, sentences
 from beholder.fleet.port import FleetInstance, Launch
 from beholder.fleet.template import InstanceTemplate
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["DEPLOYMENT_TAG", "LAUNCH_TAG", "Ec2Fleet"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 DEPLOYMENT_TAG = "beholder:deployment"
 LAUNCH_TAG = "beholder:launch"

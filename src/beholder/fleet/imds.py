@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from beholder.clock import Clock, MonotonicClock
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, ConfigError
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["Identity", "InstanceMetadata", "InterruptionWatch", "Notice"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _ENDPOINT = "http://169.254.169.254"
 _BACKEND = "instance metadata"

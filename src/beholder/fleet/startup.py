@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beholder.clock import Clock
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["STARTUPS_PREFIX", "StartupReport"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 STARTUPS_PREFIX = "fleet/startups/"
 # Written once; the part that is done has nothing more to do.

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from beholder.clock import Clock
 from beholder.fleet.process import ChildSpec, start_child
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["ChildRun", "Supervisor", "restart_pause_s"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # The exit status of a process whose settings cannot be used.
 EXIT_CONFIG = 2

@@ -7,10 +7,9 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Self
 
-from beholder.clock import Clock, MonotonicClock
+from beholder.clock import Clock, MonotonicClock, utc_text
 from beholder.errors import BackendDenied, BackendError, QueueGone
 from beholder.job import new_job_id
 from beholder.queue.bounds import check_name
@@ -18,11 +17,11 @@ from beholder.queue.port import Priority, Queue, Received
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_client import POLL_S_MAX, SqsClient
 from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, HEARTBEAT_EVERY_S, OWNER, IdleQueueSweeper
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["OwnReplyQueue", "ReplyQueues"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # A reply is a hint: after minutes without one the web process has looked into the bucket. Encryption with
 # SQS's own keys is the default of every queue.
@@ -168,7 +167,7 @@ class OwnReplyQueue:
         if 0 <= now_s - self._renewed_at_s < HEARTBEAT_EVERY_S:
             return self._renewed_at_s + HEARTBEAT_EVERY_S - now_s
         try:
-            self._client.call("tag", "tag_queue", QueueUrl=own.url, Tags={HEARTBEAT_AT: _text(now_s)})
+            self._client.call("tag", "tag_queue", QueueUrl=own.url, Tags={HEARTBEAT_AT: utc_text(now_s)})
             self._renewed_at_s = now_s
         except QueueGone:
             if not self._replace(own):
@@ -204,7 +203,7 @@ class OwnReplyQueue:
     def _make(self) -> _Made:
         now_s = self._clock.now_s()
         name = f"{self._prefix}-{self._owner}-{new_job_id(now_s)[-_UNIQUE_CHARS:]}"
-        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, HEARTBEAT_AT: _text(now_s)}
+        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, HEARTBEAT_AT: utc_text(now_s)}
         made = self._client.call("create", "create_queue", QueueName=name, Attributes=_ATTRIBUTES, tags=tags)
         self._renewed_at_s = now_s
         return _Made(name, made["QueueUrl"], SqsQueue(made["QueueUrl"], client=self._client), now_s)
@@ -270,7 +269,3 @@ class _ReplyQueue(SqsQueue):
                 self._gone_s = min(self._gone_s * 2, _GONE_S_MAX)
             raise
         self._gone_until_s, self._gone_s = None, _GONE_S_MIN
-
-
-def _text(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from beholder.clock import Clock
 from beholder.errors import BackendDenied, QueueGone
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 if TYPE_CHECKING:  # boto3 is an optional extra, and nothing here needs it
     from beholder.queue.sqs_client import SqsClient
@@ -28,7 +28,7 @@ __all__ = [
     "name_of",
 ]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Tags of a reply queue: the first part of its name, its web process, and its owner's last heartbeat.
 DEPLOYMENT = "beholder:deployment"

@@ -12,11 +12,11 @@ from beholder.results.attempts import attempt
 from beholder.results.counters import UnreportedCounters
 from beholder.store.keys import result_key, text_key, upload_result_key
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["failed_job", "reply", "store_outcome", "store_upload_outcome", "upload_document"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:

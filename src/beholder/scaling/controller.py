@@ -16,11 +16,11 @@ from beholder.scaling.policy.reaper import reap
 from beholder.scaling.policy.state import PolicyState
 from beholder.scaling.ports import Lease, RecordSink, Sensor
 from beholder.scaling.records.record import Record
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["Controller", "ControllerPorts", "SoleLeader"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ import logging
 from beholder.clock import Clock
 from beholder.errors import ObjectExists, ObjectNotFound
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["LEASE_PREFIX", "StoreLease"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 LEASE_PREFIX = "fleet/lease/"
 _ACT_PERIODS = 1.75

@@ -24,11 +24,11 @@ from beholder.store.keys import (
 )
 from beholder.store.port import ObjectInfo, Store
 from beholder.store.recovery import has_outcome
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["Bounds", "Expired", "Retention", "SteadyClock", "expired"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Job ids made from idempotency keys hold no time, and sort before all others.
 _KEYED_END = f"{RESULTS}00000000-0000-8"

@@ -1,6 +1,6 @@
 """Log lines that a program can filter: each has an `action`, and its facts as keys.
 
-`log = get_logger(__name__)`, then `log_event(log, logging.INFO, "worker.ready", "ready", model="x")`.
+Such as `log_event(logging.getLogger(__name__), logging.INFO, "worker.ready", "ready", model="x")`.
 """
 
 import json
@@ -9,14 +9,9 @@ import sys
 import time
 from typing import Any, TextIO
 
-__all__ = ["configure_logging", "get_logger", "log_event"]
+__all__ = ["configure_logging", "log_event"]
 
 _ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)
-
-
-def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a module."""
-    return logging.getLogger(name)
 
 
 def log_event(log: logging.Logger, level: int, action: str, sentence: str, /, **facts: Any) -> None:

@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from beholder.errors import BeholderError
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["AccessEntry", "cause_of", "entry_of", "log_access"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _CAUSE_CHARS_MAX = 2000
 _PATH_CHARS_MAX = 200

@@ -1,5 +1,6 @@
 """The middleware around every request: request ids, errors as problems, request counters, access log."""
 
+import logging
 import re
 import time
 import uuid
@@ -19,14 +20,13 @@ from beholder.errors import (
     PathNotFound,
     RequestError,
 )
-from beholder.telemetry.log import get_logger
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.access_log import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
 
 __all__ = ["RequestMiddleware", "new_request_id", "problem_answer"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 ErrorAnswer = Callable[[Scope, BeholderError], Response]
 

@@ -16,7 +16,7 @@ from beholder.config import Settings, value_of
 from beholder.draining.protocol import DrainLimits
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.s3 import S3Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.wiring.backends import Backends, OwnReplies, Pace, PerImage, Scaling
 from beholder.wiring.locks import make_processes_folder
 from beholder.wiring.profile import Profile
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["aws_profile"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # No object has it; to ask for it costs a twelfth of a listing.
 _NO_KEY = "readyz"

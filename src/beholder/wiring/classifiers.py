@@ -10,11 +10,11 @@ from beholder.model.pool import ClassifierPool
 from beholder.model.port import Classifier, ModelSpec
 from beholder.model.unloaded import UnloadedClassifier
 from beholder.results.attempts import attempt
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["load_classifier", "warm_classifiers"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Each shape of a batch is compiled and warmed up; larger batches gain nothing on a CPU.
 _SHAPE_MAX = 10

@@ -19,14 +19,14 @@ from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
 from beholder.fleet.startup import StartupReport
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.policy.limits import Limits
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.wiring.backends import Backends
 from beholder.wiring.fleet_local import idle_startup_s
 from beholder.worker.worker import Worker
 
 __all__ = ["Ticks", "open_draining"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 Ticks = Mapping[str, Callable[[], float]]
 """What runs beside a worker: each part's `tick()` by its name."""

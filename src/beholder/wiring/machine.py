@@ -19,7 +19,7 @@ from beholder.errors import ConfigError
 from beholder.fleet import LocalFleet, ParentDeathPipe, Supervisor
 from beholder.runner import Runner, run
 from beholder.store.retention import Retention
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.wiring.children import WEB_STAGE, children
 from beholder.wiring.locks import lock_data_dir
 from beholder.wiring.profile import Profile
@@ -27,7 +27,7 @@ from beholder.wiring.sockets import bind, url_of
 
 __all__ = ["Service"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
 _READY_BYTES = 4096

@@ -13,7 +13,7 @@ from beholder.errors import BackendError, BeholderError
 from beholder.queue.bounds import COUNT_MAX
 from beholder.queue.port import Received
 from beholder.results.attempts import Step, Trouble, split
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.worker import steps
 from beholder.worker.extender import VisibilityExtender
 from beholder.worker.journal import InFlightJournal
@@ -22,7 +22,7 @@ from beholder.worker.retries import Retries, Todo
 
 __all__ = ["Consumer", "SharedPolls"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _PAUSED_S = 0.1
 

@@ -10,12 +10,12 @@ from beholder.job.events import EventBatch, UnknownMessage
 from beholder.queue.port import Received
 from beholder.results.attempts import Trouble, attempt
 from beholder.results.messages import ParsedMessage, parse_body
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.worker.ports import WorkerPorts
 
 __all__ = ["Delivery", "read", "send_each"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

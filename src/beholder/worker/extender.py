@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from beholder.clock import Clock
 from beholder.queue.port import Queue
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["VisibilityExtender"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _STEPS_PER_TIMEOUT = 3
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beholder.queue.port import Received
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["InFlightJournal", "LeftBehind"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _NOTHING = -1
 _CURRENT_BYTES = 8

@@ -19,13 +19,13 @@ from beholder.clock import Clock
 from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.queue.port import Received
 from beholder.results.attempts import Step, Trouble, attempt, is_answering
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.worker.extender import VisibilityExtender
 from beholder.worker.ports import WorkerPorts
 
 __all__ = ["Retries", "Todo"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Between two attempts at a message that stays held: doubled each time.
 _AGAIN_FIRST_S, _AGAIN_MAX_S = 1.0, 30.0

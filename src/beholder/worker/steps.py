@@ -37,7 +37,7 @@ from beholder.job.job import Result
 from beholder.model.top import top_labels
 from beholder.results import outcomes
 from beholder.results.attempts import Step, Trouble, attempt
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.worker.deliveries import Delivery, read, send_each
 from beholder.worker.ports import WorkerPorts
 
@@ -55,7 +55,7 @@ __all__ = [
     "settle",
 ]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _SERVER_ERROR = 500
 

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from beholder.errors import BackendError
 from beholder.scaling.records.record import Record
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["WHY_PREFIX", "DecisionLog", "gist_of", "read_records"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 WHY_PREFIX = "why/"
 _DAY_S = 86_400.0

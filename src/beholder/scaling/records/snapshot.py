@@ -24,7 +24,7 @@ from beholder.scaling.ports import RecordSink
 from beholder.scaling.records.decision_log import gist_of
 from beholder.scaling.records.record import RECORD_VERSION, Record
 from beholder.store.port import Store
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = [
     "SNAPSHOT_KEY",
@@ -37,7 +37,7 @@ __all__ = [
     "read_last",
 ]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 SNAPSHOT_KEY = "fleet/snapshot.json"
 _VERSION = 1

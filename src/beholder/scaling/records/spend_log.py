@@ -3,11 +3,11 @@
 import logging
 
 from beholder.scaling.records.record import Record
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["SpendLog"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class SpendLog:

@@ -10,7 +10,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from beholder.errors import Overloaded, RequestError
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.web.connections.errors import ChunkOverheadTooLarge, HeadTooLarge, HeadTooSlow, MethodUnknown
 from beholder.web.connections.head import check_head, error_of, origin_form
 from beholder.web.connections.lingering import LingeringTransport
@@ -21,7 +21,7 @@ from beholder.web.problems import problem_of
 
 __all__ = ["BoundedProtocol"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # The parser calls back for each header and chunk in a piece, which takes a few milliseconds at most.
 _PIECE_BYTES = 65_536

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from typing import Protocol
 
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 
 __all__ = ["Connection", "Connections"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _LOG_EVERY_S = 10.0
 # Refused connections that stay open until their clients have read the refusal.

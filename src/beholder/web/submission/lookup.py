@@ -8,13 +8,13 @@ from beholder.errors import BackendError, ObjectExists, ObjectNotFound
 from beholder.job import Job, JobStatus, Message, read_outcome
 from beholder.store.keys import image_prefix, resent_key, result_key
 from beholder.store.recovery import message_of
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.web.ports import WebPorts
 from beholder.web.submission.request import Outcome
 
 __all__ = ["JobLookup", "queued_job"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # If the queue is empty, an image this old without an outcome has no message, since a send takes less time.
 _SETTLED_S = 10.0

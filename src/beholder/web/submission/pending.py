@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from beholder.clock import Clock
 from beholder.errors import BackendError, Overloaded
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.request import Outcome, PendingJob
 
 __all__ = ["PendingReplies"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _FIRST_LOOKUP_S = 2.0
 _LOOKUP_MAX_S = 30.0

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from beholder.job import read_outcome
 from beholder.job.reply import Reply
 from beholder.queue.port import Receiver
-from beholder.telemetry.log import get_logger, log_event
+from beholder.telemetry.log import log_event
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome
 
 __all__ = ["ReplyListener"]
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 _BATCH = 10
 # An ack costs a transaction and a second delivery costs nothing, so several passes share one ack.
