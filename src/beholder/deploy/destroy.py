@@ -6,6 +6,7 @@ controller launches instances; then the instances, then the stack, and then what
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from beholder.deploy.account import Account
@@ -24,6 +25,7 @@ _REVIEWED = "REVIEW_IN_PROGRESS"
 _WAIT_S_MAX = 900.0
 # Some resources can be deleted only once others are gone, whose deletion takes EC2 a while.
 _SWEEP_S_MAX = 60.0
+_REGIONS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,11 @@ def other_regions(account: Account, name: str) -> list[str]:
     Raises:
         BackendError: EC2 refuses to list the regions, or does not answer.
     """
-    regions = account.call("ec2", "describe_regions")["Regions"]
-    return [
-        region["RegionName"]
-        for region in regions
-        if region["RegionName"] != account.region and _has_stack(Account(region["RegionName"]), name)
-    ]
+    told = account.call("ec2", "describe_regions")["Regions"]
+    regions = [one["RegionName"] for one in told if one["RegionName"] != account.region]
+    with ThreadPoolExecutor(_REGIONS_AT_ONCE) as pool:
+        found = pool.map(lambda region: _has_stack(Account(region), name), regions)
+        return [region for region, has_stack in zip(regions, found, strict=True) if has_stack]
 
 
 def _has_stack(account: Account, name: str) -> bool:

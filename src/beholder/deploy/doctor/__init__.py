@@ -3,5 +3,6 @@
 from beholder.deploy.doctor.before import check_before
 from beholder.deploy.doctor.check import check
 from beholder.deploy.doctor.finding import Finding, Level
+from beholder.deploy.doctor.rights import policies_of
 
-__all__ = ["Finding", "Level", "check", "check_before"]
+__all__ = ["Finding", "Level", "check", "check_before", "policies_of"]

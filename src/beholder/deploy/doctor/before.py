@@ -16,6 +16,7 @@ from beholder.deploy.doctor.capacity import (
 from beholder.deploy.doctor.finding import Finding, Level, attempt, has_problem
 from beholder.deploy.doctor.names import check_names
 from beholder.deploy.doctor.requirements import Requirements, requirements_of
+from beholder.deploy.doctor.rights import check_rights
 from beholder.deploy.doctor.subnets import check_vpc, judge_subnets, zones_of
 from beholder.deploy.network import Seen
 
@@ -62,6 +63,7 @@ def check_account(account: Account, needs: Requirements) -> list[Finding]:
             yield from _types_in_zones(chosen, types, seen, account.region)
 
     checks: Mapping[str, Callable[[], Iterable[Finding]]] = {
+        "rights": lambda: check_rights(account, needs.name),
         "instance types": known_types,
         "VPC": network,
         "quotas": lambda: check_each_quota(account, needs, read[0]) if read else [],
