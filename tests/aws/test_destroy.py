@@ -111,9 +111,8 @@ def make_everything(moto: Emulator, name: str) -> None:
 
 def make_balancer(moto: Emulator, name: str, subnets: list[str], vpc: str) -> None:
     elb = moto.client("elbv2")
-    short = name.rpartition("-")[2]
-    elb.create_load_balancer(Name=f"b-{short}", Subnets=subnets, Tags=[tag(name)])
-    elb.create_target_group(Name=f"t-{short}", Protocol="HTTP", Port=80, VpcId=vpc, Tags=[tag(name)])
+    elb.create_load_balancer(Name=f"{name}-web", Subnets=subnets, Tags=[tag(name)])
+    elb.create_target_group(Name=f"{name}-web", Protocol="HTTP", Port=80, VpcId=vpc, Tags=[tag(name)])
 
 
 def make_data(moto: Emulator, name: str) -> None:

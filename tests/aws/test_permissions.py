@@ -65,11 +65,12 @@ def policy(process: str, prefix: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def make_user(aws: Emulator, name: str, document: Mapping[str, Any]) -> dict[str, str]:
+def make_user(aws: Emulator, name: str, *documents: Mapping[str, Any]) -> dict[str, str]:
     """Return the credentials of a new user, as environment variables."""
     iam = aws.client("iam")
     iam.create_user(UserName=name)
-    iam.put_user_policy(UserName=name, PolicyName="beholder", PolicyDocument=json.dumps(document))
+    for number, one in enumerate(documents):
+        iam.put_user_policy(UserName=name, PolicyName=f"beholder-{number}", PolicyDocument=json.dumps(one))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 

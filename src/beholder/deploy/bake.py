@@ -109,7 +109,7 @@ class Bake:
             "create_image",
             InstanceId=instance,
             Name=f"{self._name}-{sha256[:12]}-{instance}",
-            TagSpecifications=[{"ResourceType": "image", "Tags": tags}],
+            TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("image", "snapshot")],
         )
         image = str(made["ImageId"])
         try:
@@ -117,9 +117,6 @@ class Bake:
             self._wait(
                 done, lambda: self._described(image)["State"], "available", ("failed", "error", "invalid")
             )
-            # Tagged afterwards, because moto 5.2 cannot do it before; `destroy` finds them by the tag.
-            if snapshots := self._snapshots(image):
-                self._account.call("ec2", "create_tags", Resources=snapshots, Tags=tags)
         except BaseException:
             with suppress(BackendError):
                 self._remove(image)
