@@ -32,6 +32,7 @@ PYTEST := -m pytest -q --dist loadfile --no-loadscope-reorder --durations 10
 FAST := "not slow and not aws and not alone"
 FAST_PROCESSES := 3
 MINISTACK := .venv-ministack/bin/ministack
+AWSCLI := .venv-awscli/bin/aws
 NEWEST := .venv-newest
 
 .PHONY: test
@@ -43,12 +44,12 @@ test-slow: $(STAMP)  ## Chaos, browser and long tests
 	$(BIN)/python $(PYTEST) -n 4 -m "slow and not aws and not alone" $(ARGS)
 
 .PHONY: test-aws
-test-aws: $(STAMP) $(MINISTACK)  ## The system on emulators of AWS, and on instances that boot (installs ministack: 90 MB)
+test-aws: $(STAMP) $(MINISTACK) $(AWSCLI)  ## The system on emulators of AWS, and on instances that boot (installs ministack and awscli: 280 MB)
 	$(BIN)/python $(PYTEST) -n 6 -m "aws and not alone" $(ARGS)
 
 # The newest Python has, in fewer processes, what the other tests leave of the cores while they wait.
 .PHONY: test-together
-test-together: $(STAMP) $(MINISTACK)
+test-together: $(STAMP) $(MINISTACK) $(AWSCLI)
 	@mkdir -p out; $(MAKE) --no-print-directory test-newest >out/test-newest.log 2>&1 & newest=$$!; \
 	trap 'kill $$newest' INT TERM; \
 	$(BIN)/python $(PYTEST) -n 6 -m "not alone" $(ARGS); failed=$$?; \
@@ -56,7 +57,7 @@ test-together: $(STAMP) $(MINISTACK)
 
 # Only the files that have such tests are collected, which takes as long as the tests themselves otherwise.
 .PHONY: test-alone
-test-alone: $(STAMP) $(MINISTACK)  ## Tests that want the machine to themselves
+test-alone: $(STAMP) $(MINISTACK) $(AWSCLI)  ## Tests that want the machine to themselves
 	$(BIN)/python -m pytest -q -m alone $(shell grep -rl --include='*.py' 'mark\.alone' tests) $(ARGS)
 
 .PHONY: test-newest
@@ -67,6 +68,9 @@ test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python
 
 $(MINISTACK):
 	$(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33
+
+$(AWSCLI):
+	$(PYTHON) -m venv .venv-awscli && .venv-awscli/bin/pip install --quiet awscli==1.46.3
 
 .PHONY: lint
 lint: $(STAMP)

@@ -82,7 +82,7 @@ def emulator(name: str) -> Emulator:
         try:
             importlib.import_module(module)
         except ImportError:
-            _miss(f"{module} is not installed; pip install boto3 'moto[server,s3,sqs]==5.2.5'")
+            miss(f"{module} is not installed; pip install boto3 'moto[server,s3,sqs]==5.2.5'")
     return _started(name)
 
 
@@ -96,10 +96,10 @@ def own_ministack(**variables: str) -> Iterator[Emulator]:
     try:
         yield own
     finally:
-        _end(process)
+        end_process(process)
 
 
-def _miss(reason: str) -> NoReturn:
+def miss(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -126,7 +126,7 @@ def _started(name: str) -> Emulator:
     }
     port = free_port()
     process, found = _run(name, port, *commands[name](port))
-    atexit.register(_end, process)
+    atexit.register(end_process, process)
     return found
 
 
@@ -144,14 +144,14 @@ def _run(
     try:
         _wait_until_ready(process, name, endpoint)
     except BaseException:
-        _end(process)
+        end_process(process)
         raise
     return process, Emulator(name, endpoint)
 
 
 def _moto_command(port: int) -> tuple[list[str], dict[str, str]]:
     if importlib.util.find_spec("moto") is None:
-        _miss("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
+        miss("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
     server = str(Path(__file__).with_name("moto_server.py"))
     return [sys.executable, "-P", server, "-H", "127.0.0.1", "-p", str(port)], {}
 
@@ -160,7 +160,7 @@ def _ministack_command(port: int) -> tuple[list[str], dict[str, str]]:
     own = ROOT / ".venv-ministack" / "bin" / "ministack"
     command = str(own) if own.exists() else shutil.which("ministack")
     if command is None:
-        _miss(
+        miss(
             "ministack is not installed; python -m venv .venv-ministack"
             " && .venv-ministack/bin/pip install ministack==1.5.33"
         )
@@ -185,7 +185,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], name: str, endpoint: str
     pytest.fail(f"{name} did not answer within {_READY_S} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(5.0)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from aws.awscli import aws_command, aws_json
 from aws.emulators import ROOT, Emulator, emulator
 from aws.stacks import Stack
 from beholder.deploy.bundle import Bundle
+from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from ec2.harness import Ec2Harness, End
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
@@ -31,7 +33,7 @@ def harness(moto: Emulator) -> Iterator[Ec2Harness]:
 
 
 def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
-    moto: Emulator, harness: Ec2Harness, bundle: Bundle
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle, tmp_path: Path
 ) -> None:
     # given
     stack = Stack(moto, bundle)
@@ -53,6 +55,25 @@ def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
     startup = json.loads(stack.read_output(f"fleet/startups/{worker}.json"))
     print(f"seconds since the worker's launch: {startup}")
     assert list(startup)[-1] == "receiving"
+    # and: AWS's own command line reads what was made
+    with aws_command(moto, tmp_path):
+        (described,) = aws_json(tmp_path, "cloudformation", "describe-stacks", "--stack-name", stack.name)[
+            "Stacks"
+        ]
+        assert described["StackStatus"] == "CREATE_COMPLETE"
+        tagged = f"Name=tag:{DEPLOYMENT_TAG},Values={stack.name}"
+        found = aws_json(tmp_path, "ec2", "describe-instances", "--filters", tagged)["Reservations"]
+        assert {one["InstanceId"] for each in found for one in each["Instances"]} == {web, worker}
+        urls = aws_json(tmp_path, "sqs", "list-queues", "--queue-name-prefix", stack.name)["QueueUrls"]
+        names = {one.rpartition("/")[2] for one in urls}
+        assert {f"{stack.name}-input-queue", f"{stack.name}-input-queue-dead"} < names
+        assert [one for one in names if one.startswith(f"{stack.name}-output-queue-")]
+        file, bucket = str(tmp_path / "result"), stack.outputs["OutputBucket"]
+        key = aws_json(tmp_path, "s3api", "list-objects-v2", "--bucket", bucket, "--prefix", "results/")[
+            "Contents"
+        ][0]
+        aws_json(tmp_path, "s3api", "get-object", "--bucket", bucket, "--key", key["Key"], file)
+        assert json.loads(Path(file).read_text())["status"] == "succeeded"
 
 
 def test_a_web_instance_that_is_refused_its_address_sends_the_reason_and_ends(
