@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import requests
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from beholder.api_keys import KeyScope, KnownKeys, create_key
-from beholder.clock import ManualClock
+from beholder.clock import SystemClock
 from beholder.queue.memory import MemoryQueue
 from beholder.store.memory import MemoryStore
 from beholder.web.limits import WebLimits
@@ -22,6 +27,10 @@ pytestmark = pytest.mark.slow
 
 MODEL = "efficientnet-lite0"
 NOT_AN_IMAGE = b"not an image"
+BRIEF = WebLimits(wait_s_default=0.01)
+STORE = MemoryStore()
+KEY = create_key(STORE, name="clients", scopes=[KeyScope.READ], now_s=0.0).text
+SIGNER = create_key(STORE, name="aws", scopes=[KeyScope.AWS], now_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +56,14 @@ def full() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def late() -> Iterator[str]:
     """The URL of a service without workers, which waits for no outcome for long."""
-    with served(memory_ports(limits=WebLimits(wait_s_default=0.01))) as url:
+    with served(memory_ports(limits=BRIEF)) as url:
         yield url
-
-
-STORE = MemoryStore()
-KEY = create_key(STORE, name="clients", scopes=[KeyScope.READ], now_s=0.0).text
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[str]:
     """The URL of a service that asks for API keys; `KEY` allows to read only."""
-    with served(memory_ports(keys=KnownKeys(STORE, ManualClock()))) as url:
+    with served(memory_ports(keys=KnownKeys(STORE, SystemClock()), clock=SystemClock(), limits=BRIEF)) as url:
         yield url
 
 
@@ -144,3 +149,79 @@ def test_torchserve_gets_its_own_errors(
     with requests.get(f"{service.url}/predictions/{MODEL}", timeout=60) as wrong:
         assert set(wrong.headers["allow"].split(", ")) == {"POST", "PUT"}
         assert wrong.json()["type"] == "MethodNotAllowedException"
+
+
+# --- Rekognition --------------------------------------------------------------------------------------------
+
+
+def rekognition(url: str, credentials: tuple[str, str] = ("any", "any"), **config: object) -> Any:
+    """Return boto3's client, which tries once."""
+    return boto3.client(
+        "rekognition",
+        endpoint_url=url,
+        region_name="eu-central-1",
+        aws_access_key_id=credentials[0],
+        aws_secret_access_key=credentials[1],
+        config=Config(retries={"total_max_attempts": 1}, **config),
+    )
+
+
+def test_rekognition_gets_labels(service: RunningService, photo: Path) -> None:
+    client, image = rekognition(service.url), {"Bytes": photo.read_bytes()}
+    (label,) = client.detect_labels(Image=image)["Labels"]
+    assert (label["Name"], label["Confidence"] > 90) == ("espresso", True)
+    assert [one["Name"] for one in label["Parents"]][:3] == ["coffee", "beverage", "food"]
+    assert (label["Instances"], label["Aliases"], label["Categories"]) == ([], [], [])
+    answer = client.detect_labels(Image=image, MaxLabels=3, MinConfidence=0, Features=["GENERAL_LABELS"])
+    assert answer["LabelModelVersion"] == service.get("/v1/models").json["models"][0]["version"]
+    names = [one["Name"] for one in answer["Labels"]]
+    assert (names[0], len(names)) == ("espresso", 3)
+    filters = {"LabelExclusionFilters": ["Espresso"], "LabelInclusionFilters": ["cup", "espresso"]}
+    filtered = client.detect_labels(Image=image, MinConfidence=0, Settings={"GeneralLabels": filters})
+    assert [one["Name"] for one in filtered["Labels"]] == ["cup"]
+
+
+def test_rekognition_gets_its_own_errors(
+    service: RunningService, photo: Path, cut: bytes, full: str, late: str
+) -> None:
+    whole = {"Bytes": photo.read_bytes()}
+    s3_object = {"S3Object": {"Bucket": "photos", "Name": "a.jpg"}}
+    cases: list[tuple[str, str, dict[str, Any]]] = [
+        (service.url, "InvalidImageFormatException", {"Image": {"Bytes": NOT_AN_IMAGE}}),
+        (service.url, "InvalidImageFormatException", {"Image": {"Bytes": cut}}),
+        (service.url, "ImageTooLargeException", {"Image": {"Bytes": bytes(20_000_001)}}),
+        (service.url, "InvalidS3ObjectException", {"Image": s3_object}),
+        (service.url, "InvalidParameterException", {"Image": {}}),
+        (service.url, "InvalidParameterException", {"Image": whole, "Features": ["IMAGE_PROPERTIES"]}),
+        (service.url, "InvalidParameterException", {"Image": whole, "MinConfidence": 101}),
+        (full, "ThrottlingException", {"Image": whole}),
+        (late, "ThrottlingException", {"Image": whole}),
+    ]
+    for url, name, arguments in cases:
+        client = rekognition(url)
+        with pytest.raises(getattr(client.exceptions, name)) as refused:
+            client.detect_labels(**arguments)
+        assert refused.value.response["Error"]["Message"]
+        assert refused.value.response["ResponseMetadata"]["RequestId"]
+    with pytest.raises(ClientError, match="UnknownOperationException"):
+        rekognition(service.url).detect_faces(Image=whole)
+
+
+def test_rekognition_signs_by_an_api_key(locked: str) -> None:
+    def refusal(client: Any) -> Any:
+        # No worker runs, so a request that is let in is told of its late outcome.
+        with pytest.raises(ClientError) as refused:
+            client.detect_labels(Image={"Bytes": jpeg(1)})
+        return refused.value.response["Error"]
+
+    key_id, secret = SIGNER.aws_credentials
+    assert refusal(rekognition(locked, (key_id, secret)))["Code"] == "ThrottlingException"
+    denied = [
+        (rekognition(locked, signature_version=UNSIGNED), "no API key"),
+        (rekognition(locked, (key_id, "0" * 64)), "secret access key"),
+        (rekognition(locked, ("unknown", secret)), "unknown, revoked"),
+        (rekognition(locked, (KEY.split("_")[1], "0" * 64)), "lacks the scope aws"),
+    ]
+    for client, sentence in denied:
+        error = refusal(client)
+        assert (error["Code"], sentence in error["Message"]) == ("AccessDeniedException", True)

@@ -1,5 +1,6 @@
 """API keys with real processes: made, used, listed and revoked beside a running service."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -88,6 +89,14 @@ def test_a_key_has_the_scopes_and_the_end_that_its_maker_says(locked: RunningSer
         assert document["expires_at"] > document["created_at"]
     finally:
         keys(locked.data_dir, "revoke", key.split("_")[1])
+
+
+def test_a_key_for_an_aws_sdk_is_printed_as_its_credentials_too(tmp_path: Path) -> None:
+    made = keys(tmp_path, "create", "camera", "--scope", "aws")
+    key, key_id, secret = made.stdout.splitlines()
+    assert key_id == f"AWS_ACCESS_KEY_ID={key.split('_')[1]}"
+    digest = hashlib.sha256(key.split("_")[2].encode()).hexdigest()
+    assert secret == f"AWS_SECRET_ACCESS_KEY={digest}"
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,21 @@ class KnownKeys:
         if parts is None:
             return None
         key_id, secret = parts
+        record = await self.find_by_id(key_id)
+        return record if record is not None and record.matches(secret) else None
+
+    async def find_by_id(self, key_id: str) -> ApiKey | None:
+        """Return the record of a key, whose secret is not checked; None if it is unknown, revoked or expired.
+
+        Raises:
+            BackendUnavailable: The store does not answer, and it alone could say whether there is such a key.
+        """
         if not self._is_fresh(is_known=key_id in self._by_id):
             await self._read(is_known=key_id in self._by_id and self._age_s() <= _OUTAGE_AGE_S_MAX)
         record = self._by_id.get(key_id)
         if self._trouble is not None and (record is None or self._age_s() > _OUTAGE_AGE_S_MAX):
             raise BackendUnavailable("api keys", "read", self._trouble.message) from self._trouble
-        if record is None or not record.matches(secret) or record.is_expired(self._clock.now_s()):
+        if record is None or record.is_expired(self._clock.now_s()):
             return None
         return record
 

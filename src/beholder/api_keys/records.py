@@ -37,11 +37,17 @@ _NAME_CHARS_MAX = 64
 
 
 class KeyScope(StrEnum):
-    """What a key allows; no scope includes another."""
+    """What a key allows; no scope includes another.
+
+    `aws` lets a client of AWS send images with requests that it signs by SigV4. The secret that signs them is
+    the digest of the key's secret, which the record has; so the records of these keys are as secret as the
+    keys.
+    """
 
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
+    AWS = "aws"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,11 @@ class NewKey:
 
     record: ApiKey
     text: str
+
+    @property
+    def aws_credentials(self) -> tuple[str, str]:
+        """The access key id and the secret access key of a client of AWS; they need the scope `aws`."""
+        return self.record.id, self.record.sha256
 
 
 def create_key(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["keys"]
 
-_SCOPES = ("read", "write", "admin")
+_SCOPES = ("read", "write", "admin", "aws")
+_AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _deployment = setting_options("stack", "backend", "region", "prefix", "data_dir")
 
 
@@ -25,8 +26,8 @@ _deployment = setting_options("stack", "backend", "region", "prefix", "data_dir"
 def keys() -> None:
     """Make, list and revoke API keys, which requests need where the setting keys is on.
 
-    Scopes: write sends images, read fetches jobs, models and limits, admin reads /metrics and /v1/fleet. None
-    includes another.
+    Scopes: write sends images, read fetches jobs, models and limits, admin reads /metrics and /v1/fleet, aws
+    sends images by an AWS SDK. None includes another.
     """
 
 
@@ -67,6 +68,9 @@ def create(name: str, scopes: tuple[str, ...], expires: str | None, **flags: Any
         )
     click.echo(f"key {made.record.id}, {', '.join(made.record.scopes)}; it is not shown again", err=True)
     click.echo(made.text)
+    if KeyScope.AWS in made.record.scopes:
+        for variable, value in zip(_AWS_VARIABLES, made.aws_credentials, strict=True):
+            click.echo(f"{variable}={value}")
 
 
 @keys.command("list")

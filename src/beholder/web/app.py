@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from beholder.api_keys import KnownKeys
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
@@ -26,6 +25,7 @@ from beholder.web.ports import WebPorts
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.compat.forms import compat_routes, error_answer
+from beholder.web.routes.compat.rekognition import RekognitionRoute, is_for_rekognition
 from beholder.web.routes.fleet import FleetRoutes
 from beholder.web.routes.jobs import ImageRoutes, JobRoutes
 from beholder.web.routes.service import ServiceRoutes
@@ -126,12 +126,12 @@ def build_app(
     service = _service_routes(ports, readiness)
     jobs = JobRoutes(lookup, lookups, admission)
     routes = _routes(images, jobs, service, FleetRoutes(fleet), readiness)
-    return WebApp(_router(routes, lifespan, ports.keys), ports, pending_replies, readiness)
+    return WebApp(_router(routes, lifespan, ports), ports, pending_replies, readiness)
 
 
-def _router(routes: list[Route], lifespan: Lifespan[Any], keys: KnownKeys | None) -> ASGIApp:
+def _router(routes: list[Route], lifespan: Lifespan[Any], ports: WebPorts) -> ASGIApp:
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return KeyCheck(router, keys) if keys else router
+    return KeyCheck(router, ports.keys, ports.clock) if ports.keys else router
 
 
 def _readiness_of(ports: WebPorts) -> Readiness:
@@ -209,15 +209,18 @@ def _routes(
 
 
 class _Root:
-    """The root: accepts images of classic clients and shows the page; one route, so that Allow names both."""
+    """The root: images of classic clients and of AWS's, and the page; one route, so that Allow names all."""
 
     def __init__(self, images: ImageRoutes, service: ServiceRoutes) -> None:
         self._images = images
         self._service = service
+        self._rekognition = RekognitionRoute(images.classification)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         answer = self._images.upload if request.method == "POST" else self._service.index
+        if is_for_rekognition(scope):
+            answer = self._rekognition.call
         response = await answer(request)
         await response(scope, receive, send)
 

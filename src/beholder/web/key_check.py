@@ -1,10 +1,15 @@
 """Checks the API key of each request, before its route and its body; absent where keys are off."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import hashlib
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from beholder.api_keys import KeyScope, KnownKeys
 from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
+from beholder.clock import Clock
 from beholder.web.access_log import entry_of
+from beholder.web.routes.compat.rekognition import is_for_rekognition
+from beholder.web.signature import is_signed, read_signature
 
 __all__ = ["KeyCheck", "scope_needed"]
 
@@ -20,11 +25,13 @@ class KeyCheck:
     Args:
         app: The routes.
         keys: The API keys.
+        clock: The time.
     """
 
-    def __init__(self, app: ASGIApp, keys: KnownKeys) -> None:
+    def __init__(self, app: ASGIApp, keys: KnownKeys, clock: Clock) -> None:
         self._app = app
         self._keys = keys
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -36,7 +43,9 @@ class KeyCheck:
             BackendUnavailable: The store does not answer, and the key is not known.
         """
         needed = scope_needed(scope["method"], scope["path"]) if scope["type"] == "http" else None
-        if needed is not None:
+        if needed is not None and is_for_rekognition(scope) and is_signed(scope):
+            receive = await self._check_signature(scope, receive)
+        elif needed is not None:
             text = _key_in(scope)
             if text is None:
                 raise KeyMissing
@@ -47,6 +56,35 @@ class KeyCheck:
             if needed not in key.scopes:
                 raise ScopeMissing(needed)
         await self._app(scope, receive, send)
+
+    async def _check_signature(self, scope: Scope, receive: Receive) -> Receive:
+        """Check what a client of AWS signed; return the `receive` that refuses a body that was not signed."""
+        signature = read_signature(scope)
+        if signature is None:
+            raise KeyRefused(
+                "the signature cannot be read; sign by SigV4 with a time, the host and the target"
+            )
+        key = await self._keys.find_by_id(signature.key_id)
+        if key is None:
+            raise KeyRefused
+        entry_of(scope).key_id = key.id
+        if KeyScope.AWS not in key.scopes:
+            raise ScopeMissing(KeyScope.AWS)
+        if not signature.is_recent(self._clock.now_s()):
+            raise KeyRefused(
+                "the request was signed more than 15 minutes ago, or ahead; set the client's clock"
+            )
+        digest = hashlib.sha256()
+
+        async def checked() -> Message:
+            message = await receive()
+            digest.update(message.get("body", b""))
+            is_whole = message["type"] == "http.request" and not message.get("more_body", False)
+            if is_whole and not signature.matches(key.sha256, digest.hexdigest()):
+                raise KeyRefused("the signature is not that of this request; check the secret access key")
+            return message
+
+        return checked
 
 
 def scope_needed(method: str, path: str) -> KeyScope | None:

@@ -10,9 +10,9 @@ from beholder.web.openapi.inputs import image_body
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation
 from beholder.web.ports import WebPorts
-from beholder.web.routes.compat import huggingface, torchserve
+from beholder.web.routes.compat import huggingface, rekognition, torchserve
 
-__all__ = ["compat_paths"]
+__all__ = ["compat_paths", "with_rekognition"]
 
 _Doc = dict[str, Any]
 
@@ -41,6 +41,35 @@ def compat_paths(ports: WebPorts) -> _Doc:
         "/hf/{model}": {"post": _hugging_face(ports, "hugging_face_model", ["ModelInPath"])},
         **_torchserve_paths(ports),
     }
+
+
+def with_rekognition(upload: _Doc) -> _Doc:
+    """Return the operation of `POST /` with what AWS's clients of Rekognition send and read there.
+
+    OpenAPI has one operation for a method of a path, whatever the headers of a request.
+    """
+    upload["description"] += (
+        " With the header `X-Amz-Target: RekognitionService.DetectLabels`, request and answer have the form "
+        "of Amazon Rekognition; so have errors, whose `__type` names the exception."
+    )
+    request: _Doc = {"type": "object", "description": "A request of DetectLabels.", "required": ["Image"]}
+    request["properties"] = {
+        "Image": {
+            "type": "object",
+            "properties": {"Bytes": {"type": "string", "description": "The image in base64."}},
+        },
+        "MaxLabels": {"type": "integer", "minimum": 1},
+        "MinConfidence": {"type": "number", "minimum": 0, "maximum": 100, "default": 55},
+    }
+    answer: _Doc = {"type": "object", "description": "An answer of DetectLabels.", "required": ["Labels"]}
+    label = {"Name": {"type": "string"}, "Confidence": {"type": "number", "minimum": 0, "maximum": 100}}
+    answer["properties"] = {
+        "Labels": {"type": "array", "items": {"type": "object", "properties": label}},
+        "LabelModelVersion": {"type": "string"},
+    }
+    upload["requestBody"]["content"][rekognition.MEDIA_TYPE] = {"schema": request}
+    upload["responses"]["200"]["content"][rekognition.MEDIA_TYPE] = {"schema": answer}
+    return upload
 
 
 def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Doc:

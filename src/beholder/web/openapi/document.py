@@ -9,7 +9,7 @@ from typing import Any
 
 from beholder.errors import BackendUnavailable, JobNotFound
 from beholder.web.key_check import scope_needed
-from beholder.web.openapi.compat import compat_paths
+from beholder.web.openapi.compat import compat_paths, with_rekognition
 from beholder.web.openapi.errors import (
     READ_ERRORS,
     error_codes,
@@ -95,7 +95,7 @@ def _paths(ports: WebPorts) -> _Doc:
     own = {
         "/v1/classify": {"post": _classify(ports)},
         "/upload": {"post": _upload("upload", ports)},
-        "/": {"get": _index(), "post": _upload("upload_at_root", ports)},
+        "/": {"get": _index(), "post": with_rekognition(_upload("upload_at_root", ports))},
         "/v1/jobs/{job_id}": {"get": _get_job(ports)},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
         "/v1/limits": {"get": _get("get_limits", "Service", "List the limits.", "Limits")},

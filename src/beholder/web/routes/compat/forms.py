@@ -10,7 +10,7 @@ from beholder.errors import BeholderError
 from beholder.web.problems import problem_of
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat import huggingface, torchserve
+from beholder.web.routes.compat import huggingface, rekognition, torchserve
 from beholder.web.routes.compat.huggingface import HuggingFaceRoutes
 from beholder.web.routes.compat.torchserve import TorchServeRoutes
 
@@ -18,6 +18,7 @@ __all__ = ["compat_routes", "error_answer"]
 
 _ErrorForm = tuple[Callable[[Scope], bool], Callable[[BeholderError, str], Response]]
 _ERROR_FORMS: tuple[_ErrorForm, ...] = (
+    (rekognition.is_for_rekognition, rekognition.error_response),
     (huggingface.is_for_hugging_face, huggingface.error_response),
     (torchserve.is_for_torchserve, torchserve.error_response),
 )
