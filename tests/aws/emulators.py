@@ -100,6 +100,7 @@ def own_ministack(**variables: str) -> Iterator[Emulator]:
 
 
 def miss(reason: str) -> NoReturn:
+    """Skip the running test for want of a tool, or fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

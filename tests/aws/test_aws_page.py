@@ -16,7 +16,7 @@ import pytest
 
 from aws.aws_page import PAGE, block_with, set_up, user_data
 from aws.deployment import Deployment
-from aws.emulators import EMULATORS, Emulator, emulator
+from aws.emulators import EMULATORS, Emulator, emulator, miss
 from beholder.config import make_settings
 from beholder.config.sources import load_settings
 from beholder.store.keys import upload_result_key
@@ -203,7 +203,7 @@ def test_the_unit_is_one_that_systemd_reads(tmp_path: Path) -> None:
     unit.read_string(text)
     assert unit["Service"]["RestartPreventExitStatus"] == "2"
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed; apt-get install systemd")
+        miss("systemd-analyze is not installed; apt-get install systemd")
     path = tmp_path / "beholder-worker.service"
     path.write_text(text.replace("/opt/beholder/bin/beholder", "/bin/true"), encoding="utf-8")
     run = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aws.deployment import Deployment
-from aws.emulators import REGION, ROOT, Emulator, emulator
+from aws.emulators import REGION, ROOT, Emulator, emulator, miss
 from beholder.deploy.bundle import Bundle
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
@@ -145,13 +145,11 @@ journalctl --directory="$root/var/log/journal" --output=cat --no-pager
 """
 
 
-@pytest.mark.skipif(
-    not (shutil.which("systemd-nspawn") and Path("/lib/systemd/systemd").exists()),
-    reason="systemd-nspawn: not installed (Debian: systemd-container, systemd-sysv, dbus)",
-)
 def test_under_systemd_the_unit_starts_logs_and_a_worker_that_leaves_powers_off(
     moto: Emulator, harness: Ec2Harness, bundle: Bundle, tmp_path: Path
 ) -> None:
+    if not (shutil.which("systemd-nspawn") and Path("/lib/systemd/systemd").exists()):
+        miss("systemd-nspawn is not installed; apt-get install systemd-container systemd-sysv dbus")
     with Deployment(moto, tmp_path) as deployment:
         # given: a machine with systemd in the network of an instance that does nothing itself
         group = f"/beholder/{deployment.prefix}"

@@ -4,13 +4,17 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aws.deployment import Deployment
 from aws.emulators import EMULATORS, REGION, Emulator, emulator
 from beholder.clock import ManualClock
+from beholder.config import load_settings
 from beholder.errors import BackendUnavailable, QueueGone
+from beholder.wiring import profile_of
 
 pytestmark = pytest.mark.aws
 
@@ -52,7 +56,9 @@ def start(client: Any, prefix: str, clock: ManualClock) -> Iterator[Callable[[st
     from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
 
     with ExitStack() as ends:
-        yield lambda owner: ends.enter_context(OwnReplyQueue(client, prefix=prefix, owner=owner, clock=clock))
+        yield lambda owner: ends.enter_context(
+            OwnReplyQueue(client, deployment="zoo", prefix=prefix, owner=owner, clock=clock)
+        )
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def delete(aws: Emulator, name: str) -> None:
 def die(aws: Emulator, prefix: str, **more: str) -> str:
     """Leave what a web process leaves that was killed."""
     name = f"{prefix}-web-9-{secrets.token_hex(4)}"
-    tags = {"beholder:deployment": prefix, "beholder:owner": "web-9", "beholder:alive-at": "then"} | more
+    tags = {"beholder:deployment": "zoo", "beholder:owner": "web-9", "beholder:alive-at": "then"} | more
     aws.client("sqs").create_queue(QueueName=name, tags=tags)
     return name
 
@@ -90,7 +96,7 @@ def test_it_is_there_with_its_tags_and_attributes(
     assert names(aws, prefix) == {own.name}
     sqs, url = aws.client("sqs"), url_of(aws, own.name)
     assert sqs.list_queue_tags(QueueUrl=url)["Tags"] == {
-        "beholder:deployment": prefix,
+        "beholder:deployment": "zoo",
         "beholder:owner": "web-0",
         "beholder:alive-at": "2001-09-09T01:46:40Z",
     }
@@ -114,7 +120,7 @@ def test_an_end_in_good_order_leaves_nothing(
 ) -> None:
     from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
 
-    with OwnReplyQueue(client, prefix=prefix, owner="web-0", clock=clock):
+    with OwnReplyQueue(client, deployment="zoo", prefix=prefix, owner="web-0", clock=clock):
         assert len(names(aws, prefix)) == 1
     assert names(aws, prefix) == set()
 
@@ -290,3 +296,20 @@ def test_both_names_of_the_error_say_that_a_queue_is_gone(
         with pytest.raises(QueueGone):
             client.call("tag", "tag_queue", QueueUrl=url_of(aws, die(aws, prefix)), Tags={"a": "b"})
         client.close()
+
+
+def test_a_web_process_tags_its_queue_with_the_deployment_s_name(
+    aws: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`beholder destroy` finds the queue by this tag."""
+    with Deployment(aws, tmp_path) as deployment:
+        for name, value in deployment.environment.items():
+            monkeypatch.setenv(name, value)
+        settings = load_settings(deployment.environment, {}).settings
+        with (
+            profile_of(settings).open_backends("web-0") as backends,
+            backends.own_replies("web-0") as replies,
+        ):
+            url = aws.client("sqs").get_queue_url(QueueName=replies.name())["QueueUrl"]
+            tags = aws.client("sqs").list_queue_tags(QueueUrl=url)["Tags"]
+            assert tags["beholder:deployment"] == deployment.prefix

@@ -87,7 +87,8 @@ def clock() -> ManualClock:
 
 
 def own_queue(service: Service, clock: ManualClock, **names: str) -> OwnReplyQueue:
-    return OwnReplyQueue(service, clock=clock, **{"prefix": "replies", "owner": "web-0"} | names)
+    given = {"deployment": "zoo", "prefix": "replies", "owner": "web-0"} | names
+    return OwnReplyQueue(service, clock=clock, **given)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def own(service: Service, clock: ManualClock) -> Iterator[OwnReplyQueue]:
 
 @pytest.fixture
 def sweeper(service: Service, clock: ManualClock) -> IdleQueueSweeper:
-    return IdleQueueSweeper(service, prefix="replies", clock=clock)
+    return IdleQueueSweeper(service, deployment="zoo", prefix="replies", clock=clock)
 
 
 # --- what a heartbeat tells ------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ def test_it_is_made_with_its_tags_and_removed_at_the_end(service: Service, clock
         assert made["QueueName"] == own.name
         assert own.name.startswith("replies-web-0-")
         assert service.tags[own.name] == {
-            DEPLOYMENT: "replies",
+            DEPLOYMENT: "zoo",
             "beholder:owner": "web-0",
             HEARTBEAT_AT: "2001-09-09T01:46:40Z",
         }
@@ -253,7 +254,7 @@ def test_an_end_without_sqs_is_an_end(
 
 
 def orphan(service: Service, name: str, **tags: str) -> None:
-    service.tags[name] = {DEPLOYMENT: "replies", HEARTBEAT_AT: "long ago"} | tags
+    service.tags[name] = {DEPLOYMENT: "zoo", HEARTBEAT_AT: "long ago"} | tags
 
 
 def passes(sweeper: IdleQueueSweeper, clock: ManualClock, count: int = 3, own: str = "replies-a") -> None:
@@ -274,7 +275,7 @@ def test_only_queues_with_our_tags_are_removed(
     orphan(service, "replies-a")
     orphan(service, "replies-b")
     service.tags["replies-untagged"] = {}
-    orphan(service, "replies-of-another", **{DEPLOYMENT: "replies-of"})
+    orphan(service, "replies-of-another", **{DEPLOYMENT: "zoo-2"})
     orphan(service, "else-where")
     passes(sweeper, clock)
     assert set(service.tags) == {"replies-a", "replies-untagged", "replies-of-another", "else-where"}

@@ -1,12 +1,11 @@
 """The dead-letter consumer: a job whose every attempt killed its worker still ends with an outcome."""
 
 from beholder.dead_letters.writer import DeadLetterWriter
+from beholder.queue.bounds import COUNT_MAX
 from beholder.queue.port import Queue, Received
 from beholder.results.attempts import attempt
 
 __all__ = ["DeadLetterConsumer"]
-
-_COUNT_MAX = 10
 
 
 class DeadLetterConsumer:
@@ -24,12 +23,12 @@ class DeadLetterConsumer:
         self._wait_s = wait_s
 
     def tick(self) -> float:
-        """Give up what lies in the queue; returns the seconds until the next pass.
+        """Give up the messages in the queue; return the seconds until the next pass.
 
-        A message that fails does not hold up the others; it is received again after its visibility timeout.
+        A message that fails does not delay the others; it is received again after its visibility timeout.
         """
-        received = self._queue.receive(count_max=_COUNT_MAX, wait_s=self._wait_s)
-        errors = [error for one in received if (error := attempt(self._give_up, one)) is not None]
+        received = self._queue.receive(count_max=COUNT_MAX, wait_s=self._wait_s)
+        errors = [error for message in received if (error := attempt(self._give_up, message)) is not None]
         if errors:
             raise errors[0]
         return 0.0

@@ -60,7 +60,7 @@ class DeadLetter:
 
     @property
     def is_unreadable(self) -> bool:
-        """Say whether the body could not be read; such a letter goes back only when it is named."""
+        """Say whether the body cannot be read; such a letter is sent back only by its id."""
         return self.key.startswith(_UNREADABLE) or self.body is None
 
     def message(self) -> Message | None:
@@ -97,7 +97,7 @@ def decide(letter: DeadLetter, standing: Job | None, now_s: float) -> RedriveDec
     """
     if letter.body is None:
         return RedriveDecision(
-            Action.LEAVE, "the letter is torn or cannot be read; mend or delete its object"
+            Action.LEAVE, "the letter is torn or cannot be read; repair or delete its object"
         )
     if letter.message() is None:
         return RedriveDecision(Action.SEND, "goes back as it is")
@@ -149,11 +149,14 @@ class Redrive:
         """
         known = self._ids()
         wanted = dict.fromkeys(ids)
-        if unknown := [one for one in wanted if one not in known]:
+        if unknown := [letter_id for letter_id in wanted if letter_id not in known]:
             raise ConfigError(
-                [f"no dead letter has the id {one!r}; beholder redrive lists all" for one in unknown]
+                [
+                    f"no dead letter has the id {letter_id!r}; beholder redrive lists all"
+                    for letter_id in unknown
+                ]
             )
-        return self._read_all({one: known[one] for one in wanted})
+        return self._read_all({letter_id: known[letter_id] for letter_id in wanted})
 
     def look(self, letter: DeadLetter) -> RedriveDecision:
         """Decide what to do with a letter, without doing it."""
@@ -195,7 +198,7 @@ class Redrive:
             stored_at_s = self._results.head(letter.key).stored_at_s
         except ObjectNotFound:
             return
-        # A dead-letter consumer that received the message twice writes the letter again, and then a failed
+        # A dead-letter consumer that receives the message twice writes the letter again, then a failed
         # outcome.
         if stored_at_s == letter.stored_at_s:
             self._results.delete(letter.key)
@@ -230,8 +233,9 @@ class Redrive:
         return found
 
     def _read_all(self, keys: dict[str, str]) -> list[DeadLetter]:
-        read = self._map_items(lambda one: self._read(*one), list(keys.items()))
-        return sorted((one for one in read if one is not None), key=lambda one: (one.at_s, one.id))
+        read = self._map_items(lambda item: self._read(*item), list(keys.items()))
+        letters = (letter for letter in read if letter is not None)
+        return sorted(letters, key=lambda letter: (letter.at_s, letter.id))
 
     def _read(self, letter_id: str, key: str) -> DeadLetter | None:
         try:
@@ -266,7 +270,7 @@ def _unreadable(letter_id: str, info: ObjectInfo, body: bytes) -> DeadLetter:
 
 
 def _letter(letter_id: str, info: ObjectInfo, data: bytes) -> DeadLetter:
-    """Read a letter; those of the first version have neither time nor reason nor file."""
+    """Read a letter; the first version's letters have no time, reason or file name."""
     try:
         record = json.loads(data)
         code = str(record["code"])

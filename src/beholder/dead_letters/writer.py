@@ -8,9 +8,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-from beholder.clock import Clock
+from beholder.clock import Clock, utc_text
 from beholder.errors import JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, MessageInvalid, read_outcome
 from beholder.job.events import EventBatch
@@ -64,14 +63,14 @@ class DeadLetterWriter:
         if isinstance(found, ParsedMessage):
             self._fail(found, body, reason)
         elif isinstance(found, EventBatch):
-            for one in found.bodies:
-                self.give_up(one, reason)
+            for single in found.bodies:
+                self.give_up(single, reason)
         else:
             self._keep_unreadable(body, found.reason)
 
     def _keep_unreadable(self, body: bytes, reason: str) -> None:
         key = unreadable_key(hashlib.sha256(body).hexdigest())
-        metadata = {"reason": reason[:_REASON_CHARS_MAX], "at": _time_text(self._clock.now_s())}
+        metadata = {"reason": reason[:_REASON_CHARS_MAX], "at": utc_text(self._clock.now_s())}
         self._results.put(key, body, metadata=metadata)
         log_event(_log, logging.WARNING, "dead_letter.unreadable", reason, key=key)
 
@@ -85,7 +84,7 @@ class DeadLetterWriter:
             "job_id": message.job_id,
             "code": error.code,
             "reason": reason,
-            "at": _time_text(now_s),
+            "at": utc_text(now_s),
             "file_name": message.input.file_name,
             "image_key": message.input.image_key,
             "message": body.decode("utf-8", "replace"),
@@ -109,9 +108,9 @@ class DeadLetterWriter:
     def _fail_upload(self, job: Job, key: str) -> None:
         """Write the outcome of an upload, unless that of the same object or of a newer one stands.
 
-        A worker may write the result of a newer object between the look and the put. No put of a store could
-        prevent that, so that result is lost then. It takes an image that kills workers and is replaced within
-        the second in which it is given up.
+        A worker may write the result of a newer object between the look and the put; that result is lost
+        then, because no store has a put that could prevent it. It takes an image that kills workers and is
+        replaced within the second in which it is given up.
         """
         document = outcomes.upload_document(job)
         try:
@@ -128,7 +127,3 @@ def _is_as_new(document: bytes, job: Job) -> bool:
     except ValueError:
         return False
     return standing.id == job.id or standing.created_at_s > job.created_at_s
-
-
-def _time_text(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")

@@ -32,7 +32,7 @@ _ENVELOPES_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A body that is valid and asks nothing of a worker; no image is lost when it is dropped.
+    """A valid body that asks nothing of a worker; no image is lost when it is dropped.
 
     Args:
         kind: The kind of body.
@@ -84,7 +84,7 @@ class UploadEvent:
 
 
 def read_event(body: bytes) -> UploadEvent | UnknownMessage | EventBatch | None:
-    """Read a body as an event; return None if it has the version of a message of ours.
+    """Read a body as an event; return None if it has the version of a `Message`.
 
     Raises:
         MessageInvalid: The body is not a known event of S3, by itself or in an envelope.
@@ -138,7 +138,7 @@ def _read_records(records: list[Any], envelopes: int) -> UploadEvent | UnknownMe
     if not records:
         return UnknownMessage("no upload", "an event without records")
     if len(records) > 1:
-        return EventBatch(tuple(json.dumps({"Records": [one]}).encode() for one in records))
+        return EventBatch(tuple(json.dumps({"Records": [record]}).encode() for record in records))
     record = _object(records[0])
     source = record.get("eventSource", record.get("EventSource"))
     match source:
@@ -176,12 +176,12 @@ def _upload_event(bucket: object, key: object, found: Mapping[str, Any], time: o
     if not isinstance(bucket, str) or not isinstance(key, str) or not isinstance(size_bytes, int):
         raise TypeError(f"bucket is {bucket!r:.80}, key is {key!r:.80}, size is {size_bytes!r:.80}")
     (key + bucket).encode()  # fails for a lone surrogate, which no result can contain
-    version = next((str(found[one]) for one in _VERSIONS if found.get(one)), "")
+    version = next((str(found[member]) for member in _VERSIONS if found.get(member)), "")
     return UploadEvent(bucket, key, size_bytes, version, _time_of(time))
 
 
 def _time_of(text: object) -> float | None:
-    """Return an event's time; None if it cannot be read, which affects only the job's time of creation."""
+    """Return an event's time; None if it cannot be read: the job counts as created at its receipt then."""
     try:
         time = datetime.fromisoformat(str(text))
         time_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

@@ -56,7 +56,7 @@ def check_seconds(what: str, seconds: float) -> None:
 
 
 def check_heavy(heavy_in_flight_max: int | None) -> None:
-    """Refuse a bound on heavy messages in flight under which none would ever be received.
+    """Refuse a bound on heavy messages in flight under which no heavy message would ever be received.
 
     Raises:
         ValueError: `heavy_in_flight_max` is below 1.

@@ -21,10 +21,10 @@ _T = TypeVar("_T")
 
 
 class FileLock:
-    """A lock between processes, and between objects of one process; the kernel frees that of a dead process.
+    """A lock between processes, and between objects of one process; the kernel frees it when its holder dies.
 
     Args:
-        path: The file that is locked; it is made where it is missing.
+        path: The file that is locked; made if it is missing.
 
     Raises:
         OSError: The file cannot be opened for writing.
@@ -34,7 +34,7 @@ class FileLock:
         self._file = path.open("ab")
 
     def __enter__(self) -> None:
-        """Take the lock; blocks in the kernel until it is free."""
+        """Take the lock, once it is free."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +112,7 @@ class GroupCommit:
         try:
             # A leader releases it: the work is done, or this thread is the next to lead.
             piece.wake.acquire()
-        except BaseException:  # Ctrl-C: the round must not wait for a thread that has left
+        except BaseException:  # Ctrl-C: the round must not wait for this thread
             with self._mutex:
                 if piece in self._pending:
                     self._pending.remove(piece)
@@ -146,7 +146,7 @@ class GroupCommit:
             if is_full:
                 self._make_room()
             if len(batch) > 1:
-                for piece in batch:  # each alone: a piece that is too large must not fail the others
+                for piece in batch:  # a piece that is too large must not fail the others
                     self._do([piece])
             elif is_full and not is_last_try:
                 self._do(batch, is_last_try=True)
@@ -158,7 +158,7 @@ class GroupCommit:
             raise
 
     def _make_room(self) -> None:
-        """Give the log's room back to the disk, which the failed work may have filled: an ack needs some."""
+        """Give the log's room back to the disk, which the failed work may have filled: an ack needs room."""
         with self._is_writing, self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
 

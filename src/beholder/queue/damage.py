@@ -1,6 +1,6 @@
 """Damage of a queue file: how it is found, how processes learn of it, and what can still be read.
 
-A process that meets the damage leaves a marker beside the file, and `beholder up` ends where there is one.
+A process that meets the damage puts a marker beside the file, and `beholder up` ends when it finds a marker.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ __all__ = ["damage_marker", "damage_of", "is_blank", "mark_damaged", "misplaced_
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 # A check reads the whole file; a larger one would keep a start waiting.
 _CHECKED_BYTES_MAX = 64 * 1024 * 1024
-# Where the names of tables are damaged, SQLite's own sentence about it cannot be decoded.
+# If the names of tables are damaged, SQLite's own sentence about it cannot be decoded.
 _UNREADABLE = (sqlite3.Error, UnicodeError)
 _BESIDE = ("-wal", "-shm", ".lock")
 _COLUMNS = "select id, queue, visible_at_s, receive_count, token, body from message limit 1"
@@ -66,12 +66,12 @@ def _damage_inside(path: Path) -> str | None:
 def misplaced_beside(path: Path) -> Iterator[Path]:
     """Yield every folder, FIFO or the like in the place of a file that belongs to the queue file at `path`.
 
-    SQLite cannot open a folder there, and waits for ever where it opens a FIFO.
+    SQLite cannot open a folder there, and waits for ever when it opens a FIFO.
     """
     for suffix in _BESIDE:
-        one = path.with_name(path.name + suffix)
-        if os.path.lexists(one) and not one.is_file():
-            yield one
+        beside = path.with_name(path.name + suffix)
+        if os.path.lexists(beside) and not beside.is_file():
+            yield beside
 
 
 def is_blank(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The queue inside one process: for unit tests, with the same semantics as the others."""
+"""The queue inside one process, for unit tests, with the semantics of the other adapters."""
 
 import heapq
 import itertools
@@ -17,7 +17,7 @@ from beholder.queue.round_robin import HEAVY, LIGHT, PRIORITIES, WeightedRoundRo
 __all__ = ["MemoryQueue"]
 
 _SYSTEM_CLOCK = SystemClock()
-# A waiting receive looks again after this long: nothing notifies it when a manual clock is moved.
+# A waiting receive looks again after this long, because nothing notifies it of a manual clock that moves.
 _RECHECK_S = 1.0
 
 
@@ -34,7 +34,7 @@ class MemoryQueue:
     """A queue in memory; see the `Queue` port for its methods. Its messages end with the process.
 
     Args:
-        visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
+        visibility_timeout_s: Hidden time of a received message, unless `receive` is given another.
         receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
         dead_letters: The dead-letter queue.
         heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
@@ -65,8 +65,8 @@ class MemoryQueue:
         self._changed = threading.Condition()
         self._ids = itertools.count(1)
         self._messages: dict[int, _Message] = {}
-        # (visible_at_s, id) of every message of a class, and stale ones of messages whose time changed, which
-        # are skipped.
+        # (visible_at_s, id) of every message of a class; entries of messages whose time has changed are
+        # skipped.
         self._order: dict[Priority, list[tuple[float, int]]] = {priority: [] for priority in PRIORITIES}
 
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
@@ -148,7 +148,7 @@ class MemoryQueue:
             while self._visible_at_s(priority) <= now_s:
                 _, message_id = heapq.heappop(self._order[priority])
                 message = self._messages[message_id]
-                message.visible_at_s = math.inf  # so that a second entry of it is stale
+                message.visible_at_s = math.inf  # so that another entry of it is skipped
                 limit = self._receive_count_max
                 if limit is None or message.receive_count < limit:
                     return message_id, message
@@ -168,7 +168,7 @@ class MemoryQueue:
         return received
 
     def _redrive(self, dead: Sequence[tuple[int, _Message]], now_s: float) -> None:
-        for message_id, message in dead:  # visible again first, in case the dead-letter queue refuses
+        for message_id, message in dead:  # made visible first, because the dead-letter queue may refuse them
             self._set_visible_at(message_id, message, now_s)
         for message_id, message in dead:
             assert self._dead_letters is not None, "checked by the constructor"  # noqa: S101 -- our own bug
@@ -176,12 +176,12 @@ class MemoryQueue:
             del self._messages[message_id]
 
     def _due_in_s(self) -> float:
-        """Return in how many seconds a message may be received, infinity when there is none."""
+        """Return in how many seconds a message may be received; infinity if there is none."""
         priorities = PRIORITIES if self._heavy_has_room() else LIGHT
         return min(self._visible_at_s(priority) for priority in priorities) - self._clock.now_s()
 
     def _visible_at_s(self, priority: Priority) -> float:
-        """Return when the next message of a class is visible, infinity when there is none."""
+        """Return when the next message of a class is visible; infinity if there is none."""
         order = self._order[priority]
         while order:
             visible_at_s, message_id = order[0]
@@ -196,8 +196,8 @@ class MemoryQueue:
             return True
         now_s = self._clock.now_s()
         in_flight = sum(
-            one.priority in HEAVY and one.token is not None and one.visible_at_s > now_s
-            for one in self._messages.values()
+            message.priority in HEAVY and message.token is not None and message.visible_at_s > now_s
+            for message in self._messages.values()
         )
         return in_flight < self._heavy_in_flight_max
 

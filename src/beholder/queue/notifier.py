@@ -1,9 +1,9 @@
-"""Notifiers: how a process that sends wakes one that waits, without a server and without polling.
+"""Notifiers: how a process that sends wakes a process that waits, without a server and without polling.
 
 A waiting receive opens a notifier, a FIFO in a folder that all processes of the machine share, looks at the
 queue once more, and sleeps until it is notified. A process that makes messages visible notifies one receive
 for each. It first unlinks the FIFO, which only one process can do, so no two senders wake the same receive.
-FIFOs and not sockets, because the path of a socket may have 108 bytes at most and data folders lie deep.
+They are FIFOs and not sockets, because a socket's path has at most 108 bytes and data folders lie deep.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from pathlib import Path
 
 __all__ = ["Notifier", "Notifiers"]
 
-# A FIFO gets its public name only when its reader is open, so a notifier without a reader is a dead one.
+# A FIFO gets its public name once its reader is open, so a notifier without a reader is a dead process's.
 _UNFINISHED = "."
 
 
@@ -34,7 +34,7 @@ class Notifier:
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until another process notifies this one, `timeout_s` at most; return whether one did."""
-        # Not select(): it fails from the 1,024th open file on, which a web tier may well have.
+        # Not select(): it fails from the 1,024th open file on, and a web process may have more.
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(math.ceil(timeout_s * 1000)))
@@ -44,7 +44,7 @@ class Notifiers:
     """The notifiers of one queue, those of all processes.
 
     Args:
-        folder: Where they are; it is made with the first of them.
+        folder: Their folder, made with the first notifier.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Notifiers:
             os.mkfifo(unfinished, mode=0o600)
         reader = None
         try:
-            # Open for both ways: a FIFO whose last writer leaves would count as readable for ever.
+            # Open for writing, too: a FIFO whose last writer has left would count as readable for ever.
             reader = os.open(unfinished, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             unfinished.rename(path)
             yield Notifier(reader)
@@ -83,14 +83,14 @@ class Notifiers:
                 os.close(reader)
 
     def notify(self, count: int = 1) -> None:
-        """Notify `count` waiting receives, or all of them where there are fewer.
+        """Notify `count` waiting receives, or all if there are fewer.
 
         Notifiers of dead processes are removed on the way. This never raises: a receive that could not be
         notified looks at the queue by itself before long.
         """
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 -- half the time of iterdir, and paid at every send
-        except OSError:  # no receive waits; or the folder is lost, and a receive will find that out
+        except OSError:  # no receive waits; or the folder is lost, and the next receive reports it
             return
         if not names:
             return
@@ -111,9 +111,9 @@ def _notify_one(path: str) -> bool:
                 os.unlink(path)  # noqa: PTH108 -- see notify
         return False
     try:
-        os.unlink(path)  # noqa: PTH108 -- of several senders, only the one that succeeds here goes on
+        os.unlink(path)  # noqa: PTH108 -- succeeds for one of several senders; only that one goes on
         os.write(writer, b"!")
-    except OSError:  # another sender was first, or the receive is over or its process dead
+    except OSError:  # another sender was first, or the receive has ended
         return False
     else:
         return True

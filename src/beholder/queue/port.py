@@ -18,7 +18,7 @@ class Priority(IntFlag):
     ASYNCHRONOUS = 0
     """No client waits for its outcome in an open request."""
     INTERACTIVE = 1
-    """A client does: the message goes first, but for the share of asynchronous ones."""
+    """A client waits: the message goes first, but for the share of asynchronous messages."""
     HEAVY = 2
     """Its work takes long: it is received alone, and only so many are in flight at once."""
 
@@ -45,8 +45,8 @@ class Depth:
     Args:
         backlog: Visible, waiting for a receiver.
         in_flight: Received and neither acked nor visible again.
-        delayed: Not visible yet, since the queue is set up to delay messages; only SQS knows that.
-        interactive: How many of the backlog are interactive; None where the backend cannot tell.
+        delayed: Not visible yet, because the queue is set up to delay messages; only SQS knows that.
+        interactive: How many of the backlog are interactive; None if the backend cannot tell.
     """
 
     backlog: int
@@ -56,10 +56,10 @@ class Depth:
 
 
 class Receiver(Protocol):
-    """A queue as a part sees it that only receives; safe to use from many threads at once.
+    """A queue, as a part sees it that only receives; many threads may use it at once.
 
-    Every method raises `BackendUnavailable` where the backend cannot be reached (the call may be repeated),
-    and `BackendDenied` where it refuses the call.
+    Every method raises `BackendUnavailable` if the backend cannot be reached (the call may be repeated), and
+    `BackendDenied` if it refuses the call.
     """
 
     def receive(
@@ -67,8 +67,8 @@ class Receiver(Protocol):
     ) -> list[Received]:
         """Take up to `count_max` visible messages, the oldest of each class first, and hide them.
 
-        Returns as soon as there is at least one; waits up to `wait_s` for the first, and returns an empty
-        list where none came. A message that was already received `receive_count_max` times moves to the
+        It waits up to `wait_s` for the first message, returns as soon as there is one, and returns an empty
+        list if there is none. A message that was already received `receive_count_max` times moves to the
         dead-letter queue instead.
 
         Args:
@@ -91,7 +91,7 @@ class Queue(Receiver, Protocol):
 
         Args:
             bodies: Any number of messages.
-            priority: The class of all of them; a hint where the backend knows no classes.
+            priority: The class of all of them; a hint if the backend knows no classes.
 
         Raises:
             BackendFull: There is no room; none of the bodies was stored.

@@ -1,8 +1,8 @@
-"""Which of the visible messages a receive takes, where several classes of them wait: weighted round robin.
+"""Which message a receive takes if messages of several classes wait: weighted round robin.
 
-Interactive messages go first, and each fourth place is offered to asynchronous ones, so that neither
-starves. Heavy messages come alone, so that no light one waits in the batch of a heavy one; while both wait,
-each fourth receive takes a heavy one.
+Interactive messages go first, and each fourth place is offered to asynchronous messages, so that neither
+class starves. A heavy message is received alone, so that no light message waits for it in its batch; while
+both classes wait, each fourth receive takes a heavy message.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ PRIORITIES = (*LIGHT, *HEAVY)
 class WeightedRoundRobin:
     """The order in which one receiver takes messages; used by one thread at a time.
 
-    Each receiver counts for itself: where every receiver keeps the share, all of them together do.
+    Each receiver counts for itself: if every receiver keeps the share, all of them together do.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class WeightedRoundRobin:
         """Return the messages of one receive: several light ones, or one heavy one.
 
         Args:
-            pop: Takes the oldest visible message of a class, None where there is none.
+            pop: Takes the oldest visible message of a class; None if there is none.
             count_max: Light messages at most.
             heavy_has_room: Whether one more heavy message may be in flight.
         """

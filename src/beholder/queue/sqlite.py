@@ -1,7 +1,7 @@
 """The queue of one machine: a SQLite file that any number of processes and threads share.
 
-Web processes send and workers receive; a receive that waits is woken through a notifier. Many named queues
-live in one file, so that a message moves to its dead-letter queue inside one transaction.
+Web processes send and workers receive; a notifier wakes a receive that waits. One file holds many named
+queues, so that a message moves to its dead-letter queue inside one transaction.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _ERRORS_OF_SQLITE: dict[int, type[BackendError]] = {
     sqlite3.SQLITE_CORRUPT: QueueDamaged,
     sqlite3.SQLITE_NOTADB: QueueDamaged,
     sqlite3.SQLITE_FULL: BackendFull,
-    sqlite3.SQLITE_IOERR: BackendFull,  # what SQLite reports where the file system itself ran out of room
+    sqlite3.SQLITE_IOERR: BackendFull,  # what SQLite reports if the file system itself runs out of room
     sqlite3.SQLITE_READONLY: BackendDenied,
     sqlite3.SQLITE_PERM: BackendDenied,
     sqlite3.SQLITE_AUTH: BackendDenied,
@@ -71,22 +71,21 @@ class SqliteQueue:
     the queue after forking, not before: neither SQLite's connections nor the file lock survive a fork.
 
     Args:
-        path: The database, made where it is missing; further files of the same name with suffixes lie beside
-            it.
+        path: The database, made if it is missing; files of the same name with suffixes lie beside it.
         name: The queue's name within the file, 1 to 80 letters, digits, hyphens or underscores.
-        visibility_timeout_s: Hidden time of a received message, where `receive` does not say.
+        visibility_timeout_s: Hidden time of a received message, unless `receive` is given another.
         receive_count_max: Receives before a message moves to `dead_letters`; None for no limit.
         dead_letters: Name of the dead-letter queue in the same file.
         heavy_in_flight_max: Heavy messages in flight at once; None for no limit.
         clock: Decides when messages become visible; waiting goes by the machine's monotonic clock.
-        fsync: Have every commit reach the disk, at about a third of the speed.
+        fsync: Whether each commit waits for the disk, at about a third of the speed.
 
     Raises:
         ValueError: A name or number is out of range.
         BackendFull: The disk has no room for a new file.
         BackendDenied: The file or its folder cannot be written.
         BackendUnavailable: Another program has locked the file.
-        QueueDamaged: The file is no database, or none of a queue.
+        QueueDamaged: The file is no database, or not that of a queue.
     """
 
     def __init__(
@@ -219,7 +218,7 @@ class SqliteQueue:
     def depth(self) -> Depth:
         """Return the approximate number of messages; see `Queue.depth`."""
         self._check_file("depth")
-        if damage_marker(self._path).exists():  # another process may have met the damage, not this one
+        if damage_marker(self._path).exists():  # another process met the damage
             raise QueueDamaged(_BACKEND, "depth")
         now_s = self._clock.now_s()
         backlogs: dict[Priority, int] = {}
@@ -257,7 +256,7 @@ class SqliteQueue:
         now_s = self._clock.now_s()
         hidden: list[tuple[float, int, int]] = []
         dead: list[tuple[str | None, float, int]] = []
-        # Closed before the updates, which would move rows under them.
+        # The cursors close before the updates, which would move rows under them.
         with contextlib.ExitStack() as cursors:
             rows = {
                 priority: cursors.enter_context(
@@ -286,12 +285,13 @@ class SqliteQueue:
         if self._heavy_in_flight_max is None:
             return True
         found: Iterator[int] = (
-            db.execute(sql.HIDDEN, (self._name, _NUMBERS[one], now_s)).fetchone()[0] for one in HEAVY
+            db.execute(sql.HIDDEN, (self._name, _NUMBERS[priority], now_s)).fetchone()[0]
+            for priority in HEAVY
         )
         return sum(found) < self._heavy_in_flight_max
 
     def _due_in_s(self) -> float:
-        """Return in how many seconds a message may be received, infinity when there is none."""
+        """Return in how many seconds a message may be received; infinity if there is none."""
         self._check_file("receive")
         now_s = self._clock.now_s()
         with _translated("receive", self._path), self._reading:
@@ -311,7 +311,7 @@ class SqliteQueue:
             self._notifiers.notify()
 
     def _key(self, receipt: str) -> tuple[int, int, str] | None:
-        """Return the parameters that find the message of `receipt`, or None where it is no receipt."""
+        """Return the parameters that find the message of `receipt`; None if it is no receipt."""
         found = _RECEIPT.fullmatch(receipt)
         return (int(found[1]), int(found[2]), self._name) if found else None
 
@@ -321,7 +321,7 @@ class SqliteQueue:
             return self._writer.run(work)
 
     def _check_file(self, operation: str) -> None:
-        """Refuse to work on a file that has lost its name: its content vanishes with this process.
+        """Refuse to work on a file that has lost its name: its content goes with the last process.
 
         Raises:
             BackendUnavailable: The file was deleted or replaced, or its folder was.
@@ -337,11 +337,11 @@ class SqliteQueue:
 
 
 def _file_id(path: str, log: str) -> tuple[int, int, int]:
-    """Return an identity that distinguishes a queue file, with its log, from another of the same name.
+    """Return what distinguishes a queue file, with its log, from another file of the same name.
 
     The log stays the same for as long as any process has the file open.
     """
-    found = os.stat(path)  # noqa: PTH116 -- several times as fast, and asked for at every call
+    found = os.stat(path)  # noqa: PTH116 -- several times as fast, and run at every call
     return found.st_dev, found.st_ino, os.stat(log).st_ino  # noqa: PTH116 -- likewise
 
 

@@ -45,21 +45,21 @@ _DEPTH = (
 class SqsQueue:
     """A standard queue of SQS; see the `Queue` port for its methods.
 
-    SQS counts in whole seconds: hidden times are rounded up, waits to the nearest second but never down to
-    none. Order is by best effort. A message may be received twice, and on rare occasions even after its ack.
-    SQS may ignore the ack of an old receipt.
+    SQS counts in whole seconds: hidden times are rounded up, waits to the nearest second but never to zero.
+    The order is best effort. A message may be received twice, and on rare occasions even after its ack. SQS
+    may ignore the ack of an old receipt.
     Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
 
     Permissions: sqs:SendMessage, sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility,
     sqs:GetQueueAttributes; sqs:GetQueueUrl where it is opened by its name.
 
-    Every method may also raise `BackendThrottled`: SQS asked for fewer requests until the retries ended.
+    Every method may also raise `BackendThrottled`: SQS still asked for fewer requests after the retries.
 
     Args:
         url_or_name: The queue's URL, which saves a call, or its name. Nothing is sent before the first call.
-        client: Calls SQS; it may be shared among queues, and the caller closes it.
-        group_of: Returns a message's group by its body, None for none. Receivers get turns of the groups, so
-            that a group with much work does not keep the others waiting.
+        client: Calls SQS; several queues may share it, and the caller closes it.
+        group_of: Returns a message's group by its body, or None. SQS takes messages from the groups in turn,
+            so that a group with much work does not keep the others waiting.
             Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
             sqs-fair-queues.html (2026-11)
 
@@ -101,14 +101,14 @@ class SqsQueue:
         they stay hidden for their visibility timeout.
 
         Args:
-            wait_s: How long to wait for such polls; 20 seconds are always enough.
+                wait_s: How long to wait for such polls; 20 seconds are always enough.
         """
         self.interrupt()
         concurrent.futures.wait(tuple(self._polls), timeout=wait_s)
 
     @property
     def open_polls(self) -> int:
-        """How many polls `interrupt` abandoned, or a receive still waits for."""
+        """How many polls have no answer from SQS yet, abandoned ones included."""
         return len(self._polls)
 
     def interrupt(self) -> None:
@@ -128,7 +128,7 @@ class SqsQueue:
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`.
 
-        SQS knows no classes. Where messages have groups, each class is a group of its own, and SQS holds back
+        SQS knows no classes. If messages have groups, each class is a group of its own, and SQS holds back
         the group with the most messages in flight; nothing is promised beyond that.
 
         Raises:
@@ -147,7 +147,7 @@ class SqsQueue:
     ) -> list[Received]:
         """Take up to `count_max` visible messages, and hide them; see `Queue.receive`.
 
-        Without a wait SQS asks only some of its servers, and may miss what lies on the others.
+        Without a wait SQS asks only some of its servers, and may miss messages on the others.
         Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
         sqs-short-and-long-polling.html (2026-11)
         """
@@ -188,7 +188,7 @@ class SqsQueue:
         return Depth(*(int(numbers.get(name, 0)) for name in _DEPTH))
 
     def redrive(self) -> tuple[str, int] | None:
-        """Return the name of the dead-letter queue and the receives before it, or None where there is none.
+        """Return the name of the dead-letter queue and the receives before it, or None if there is none.
 
         Raises:
             BackendError: The queue cannot be asked.
@@ -234,7 +234,7 @@ class SqsQueue:
             either: tuple[Future[Any], ...] = (poll, self._interruption)
             concurrent.futures.wait(either, return_when=FIRST_COMPLETED)
         finally:
-            is_abandoned = poll.cancel()  # True where it has no answer yet: from now on it takes none
+            is_abandoned = poll.cancel()  # True if it has no answer yet: from now on it takes none
         return [] if is_abandoned else poll.result()
 
     def _answer(self, poll: "Future[list[Received]]", asked: Mapping[str, Any]) -> None:
@@ -247,7 +247,7 @@ class SqsQueue:
                 poll.set_exception(exc)
         except InvalidStateError:  # it is abandoned
             with contextlib.suppress(BackendError):
-                self.nack([one.receipt for one in received])
+                self.nack([message.receipt for message in received])
 
     def _ask(self, asked: Mapping[str, Any]) -> list[Received]:
         answer = self._client.call(
@@ -260,11 +260,11 @@ class SqsQueue:
         )
         return [
             Received(
-                decoded(one["Body"], one.get("MessageAttributes", {})),
-                one["ReceiptHandle"],
-                int(one.get("Attributes", {}).get(_COUNT, 1)),
+                decoded(message["Body"], message.get("MessageAttributes", {})),
+                message["ReceiptHandle"],
+                int(message.get("Attributes", {}).get(_COUNT, 1)),
             )
-            for one in answer.get("Messages", [])
+            for message in answer.get("Messages", [])
         ]
 
     def _change(
@@ -277,8 +277,8 @@ class SqsQueue:
             entries = [{"ReceiptHandle": receipt, **more} for receipt in chunk]
             outcomes = self._client.batch(operation, action, self._queue_url(), entries)
             for receipt, outcome in zip(chunk, outcomes, strict=True):
-                # Only its receipt can be wrong with an entry: ReceiptHandleIsInvalid,
-                # MessageNotInflight, or InvalidParameterValue where the message is gone.
+                # Nothing but the receipt of an entry can be wrong: ReceiptHandleIsInvalid,
+                # MessageNotInflight, or InvalidParameterValue if the message is gone.
                 if isinstance(outcome, BackendDenied):
                     gone.append(receipt)
                 elif outcome is not None:

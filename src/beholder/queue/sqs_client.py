@@ -1,6 +1,6 @@
-"""The client of SQS: what it adds to `AwsClient` are batches that fail in part, and SQS's own error codes.
+"""The client of SQS: `AwsClient` with SQS's own error codes, and with batches that may fail in part.
 
-botocore takes such a batch for a success, so the entries that SQS could not take are sent again here.
+botocore takes such a batch for a success, so this client sends again the entries that SQS could not take.
 """
 
 import threading
@@ -20,7 +20,7 @@ _ENTRY_TRIES = 4
 _ENTRY_PAUSE_S = 0.1
 _CODES: dict[str, type[BackendError]] = {
     "OverLimit": BackendThrottled,  # too many messages are in flight already
-    # The name in the JSON protocol, and the older one. No retry makes a queue, and a name is free again no
+    # The name in the JSON protocol, and the older name. No retry makes a queue, and a name is free again no
     # sooner than a minute after its queue was deleted.
     # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html and
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html (2026-11)
@@ -30,14 +30,14 @@ _CODES: dict[str, type[BackendError]] = {
 
 
 class SqsClient(AwsClient):
-    """A client of SQS; safe to use from many threads at once, and to share among queues.
+    """A client of SQS, which many threads and queues may use at once.
 
-    `call` raises `QueueGone`, a subclass of `BackendDenied`, where there is no such queue.
+    `call` raises `QueueGone`, a subclass of `BackendDenied`, if there is no such queue.
 
     Args:
         region: The region of the queues.
         endpoint: Another server that speaks SQS; None for AWS's, or the one that AWS_ENDPOINT_URL_SQS names.
-        timeout_s: How long the server may be silent; a long poll may be so for its wait besides.
+        timeout_s: How long the server may be silent, beyond the wait of a long poll.
         attempts_max: Attempts at a call, the first included.
 
     Raises:
@@ -82,7 +82,7 @@ class SqsClient(AwsClient):
             entries: 1 to 10, without their Id.
 
         Returns:
-            For each entry None, or its error; `BackendDenied` where the entry itself is wrong.
+            For each entry None, or its error: `BackendDenied` if the entry itself is wrong.
 
         Raises:
             BackendError: The whole call failed; some entries may have been done.
@@ -101,17 +101,17 @@ class SqsClient(AwsClient):
                 for index in left:
                     outcomes[index] = exc
                 break
-            failed = {int(one["Id"]): one for one in answer.get("Failed", [])}
+            failed = {int(entry["Id"]): entry for entry in answer.get("Failed", [])}
             for index in left:
                 outcomes[index] = self._failure(operation, failed[index]) if index in failed else None
-            left = [index for index, one in failed.items() if not one["SenderFault"]]
+            left = [index for index, entry in failed.items() if not entry["SenderFault"]]
             if not left:
                 break
         return outcomes
 
     def _failure(self, operation: str, failed: Mapping[str, Any]) -> BackendError:
         code = str(failed.get("Code"))
-        # The status of the whole answer is 200, so the side at fault stands for it.
+        # The status of the whole answer is 200; the member SenderFault says what that of the entry would be.
         error = BackendDenied if failed["SenderFault"] else self.error_class(code, status=500)
         return error(_BACKEND, operation, f"{code}: {failed.get('Message')}")
 

@@ -1,4 +1,4 @@
-"""Reply queues on SQS: the own one of a web process, and those that a worker sends replies to."""
+"""Reply queues on SQS: a web process's own, and those to which a worker sends replies."""
 
 import contextlib
 import functools
@@ -23,8 +23,8 @@ __all__ = ["OwnReplyQueue", "ReplyQueues"]
 
 _log = logging.getLogger(__name__)
 
-# A reply is a hint: after minutes without one the web process has looked into the bucket. Encryption with
-# SQS's own keys is the default of every queue.
+# A reply is a hint: a web process that gets none for minutes has looked into the bucket. Every queue is
+# encrypted with SQS's own keys by default.
 # Source (2026-11): https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
 # and https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-sqs-sse-queue.html
 _ATTRIBUTES = {
@@ -34,8 +34,8 @@ _ATTRIBUTES = {
 }
 _NAME_CHARS_MAX = 80
 _UNIQUE_CHARS = 8
-# SQS may not know a queue in the first second after it was made, by the page on CreateQueue above. This is
-# longer, so that a queue which is deleted again and again is not created as often.
+# SQS may not know a queue in the first second after its creation, by the page on CreateQueue above. This is
+# longer, so that a queue that is deleted again and again is not made as often.
 _SETTLE_S = 30.0
 # After SQS says that there is no such queue, a worker sends nothing to it for so long, and twice as long the
 # next time: its first reply may come before SQS knows a new queue everywhere.
@@ -57,11 +57,11 @@ class _Made:
 
 
 class OwnReplyQueue:
-    """The reply queue of one web process: made at `with`, removed at its end, made anew after a deletion.
+    """The reply queue of one web process, a `Receiver`: made at `with`, removed at its end.
 
-    It is a `Receiver`. Where another program deleted the queue, `receive` makes another, whose `name` is new:
-    SQS keeps the name of a deleted queue for a minute. Replies to the old name are lost, and the web process
-    looks for their outcomes in the output bucket.
+    If another program deletes the queue, `receive` makes another under a new `name`, because SQS keeps the
+    name of a deleted queue for a minute. Replies to the old name are lost, and the web process looks for
+    their outcomes in the output bucket.
 
     Permissions, on `<prefix>-*`: sqs:CreateQueue, sqs:TagQueue, sqs:DeleteQueue, sqs:ListQueueTags,
     sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility; on every queue sqs:ListQueues. The
@@ -69,6 +69,7 @@ class OwnReplyQueue:
 
     Args:
         client: Calls SQS.
+        deployment: The deployment's name, which all its resources carry as a tag.
         prefix: First part of the names of all reply queues of the deployment, 60 characters at most.
         owner: Name of this web process; others may have the same. Characters that SQS does not allow become
             `-`.
@@ -78,16 +79,17 @@ class OwnReplyQueue:
         ValueError: No name can be made of the prefix.
     """
 
-    def __init__(self, client: SqsClient, *, prefix: str, owner: str, clock: Clock) -> None:
+    def __init__(self, client: SqsClient, *, deployment: str, prefix: str, owner: str, clock: Clock) -> None:
         check_name(prefix)
         room = _NAME_CHARS_MAX - len(prefix) - _UNIQUE_CHARS - 2
         if room < 10:  # noqa: PLR2004 -- or a reader could not tell owners apart
             raise ValueError(f"the prefix {prefix!r} of reply queues is longer than 60 characters")
         self._client = client
+        self._deployment = deployment
         self._prefix = prefix
         self._owner = re.sub("[^A-Za-z0-9_-]", "-", owner)[:room] or "web"
         self._clock = clock
-        self._sweeper = IdleQueueSweeper(client, prefix=prefix, clock=clock)
+        self._sweeper = IdleQueueSweeper(client, deployment=deployment, prefix=prefix, clock=clock)
         self._changing = threading.Lock()
         self._made: _Made | None = None
         self._renewed_at_s = 0.0
@@ -105,7 +107,7 @@ class OwnReplyQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the queue; where that fails, it is logged, and left to the sweepers of others."""
+        """Remove the queue; if that fails, log it, and leave it to the sweepers of other web processes."""
         with self._changing:
             self._is_closed = True
         own = self._own
@@ -133,7 +135,7 @@ class OwnReplyQueue:
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
     ) -> list[Received]:
-        """Take up to `count_max` replies; see the port. It returns none where it made the queue anew.
+        """Take up to `count_max` replies; see the port. It returns none if it had to make the queue anew.
 
         Raises:
             QueueGone: SQS does not know the queue, or not yet: it is new, or this process is at its end.
@@ -156,7 +158,7 @@ class OwnReplyQueue:
     # --- ticks ----------------------------------------------------------------------------------------------
 
     def heartbeat_tick(self) -> float:
-        """Write a new heartbeat on the queue; returns the seconds until the next pass.
+        """Write a new heartbeat on the queue; return the seconds until the next pass.
 
         Raises:
             BackendError: It could not be written; others take the owner for dead after 15 minutes.
@@ -203,7 +205,7 @@ class OwnReplyQueue:
     def _make(self) -> _Made:
         now_s = self._clock.now_s()
         name = f"{self._prefix}-{self._owner}-{new_job_id(now_s)[-_UNIQUE_CHARS:]}"
-        tags = {DEPLOYMENT: self._prefix, OWNER: self._owner, HEARTBEAT_AT: utc_text(now_s)}
+        tags = {DEPLOYMENT: self._deployment, OWNER: self._owner, HEARTBEAT_AT: utc_text(now_s)}
         made = self._client.call("create", "create_queue", QueueName=name, Attributes=_ATTRIBUTES, tags=tags)
         self._renewed_at_s = now_s
         return _Made(name, made["QueueUrl"], SqsQueue(made["QueueUrl"], client=self._client), now_s)
@@ -222,7 +224,7 @@ class ReplyQueues:
     def __init__(self, client: SqsClient, *, clock: Clock = _MONOTONIC) -> None:
         self._client = client
         self._clock = clock
-        # Web processes come and go under ever new names.
+        # Bounded, because every web process has a new name.
         self._open: Callable[[str], Queue] = functools.lru_cache(_OPEN_MAX)(self._opened)
 
     def __call__(self, name: str) -> Queue:
@@ -264,7 +266,7 @@ class _ReplyQueue(SqsQueue):
         try:
             super().send(bodies, priority=priority)
         except QueueGone:
-            if self._gone_until_s == until_s:  # of several threads that met this, only one counts
+            if self._gone_until_s == until_s:  # several threads that meet this count once
                 self._gone_until_s = self._clock.now_s() + self._gone_s
                 self._gone_s = min(self._gone_s * 2, _GONE_S_MAX)
             raise

@@ -1,8 +1,8 @@
-"""Removes the reply queues that dead web processes left behind; every web process runs one of these.
+"""Removes the reply queues that dead web processes left behind; every web process runs a sweeper.
 
-An owner writes a new heartbeat on its queue every five minutes. A sweeper compares the heartbeat that it
-reads with the one it read before: a heartbeat that did not change over three looks has no owner any more.
-Clocks of two machines are never compared.
+An owner writes a new heartbeat on its queue every five minutes. A sweeper compares the heartbeat with what it
+read before: if it has not changed over three looks, the owner is gone. The clocks of two machines are never
+compared.
 """
 
 import logging
@@ -30,17 +30,17 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# Tags of a reply queue: the first part of its name, its web process, and its owner's last heartbeat.
+# Tags of a reply queue: its deployment, its web process, and its owner's last heartbeat.
 DEPLOYMENT = "beholder:deployment"
 OWNER = "beholder:owner"
 HEARTBEAT_AT = "beholder:alive-at"
 
 HEARTBEAT_EVERY_S = 300.0
 _LOOK_EVERY_S = 600.0
-# Passes of one sweeper are 480 to 720 s apart, so that several do not all look at once.
+# Passes of one sweeper are 480 to 720 s apart, so that several sweepers do not all look at once.
 _SPREAD = 0.4
-# A pass that failed is soon repeated. A queue that it looked at already is not counted as looked at again:
-# between two looks that count, a live owner has written a new heartbeat.
+# A pass that failed is repeated soon, and a second look at a queue does not count then: between two looks
+# that count, a live owner has written a new heartbeat.
 _LOOKS_APART_S = 450.0
 _LOOKS = 3
 # Queues in one pass; without a limit, calls would grow with the square of the number of web processes.
@@ -76,7 +76,7 @@ class QueueHeartbeat:
 
     @property
     def is_dead(self) -> bool:
-        """Whether its owner is gone: it missed two renewals, and three where the passes came in time."""
+        """Whether the owner is gone: it missed two renewals, or three if the passes came in time."""
         return self.looks >= _LOOKS
 
 
@@ -87,24 +87,26 @@ class IdleQueueSweeper:
 
     Args:
         client: Calls SQS.
-        prefix: Its queues are named `<prefix>-...` and carry beholder's tags.
+        deployment: The value of the queues' tag `beholder:deployment`.
+        prefix: The queues are named `<prefix>-...`.
         clock: The time.
     """
 
-    def __init__(self, client: "SqsClient", *, prefix: str, clock: Clock) -> None:
+    def __init__(self, client: "SqsClient", *, deployment: str, prefix: str, clock: Clock) -> None:
         self._client = client
+        self._deployment = deployment
         self._prefix = prefix
         self._clock = clock
         self._heartbeats: dict[str, QueueHeartbeat] = {}
-        # Queues of other owners, by name; the one that was looked at longest ago comes first.
+        # Queues that are not the deployment's, by name; that which was looked at longest ago comes first.
         self._foreign: dict[str, None] = {}
         self._reported: set[str] = set()
 
     def tick(self, own: str) -> float:
         """Look at the queues that follow `own` by name, in a circle; return the seconds until the next pass.
 
-        Every sweeper begins behind its own queue, so that all of them together see every queue, at a cost
-        that grows with their number alone.
+        Every sweeper begins behind its own queue, so that all sweepers together see every queue, and the
+        calls grow only with their number.
 
         Raises:
             BackendUnavailable: SQS could not be reached; the pass may be repeated at once.
@@ -121,7 +123,7 @@ class IdleQueueSweeper:
         for name in _behind(own, [name for name in urls if name not in self._foreign])[:_LOOKED_AT_MAX]:
             self._look_at(name, urls[name])
         if again is not None:
-            # The tags of a new queue may not be readable yet, so each is looked at again, one in a pass.
+            # The tags of a new queue may not be readable yet, so each pass looks again at one such queue.
             del self._foreign[again]
             self._look_at(again, urls[again])
         return _delay_s(own)
@@ -129,7 +131,7 @@ class IdleQueueSweeper:
     def _look_at(self, name: str, url: str) -> None:
         try:
             tags = self._client.call("list", "list_queue_tags", QueueUrl=url).get("Tags", {})
-            if tags.get(DEPLOYMENT) != self._prefix or HEARTBEAT_AT not in tags:
+            if tags.get(DEPLOYMENT) != self._deployment or HEARTBEAT_AT not in tags:
                 self._foreign[name] = None
                 return
             heartbeat = self._heartbeat(name, tags[HEARTBEAT_AT])

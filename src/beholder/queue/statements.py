@@ -30,7 +30,7 @@ create table if not exists message(
 );
 """
 _COLUMNS = "select name from pragma_table_info('message')"
-# For a file from before there were classes: its messages count as asynchronous.
+# For a file of a version without classes: its messages count as asynchronous.
 _ADD_PRIORITY = "alter table message add column priority integer not null default 0"
 _INDEX = """
 create index if not exists message_by_class on message(queue, priority, visible_at_s);
@@ -59,7 +59,7 @@ HIDDEN = (
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Make the table and the index where they are missing; the caller keeps other processes away meanwhile.
+    """Make the table and the index if they are missing; the caller keeps other processes away meanwhile.
 
     Raises:
         sqlite3.Error: The file is no database, or cannot be written.

@@ -8,7 +8,7 @@ __all__ = ["UnreportedCounters"]
 
 
 class UnreportedCounters:
-    """What was called since the last report; safe to use from several consumers at once.
+    """The calls since the last report; several consumers may use it at once.
 
     Args:
         read_totals: Returns the calls since the process began, by `service:Operation`.

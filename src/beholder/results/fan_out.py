@@ -1,4 +1,4 @@
-"""Work on the items of a batch, one after the other or at the same time."""
+"""How the items of a batch are worked on: one after the other, or at the same time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
@@ -12,8 +12,8 @@ _Made = TypeVar("_Made")
 class MapItems(Protocol):
     """Calls a function with every item and yields the results in the order of the items.
 
-    `map` calls one after the other, and the `map` of a thread pool at the same time. The function returns
-    errors and does not raise them: an error would leave other calls running.
+    `map` makes one call after the other, the `map` of a thread pool several at the same time. The function
+    returns errors and does not raise them: an error would leave other calls running.
     """
 
     def __call__(self, function: Callable[[_Item], _Made], items: Sequence[_Item], /) -> Iterable[_Made]:

@@ -1,4 +1,4 @@
-"""What came over the input queue: a job, an object that a tool put into the bucket, or nothing to do."""
+"""What the input queue carries: a job, an event of an object that a tool put into the bucket, or neither."""
 
 from dataclasses import dataclass
 
@@ -30,11 +30,11 @@ def parse_body(
     Args:
         body: As it was received.
         input_bucket: The bucket whose upload events are taken; empty to take none.
-        now_s: The time, for upload events without one.
+        now_s: The present, for upload events without a time.
 
     Raises:
-        MessageInvalid: The body is no message of a version known here and no event that is understood; or the
-            event is of another bucket, or of a key that a store does not take.
+        MessageInvalid: The body is no message of a known version and no known event; or the event is of
+            another bucket, or of a key that a store does not take.
     """
     try:
         return ParsedMessage(Message.from_bytes(body))
@@ -53,9 +53,7 @@ def _parse_upload(upload: UploadEvent, input_bucket: str, now_s: float) -> Parse
     if not is_upload_key(upload.key):
         if upload.key.startswith(IMAGES):
             return UnknownMessage("no upload", f"an event of {upload.key!r:.200}, which a web process put")
-        raise MessageInvalid(
-            f"an object was put at {upload.key!r:.200}, and only those under drop/ are taken"
-        )
+        raise MessageInvalid(f"an object was put at {upload.key!r:.200}, not under drop/")
     if upload.key.endswith("/") and not upload.size_bytes:
         return UnknownMessage("folder marker", f"{upload.key!r:.200} marks a folder")
     try:

@@ -1,4 +1,4 @@
-"""A job's outcome: it is written once, and the web process that waits gets a reply."""
+"""How a job's outcome is written, once, and sent to the web process that waits for it."""
 
 import json
 import logging
@@ -21,10 +21,9 @@ _log = logging.getLogger(__name__)
 
 def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:
     """Return the outcome of a job that failed or expired."""
-    expired = failure.code == JobExpired.code
     return Job(
         id=message.job_id,
-        status=JobStatus.EXPIRED if expired else JobStatus.FAILED,
+        status=JobStatus.EXPIRED if failure.code == JobExpired.code else JobStatus.FAILED,
         created_at_s=message.created_at_s,
         input=message.input,
         started_at_s=started_at_s,
@@ -55,7 +54,7 @@ def store_outcome(results: Store, job: Job, *, wants_text: bool = False) -> byte
         try:
             earlier = results.get(result_key(job.id))
             job, document = read_outcome(earlier, job_id=job.id), earlier
-        except (ObjectNotFound, ValueError):  # deleted meanwhile, a dangling link, or torn by a power cut
+        except (ObjectNotFound, ValueError):  # deleted meanwhile, a link to nothing, or torn by a power cut
             results.put(result_key(job.id), document)
     if wants_text and job.best_label:
         results.put(text_key(job.id), job.best_label.name.encode())
@@ -84,7 +83,7 @@ def reply(
     documents: Sequence[bytes],
     unreported: UnreportedCounters | None = None,
 ) -> None:
-    """Send each web process the outcomes of its jobs, those of a batch in one reply.
+    """Send each web process the outcomes of its jobs in one reply.
 
     If a reply cannot be sent, the web process finds the outcomes in the bucket.
 

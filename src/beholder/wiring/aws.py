@@ -160,8 +160,13 @@ class _Account:
     def own_replies(self, owner: str) -> Iterator[OwnReplies]:
         from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
 
-        prefix = self._settings.queue.output_queue
-        with OwnReplyQueue(self.client, prefix=prefix, owner=owner, clock=self.clock) as own:
+        with OwnReplyQueue(
+            self.client,
+            deployment=self._settings.deployment.prefix,
+            prefix=self._settings.queue.output_queue,
+            owner=owner,
+            clock=self.clock,
+        ) as own:
             self._own = own
             ticks = {"reply_heartbeat": own.heartbeat_tick, "idle_queue_sweeper": own.sweeper_tick}
             yield OwnReplies(own, lambda: own.name, ticks)

@@ -41,10 +41,10 @@ class SharedPolls:
 class Consumer:
     """Receives messages, recognises their images, and acknowledges each only when its result is stored.
 
-    A message that was received before is processed alone, since it may be the one that kills workers.
+    A message that was received before is processed alone, since it may kill its worker.
 
     Args:
-        ports: The ports.
+        ports: What the worker works with.
         journal: Lists the messages that it holds, for its successor.
         extender: Keeps those messages hidden.
         batch_max: Messages taken at once; above ten only while the queue has so many.
@@ -114,7 +114,7 @@ class Consumer:
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What the poll returned that began after the pause; None if there was none."""
+        """What the poll returned that began after the pause; None before it."""
         return self._polls.final
 
     @property
@@ -170,7 +170,7 @@ class Consumer:
     def _due(self) -> Todo | None:
         """Return the messages to try now; None if it is time to receive, or to wait."""
         now_s = self._elapsed.now_s()
-        return next((one for one in self._todo if one.due_s <= now_s or self._draining.is_set()), None)
+        return next((todo for todo in self._todo if todo.due_s <= now_s or self._draining.is_set()), None)
 
     def _pause_s(self) -> float:
         """Return how long to wait when nothing is due and nothing was received."""
@@ -181,14 +181,14 @@ class Consumer:
     def _until_due_s(self) -> float:
         """Return the seconds until something held is due; the longest wait of a pass if nothing is held."""
         now_s = self._elapsed.now_s()
-        return min((max(0.0, one.due_s - now_s) for one in self._todo), default=self._wait_s)
+        return min((max(0.0, todo.due_s - now_s) for todo in self._todo), default=self._wait_s)
 
     def _room(self) -> int:
         """Return how many more messages it may hold, besides those that it retries.
 
-        With ten of these it receives no more: so many failures are not the trouble of single messages.
+        While it retries ten it receives no more: so many failures are not the trouble of single messages.
         """
-        retried = sum(len(one.messages) for one in self._todo if one.tries)
+        retried = sum(len(todo.messages) for todo in self._todo if todo.tries)
         return max(0, self._batch_max - len(self._held) + retried) if retried < COUNT_MAX else 0
 
     def _poll(self) -> list[Received]:
@@ -209,12 +209,12 @@ class Consumer:
     def _receive(self) -> list[Received]:
         room = self._room()
         received = self._receive_once(room, min(self._wait_s, self._until_due_s()))
-        # A queue returns ten messages at most. If it returns so many there are more, and larger batches need
-        # fewer replies, each of which is a call.
+        # A queue returns ten messages at most. If it returns ten, there are probably more, and larger batches
+        # need fewer replies, each of which is a call.
         while received and len(received) % COUNT_MAX == 0 and len(received) < room:
             try:
                 more = self._receive_once(room - len(received), 0.0)
-            except BackendError:  # what was received is processed first; the next pass reports the error
+            except BackendError:  # what is received already is processed first; the next pass meets the error
                 break
             if not more:
                 break
@@ -234,14 +234,14 @@ class Consumer:
         left = self._journal.left_behind()
         if not left.held:
             return
-        receipts = [one.receipt for one in left.held]
+        receipts = [message.receipt for message in left.held]
         # As long as a fresh receive hides them: the extender's first extension may come nearly that late.
         gone = set(self._ports.queue.extend(receipts, timeout_s=self._extender.timeout_s))
         suspects = [left.current] if left.current else []
         if left.resumed:
             suspects = list(left.held)
-        back = [one.receipt for one in suspects if one.receipt not in gone]
-        rest = [one for one in left.held if one.receipt not in gone and one not in suspects]
+        back = [message.receipt for message in suspects if message.receipt not in gone]
+        rest = [message for message in left.held if message.receipt not in gone and message not in suspects]
         log_event(
             _log,
             logging.WARNING,
@@ -272,9 +272,9 @@ class Consumer:
         """Hold these messages no longer."""
         if not released:
             return
-        receipts = {one.receipt for one in released}
+        receipts = {message.receipt for message in released}
         self._extender.release(list(receipts))
-        self._held = tuple(one for one in self._held if one.receipt not in receipts)
+        self._held = tuple(message for message in self._held if message.receipt not in receipts)
         self._done = replace(self._done, messages=self._done.messages + len(receipts))
         if self._held:
             self._journal.hold(self._held, resumed=self._is_successor)
@@ -285,18 +285,19 @@ class Consumer:
         self._idle_since_s = self._elapsed.now_s()
 
     def _work(self) -> None:
-        """Take through all steps what is due.
+        """Take the messages that are due through all steps.
 
-        If a store or queue is away, the messages that need it stay held and hidden, and the next pass tries
-        them again. Handing them back would cost each a receive, and a store that is away for a minute would
-        cost the jobs.
+        If a store or queue is away, the messages that need it stay hidden, and the next pass tries them
+        again. Handing them back would cost each message a receive, so the jobs would fail after a minute or
+        so.
         """
         while todo := self._due():
             if self._draining.is_set():
                 self.hand_back()
                 return
-            batch = [one for one in todo.messages if self._extender.is_holding(one.receipt)]
-            self._release([one for one in todo.messages if one not in batch])  # other workers have them now
+            batch = [message for message in todo.messages if self._extender.is_holding(message.receipt)]
+            # Other workers have the rest now.
+            self._release([message for message in todo.messages if message not in batch])
             todo.messages = batch
             if not batch:
                 self._todo.remove(todo)
@@ -309,20 +310,20 @@ class Consumer:
         try:
             troubles, working = self._steps(batch)
             away, own = self._retries.sort(troubles, working)
-            again = [one for trouble in own if (one := self._retries.again(trouble, todo))]
+            again = [retry for trouble in own if (retry := self._retries.again(trouble, todo))]
         except Exception:
             self.hand_back()
             raise
         self._todo.remove(todo)
         if away:
-            self._todo.appendleft(replace(todo, messages=[one.received for one in away]))
+            self._todo.appendleft(replace(todo, messages=[trouble.received for trouble in away]))
         self._todo.extend(again)
-        kept = {one.received.receipt for one in away} | {one.messages[0].receipt for one in again}
-        self._release([one for one in batch if one.receipt not in kept])
+        kept = {trouble.received.receipt for trouble in away} | {retry.messages[0].receipt for retry in again}
+        self._release([message for message in batch if message.receipt not in kept])
         if away:
             return away[0].error
         # A broken model fails every image: without a pause it would use up the backlog at full speed. A
-        # `BeholderError` is the trouble of its own message.
+        # `BeholderError` concerns its own message alone.
         is_all = len(own) == len(batch) and not isinstance(own[0].error, BeholderError)
         return own[0].error if is_all else None
 
@@ -342,8 +343,8 @@ class Consumer:
         return troubles, working
 
     def _finish(self, fetched: Sequence[steps.Fetched], troubles: list[Trouble], working: set[Step]) -> None:
-        """Take what was fetched through the other steps; adds to `troubles` and `working`."""
-        place = {one.receipt: number for number, one in enumerate(self._held)}
+        """Take what was fetched through the other steps; add to `troubles` and `working`."""
+        place = {message.receipt: number for number, message in enumerate(self._held)}
         decoded = steps.decode(
             self._ports, fetched, lambda delivery: self._journal.decoding(place[delivery.received.receipt])
         )

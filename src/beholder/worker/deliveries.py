@@ -40,8 +40,8 @@ class Delivery:
 def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Trouble]:
     """Parse what was received, and return the jobs.
 
-    The rest is acknowledged here: an unknown message after a line in the log; an event of several objects
-    after an event for each of them was sent; an unreadable body after it was sent to the dead-letter queue.
+    The rest is acknowledged here: an unknown message once it is logged; an event of several objects once an
+    event for each of them is sent; an unreadable body once it is sent to the dead-letter queue.
     """
     now_s = ports.clock.now_s()
     parse = partial(parse_body, input_bucket=ports.input_bucket, now_s=now_s)
@@ -49,30 +49,32 @@ def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Tr
     settled = []
     single_events: list[tuple[Received, Sequence[bytes]]] = []
     unreadable: list[tuple[Received, Sequence[bytes]]] = []
-    for one in received:
-        parsed = attempt(parse, one.body)
+    for message in received:
+        parsed = attempt(parse, message.body)
         if isinstance(parsed, ParsedMessage):
             model = parsed.message.input.options.model or ports.default_model
-            found.append(Delivery(one, parsed.message, now_s, model, parsed.is_upload))
+            found.append(Delivery(message, parsed.message, now_s, model, parsed.is_upload))
         elif isinstance(parsed, EventBatch):
-            single_events.append((one, parsed.bodies))
+            single_events.append((message, parsed.bodies))
         elif isinstance(parsed, UnknownMessage):
             _log_unknown(parsed)
-            settled.append(one)
+            settled.append(message)
         else:
             reason = (
                 parsed.message if isinstance(parsed, MessageInvalid) else f"{type(parsed).__name__}: {parsed}"
             )
-            log_event(_log, logging.WARNING, "worker.unreadable", reason, receive_count=one.receive_count)
-            unreadable.append((one, [one.body]))
+            log_event(_log, logging.WARNING, "worker.unreadable", reason, receive_count=message.receive_count)
+            unreadable.append((message, [message.body]))
     for queue, bodies in ((ports.queue, single_events), (ports.dead_letters, unreadable)):
-        sent = send_each(queue.send, bodies)
-        found += [one for one in sent if isinstance(one, Trouble)]
-        settled += [one for one in sent if isinstance(one, Received)]
+        for sent in send_each(queue.send, bodies):
+            if isinstance(sent, Trouble):
+                found.append(sent)
+            else:
+                settled.append(sent)
     if settled:
-        error = attempt(ports.queue.ack, [one.receipt for one in settled])
+        error = attempt(ports.queue.ack, [message.receipt for message in settled])
         if error is not None:
-            found += [Trouble(one, "ack", error) for one in settled]
+            found += [Trouble(message, "ack", error) for message in settled]
     return found
 
 
@@ -83,11 +85,11 @@ def send_each(
     if not bodies:
         return []
     if attempt(send, [body for _, some in bodies for body in some]) is None:
-        return [one for one, _ in bodies]
+        return [message for message, _ in bodies]
     results: list[Received | Trouble] = []
-    for one, some in bodies:
+    for message, some in bodies:
         error = attempt(send, some)
-        results.append(one if error is None else Trouble(one, "send", error))
+        results.append(message if error is None else Trouble(message, "send", error))
     return results
 
 

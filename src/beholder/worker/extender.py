@@ -18,13 +18,13 @@ _STEPS_PER_TIMEOUT = 3
 class VisibilityExtender:
     """Extends the visibility timeout of held messages at constant intervals, always by the same time.
 
-    So the messages of a worker that dies stay hidden for one timeout at most, however long it had held them.
+    So the messages of a worker that dies stay hidden for one timeout at most, however long it has held them.
 
     Args:
         queue: The input queue.
         clock: The time; only durations count.
         timeout_s: Each extension, counted from the call: the queue's visibility timeout.
-        hold_max_s: A message held for longer is let go: the work on it hangs.
+        hold_max_s: A message held for longer is released: the work on it hangs.
         on_hung: Called when that happens; a worker's process ends itself, so that another takes its place.
     """
 
@@ -73,7 +73,7 @@ class VisibilityExtender:
                 self._held.pop(receipt, None)
 
     def tick(self) -> float:
-        """Extend what was held for half a step or longer; returns the seconds until the next pass."""
+        """Extend what is held for half a step or longer; return the seconds until the next pass."""
         step_s = self._timeout_s / _STEPS_PER_TIMEOUT
         now_s = self._clock.now_s()
         with self._lock:

@@ -1,10 +1,10 @@
 """The in-flight journal: what a worker holds, written where its successor can read it.
 
-A process that dies by a signal cannot tell what it was doing, so a worker writes it down beforehand: the
-messages that it holds before it touches a batch, and before it decodes an image, which one. The successor of
-the same name goes on with the batch under the same receipts, without another receive. Only the message whose
-image was being decoded goes back to the queue, where its receive count grows until it becomes a dead letter.
-So a poison image costs its neighbours nothing.
+A process that dies by a signal cannot say what it did last, so a worker writes it down beforehand: before it
+touches a batch, the messages that it holds; before it decodes an image, the number of its message. The
+successor of the same name continues with the batch under the same receipts, without another receive. Only the
+message whose image was being decoded goes back to the queue, where its receive count grows until it becomes a
+dead letter. So an image that kills its worker costs the other images of the batch nothing.
 
 The page cache outlives the process. Nothing here has to outlive the machine: if that is lost, the visibility
 timeout makes the messages visible again.
@@ -35,8 +35,8 @@ class LeftBehind:
 
     Args:
         held: The messages.
-        current: The one whose image was being decoded, or None.
-        resumed: The predecessor had taken them over from one that died.
+        current: The message whose image was being decoded, or None.
+        resumed: The predecessor had taken them over from its own predecessor.
     """
 
     held: tuple[Received, ...]
@@ -47,11 +47,11 @@ class LeftBehind:
 class InFlightJournal:
     """A file of one consumer: eight bytes with the number of the current message, then the messages as JSON.
 
-    If it cannot be written, as on a full disk, the worker goes on without it: that costs the neighbours of a
-    poison image a receive, while an error would cost every job one.
+    If it cannot be written, as on a full disk, the worker goes on without it: after a crash, each message of
+    the batch has lost a receive, while an error here would cost every job one.
 
     Args:
-        path: The file; made if it is not there.
+        path: The file; made if it is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class InFlightJournal:
             os.ftruncate(self._fd, len(data))
 
     def decoding(self, number: int | None) -> None:
-        """Write which of the held messages is being decoded, by its place; None for none of them."""
+        """Write which of the held messages is being decoded, by its number; None for no message."""
         if self._is_written:
             self._is_written = self._write(b"%8d" % (_NOTHING if number is None else number))
 

@@ -23,7 +23,7 @@ class WorkerPorts:
 
     Args:
         queue: The input queue.
-        dead_letters: Where bodies go that cannot be read.
+        dead_letters: The queue for bodies that cannot be read.
         replies: Returns the reply queue of a web process by its name.
         images: The input bucket.
         results: The output bucket.
@@ -57,5 +57,5 @@ class WorkerPorts:
 
     @property
     def default_model(self) -> str:
-        """The name of the model that serves jobs which name none."""
+        """The name of the model for jobs that name no model."""
         return next(iter(self.classifiers))

@@ -1,14 +1,12 @@
 """What becomes of a message for which a step failed.
 
-- Its store or queue seems to be away: the message stays held and hidden, nothing more is received, and the
-next
-  pass tries again. So an outage costs no job a receive.
-- Its store works for other messages, and the call may succeed later: the message stays held and is tried
-again
-  alone after growing pauses; other messages are received meanwhile.
-- Anything else, or tried for too long: the message is handed back with a delay, which costs it a receive. At
-the
-  last receive the worker gives it up: a failed outcome, and a dead letter with the reason.
+- Its store or queue seems to be away: the worker keeps the message hidden, receives nothing more, and tries
+  again in the next pass. So an outage costs no job a receive.
+- Its store works for other messages, and the call may succeed later: the worker keeps the message hidden,
+  tries it again alone after growing pauses, and receives other messages meanwhile.
+- Anything else, or tried for too long: the worker hands the message back with a delay, which costs it a
+  receive. At the last receive the worker gives the job up: a failed outcome, and a dead letter with the
+  reason.
 """
 
 import logging
@@ -38,7 +36,7 @@ class Todo:
     """Held messages that are taken through all steps together.
 
     Args:
-        messages: A single one if it was received or tried before.
+        messages: Only one message if it was received or tried before.
         due_s: When to try them, on the worker's clock.
         since_s: Since when they are held.
         tries: How often they were tried without success.
@@ -68,19 +66,16 @@ class Retries:
         )
 
     def sort(self, troubles: Sequence[Trouble], working: set[Step]) -> tuple[list[Trouble], list[Trouble]]:
-        """Split into the trouble of a backend that is away and that of single messages.
+        """Split troubles into those of a backend that is away and those of single messages.
 
         Args:
             troubles: Of the messages of one batch.
             working: The steps whose store worked for others of the batch.
         """
-        away_steps = {
-            step
-            for step in dict.fromkeys(one.step for one in troubles if one.is_backend)
-            if step not in working and not self._is_answering(step)
-        }
-        away = [one for one in troubles if one.is_backend and one.step in away_steps]
-        return away, [one for one in troubles if one not in away]
+        failed_steps = dict.fromkeys(trouble.step for trouble in troubles if trouble.is_backend)
+        away_steps = {step for step in failed_steps if step not in working and not self._is_answering(step)}
+        away = [trouble for trouble in troubles if trouble.is_backend and trouble.step in away_steps]
+        return away, [trouble for trouble in troubles if trouble not in away]
 
     def again(self, trouble: Trouble, todo: Todo) -> Todo | None:
         """Return the next attempt at a message of `todo`; None if it was handed back or given up."""
@@ -113,11 +108,11 @@ class Retries:
     def _gives_up(self, trouble: Trouble) -> bool:
         """Write the failed outcome and the dead letter of a message, and say whether that succeeded."""
 
-        def give_up(one: Trouble) -> None:
-            self._dead_letters.give_up(one.received.body, one.reason)
-            self._ports.queue.ack([one.received.receipt])
+        def give_up(received: Received) -> None:
+            self._dead_letters.give_up(received.body, trouble.reason)
+            self._ports.queue.ack([received.receipt])
 
-        error = attempt(give_up, trouble)
+        error = attempt(give_up, trouble.received)
         if error is not None:  # the queue moves it to the dead letters, like a message that kills workers
             log_event(_log, logging.WARNING, "worker.not_given_up", f"{type(error).__name__}: {error}")
         return error is None

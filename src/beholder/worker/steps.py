@@ -80,7 +80,7 @@ class Fetched:
 
     @property
     def is_from_store(self) -> bool:
-        """Say whether the store answered for it."""
+        """Say whether the store answered when asked for the image."""
         is_read = self.data is not None and self.delivery.message.image is None
         return is_read or (self.failure is not None and self.failure.code == ImageGone.code)
 
@@ -133,23 +133,23 @@ def light_first(ports: WorkerPorts, batch: Sequence[Fetched]) -> list[list[Fetch
     """Split a batch for the next steps: all light images first, then each heavy one alone."""
     light: list[Fetched] = []
     heavy: list[list[Fetched]] = []
-    for one in batch:
+    for fetched in batch:
         # If a header cannot be read at all, `decode` meets the same error and reports it.
-        if one.data is not None and attempt(ports.is_heavy, one.data) is True:
-            heavy.append([one])
+        if fetched.data is not None and attempt(ports.is_heavy, fetched.data) is True:
+            heavy.append([fetched])
         else:
-            light.append(one)
+            light.append(fetched)
     return [light, *heavy] if light else heavy
 
 
 def decode(
     ports: WorkerPorts, batch: Sequence[Fetched], announce: Callable[[Delivery], None]
 ) -> list[Prepared | Trouble]:
-    """Decode every image, one after the other; a heavy one waits until few enough others are decoded.
+    """Decode the images one after the other; a heavy image waits while too many are being decoded.
 
     Args:
         ports: What the worker works with.
-        batch: What was fetched; each file is freed once it is decoded.
+        batch: The fetched files; each is freed once it is decoded.
         announce: Called with each delivery right before its bytes are touched.
     """
 
@@ -178,13 +178,17 @@ def decode(
 def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified | Trouble]:
     """Run the models over the decoded images, one batch for each model, and return every job's outcome.
 
-    If a model fails on a batch, each of its images is run alone, so that one costs the others nothing.
+    If a model fails on a batch, it runs each image alone, so that the bad image costs the others nothing.
     """
     results: list[Classified | Trouble] = [
-        _failed(ports, one, one.failure) for one in batch if one.failure is not None
+        _failed(ports, prepared, prepared.failure) for prepared in batch if prepared.failure is not None
     ]
-    for model in dict.fromkeys(one.delivery.model for one in batch):
-        group = [(one, one.image) for one in batch if one.delivery.model == model and one.image is not None]
+    for model in dict.fromkeys(prepared.delivery.model for prepared in batch):
+        group = [
+            (prepared, prepared.image)
+            for prepared in batch
+            if prepared.delivery.model == model and prepared.image is not None
+        ]
         if not group:
             continue
         run = partial(_classify_group, ports, model)
@@ -192,57 +196,58 @@ def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified |
         if not isinstance(found, Exception):
             results += found
             continue
-        for one in group:
-            alone = attempt(run, [one]) if len(group) > 1 else found
+        for prepared, image in group:
+            alone = attempt(run, [(prepared, image)]) if len(group) > 1 else found
             if isinstance(alone, JobError):
-                # The model has said what is wrong with this image; another try would give the same answer.
-                results.append(_failed(ports, one[0], _failure_of(alone, one[0].delivery)))
+                # The model says what is wrong with this image; another try would give the same answer.
+                results.append(_failed(ports, prepared, _failure_of(alone, prepared.delivery)))
             elif isinstance(alone, Exception):
-                results.append(Trouble(one[0].delivery.received, "classify", alone))
+                results.append(Trouble(prepared.delivery.received, "classify", alone))
             else:
                 results += alone
     return results
 
 
 def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified | Trouble]:
-    """Store every outcome, and then reply; the events of uploads that changed meanwhile are sent again.
+    """Store every outcome, then send again the events of uploads that changed meanwhile, then reply.
 
     Returns:
         What can be acknowledged, and the trouble of the others.
     """
 
-    def store(one: Classified) -> bytes:
-        message = one.delivery.message
-        if one.delivery.is_upload:
-            return outcomes.store_upload_outcome(ports.results, one.job, message.input.image_key)
-        return outcomes.store_outcome(ports.results, one.job, wants_text=message.wants_text)
+    def store(classified: Classified) -> bytes:
+        message = classified.delivery.message
+        if classified.delivery.is_upload:
+            return outcomes.store_upload_outcome(ports.results, classified.job, message.input.image_key)
+        return outcomes.store_outcome(ports.results, classified.job, wants_text=message.wants_text)
 
     troubles: list[Trouble] = []
     stored = []
-    for one, document in zip(batch, ports.map_items(partial(attempt, store), batch), strict=True):
+    for classified, document in zip(batch, ports.map_items(partial(attempt, store), batch), strict=True):
         if isinstance(document, Exception):
-            troubles.append(Trouble(one.delivery.received, "put", document))
+            troubles.append(Trouble(classified.delivery.received, "put", document))
         else:
-            stored.append((one, document))
-    unchecked = _resend_changed(ports, [one.fetched for one, _ in stored if one.delivery.is_upload])
+            stored.append((classified, document))
+    uploads = [classified.fetched for classified, _ in stored if classified.delivery.is_upload]
+    unchecked = _resend_changed(ports, uploads)
     outcomes.reply(
         ports.replies,
-        [one.delivery.message for one, _ in stored],
+        [classified.delivery.message for classified, _ in stored],
         [document for _, document in stored],
         ports.unreported,
     )
-    troubles += unchecked
-    troubled = {one.received.receipt for one in unchecked}
-    return [*troubles, *(one for one, _ in stored if one.delivery.received.receipt not in troubled)]
+    keep = {trouble.received.receipt for trouble in unchecked}
+    done = [classified for classified, _ in stored if classified.delivery.received.receipt not in keep]
+    return [*troubles, *unchecked, *done]
 
 
 def ack(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Trouble]:
-    """Acknowledge, now that the results are stored."""
+    """Acknowledge the messages, whose results are stored."""
     if not batch:
         return []
-    received = [one.delivery.received for one in batch]
-    error = attempt(ports.queue.ack, [one.receipt for one in received])
-    return [] if error is None else [Trouble(one, "ack", error) for one in received]
+    messages = [classified.delivery.received for classified in batch]
+    error = attempt(ports.queue.ack, [received.receipt for received in messages])
+    return [] if error is None else [Trouble(received, "ack", error) for received in messages]
 
 
 def _or_trouble(delivery: Delivery, step: Step, found: _Made | Exception) -> _Made | Trouble:
@@ -270,28 +275,27 @@ def _file_of(ports: WorkerPorts, delivery: Delivery) -> bytes:
 
 
 def _resend_changed(ports: WorkerPorts, uploads: Sequence[Fetched]) -> list[Trouble]:
-    """Send the events of uploads again whose object is no longer the one that was classified.
+    """Send the event of an upload again if its object is no longer the one that was classified.
 
     Events come in any order and workers differ in speed, so a result may be written after that of a newer
-    object. But every worker looks at the object again after it has written a result. The worker that writes
-    last either finds what it classified, which is then the newest object, or sends the event again, and is
-    not the last. An object that is put after that look has an event of its own, which leads to a later
-    result.
+    object. Therefore every worker looks at the object again after it has written a result. The worker that
+    writes last either finds what it classified, which is then the newest object, or sends the event again,
+    and another result follows. An object that is put after that look has an event of its own.
     """
     if not uploads:
         return []
     troubles = []
     changed = []
-    for now, before in zip(fetch(ports, [one.delivery for one in uploads]), uploads, strict=True):
+    for now, before in zip(fetch(ports, [before.delivery for before in uploads]), uploads, strict=True):
         if isinstance(now, Trouble):
             troubles.append(now)
         elif now.fingerprint != before.fingerprint:
             changed.append(now.delivery)
     if changed:
-        keys = [one.message.input.image_key for one in changed]
+        keys = [delivery.message.input.image_key for delivery in changed]
         log_event(_log, logging.INFO, "worker.upload_changed", "an object was replaced meanwhile", keys=keys)
-        sent = send_each(ports.queue.send, [(one.received, [one.received.body]) for one in changed])
-        troubles += [one for one in sent if isinstance(one, Trouble)]
+        events = [(delivery.received, [delivery.received.body]) for delivery in changed]
+        troubles += [sent for sent in send_each(ports.queue.send, events) if isinstance(sent, Trouble)]
     return troubles
 
 
@@ -305,8 +309,8 @@ def _classify_group(
     if len(probabilities) != len(group):
         raise ValueError(f"the model gave {len(probabilities)} rows for {len(group)} images")
 
-    def job(one: Prepared, row: NDArray[np.float32]) -> Job:
-        message, received_at_s = one.delivery.message, one.delivery.received_at_s
+    def job(prepared: Prepared, row: NDArray[np.float32]) -> Job:
+        message, received_at_s = prepared.delivery.message, prepared.delivery.received_at_s
         options = message.input.options
         return Job(
             id=message.job_id,
@@ -324,35 +328,35 @@ def _classify_group(
             ),
             metrics=Metrics(
                 queue_ms=round(age_s(received_at_s, message.created_at_s) * 1000, 3),
-                decode_ms=round(one.decode_ms, 3),
+                decode_ms=round(prepared.decode_ms, 3),
                 infer_ms=round((done_s - started_s) * 1000, 3),
                 service_ms=round((done_s - received_at_s) * 1000, 3),
                 batch_size=len(group),
-                receive_count=one.delivery.received.receive_count,
+                receive_count=prepared.delivery.received.receive_count,
             ),
         )
 
     results: list[Classified | Trouble] = []
-    for (one, _), row in zip(group, probabilities, strict=True):
-        made = attempt(partial(job, one), row)
+    for (prepared, _), row in zip(group, probabilities, strict=True):
+        made = attempt(partial(job, prepared), row)
         if isinstance(made, Exception):
-            results.append(Trouble(one.delivery.received, "classify", made))
+            results.append(Trouble(prepared.delivery.received, "classify", made))
         else:
-            results.append(Classified(one.fetched, made))
+            results.append(Classified(prepared.fetched, made))
     return results
 
 
-def _failed(ports: WorkerPorts, one: Prepared, failure: Failure) -> Classified:
-    delivery = one.delivery
+def _failed(ports: WorkerPorts, prepared: Prepared, failure: Failure) -> Classified:
+    delivery = prepared.delivery
     job = outcomes.failed_job(
         delivery.message, failure, ports.clock.now_s(), started_at_s=delivery.received_at_s
     )
-    return Classified(one.fetched, job)
+    return Classified(prepared.fetched, job)
 
 
 def _failure_of(error: BeholderError, delivery: Delivery) -> Failure:
     """Return the error as the job's caller sees it; the log gets every detail."""
-    # The access log repeats the caller's error; only this line has what a library said.
+    # The access log has the caller's error; only this line has what a library said.
     level = logging.ERROR if error.http_status >= _SERVER_ERROR else logging.INFO
     log_event(
         _log, level, "worker.job_failed", error.message, code=error.code, job_id=delivery.message.job_id

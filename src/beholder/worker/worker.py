@@ -50,23 +50,22 @@ class Worker:
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when no consumer has had work; None while one has."""
-        since_s = [consumer.idle_since_s for consumer in self._consumers]
-        idle = [one for one in since_s if one is not None]
-        return max(idle) if len(idle) == len(since_s) else None
+        """Since when no consumer has had work; None while any of them has."""
+        idle = [since_s for consumer in self._consumers if (since_s := consumer.idle_since_s) is not None]
+        return max(idle) if len(idle) == len(self._consumers) else None
 
     @property
     def work(self) -> WorkDone:
         """What the consumers have done: their mean busy time, and all their messages."""
-        done = [consumer.work for consumer in self._consumers]
-        first = [one.first_sent_at_s for one in done if one.first_sent_at_s is not None]
+        works = [consumer.work for consumer in self._consumers]
+        first = [work.first_sent_at_s for work in works if work.first_sent_at_s is not None]
         return WorkDone(
-            sum(one.busy_s for one in done) / len(done),
-            sum(one.messages for one in done),
+            sum(work.busy_s for work in works) / len(works),
+            sum(work.messages for work in works),
             min(first, default=None),
         )
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What the poll returned that one consumer made for all; None if there was none."""
+        """What the final poll returned, which one consumer makes for all; None before it."""
         return self._consumers[0].final_poll
