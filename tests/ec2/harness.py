@@ -56,12 +56,13 @@ class Ec2Harness:
     Skips the test where no guest can be booted; where CI is set in the environment, it fails instead.
 
     Args:
-        endpoint: Of the emulator, on 127.0.0.1; guests reach it at the same address.
+        endpoint: Of the emulator whose instances boot, on 127.0.0.1; guests reach it at the same address.
         guest_env: Environment of the guests. They get `AWS_ENDPOINT_URL` in any case, and neither a region
             nor credentials, as on EC2: the latter come from the instance metadata.
         startup_failures: Share of instances, 0.0 to 1.0, whose user data never runs; they stay `running`.
             Failures are spread evenly, so that a few instances have their share too.
         covered: Folders of the host that are empty in every guest.
+        services: Endpoint of another emulator, which guests call instead, and which has their roles.
 
     Attributes:
         startups: Ids of the instances that were started, in this order.
@@ -81,6 +82,7 @@ class Ec2Harness:
         guest_env: Mapping[str, str] | None = None,
         startup_failures: float = 0.0,
         covered: Sequence[Path] = (),
+        services: str = "",
     ) -> None:
         _need_guests()
         self.startups: list[str] = []
@@ -90,9 +92,10 @@ class Ec2Harness:
         self.hang_shutdown: Container[str] = set()
         self.hang_all: Container[str] = set()
         self.faults: list[str] = []
-        parts = urlsplit(endpoint)
+        services = services or endpoint
+        parts = urlsplit(services)
         self._emulator = (parts.hostname or "", parts.port or 80)
-        self._environment = {"AWS_ENDPOINT_URL": endpoint, **(guest_env or {})}
+        self._environment = {"AWS_ENDPOINT_URL": services, **(guest_env or {})}
         self._startup_failures = startup_failures
         self._covered = covered
         self._guests: dict[str, Guest] = {}
@@ -103,7 +106,7 @@ class Ec2Harness:
         self._broken: BaseException | None = None
         self._polled = threading.Condition()
         self._closing = threading.Event()
-        self._launches = Launches(endpoint)
+        self._launches = Launches(endpoint, services)
         self._earlier = set(self._launches.described())
         self.folder = Path(tempfile.mkdtemp(prefix="ec2-"))
         self._thread = threading.Thread(target=self._run, name="ec2 harness", daemon=True)

@@ -24,14 +24,15 @@ class Launches:
 
     Args:
         endpoint: Such as 'http://127.0.0.1:5000'.
+        roles: Endpoint of the emulator that has the instances' roles.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, roles: str) -> None:
         keys = {name.lower(): value for name, value in CREDENTIALS.items()}
         config = Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=30)
         self._ec2, self._iam, self._sts = (
-            boto3.client(service, region_name=REGION, endpoint_url=endpoint, config=config, **keys)
-            for service in ("ec2", "iam", "sts")
+            boto3.client(service, region_name=REGION, endpoint_url=one, config=config, **keys)
+            for service, one in (("ec2", endpoint), ("iam", roles), ("sts", roles))
         )
         self._account_id = ""
         self._versions: dict[tuple[str, int], dict[str, Any]] = {}
