@@ -1,30 +1,124 @@
-"""moto's server, mended where it refuses what EC2 takes."""
+"""moto's server, with what `beholder deploy` relies on as AWS documents it.
 
+- An update changes every resource whose properties differ once all functions are worked out; moto 5.2 looks
+  for Ref alone, and forgets resources that it cannot update.
+- An Auto Scaling group that is updated keeps its instances, and its size unless the template's changed; moto
+  deletes the group and makes another.
+- An instance of a group has the version of the launch template that it was launched from.
+- A stack has the outputs and the parameters of the change set that was executed last.
+- A parameter that is a list is told as its text.
+- A disk of a launch template without a size has that of the image; moto refuses it.
+"""
+
+import copy
 import functools
 from typing import Any
 
-from moto.ec2.models.amis import Ami, AmiBackend
+from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, autoscaling_backends
+from moto.cloudformation import parsing
+from moto.cloudformation.models import ChangeSet, Stack
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.responses.instances import InstanceResponse
 from moto.server import main
 
-# A disk of an image has the size of its snapshot unless its mapping says another; moto asks for one.
-# Source: EC2 API reference, EbsBlockDevice, 2026-11.
-_IMAGE_GIB = 8
-_create_volume = EBSBackend.create_volume
+_GROUP = "AWS::AutoScaling::AutoScalingGroup"
+_IMAGE_GB = 8
 _create_image = AmiBackend.create_image
 _validate_device = InstanceResponse._validate_block_device_mapping
+_apply = ChangeSet.apply
+_enter_group = InstanceState.__init__
+_create_volume = EBSBackend.create_volume
 
 
-@functools.wraps(_create_volume)
-def _create_sized(self: EBSBackend, size: int | None, *positional: Any, **named: Any) -> Any:
-    snapshot = named.get("snapshot_id")
-    return _create_volume(self, size or (None if snapshot else _IMAGE_GIB), *positional, **named)  # type: ignore[arg-type]
+def update_group(
+    original_resource: Any,
+    new_resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> Any:
+    """Update a group in place, as CloudFormation does without an UpdatePolicy."""
+    del new_resource_name
+    properties = cloudformation_json["Properties"]
+    wanted = str(properties["DesiredCapacity"])
+    had = getattr(original_resource, "template_capacity", None)
+    group = autoscaling_backends[account_id][region_name].update_auto_scaling_group(
+        original_resource.name,
+        availability_zones=[],
+        desired_capacity=None if wanted == had else int(wanted),
+        max_size=int(properties["MaxSize"]),
+        min_size=int(properties["MinSize"]),
+        launch_config_name="",
+        launch_template=properties["LaunchTemplate"],
+        vpc_zone_identifier=",".join(properties["VPCZoneIdentifier"]),
+        health_check_period=int(properties["HealthCheckGracePeriod"]),
+        health_check_type=properties["HealthCheckType"],
+    )
+    group.template_capacity = wanted
+    return group
 
 
-def _create_tagged(
-    self: AmiBackend, instance: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
-) -> Ami:
+def update_stack(self: Any, template: dict[str, Any], parameters: dict[str, Any] | None = None) -> None:
+    """Add, remove and change what differs once all functions are worked out; templates before groups."""
+    before = _worked_out(self)
+    self._template, self._resource_json_map = template, template["Resources"]
+    self.input_parameters = parameters or self.input_parameters
+    self.load_mapping()
+    self.load_parameters()
+    self.load_conditions()
+    there = [name for name, one in template["Resources"].items() if _is_wanted(self, one)]
+    for name in set(before) - set(there):
+        self._delete_resource(self._parsed_resources.pop(name), before[name])
+    for name in there:
+        self[name]
+    for name in sorted(there, key=lambda one: template["Resources"][one]["Type"] == _GROUP):
+        resource = template["Resources"][name]
+        if name in before and parsing.clean_json(copy.deepcopy(resource), self) != before[name]:
+            changed = parsing.parse_and_update_resource(
+                name, copy.deepcopy(resource), self, self._account_id, self._region_name
+            )
+            # moto cannot update every type; what it cannot stays as it is.
+            self._parsed_resources[name] = changed or self._parsed_resources[name]
+
+
+def _worked_out(self: Any) -> dict[str, Any]:
+    return {
+        name: parsing.clean_json(copy.deepcopy(one), self)
+        for name, one in self._resource_json_map.items()
+        if name in self._parsed_resources and _is_wanted(self, one)
+    }
+
+
+def _is_wanted(self: Any, resource: dict[str, Any]) -> bool:
+    return "Condition" not in resource or self.lazy_condition_map[resource["Condition"]]
+
+
+def enter_group(self: Any, *positional: Any, **named: Any) -> None:
+    _enter_group(self, *positional, **named)
+    self.template_version = self.auto_scaling_group.launch_template_version
+
+
+def instance_template(self: Any) -> dict[str, Any]:
+    template = self.auto_scaling_group.ec2_launch_template
+    return {
+        "LaunchTemplateId": template.id,
+        "LaunchTemplateName": template.name,
+        "Version": self.template_version,
+    }
+
+
+def apply_change_set(self: Any) -> None:
+    _apply(self)
+    stack = self.stack
+    stack.template, stack.parameters = self.template, self.parameters
+    stack._parse_template()
+    stack.output_map = stack._create_output_map()
+
+
+def create_image(
+    self: Any, instance: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+) -> Any:
     """Make an image; CreateImage can give tags to its snapshots, at which moto fails."""
     kinds = ("image", "snapshot")
     of = {kind: [one for one in tag_specifications if one["ResourceType"] == kind] for kind in kinds}
@@ -34,14 +128,34 @@ def _create_tagged(
     return image
 
 
-def _give_size(device: dict[str, Any]) -> None:
+def validate_device(device: dict[str, Any]) -> None:
     if "SnapshotId" not in device.get("Ebs", {"SnapshotId": ""}):
-        device["Ebs"].setdefault("VolumeSize", _IMAGE_GIB)
+        device["Ebs"].setdefault("VolumeSize", _IMAGE_GB)
     _validate_device(device)
 
 
+def parameter_list(self: Any) -> list[dict[str, Any]]:
+    told = self.resource_map.resolved_parameters
+    return [
+        {"ParameterKey": key, "ParameterValue": ",".join(one) if isinstance(one, list) else str(one)}
+        for key, one in told.items()
+    ]
+
+
+@functools.wraps(_create_volume)
+def create_volume(self: Any, size: int | None, *positional: Any, **named: Any) -> Any:
+    snapshot = named.get("snapshot_id")
+    return _create_volume(self, size or (None if snapshot else _IMAGE_GB), *positional, **named)
+
+
 if __name__ == "__main__":
-    AmiBackend.create_image = _create_tagged  # type: ignore[method-assign]
-    EBSBackend.create_volume = _create_sized  # type: ignore[method-assign]
-    InstanceResponse._validate_block_device_mapping = staticmethod(_give_size)  # type: ignore[method-assign]
+    FakeAutoScalingGroup.update_from_cloudformation_json = staticmethod(update_group)
+    parsing.ResourceMap.update = update_stack
+    InstanceState.__init__ = enter_group
+    InstanceState.launch_template = property(instance_template)
+    ChangeSet.apply = apply_change_set
+    Stack.parameter_list = property(parameter_list)
+    InstanceResponse._validate_block_device_mapping = staticmethod(validate_device)
+    AmiBackend.create_image = create_image
+    EBSBackend.create_volume = create_volume
     main()

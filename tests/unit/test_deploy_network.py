@@ -11,7 +11,13 @@ ZONES = ("a", "b", "c")
 
 
 def subnet(zone: str, way: Way, number: int = 0) -> Subnet:
-    return Subnet(f"subnet-{zone}{number}{way.name.lower()}", zone, f"rtb-{way.name.lower()}", way)
+    return Subnet(
+        f"subnet-{zone}{number}{way.name.lower()}",
+        zone,
+        f"rtb-{way.name.lower()}",
+        way,
+        f"10.0.{number}.0/24",
+    )
 
 
 def seen(subnets: Sequence[Subnet], endpoints: Sequence[str] = (), s3: Sequence[str] = ()) -> Seen:

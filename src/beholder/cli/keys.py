@@ -1,19 +1,14 @@
 """`beholder keys`: make, list and revoke API keys."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from beholder.cli.options import read_settings, setting_options
+from beholder.cli.options import open_backends, setting_options
 from beholder.clock import utc_text
 from beholder.config.texts import age_of
 from beholder.errors import ConfigError
-
-if TYPE_CHECKING:
-    from beholder.wiring.backends import Backends
 
 __all__ = ["keys"]
 
@@ -56,7 +51,7 @@ def create(name: str, scopes: tuple[str, ...], expires: str | None, **flags: Any
         lifetime_s = None if expires is None else age_of(expires)
     except ValueError as exc:
         raise ConfigError(f"--expires {exc}") from exc
-    with _backends(flags) as backends:
+    with open_backends(flags) as backends:
         now_s = backends.clock.now_s()
         expires_at_s = None if lifetime_s is None else now_s + lifetime_s
         made = create_key(
@@ -81,7 +76,7 @@ def list_all(*, as_json: bool, **flags: Any) -> None:
     from beholder.api_keys import list_keys  # noqa: PLC0415
     from beholder.documents import to_document  # noqa: PLC0415
 
-    with _backends(flags) as backends:
+    with open_backends(flags) as backends:
         now_s = backends.clock.now_s()
         found = sorted(list_keys(backends.results), key=lambda one: one.created_at_s)
     if as_json:
@@ -112,7 +107,7 @@ def revoke(ids: tuple[str, ...], **flags: Any) -> None:
     from beholder.api_keys import revoke_key  # noqa: PLC0415
 
     unknown = []
-    with _backends(flags) as backends:
+    with open_backends(flags) as backends:
         for key_id in ids:
             if revoke_key(backends.results, key_id):
                 click.echo(f"{key_id} revoked")
@@ -122,11 +117,3 @@ def revoke(ids: tuple[str, ...], **flags: Any) -> None:
         raise ConfigError(
             [f"no API key has the id {one!r}; `beholder keys list` shows them" for one in unknown]
         )
-
-
-@contextmanager
-def _backends(flags: dict[str, Any]) -> "Iterator[Backends]":
-    from beholder.wiring import profile_of  # noqa: PLC0415
-
-    with profile_of(read_settings(flags).settings).open_backends("") as backends:
-        yield backends

@@ -23,6 +23,8 @@ _COMMANDS = (
     "repair",
     "prune",
     "explain",
+    "deploy",
+    "upgrade",
     "bake",
     "ship-logs",
     "doctor",
@@ -55,12 +57,13 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="beholder")
 def beholder() -> None:
-    """Image recognition as a service, whole on one machine.
+    """Image recognition as a service, whole on one machine or in your AWS account.
 
     \b
     beholder up                      start the service on http://127.0.0.1:8080
     beholder classify photo.jpg      recognise photos without a service
     beholder load --image_folder F   send every photo of a folder through the service
+    beholder deploy                  make it in your AWS account
     """  # noqa: D301 -- click needs the character \b itself, not its escape
 
 

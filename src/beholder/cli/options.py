@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,7 +13,10 @@ from beholder.config.declared import Declared
 from beholder.deploy import read_outputs
 from beholder.errors import ConfigError
 
-__all__ = ["check_name", "read_region", "read_settings", "setting_options"]
+if TYPE_CHECKING:
+    from beholder.wiring.backends import Backends
+
+__all__ = ["check_name", "open_backends", "read_region", "read_settings", "setting_options"]
 
 _PROCESS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
@@ -66,6 +70,15 @@ def check_name(_context: click.Context, _parameter: click.Parameter, name: str) 
 def read_settings(flags: dict[str, Any]) -> Loaded:
     """Return the settings of this process: defaults, file, stack, environment and the given flags."""
     return load_settings(os.environ, flags, outputs_of=read_outputs)
+
+
+@contextmanager
+def open_backends(flags: dict[str, Any]) -> "Iterator[Backends]":
+    """Open the queue and the stores that the settings name, for a command."""
+    from beholder.wiring import profile_of  # noqa: PLC0415 -- `beholder --help` needs none of it
+
+    with profile_of(read_settings(flags).settings).open_backends("") as backends:
+        yield backends
 
 
 def read_region(region: str | None) -> str:

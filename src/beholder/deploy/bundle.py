@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 import beholder
 from beholder.errors import DeployError
 
-__all__ = ["STOCK_PYTHON", "Bundle", "build_bundle", "install_wheels"]
+__all__ = ["STOCK_PYTHON", "Bundle", "build_bundle", "install_wheels", "read_models"]
 
 STOCK_PYTHON = "3.12"
 """The version of `python3` on the stock image, Ubuntu 24.04."""
@@ -32,6 +32,7 @@ STOCK_PYTHON = "3.12"
 _INSTANCE_FILES = Path(__file__).parent / "instance"
 _PACKAGE = Path(beholder.__file__).parent
 _EXTRAS = ("aws",)
+_MODELS = "models/"
 # A wheel names the C library that it needs at least. Ubuntu 24.04 has 2.39; Debian 12, the oldest image with
 # Python 3.11, has 2.36. Source: https://peps.python.org/pep-0600/ (2026-11)
 _PLATFORMS = ("manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(17, 37)))
@@ -144,6 +145,25 @@ def build_bundle(
         return _archive(files, folder)
 
 
+def read_models(archive: Path, folder: Path) -> list[Path]:
+    """Unpack the models of a bundle into a folder, and return a folder for each.
+
+    Args:
+        archive: The bundle.
+        folder: Where `models/` is made.
+
+    Raises:
+        DeployError: The archive is no bundle.
+    """
+    try:
+        with tarfile.open(archive) as bundle:
+            members = [one for one in bundle if one.name.startswith(_MODELS)]
+            bundle.extractall(folder, members, filter="data")
+    except (tarfile.TarError, OSError) as exc:
+        raise DeployError(f"{archive.name} is no bundle: {exc}") from exc
+    return sorted({folder / _MODELS / one.name.split("/")[1] for one in members})
+
+
 def _requirements(python: str) -> list[str]:
     """Return what has to be installed beside beholder itself, each in the version that is installed here."""
     target = {
@@ -200,7 +220,7 @@ def _is_needed(name: str) -> bool:
 def _models(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
-        prefix = f"models/{folder.resolve().name}/"
+        prefix = f"{_MODELS}{folder.resolve().name}/"
         files = _below(folder, prefix)
         if not files or any(name.startswith(prefix) for name in found):
             raise DeployError(f"{folder} is no model's folder, or one of two that have the same name")

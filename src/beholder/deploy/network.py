@@ -36,12 +36,14 @@ class Subnet:
         zone: Its Availability Zone.
         route_table: The id of the route table that counts for it.
         way: Its way out.
+        cidr: Its addresses.
     """
 
     id: str
     zone: str
     route_table: str
     way: Way
+    cidr: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Network:
         cidr: Its addresses.
         worker_subnets: Ids, one in each zone.
         web_subnets: Ids, one in each zone.
+        web_cidrs: The addresses of these.
         has_public_addresses: Whether instances get public addresses, which is how they reach AWS.
         route_tables: Ids of those that get the gateway endpoint of S3.
         reason: A sentence for the plan.
@@ -81,6 +84,7 @@ class Network:
     cidr: str
     worker_subnets: Sequence[str]
     web_subnets: Sequence[str]
+    web_cidrs: Sequence[str]
     has_public_addresses: bool
     route_tables: Sequence[str]
     reason: str
@@ -132,6 +136,7 @@ def choose_network(
         cidr=seen.cidr,
         worker_subnets=[one.id for one in workers],
         web_subnets=[one.id for one in web],
+        web_cidrs=[one.cidr for one in web],
         has_public_addresses=way is Way.INTERNET,
         route_tables=sorted(tables),
         reason=_reason(seen, way, workers, tables),
@@ -224,7 +229,8 @@ def _subnet(one: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> Subn
     ]
     main = [table for table in tables if any(link.get("Main") for link in table["Associations"])]
     table: Mapping[str, Any] = (own or main)[0]
-    return Subnet(one["SubnetId"], one["AvailabilityZone"], table["RouteTableId"], _way(table["Routes"]))
+    way = _way(table["Routes"])
+    return Subnet(one["SubnetId"], one["AvailabilityZone"], table["RouteTableId"], way, one["CidrBlock"])
 
 
 def _way(routes: Sequence[Mapping[str, Any]]) -> Way:

@@ -1,13 +1,15 @@
-"""The CloudFormation stack of a deployment: what state it is in, why, and its deletion."""
+"""The CloudFormation stack of a deployment: what state it is in, why, its changes, and its deletion."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from beholder.deploy.account import Account
-from beholder.errors import ConfigError
+from beholder.errors import ConfigError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-__all__ = ["Stack"]
+__all__ = ["Change", "ChangeSet", "Event", "Stack"]
 
 # There is no such stack. Source:
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html (2026-11)
@@ -16,6 +18,60 @@ _NO_STACK = "ValidationError"
 _DELETED = "DELETE_COMPLETE"
 # What a person begins; the rollbacks that follow are part of it.
 _BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
+
+# A change set without changes fails with one of these reasons. Source (2026-11):
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeChangeSet.html
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+# Roles with names of their own.
+_CAPABILITY = "CAPABILITY_NAMED_IAM"
+_CHANGE_SET = "beholder"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one resource, as a change set foresees it.
+
+    Args:
+        action: 'Add', 'Modify', 'Remove' or 'Import'.
+        id: The resource's logical id.
+        type: Such as 'AWS::SQS::Queue'.
+        replaces: Whether the resource is deleted and made anew.
+    """
+
+    action: str
+    id: str
+    type: str
+    replaces: bool
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """A change set that CloudFormation has worked out.
+
+    Args:
+        is_needed: Whether anything would change; outputs count too.
+        changes: Of the resources.
+    """
+
+    is_needed: bool
+    changes: Sequence[Change] = ()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to one resource.
+
+    Args:
+        key: Unique among the stack's events.
+        id: The resource's logical id; the stack's name for the stack itself.
+        status: Such as 'CREATE_COMPLETE'.
+        reason: Why, if CloudFormation says so.
+    """
+
+    key: str
+    id: str
+    status: str
+    reason: str
 
 
 class Stack:
@@ -29,6 +85,7 @@ class Stack:
     def __init__(self, account: Account, name: str) -> None:
         self._account = account
         self.name = name
+        self._change_set_id = ""
 
     def describe(self) -> Mapping[str, Any] | None:
         """Return the stack as CloudFormation describes it, None where there is none.
@@ -62,6 +119,144 @@ class Stack:
         stack = self.describe()
         return str(stack["StackStatus"]) if stack else ""
 
+    def parameters(self) -> dict[str, str]:
+        """Return the stack's parameters; empty where there is no stack.
+
+        Raises:
+            ConfigError: As `describe` has it.
+            BackendError: As `describe` has it.
+        """
+        given = (self.describe() or {}).get("Parameters", [])
+        return {one["ParameterKey"]: one["ParameterValue"] for one in given}
+
+    def outputs(self) -> dict[str, str]:
+        """Return the stack's outputs; empty where there is no stack.
+
+        Raises:
+            ConfigError: As `describe` has it.
+            BackendError: As `describe` has it.
+        """
+        told = (self.describe() or {}).get("Outputs", [])
+        return {one["OutputKey"]: one["OutputValue"] for one in told}
+
+    def template(self) -> str:
+        """Return the text of the stack's template.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        told = self._account.call("cloudformation", "get_template", StackName=self.name)["TemplateBody"]
+        return told if isinstance(told, str) else json.dumps(told)
+
+    def prepare(
+        self, template: str, parameters: Mapping[str, str], *, is_new: bool, imports_existing: bool
+    ) -> None:
+        """Ask for the change set that brings the stack to a template and parameters.
+
+        Args:
+            template: Its text.
+            parameters: All of them.
+            is_new: Whether the stack has no resources yet.
+            imports_existing: Whether retained buckets of an earlier stack become this one's.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        self.forget_change()
+        # An emulator knows no import.
+        importing: dict[str, Any] = {"ImportExistingResources": True} if imports_existing else {}
+        made = self._account.call(
+            "cloudformation",
+            "create_change_set",
+            StackName=self.name,
+            ChangeSetName=_CHANGE_SET,
+            ChangeSetType="CREATE" if is_new else "UPDATE",
+            TemplateBody=template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Tags=[{"Key": DEPLOYMENT_TAG, "Value": self.name}],
+            Capabilities=[_CAPABILITY],
+            **importing,
+        )
+        self._change_set_id = str(made["Id"])
+
+    def prepared(self) -> ChangeSet | None:
+        """Return what the change set would change; None while CloudFormation works it out.
+
+        Raises:
+            DeployError: CloudFormation can make no change set of what it was given.
+            BackendError: It refuses, or does not answer.
+        """
+        told = self._change_set()
+        if told["Status"] == "FAILED":
+            reason = str(told.get("StatusReason", ""))
+            if any(one in reason for one in _NO_CHANGES):
+                return ChangeSet(is_needed=False)
+            raise DeployError(f"CloudFormation refuses the change: {reason}")
+        if told["Status"] != "CREATE_COMPLETE":
+            return None
+        changes = [one["ResourceChange"] for one in told.get("Changes", []) if "ResourceChange" in one]
+        return ChangeSet(is_needed=True, changes=[_change(one) for one in changes])
+
+    def execute(self) -> None:
+        """Begin the change that was prepared.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        self._account.call(
+            "cloudformation", "execute_change_set", StackName=self.name, ChangeSetName=self._change_set_id
+        )
+
+    def forget_change(self) -> None:
+        """Delete a change set that was prepared and not executed, also by an earlier run.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        if not self.status():
+            return
+        sets = self._account.pages("cloudformation", "list_change_sets", "Summaries", StackName=self.name)
+        for one in sets:
+            # An emulator lists those of all stacks.
+            if one["StackName"] == self.name and one["ChangeSetName"] == _CHANGE_SET:
+                self._account.call(
+                    "cloudformation",
+                    "delete_change_set",
+                    StackName=self.name,
+                    ChangeSetName=one["ChangeSetId"],
+                )
+
+    def continue_rollback(self) -> None:
+        """Try the rollback of an update again that failed.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        self._account.call("cloudformation", "continue_update_rollback", StackName=self.name)
+
+    def has_begun(self, told: Collection[str]) -> bool:
+        """Say whether an operation began after the events with these keys.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        return any(
+            one.id == self.name and one.status in _BEGINNINGS and one.key not in told for one in self.events()
+        )
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events of the operation under way, or of the last one, oldest first.
+
+        Raises:
+            BackendError: CloudFormation refuses, or does not answer.
+        """
+        found = []
+        for one in self._events():
+            found.append(one)
+            if one.id == self.name and one.status in _BEGINNINGS:
+                break
+        yield from reversed(found)
+
     def delete(self, retained: Sequence[str] = ()) -> None:
         """Begin the deletion; a stack that does not exist is none to delete.
 
@@ -82,14 +277,47 @@ class Stack:
         Raises:
             BackendError: CloudFormation refuses, or does not answer.
         """
-        events = self._account.pages(
+        failed: dict[str, str] = {}
+        for event in self.events():
+            if event.status.endswith("_FAILED") and "cancelled" not in event.reason:
+                failed.setdefault(event.id, event.reason)
+        return failed
+
+    def _events(self) -> Iterator[Event]:
+        """Yield all events, newest first."""
+        for one in self._account.pages(
             "cloudformation", "describe_stack_events", "StackEvents", StackName=self.name
+        ):
+            yield Event(
+                one["EventId"],
+                one["LogicalResourceId"],
+                one["ResourceStatus"],
+                one.get("ResourceStatusReason", ""),
+            )
+
+    def _change_set(self) -> Mapping[str, Any]:
+        # Read in one call: boto3 would take the pages of a change set, whose status is in each of them.
+        told: dict[str, Any] = dict(self._read_change_set())
+        more = told
+        while token := more.get("NextToken"):
+            more = dict(self._read_change_set(NextToken=token))
+            told["Changes"] = [*told.get("Changes", []), *more.get("Changes", [])]
+        return told
+
+    def _read_change_set(self, **page: str) -> Mapping[str, Any]:
+        return self._account.call(
+            "cloudformation",
+            "describe_change_set",
+            StackName=self.name,
+            ChangeSetName=self._change_set_id,
+            **page,
         )
-        failed = {}
-        for event in events:  # newest first
-            status, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
-            if status.endswith("_FAILED") and "cancelled" not in reason:
-                failed[str(event["LogicalResourceId"])] = str(reason)
-            if event["LogicalResourceId"] == self.name and status in _BEGINNINGS:
-                break
-        return dict(reversed(failed.items()))
+
+
+def _change(told: Mapping[str, Any]) -> Change:
+    return Change(
+        str(told["Action"]),
+        str(told["LogicalResourceId"]),
+        str(told["ResourceType"]),
+        replaces=told.get("Replacement") == "True",
+    )

@@ -20,7 +20,7 @@ class Waiting:
 
     def __init__(self, clock: Clock, pause: Callable[[float], object], tell: Callable[[str], None]) -> None:
         self._clock = clock
-        self._pause = pause
+        self.pause = pause
         self.tell = tell
 
     def until(self, what: str, holds: Callable[[], bool], *, most_s: float) -> bool:
@@ -39,5 +39,5 @@ class Waiting:
             if not is_told:
                 self.tell(f"waiting until {what}")
                 is_told = True
-            self._pause(_POLL_S)
+            self.pause(_POLL_S)
         return True

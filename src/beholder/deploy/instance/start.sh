@@ -33,13 +33,25 @@ if [ "$BAKE" = yes ]; then
   exit 0
 fi
 
-# With an Elastic IP, a web instance takes it as soon as it serves, from its predecessor if there is one. Without the
-# address nobody reaches it, so that it ends if EC2 refuses, and its group launches another one.
+# With an Elastic IP, a web instance takes it from its predecessor, if there is one. Without the address nobody reaches it, so that it ends if EC2 refuses, and its group launches another one.
 take_address() {
-  until curl -sf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
   step="take the address"
   aws ec2 --no-fail --fail-with-body -o $work/address "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15" ||
     fail "$(tr -d '\n' < $work/address | sed 's/.*<Code>\(.*\)<\/Code> *<Message>\(.*\)<\/Message>.*/\1: \2/')"
+}
+
+# A web instance that serves takes its address and tells its steps, by which `beholder deploy` knows that it is ready.
+# A worker tells its steps itself.
+announce_web() {
+  until curl -sf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
+  stamp ready
+  [ -z "$ELASTIC_IP" ] || take_address
+  step="tell the steps"
+  awk '{ step[NR] = $1; at[NR] = $2; if ($1 == "launched") since = $2 }
+    END { if (!since) since = at[1]
+      for (i = 1; i <= NR; i++) printf "%s\"%s\": %.3f", (i > 1 ? ", " : "{"), step[i], at[i] - since
+      print "}" }' $work/stamps > $work/steps.json
+  aws s3 -T $work/steps.json "$(object "$BEHOLDER_OUTPUT_BUCKET" "fleet/startups/$instance.json")"
 }
 
 echo "INSTANCE=$instance" > $work/instance
@@ -53,14 +65,14 @@ if [ -d /run/systemd/system ]; then
   # Returns once the service is ready. One that fails is started again by systemd, which ends the instance in time.
   systemctl start beholder || systemctl is-active --quiet beholder || [ "$(systemctl is-failed beholder)" != failed ]
   [ -z "$LOG_GROUP" ] || systemctl start --no-block beholder-logs
-  [ -z "$ELASTIC_IP" ] || take_address
+  [ "$ROLE" != web ] || announce_web
   trap - EXIT
   shutdown -c || true
   # Whatever else happens, a worker's machine is gone after a day.
   [ "$ROLE" = web ] || shutdown -h +1440
 else
   # A machine without a service manager, such as a test's.
-  [ -z "$ELASTIC_IP" ] || take_address &
+  [ "$ROLE" != web ] || announce_web || fail "$BASH_COMMAND" &
   failures=0
   until STARTUP_STAMPS=$work/stamps /opt/beholder/bin/beholder "$ROLE" --data-dir /var/lib/beholder; do
     status=$?

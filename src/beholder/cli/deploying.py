@@ -1,0 +1,129 @@
+"""What `beholder deploy` and `beholder upgrade` share: plan, question, change, and first steps after it."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from beholder.api_keys import KeyScope, create_key, list_keys
+from beholder.cli.canary import CANARY, Canary
+from beholder.cli.options import open_backends
+from beholder.clock import SystemClock
+from beholder.deploy.account import Account
+from beholder.deploy.bundle import build_bundle, read_models
+from beholder.deploy.deploy import Deploy
+from beholder.deploy.doctor import Level, check_before
+from beholder.deploy.plan import Plan
+from beholder.deploy.waiting import Waiting
+from beholder.errors import ConfigError, DeployError
+
+__all__ = ["Deploying"]
+
+_FIRST_KEY = "first"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deploying:
+    """One run of a command that makes or changes a deployment.
+
+    Args:
+        account: Where it is.
+        name: Its name.
+        folders: Of models that the bundle takes along; those of the running version where there are none.
+        python: Version of the image's `python3`.
+    """
+
+    account: Account
+    name: str
+    folders: Sequence[Path] = ()
+    python: str
+
+    def run(
+        self,
+        make_plan: Callable[[], Plan],
+        *,
+        is_plan: bool = False,
+        must_exist: bool = False,
+        yes: bool = False,
+        rollback: bool = False,
+        drain: bool = False,
+    ) -> None:
+        """Show the plan, ask, and carry it out.
+
+        Args:
+            make_plan: Reads the account.
+            is_plan: Whether showing it is all.
+            must_exist: Whether the deployment has to be there already.
+            yes: Whether nothing is asked.
+            rollback: Whether the version before comes back.
+            drain: Whether the service may stop until its queue is empty.
+
+        Raises:
+            ConfigError: What is asked for does not go together, or there is no such deployment.
+            DeployError: It does not work; what worked before still does.
+            BackendError: A service refuses, or does not answer.
+        """
+        waiting = Waiting(SystemClock(), threading.Event().wait, click.echo)
+        work = Deploy(self.account, self.name, waiting)
+        if not is_plan:
+            work.settle()
+        plan = make_plan()
+        if must_exist and not plan.before:
+            raise ConfigError(
+                f"there is no deployment {self.name} in {plan.region}; beholder deploy {self.name} makes one"
+            )
+        for line in plan.lines():
+            click.echo(line)
+        self._check(plan)
+        if is_plan:
+            return
+        if not yes:
+            click.confirm("go ahead?", abort=True)
+        canary = Canary(self.name, self.account.region, waiting)
+        if rollback:
+            url = work.roll_back(plan, canary=canary.check)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                waiting.tell("building the bundle")
+                models = self.folders or self._running_models(work, plan, Path(folder))
+                bundle = build_bundle(Path(folder), models, python=self.python)
+                url = work.run(plan, bundle, canary=canary.check, drain=drain)
+        self._tell_first_steps(url)
+
+    def _check(self, plan: Plan) -> None:
+        """Print what the account says to the plan; raises `DeployError` where it hinders it."""
+        findings = check_before(self.account, self.name, plan.parameters, SystemClock())
+        told = [one for one in findings if one.level is not Level.OK]
+        for one in told:
+            click.echo(one.line())
+        if any(one.level is Level.PROBLEM for one in told):
+            raise DeployError("the account hinders the deployment; nothing was changed")
+
+    def _running_models(self, work: Deploy, plan: Plan, folder: Path) -> Sequence[Path]:
+        """Return the folders of the running bundle's models, where the plan keeps them."""
+        key = plan.before.get("BundleKey", "")
+        if not key or plan.parameters["Models"] != plan.before["Models"]:
+            return ()
+        archive = work.fetch_bundle(key, folder)
+        return read_models(archive, folder) if archive else ()
+
+    def _tell_first_steps(self, url: str) -> None:
+        """Print the URL, an API key if there is none yet, and the first command to try."""
+        click.echo(f"{self.name} answers at {url}")
+        flags = {"stack": self.name, "region": self.account.region, "backend": "aws"}
+        with open_backends(flags) as backends:
+            if not [one for one in list_keys(backends.results) if one.name != CANARY]:
+                made = create_key(
+                    backends.results,
+                    name=_FIRST_KEY,
+                    scopes=[KeyScope.READ, KeyScope.WRITE],
+                    now_s=SystemClock().now_s(),
+                )
+                click.echo(
+                    f"API key, shown this once; `beholder keys create --stack {self.name}` makes others:"
+                )
+                click.echo(f"export BEHOLDER_API_KEY={made.text}")
+        click.echo(f"beholder classify photo.jpg --url {url}")

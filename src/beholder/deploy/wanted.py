@@ -1,0 +1,170 @@
+"""What a person asks of a deployment, and the template's parameters that follow from it."""
+
+import ipaddress
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from beholder.deploy.network import Network
+from beholder.errors import ConfigError
+
+__all__ = ["INSTANCE_TYPES", "NAME_PATTERN", "WEB_TYPE", "Exposure", "Image", "Wanted", "parameters_of"]
+
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,26}"
+"""Of a deployment: a longer name gives buckets more than the 63 characters that S3 allows."""
+
+INSTANCE_TYPES = ("c7a.large", "c7i.large", "c6a.large", "c6i.large", "m6a.large")
+"""Of workers, where nobody says otherwise: with two cores, and several, so that some have spot capacity."""
+
+WEB_TYPE = "t3.small"
+_STARTUPS_IN_ALARM = 2
+_STARTUP_S = 200.0
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """From where the web tier is reached.
+
+    Args:
+        cidr: Addresses that may connect.
+        is_internal: Whether its own address is inside the VPC.
+    """
+
+    cidr: str
+    is_internal: bool = False
+
+    @property
+    def is_public(self) -> bool:
+        """Whether everyone may connect."""
+        return not self.is_internal and ipaddress.ip_network(self.cidr).prefixlen == 0
+
+
+@dataclass(frozen=True)
+class Image:
+    """A machine image.
+
+    Args:
+        id: Its id.
+        root_device: The name of its root device.
+    """
+
+    id: str
+    root_device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of `beholder deploy`; None means: as it is, or the default for a new deployment.
+
+    Args:
+        fleet_max: Workers at most.
+        instance_types: Of the workers.
+        on_demand_share: Of the workers, 0 to 1; the others are spot.
+        latency_goal_s: See the setting of this name.
+        budget_per_hour: See the setting of this name; `math.inf` for none.
+        front: 'instance' or 'balancer'.
+        certificate: ARN of the balancer's certificate.
+        models: Names of the models that are served.
+    """
+
+    fleet_max: int | None = None
+    instance_types: Sequence[str] | None = None
+    on_demand_share: float | None = None
+    latency_goal_s: float | None = None
+    budget_per_hour: float | None = None
+    front: str | None = None
+    certificate: str | None = None
+    models: Sequence[str] | None = None
+
+
+def parameters_of(
+    wanted: Wanted,
+    before: Mapping[str, str],
+    *,
+    exposure: Exposure | None,
+    network: Network | None,
+    image: Image | None,
+    prices: Mapping[str, float],
+    script: str,
+) -> dict[str, str]:
+    """Return the template's parameters, those of the bundle excepted.
+
+    Args:
+        wanted: What is asked for.
+        before: The parameters of the stack; empty for a new deployment.
+        exposure: From where it is reached; None for as it is.
+        network: Its network; None for as it is.
+        image: Of its instances; None for as it is.
+        prices: Of the workers' types, in dollars per hour.
+        script: What an instance runs when it starts.
+
+    Raises:
+        ConfigError: What is asked for does not go together.
+    """
+    asked: dict[str, str | None] = {
+        "FleetMax": _text(wanted.fleet_max),
+        "InstanceTypes": ",".join(wanted.instance_types or ()) or None,
+        "OnDemandShare": _text(wanted.on_demand_share),
+        "LatencyGoal": _text(wanted.latency_goal_s),
+        "BudgetPerHour": _text(wanted.budget_per_hour),
+        "Front": wanted.front,
+        "CertificateArn": wanted.certificate,
+        "Models": ",".join(wanted.models or ()) or None,
+    }
+    if exposure:
+        asked |= {"ExposeCidr": exposure.cidr, "Reach": "vpc" if exposure.is_internal else "internet"}
+    if network:
+        asked |= {
+            "VpcId": network.vpc,
+            "WorkerSubnets": ",".join(network.worker_subnets),
+            "WebSubnets": ",".join(network.web_subnets),
+            "ProxyCidrs": ",".join(network.web_cidrs),
+            "PublicAddresses": "yes" if network.has_public_addresses else "no",
+            "RouteTables": ",".join(network.route_tables),
+        }
+    if image:
+        asked |= {"ImageId": image.id, "RootDevice": image.root_device}
+    parameters = {**_DEFAULTS, **before, **{key: value for key, value in asked.items() if value is not None}}
+    parameters |= {
+        "Prices": ",".join(f"{name}={price:g}" for name, price in sorted(prices.items())) or "none",
+        "StartScript": script,
+        "WebInstances": "2" if parameters["Front"] == "balancer" else "1",
+        "OldestMessageSeconds": str(
+            math.ceil(max(60.0, float(parameters["LatencyGoal"]) + _STARTUPS_IN_ALARM * _STARTUP_S))
+        ),
+    }
+    _check(parameters)
+    return parameters
+
+
+_DEFAULTS: Mapping[str, str] = {
+    "FleetMax": "20",
+    "InstanceTypes": ",".join(INSTANCE_TYPES),
+    "OnDemandShare": "0",
+    "LatencyGoal": "30",
+    "BudgetPerHour": "none",
+    "Front": "instance",
+    "CertificateArn": "",
+    "Models": "efficientnet-lite0",
+    "WebInstanceType": WEB_TYPE,
+    "Keys": "on",
+}
+
+
+def _text(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return "none" if value == math.inf else f"{value:g}"
+
+
+def _check(parameters: Mapping[str, str]) -> None:
+    exposure = Exposure(parameters["ExposeCidr"], parameters["Reach"] == "vpc")
+    problems = []
+    if parameters["CertificateArn"] and parameters["Front"] != "balancer":
+        problems.append("--certificate needs --front balancer, because the balancer is what speaks TLS")
+    if exposure.is_public and not parameters["CertificateArn"]:
+        problems.append(
+            "--expose public needs TLS for its API keys: give --front balancer and --certificate ARN"
+        )
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,218 @@
+"""The web tier of a deployment: which instances it has, whether they are ready, and their replacement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from beholder.deploy.account import Account
+from beholder.deploy.waiting import Waiting
+from beholder.errors import DeployError
+from beholder.fleet.startup import STARTUPS_PREFIX
+
+__all__ = ["WebInstance", "WebTier"]
+
+FAILED_STARTS_PREFIX = "fleet/failed-starts/"
+_NO_OBJECT = ("NoSuchKey", "404", "403", "AccessDenied")
+# A stock image takes half a minute; an instance type without capacity in a zone takes longer.
+_READY_S_MAX = 900.0
+
+
+@dataclass(frozen=True)
+class WebInstance:
+    """An instance of the web tier.
+
+    Args:
+        id: Its id.
+        version: The version of the launch template that it runs.
+        state: The group's word for where it is in its life, such as 'InService'.
+    """
+
+    id: str
+    version: str
+    state: str
+
+
+class WebTier:
+    """The Auto Scaling group of the web instances.
+
+    Args:
+        account: Where it is.
+        outputs: Of the stack.
+        waiting: Waits and tells progress.
+    """
+
+    def __init__(self, account: Account, outputs: Mapping[str, str], waiting: Waiting) -> None:
+        self._account = account
+        self._group = outputs["WebGroup"]
+        self._bucket = outputs["OutputBucket"]
+        self._targets = outputs.get("TargetGroup", "")
+        self._elastic_ip = outputs.get("ElasticIp", "")
+        self._waiting = waiting
+
+    def url(self, outputs: Mapping[str, str]) -> str:
+        """Return where the web tier answers: by the stack, or by the private address of its instance.
+
+        Raises:
+            BackendError: EC2 does not answer, or refuses.
+        """
+        if outputs.get("Url"):
+            return outputs["Url"]
+        instances = [one.id for one in self.instances()]
+        told = self._account.call("ec2", "describe_instances", InstanceIds=instances)
+        return f"http://{told['Reservations'][0]['Instances'][0]['PrivateIpAddress']}:8080"
+
+    def instances(self) -> list[WebInstance]:
+        """Return the instances that are there or come.
+
+        Raises:
+            BackendError: Auto Scaling does not answer, or refuses.
+        """
+        return [
+            WebInstance(
+                one["InstanceId"],
+                str(one.get("LaunchTemplate", {}).get("Version", "")),
+                one["LifecycleState"],
+            )
+            for one in self._described().get("Instances", [])
+            if not one["LifecycleState"].startswith("Terminat")
+        ]
+
+    def replace(self, count: int, check: Callable[[], None]) -> None:
+        """Bring the tier to `count` instances of the newest version; an old one goes when a new one is ready.
+
+        Args:
+            count: Instances wanted.
+            check: Called once, when a new instance is ready and the old ones are still there; what it raises
+                ends the replacement.
+
+        Raises:
+            DeployError: An instance does not start.
+            BackendError: A service does not answer, or refuses.
+        """
+        seen: set[str] = set()
+        is_checked = False
+        while True:
+            new, old = self._split()
+            ready = self._ready(new)
+            if ready and not is_checked:
+                check()
+                is_checked = True
+            if len(ready) >= count:
+                break
+            if ready and old:
+                self._end(old.pop())
+            # One more than wanted at a time, which is the group's highest size.
+            there = len(new) + len(old)
+            self.set_size(min(count, there) + 1 if len(new) < count else there)
+            if not self._waiting.until(
+                "a web instance is ready",
+                partial(self._has_ready, len(ready) + 1, seen),
+                most_s=_READY_S_MAX,
+            ):
+                raise DeployError(
+                    f"no web instance was ready within {_READY_S_MAX:.0f} seconds, and none said why; "
+                    "see the console of the newest instance of the Auto Scaling group " + self._group
+                )
+        for one in (*old, *ready[count:]):
+            self._end(one)
+
+    def end_new(self) -> None:
+        """Take the newest version's instances away again, and give the old ones the address back.
+
+        Raises:
+            BackendError: A service does not answer, or refuses.
+        """
+        new, old = self._split()
+        if self._elastic_ip and old:
+            self._account.call(
+                "ec2",
+                "associate_address",
+                AllocationId=self._allocation(),
+                InstanceId=old[0].id,
+                AllowReassociation=True,
+            )
+        for one in new:
+            self._end(one)
+
+    # --- readiness ---------------------------------------------------------------------------------------
+
+    def _has_ready(self, at_least: int, seen: set[str]) -> bool:
+        """Say whether so many instances of the newest version are ready; refuses one that failed to start.
+
+        Args:
+            at_least: How many.
+            seen: Ids of all that were there in earlier calls: one that fails ends itself.
+        """
+        new, _ = self._split()
+        seen |= {one.id for one in new}
+        for instance in sorted(seen):
+            self._refuse_failed(instance)
+        return len(self._ready(new)) >= at_least
+
+    def _ready(self, instances: Sequence[WebInstance]) -> list[WebInstance]:
+        return [one for one in instances if self._is_ready(one)]
+
+    def _is_ready(self, one: WebInstance) -> bool:
+        """Say whether an instance serves: it has stored its steps, and the balancer finds it healthy."""
+        key = f"{STARTUPS_PREFIX}{one.id}.json"
+        if "Errors" in self._account.call(
+            "s3", "head_object", expected=_NO_OBJECT, Bucket=self._bucket, Key=key
+        ):
+            return False
+        if not self._targets:
+            return True
+        health = self._account.call(
+            "elbv2", "describe_target_health", TargetGroupArn=self._targets, Targets=[{"Id": one.id}]
+        )["TargetHealthDescriptions"]
+        return bool(health) and health[0]["TargetHealth"]["State"] == "healthy"
+
+    def _refuse_failed(self, instance: str) -> None:
+        key = f"{FAILED_STARTS_PREFIX}{instance}"
+        found = self._account.call("s3", "get_object", expected=_NO_OBJECT, Bucket=self._bucket, Key=key)
+        if "Body" in found:
+            reason = found["Body"].read().decode(errors="replace").partition("\n")[0]
+            raise DeployError(f"the web instance {instance} did not start: {reason}")
+
+    # --- the group ---------------------------------------------------------------------------------------
+
+    def _split(self) -> tuple[list[WebInstance], list[WebInstance]]:
+        """Return the instances of the group's version, and those of older ones."""
+        version = str(self._described().get("LaunchTemplate", {}).get("Version", ""))
+        there = self.instances()
+        return [one for one in there if one.version == version], [
+            one for one in there if one.version != version
+        ]
+
+    def _described(self) -> Mapping[str, Any]:
+        groups: Sequence[Mapping[str, Any]] = self._account.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[self._group]
+        )["AutoScalingGroups"]
+        if not groups:
+            raise DeployError(
+                f"the Auto Scaling group {self._group} does not exist; run beholder deploy again"
+            )
+        return groups[0]
+
+    def set_size(self, size: int) -> None:
+        """Set how many instances there should be.
+
+        Raises:
+            BackendError: Auto Scaling does not answer, or refuses.
+        """
+        self._account.call(
+            "autoscaling", "set_desired_capacity", AutoScalingGroupName=self._group, DesiredCapacity=size
+        )
+
+    def _end(self, one: WebInstance) -> None:
+        self._waiting.tell(f"ending the web instance {one.id}")
+        self._account.call(
+            "autoscaling",
+            "terminate_instance_in_auto_scaling_group",
+            InstanceId=one.id,
+            ShouldDecrementDesiredCapacity=True,
+        )
+
+    def _allocation(self) -> str:
+        told = self._account.call("ec2", "describe_addresses", PublicIps=[self._elastic_ip])
+        return str(told["Addresses"][0]["AllocationId"])

@@ -1,0 +1,216 @@
+"""`beholder deploy` on an emulator: what it makes, changes, resumes, and takes back when it fails."""
+
+import base64
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aws.emulators import REGION, Emulator, emulator
+from beholder.clock import ManualClock
+from beholder.deploy.account import Account
+from beholder.deploy.bundle import Bundle
+from beholder.deploy.deploy import Deploy
+from beholder.deploy.inventory import bucket_names, find_all
+from beholder.deploy.plan import Plan, make_plan
+from beholder.deploy.stack import Stack
+from beholder.deploy.waiting import Waiting
+from beholder.deploy.wanted import Wanted
+from beholder.errors import ConfigError, DeployError
+from beholder.fleet.ec2 import DEPLOYMENT_TAG
+
+pytestmark = pytest.mark.aws
+
+TYPES = ("c6a.large", "c6i.large")
+
+
+def give_internet(moto: Emulator) -> None:
+    """Give the default VPC its way out, which AWS's has and the emulator's has not."""
+    ec2 = moto.client("ec2")
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    of_vpc = [{"Name": "vpc-id", "Values": [vpc]}]
+    table = ec2.describe_route_tables(Filters=of_vpc)["RouteTables"][0]
+    if not any(one.get("DestinationCidrBlock") == "0.0.0.0/0" for one in table["Routes"]):
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        ec2.create_route(
+            RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway
+        )
+
+
+@dataclass
+class World:
+    """A deployment on the emulator, whose web instances are ready when a wait has looked at them once.
+
+    Args:
+        moto: The emulator.
+        folder: For bundles.
+    """
+
+    moto: Emulator
+    folder: Path
+    name: str = field(default_factory=lambda: f"zoo-{secrets.token_hex(4)}")
+    lines: list[str] = field(default_factory=list)
+    canaries: list[str] = field(default_factory=list)
+    broken_bundles: set[str] = field(default_factory=set)
+    canary_problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.account = Account(REGION)
+        self.clock = ManualClock()
+        self.waiting = Waiting(self.clock, self.pause, self.lines.append)
+        self.stack = Stack(self.account, self.name)
+
+    def bundle(self, content: str) -> Bundle:
+        sha256 = content.encode().hex().ljust(64, "0")
+        path = self.folder / f"{sha256}.tar.gz"
+        path.write_bytes(content.encode())
+        return Bundle(path, sha256)
+
+    def plan(self, **options: Any) -> Plan:
+        asked = {}
+        if not self.stack.parameters():
+            images = self.moto.client("ec2").describe_images(
+                Filters=[{"Name": "architecture", "Values": ["x86_64"]}]
+            )["Images"]
+            asked = {"expose": "cidr=192.0.2.7/32", "image": images[0]["ImageId"]}
+        given = {key: options.pop(key) for key in ("expose", "image", "vpc") if key in options}
+        wanted = Wanted(**{"instance_types": TYPES, **options})
+        return make_plan(self.account, self.name, wanted, clock=self.clock, **asked | given)
+
+    def deploy(self, bundle: Bundle, *, drain: bool = False, **options: Any) -> str:
+        work = Deploy(self.account, self.name, self.waiting)
+        work.settle()
+        return work.run(self.plan(**options), bundle, canary=self.canary, drain=drain)
+
+    def roll_back(self) -> str:
+        work = Deploy(self.account, self.name, self.waiting)
+        return work.roll_back(self.plan(), canary=self.canary)
+
+    def canary(self, url: str) -> None:
+        self.canaries.append(url)
+        if self.canary_problem:
+            raise DeployError(self.canary_problem)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass: web instances become ready, or fail if their bundle is broken."""
+        self.clock.advance(seconds)
+        for instance, bundle in self.web_instances().items():
+            kind = "failed-starts/{}" if bundle in self.broken_bundles else "startups/{}.json"
+            self.moto.client("s3").put_object(
+                Bucket=bucket_names(self.account, self.name)[1],
+                Key="fleet/" + kind.format(instance),
+                Body=b"unpack the bundle: tar: no such file",
+            )
+
+    def web_instances(self) -> dict[str, str]:
+        """Return the keys of the bundles that the running web instances were launched with, by their ids."""
+        ec2 = self.moto.client("ec2")
+        groups = self.moto.client("autoscaling").describe_auto_scaling_groups(
+            AutoScalingGroupNames=[f"{self.name}-web"]
+        )["AutoScalingGroups"]
+        found = {}
+        for one in groups[0]["Instances"] if groups else []:
+            versions = ec2.describe_launch_template_versions(
+                LaunchTemplateName=f"{self.name}-web", Versions=[one["LaunchTemplate"]["Version"]]
+            )
+            script = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]
+            text = base64.b64decode(script).decode()
+            found[one["InstanceId"]] = text.partition("BUNDLE=")[2].partition("\n")[0].rpartition("/")[2]
+        return found
+
+    def shape(self) -> Any:
+        """Return what there is, without what differs from run to run."""
+        found = [(one.kind, one.is_ours) for one in find_all(self.account, self.name)]
+        parameters = self.stack.parameters()
+        return sorted(found), parameters, sorted(self.web_instances().values())
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    moto = emulator("moto")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
+    give_internet(moto)
+    return World(moto, tmp_path)
+
+
+def test_a_new_deployment_is_made_its_bundle_uploaded_and_its_web_tier_proven(world: World) -> None:
+    url = world.deploy(world.bundle("one"))
+
+    assert url.startswith("http://")
+    assert world.canaries == [url]
+    assert world.stack.status().endswith("_COMPLETE")
+    assert list(world.web_instances().values()) == [world.bundle("one").key]
+    bucket = world.stack.outputs()["BundleBucket"]
+    head = world.moto.client("s3").head_object(Bucket=bucket, Key=world.bundle("one").key)
+    assert head["Metadata"] == {"models": "efficientnet-lite0", "message-version": "1"}
+    assert all(one.is_ours for one in find_all(world.account, world.name))
+
+
+def test_a_second_run_changes_nothing_that_no_option_names(world: World) -> None:
+    world.deploy(world.bundle("one"), fleet_max=7)
+    before = world.shape()
+    world.deploy(world.bundle("one"))
+    assert world.shape() == before
+    world.deploy(world.bundle("one"), fleet_max=9)
+    assert world.stack.parameters() == before[1] | {"FleetMax": "9"}
+
+
+def test_a_new_bundle_replaces_the_web_instance_once_its_successor_came_through(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    seen = []
+    world.canary = lambda _url: seen.append(sorted(world.web_instances().values()))  # type: ignore[method-assign]
+
+    world.deploy(world.bundle("two"))
+
+    assert seen == [sorted([world.bundle("one").key, world.bundle("two").key])]
+    assert list(world.web_instances().values()) == [world.bundle("two").key]
+    assert old not in world.web_instances()
+    assert world.stack.parameters()["PreviousBundleKey"] == world.bundle("one").key
+
+
+@pytest.mark.parametrize("fault", ["start", "canary"])
+def test_a_version_that_fails_leaves_the_one_before_in_place(world: World, fault: str) -> None:
+    world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    if fault == "start":
+        world.broken_bundles.add(world.bundle("two").key)
+    else:
+        world.canary_problem = "an image that was sent did not come back recognised"
+
+    with pytest.raises(DeployError, match="runs on as it was"):
+        world.deploy(world.bundle("two"))
+
+    assert list(world.web_instances()) == [old]
+    assert world.stack.parameters()["BundleKey"] == world.bundle("one").key
+    group = world.moto.client("autoscaling").describe_auto_scaling_groups(
+        AutoScalingGroupNames=[f"{world.name}-web"]
+    )["AutoScalingGroups"][0]
+    assert group["DesiredCapacity"] == 1
+    # and the next run brings the new version, once it works
+    world.broken_bundles.clear()
+    world.canary_problem = ""
+    world.deploy(world.bundle("two"))
+    assert list(world.web_instances().values()) == [world.bundle("two").key]
+
+
+def test_a_rollback_brings_the_version_before_back_and_can_be_taken_back(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    with pytest.raises(DeployError, match="no earlier version"):
+        world.roll_back()
+    world.deploy(world.bundle("two"))
+    world.roll_back()
+    assert list(world.web_instances().values()) == [world.bundle("one").key]
+    world.roll_back()
+    assert list(world.web_instances().values()) == [world.bundle("two").key]
+
+
+def test_a_stack_of_someone_else_is_refused(world: World) -> None:
+    world.moto.client("cloudformation").create_stack(
+        StackName=world.name, TemplateBody='{"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}'
+    )
+    with pytest.raises(ConfigError, match=DEPLOYMENT_TAG):
+        world.deploy(world.bundle("one"))
