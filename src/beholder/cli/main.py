@@ -28,6 +28,7 @@ _COMMANDS = (
     "bake",
     "ship-logs",
     "doctor",
+    "status",
     "destroy",
     "config",
     "web",

@@ -15,6 +15,7 @@ from beholder.clock import SystemClock
 from beholder.config import Settings, value_of
 from beholder.draining.protocol import DrainLimits
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
+from beholder.store.port import Store
 from beholder.store.s3 import S3Store
 from beholder.telemetry.log import log_event
 from beholder.wiring.backends import Backends, OwnReplies, Pace, PerImage, Scaling
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from beholder.queue.sqs_replies import OwnReplyQueue
     from beholder.telemetry.metrics import Telemetry
 
-__all__ = ["aws_profile"]
+__all__ = ["aws_profile", "open_bucket"]
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,15 @@ def aws_profile(settings: Settings) -> Profile:
         # The buckets' lifecycle rules delete.
         open_retention=lambda: None,
     )
+
+
+def open_bucket(name: str, region: str) -> Store:
+    """Return a bucket by its name, for the commands on a deployment, which have no settings.
+
+    Raises:
+        ConfigError: AWS_PROFILE names no profile.
+    """
+    return S3Store(name, region=region, environ=os.environ)
 
 
 def _open_scaling(

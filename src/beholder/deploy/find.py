@@ -1,0 +1,39 @@
+"""Finds a deployment by its name, and says where it is if it is not where it was looked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from beholder.deploy.account import Account
+from beholder.deploy.destroy import other_regions
+from beholder.deploy.stack import Stack
+from beholder.errors import DeployError
+
+__all__ = ["find_deployment", "outputs_of"]
+
+
+def find_deployment(account: Account, name: str, command: str) -> Mapping[str, Any]:
+    """Return the stack of a deployment, as CloudFormation describes it.
+
+    Args:
+        account: The account and region.
+        name: The deployment's name.
+        command: The command that looks for it, such as 'status'; for the error.
+
+    Raises:
+        DeployError: There is none; the sentence names the regions that have one.
+        ConfigError: The stack of this name is not beholder's.
+        BackendError: CloudFormation refuses, or does not answer.
+    """
+    stack = Stack(account, name).describe()
+    if stack is not None:
+        return stack
+    elsewhere = "".join(
+        f"; it is in {region}: beholder {command} {name} --region {region}"
+        for region in other_regions(account, name)
+    )
+    raise DeployError(f"there is no deployment {name} in {account.region}{elsewhere}")
+
+
+def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stack's outputs by their keys; none while it is made."""
+    return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
