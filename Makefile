@@ -33,6 +33,7 @@ FAST := "not slow and not aws and not alone"
 FAST_PROCESSES := 3
 MINISTACK := .venv-ministack/bin/ministack
 AWSCLI := .venv-awscli/bin/aws
+CHECKOV := .venv-checkov/bin/checkov
 NEWEST := .venv-newest
 
 .PHONY: test
@@ -47,13 +48,14 @@ test-slow: $(STAMP)  ## Chaos, browser and long tests
 test-aws: $(STAMP) $(MINISTACK) $(AWSCLI)  ## The system on emulators of AWS, and on instances that boot (installs ministack and awscli: 280 MB)
 	$(BIN)/python $(PYTEST) -n 6 -m "aws and not alone" $(ARGS)
 
-# The newest Python has, in fewer processes, what the other tests leave of the cores while they wait.
+# The newest Python, in fewer processes, and checkov have what the other tests leave of the cores while they wait.
 .PHONY: test-together
 test-together: $(STAMP) $(MINISTACK) $(AWSCLI)
 	@mkdir -p out; $(MAKE) --no-print-directory test-newest >out/test-newest.log 2>&1 & newest=$$!; \
-	trap 'kill $$newest' INT TERM; \
+	$(MAKE) --no-print-directory template >out/template.log 2>&1 & template=$$!; \
+	trap 'kill $$newest $$template' INT TERM; \
 	$(BIN)/python $(PYTEST) -n 6 -m "not alone" $(ARGS); failed=$$?; \
-	wait $$newest || failed=$$?; cat out/test-newest.log; exit $$failed
+	wait $$newest || failed=$$?; wait $$template || failed=$$?; cat out/test-newest.log out/template.log; exit $$failed
 
 # Only the files that have such tests are collected, which takes as long as the tests themselves otherwise.
 .PHONY: test-alone
@@ -71,6 +73,14 @@ $(MINISTACK):
 
 $(AWSCLI):
 	$(PYTHON) -m venv .venv-awscli && .venv-awscli/bin/pip install --quiet awscli==1.46.3
+
+$(CHECKOV):
+	$(PYTHON) -m venv .venv-checkov && .venv-checkov/bin/pip install --quiet checkov==3.3.30
+
+# What it finds and docs/deploy.md gives a reason for is in the baseline.
+.PHONY: template
+template: $(CHECKOV)  ## checkov on the template of a deployment (installs it: 290 MB)
+	$(CHECKOV) -f src/beholder/deploy/template.yaml --framework cloudformation secrets --skip-download --compact --quiet --baseline .checkov.baseline
 
 .PHONY: lint
 lint: $(STAMP)

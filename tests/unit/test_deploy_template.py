@@ -12,6 +12,7 @@ import pytest
 
 from beholder.config import DECLARED, Settings, load_settings, make_settings
 from beholder.fleet.ec2 import DEPLOYMENT_TAG, LAUNCH_TAG
+from docs.pages import read, table
 from helpers.cloudformation import PARAMETERS, Rendered, template_text
 
 LINES_MAX = 500
@@ -84,6 +85,18 @@ def test_the_linter_of_cloudformation_has_nothing_to_say() -> None:
     lint = Path(sys.executable).with_name("cfn-lint")
     run = subprocess.run([lint, path], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_waiver_of_checkov_has_its_reason() -> None:
+    waived = json.loads((Path(__file__).resolve().parents[2] / ".checkov.baseline").read_text("utf-8"))
+    (of_template,) = waived["failed_checks"]
+    checks = {check for one in of_template["findings"] for check in one["check_ids"]}
+    rows = table(read("docs/deploy.md"), "check")
+    assert {row[0].strip("`") for row in rows if row[0].startswith("`CKV")} == checks
+    resources_of_template = {
+        f"{one['Type']}.{name}" for name, one in Rendered().template["Resources"].items()
+    }
+    assert {one["resource"] for one in of_template["findings"]} <= resources_of_template
 
 
 def test_every_resource_carries_the_tag_of_the_deployment(stack: Rendered) -> None:
