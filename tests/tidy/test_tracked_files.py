@@ -71,3 +71,8 @@ def test_text_files_end_with_one_line_break() -> None:
         and not re.search(r"[^\n]\n\Z", text)
     ]
     assert not odd
+
+
+def test_no_file_has_what_a_merge_left_open() -> None:
+    left = [path for path, text in texts() if re.search(r"^(<{7}|>{7}) ", text, re.MULTILINE)]
+    assert left == []
