@@ -154,7 +154,9 @@ def _moto_command(port: int) -> tuple[list[str], dict[str, str]]:
     if importlib.util.find_spec("moto") is None:
         miss("moto is not installed; pip install 'moto[server,s3,sqs]==5.2.5'")
     server = str(Path(__file__).with_name("moto_server.py"))
-    return [sys.executable, "-P", server, "-H", "127.0.0.1", "-p", str(port)], {}
+    # One image, not moto's 1301: each has a snapshot, and every listing of snapshots goes through all.
+    images = {"MOTO_AMIS_PATH": str(Path(__file__).with_name("amis.json"))}
+    return [sys.executable, "-P", server, "-H", "127.0.0.1", "-p", str(port)], images
 
 
 def _ministack_command(port: int) -> tuple[list[str], dict[str, str]]:
