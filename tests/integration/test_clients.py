@@ -1,10 +1,13 @@
 """The clients of other services, each by its own package over HTTP: labels of photos, and its own errors."""
 
+import base64
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 import requests
 from botocore import UNSIGNED
@@ -12,6 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
 
 from beholder.api_keys import KeyScope, KnownKeys, create_key
 from beholder.clock import SystemClock
@@ -225,3 +230,89 @@ def test_rekognition_signs_by_an_api_key(locked: str) -> None:
     for client, sentence in denied:
         error = refusal(client)
         assert (error["Code"], sentence in error["Message"]) == ("AccessDeniedException", True)
+
+
+# --- Triton -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def triton(url: str) -> Iterator[Any]:
+    with InferenceServerClient(url.removeprefix("http://")) as client:
+        yield client
+
+
+def tensor(image: bytes, shape: tuple[int, ...] = (1,)) -> Any:
+    found = InferInput("IMAGE", list(shape), "BYTES")
+    found.set_data_from_numpy(np.array([image], dtype=object).reshape(shape))
+    return found
+
+
+def test_triton_describes_server_and_model(service: RunningService) -> None:
+    (served,) = service.get("/v1/models").json["models"]
+    with triton(service.url) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready(MODEL)
+        assert client.is_model_ready(MODEL, served["version"])
+        assert not client.is_model_ready("other")
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
+        model = client.get_model_metadata(MODEL)
+    assert (model["name"], model["versions"]) == (MODEL, [served["version"]])
+    assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [1]}]
+    assert model["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [1000]}]
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_triton_gets_labels(service: RunningService, photo: Path, *, is_binary: bool) -> None:
+    image = photo.read_bytes()
+    with triton(service.url) as client:
+        best = InferRequestedOutput("fc", binary_data=is_binary, class_count=3)
+        answer = client.infer(MODEL, [tensor(image, (1, 1))], outputs=[best], request_id="one")
+        every = InferRequestedOutput("probabilities", binary_data=is_binary)
+        all_classes = client.infer(MODEL, [tensor(image)], outputs=[every]).as_numpy("probabilities")
+    texts = [one if isinstance(one, str) else one.decode() for one in answer.as_numpy("fc")[0]]
+    assert (answer.get_response()["id"], len(texts)) == ("one", 3)
+    confidence, index, label = texts[0].split(":")
+    assert (index, label) == ("967", "espresso")
+    assert all_classes.shape == (1000,)
+    assert all_classes.argmax() == int(index)
+    assert all_classes[967] == pytest.approx(float(confidence), abs=0.05)
+    assert all_classes.sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_triton_may_name_no_output_and_send_json(service: RunningService, photo: Path) -> None:
+    with triton(service.url) as client:
+        assert client.infer(MODEL, [tensor(photo.read_bytes())]).as_numpy("probabilities").argmax() == 967
+        plain = InferInput("IMAGE", [1], "BYTES")
+        text = base64.b64encode(photo.read_bytes())
+        plain.set_data_from_numpy(np.array([text], dtype=object), binary_data=False)
+        best = InferRequestedOutput("fc", class_count=1)
+        answer = client.infer(MODEL, [plain], outputs=[best]).as_numpy("fc")
+    assert answer[0].decode().endswith(":967:espresso")
+
+
+def test_triton_gets_its_own_errors(
+    service: RunningService, photo: Path, cut: bytes, locked: str, full: str, late: str
+) -> None:
+    numbers = InferInput("IMAGE", [1, 2], "FP32")
+    numbers.set_data_from_numpy(np.zeros((1, 2), np.float32))
+    good, two = tensor(photo.read_bytes()), InferInput("IMAGE", [2], "BYTES")
+    two.set_data_from_numpy(np.array([b"a", b"b"], dtype=object))
+    cases = [
+        (service.url, MODEL, tensor(NOT_AN_IMAGE), "415", "convert the image"),
+        (service.url, MODEL, tensor(cut), "422", "send the whole file"),
+        (service.url, MODEL, numbers, "400", "is not BYTES"),
+        (service.url, MODEL, two, "400", "one image in each request"),
+        (service.url, "other", good, "404", "no model is named"),
+        (locked, "first", good, "401", "no API key"),
+        (full, "first", good, "503", "try again"),
+        (late, "first", good, "503", "late"),
+    ]
+    for url, model, image, status, sentence in cases:
+        with triton(url) as client, pytest.raises(InferenceServerException, match=sentence) as refused:
+            client.infer(model, [image])
+        assert refused.value.status() == status
+    with triton(service.url) as client, pytest.raises(InferenceServerException, match="is served in version"):
+        client.infer(MODEL, [good], model_version="0")
+    with triton(service.url) as client, pytest.raises(InferenceServerException, match="'priority'"):
+        client.infer(MODEL, [good], priority=1)

@@ -125,8 +125,9 @@ def build_app(
     images = _image_routes(ports, admission, submissions, pending_replies)
     service = _service_routes(ports, readiness)
     jobs = JobRoutes(lookup, lookups, admission)
-    routes = _routes(images, jobs, service, FleetRoutes(fleet), readiness)
-    return WebApp(_router(routes, lifespan, ports), ports, pending_replies, readiness)
+    compat = compat_routes(images.classification, readiness, ports.version)
+    routes = _routes(images, jobs, service, FleetRoutes(fleet))
+    return WebApp(_router(routes + compat, lifespan, ports), ports, pending_replies, readiness)
 
 
 def _router(routes: list[Route], lifespan: Lifespan[Any], ports: WebPorts) -> ASGIApp:
@@ -188,9 +189,7 @@ def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: F
     watch_fleet(ports.telemetry, fleet)
 
 
-def _routes(
-    images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes, readiness: Readiness
-) -> list[Route]:
+def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes) -> list[Route]:
     return [
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),
@@ -204,7 +203,6 @@ def _routes(
         Route("/v1/fleet", fleet.get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
         Route("/docs", service.docs, methods=["GET"]),
-        *compat_routes(images.classification, readiness),
     ]
 
 

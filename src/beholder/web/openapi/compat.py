@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from beholder.errors import ModelVersionNotFound
+from beholder.errors import ModelNotFound, ModelVersionNotFound
 from beholder.web.openapi.errors import ErrorForm, compat_errors, problems
 from beholder.web.openapi.examples import error_example_in, job_example
 from beholder.web.openapi.inputs import image_body
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation
 from beholder.web.ports import WebPorts
-from beholder.web.routes.compat import huggingface, rekognition, torchserve
+from beholder.web.routes.compat import huggingface, kserve, rekognition, torchserve
 
 __all__ = ["compat_paths", "with_rekognition"]
 
@@ -29,6 +29,12 @@ _TORCHSERVE = ErrorForm(
     partial(error_example_in, torchserve.error_response),
 )
 
+_KSERVE = ErrorForm(
+    "application/json",
+    lambda codes: _coded("KserveError", "code", codes),
+    partial(error_example_in, kserve.error_response),
+)
+
 
 def compat_paths(ports: WebPorts) -> _Doc:
     """Return the paths of the clients of other services.
@@ -40,6 +46,7 @@ def compat_paths(ports: WebPorts) -> _Doc:
         "/hf": {"post": _hugging_face(ports, "hugging_face", [])},
         "/hf/{model}": {"post": _hugging_face(ports, "hugging_face_model", ["ModelInPath"])},
         **_torchserve_paths(ports),
+        **_kserve_paths(ports),
     }
 
 
@@ -146,6 +153,83 @@ def _torchserve(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Doc:
         body=image_body(ports, ("top_k", "min_confidence")),
         error_form=_TORCHSERVE,
     )
+
+
+def _kserve_paths(ports: WebPorts) -> _Doc:
+    def get(operation_id: str, summary: str, answers: _Doc, named: list[str]) -> _Doc:
+        of_model = problems([ModelNotFound, ModelVersionNotFound], _KSERVE) if named else {}
+        return {
+            "get": operation(
+                f"kserve_{operation_id}",
+                _TAG,
+                summary,
+                "",
+                answers | of_model,
+                named=named,
+                error_form=_KSERVE,
+            )
+        }
+
+    server = json_answer("KserveServer", "The service.", None)
+    model = json_answer("KserveModel", "The model.", None)
+    ready = {"200": _empty("Images can be accepted."), "503": _empty("No image can be accepted.")}
+    live = {"200": _empty("The process answers.")}
+    paths = {
+        "/v2": get("server", "Describe the service, for clients of Triton.", {"200": server}, []),
+        "/v2/health/live": get("live", "Check that the process answers, for clients of Triton.", live, []),
+        "/v2/health/ready": get(
+            "ready", "Check whether images can be accepted, for clients of Triton.", ready, []
+        ),
+    }
+    of_model, of_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    for path, suffix, named in (
+        (of_model, "", ["ModelInPath"]),
+        (of_version, "_version", ["ModelInPath", "VersionInPath"]),
+    ):
+        summary = "Describe a model, for clients of Triton."
+        paths[path] = get(f"model{suffix}", summary, {"200": model}, named)
+        summary = "Check whether a model takes images, for clients of Triton."
+        paths[f"{path}/ready"] = get(f"model{suffix}_ready", summary, ready, named)
+        paths[f"{path}/infer"] = {"post": _kserve_infer(ports, f"kserve_infer{suffix}", named)}
+    return paths
+
+
+def _kserve_infer(ports: WebPorts, operation_id: str, named: list[str]) -> _Doc:
+    model = ports.models[0]
+    best = job_example(ports)["result"]["labels"]
+    classes = [f"{one['confidence']:.6f}:{one['index']}:{one['name']}" for one in best]
+    output = {"name": "probabilities", "datatype": "BYTES", "shape": [len(classes)], "data": classes}
+    answer = {"model_name": model.name, "model_version": model.version, "outputs": [output]}
+    tensors = {"type": "array", "items": {"type": "object"}}
+    request = {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "inputs": tensors, "outputs": tensors},
+        "required": ["inputs"],
+    }
+    done = _labels({"type": "object"}, answer)
+    done["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    errors = [*compat_errors(), *([ModelVersionNotFound] if "VersionInPath" in named else [])]
+    return operation(
+        operation_id,
+        _TAG,
+        "Classify an image, for clients of Triton.",
+        "One input of datatype BYTES with one encoded image; in JSON it is base64. The output has the "
+        "probabilities of all classes as FP32, or with the parameter `classification` the best as text.",
+        {"200": done, **problems(errors, _KSERVE)},
+        named=[*named, "IdempotencyKey", "CancelAfter", "TraceParent"],
+        body={
+            "required": True,
+            "content": {
+                "application/json": {"schema": request},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        error_form=_KSERVE,
+    )
+
+
+def _empty(description: str) -> _Doc:
+    return {"description": description, "headers": {"x-request-id": ref("headers", "RequestId")}}
 
 
 def _labels(schema: _Doc, example: Any) -> _Doc:

@@ -14,6 +14,11 @@ from beholder.web.openapi.json_schema import ref, schema_of, schemas_of
 from beholder.web.ports import WebPorts
 from beholder.web.problems import ProblemDocument
 from beholder.web.routes.compat.huggingface import HuggingFaceErrorDocument, HuggingFaceLabelDocument
+from beholder.web.routes.compat.kserve import (
+    KserveErrorDocument,
+    KserveModelDocument,
+    KserveServerDocument,
+)
 from beholder.web.routes.compat.torchserve import TorchServeErrorDocument, TorchServeHealthDocument
 from beholder.web.service_documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
 
@@ -29,6 +34,9 @@ _DOCUMENTS = (
     FleetDocument,
     HuggingFaceErrorDocument,
     HuggingFaceLabelDocument,
+    KserveErrorDocument,
+    KserveModelDocument,
+    KserveServerDocument,
     TorchServeErrorDocument,
     TorchServeHealthDocument,
 )

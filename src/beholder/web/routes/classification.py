@@ -11,7 +11,7 @@ from beholder.job.job import Result
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel
-from beholder.web.routes.parameters import RequestParameters, check_version
+from beholder.web.routes.parameters import RequestParameters
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
 from beholder.web.submission.service import SubmissionService
@@ -62,12 +62,7 @@ class Classification:
         return await self.pending_replies.wait(submitted, wait_s) or submitted
 
     async def result_of(
-        self,
-        request: Request,
-        upload_format: UploadFormat,
-        *,
-        model: str | None = None,
-        version: str | None = None,
+        self, request: Request, upload_format: UploadFormat, *, model: str | None = None
     ) -> tuple[Job, Result]:
         """Do as `outcome_of`, for clients that know neither a failed nor an unfinished job.
 
@@ -75,7 +70,6 @@ class Classification:
             request: The HTTP request.
             upload_format: How the path's requests hold an image and its options.
             model: The model that the path names; None if it names none.
-            version: The version of it that the path names; None if it names none.
 
         Raises:
             JobError: The job failed.
@@ -83,8 +77,6 @@ class Classification:
             RequestError: The request cannot be served as it is.
             BackendError: The image was not stored, or its message was not sent.
         """
-        if version is not None:
-            check_version(model, version, self.models)
         outcome = await self.outcome_of(request, upload_format, self.limits.wait_s_default, model=model)
         job = outcome.job
         if job.error is not None:

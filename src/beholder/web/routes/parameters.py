@@ -30,7 +30,7 @@ __all__ = [
     "UPLOAD",
     "Prefer",
     "RequestParameters",
-    "check_version",
+    "find_model",
     "read_deadline_s",
     "read_header",
     "read_idempotency_key",
@@ -194,9 +194,8 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
         ModelNotFound: No model of this name is served.
     """
     model = values.get("model") or None
-    if model is not None and model not in {one.name for one in models}:
-        known = ", ".join(one.name for one in models)
-        raise ModelNotFound(f"no model is named {model[:_SHOWN_CHARS_MAX]!r}; served here: {known}")
+    if model is not None:
+        find_model(model, None, models)
     defaults = Options()
     return Options(
         model=model,
@@ -205,17 +204,22 @@ def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], lim
     )
 
 
-def check_version(model: str | None, version: str, models: tuple[ServedModel, ...]) -> None:
-    """Refuse a version in which the model is not served; an unknown model is refused elsewhere.
+def find_model(name: str, version: str | None, models: tuple[ServedModel, ...]) -> ServedModel:
+    """Return the model that a request names, with its version or without.
 
     Raises:
+        ModelNotFound: No model of this name is served.
         ModelVersionNotFound: The model is served in another version.
     """
-    served = next((one for one in models if model in (None, one.name)), None)
-    if served is not None and served.version != version:
+    served = next((one for one in models if one.name == name), None)
+    if served is None:
+        known = ", ".join(one.name for one in models)
+        raise ModelNotFound(f"no model is named {name[:_SHOWN_CHARS_MAX]!r}; served here: {known}")
+    if version not in (None, served.version):
         raise ModelVersionNotFound(
-            f"{served.name} is served in version {served.version!r}, not in {version[:_SHOWN_CHARS_MAX]!r}"
+            f"{name} is served in version {served.version!r}, not in {version[:_SHOWN_CHARS_MAX]!r}"
         )
+    return served
 
 
 def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:

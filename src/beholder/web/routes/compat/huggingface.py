@@ -18,11 +18,11 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from beholder.documents import Probability, to_document
-from beholder.errors import BadParameter, BeholderError, ImageMissing, ParameterUnknown
+from beholder.errors import BadParameter, BeholderError, ImageMissing
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.base64_text import decode_base64, read_json
+from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
 from beholder.web.submission.form import header_parameters
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
@@ -97,8 +97,7 @@ def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     if content_type != b"application/json" or not body.lstrip().startswith(b"{"):
         return find_image(headers, body, limits)
     document = read_json(body)
-    for name in document.keys() - _MEMBERS:
-        raise ParameterUnknown(f"there is no member {name[:50]!r} here; send inputs and parameters")
+    check_members(document, _MEMBERS, "the request")
     inputs = document.get("inputs")
     if not isinstance(inputs, str) or not inputs:
         raise ImageMissing("the member inputs is no text; send the image in base64 there")
@@ -110,10 +109,7 @@ def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
 def _fields(parameters: Any) -> dict[str, str]:
     """Return the options in the member `parameters`."""
     parameters = {} if parameters is None else parameters
-    if not isinstance(parameters, dict):
-        raise BadParameter("the member parameters is no object; send an object, such as one with top_k")
-    for name in parameters.keys() - _PARAMETERS:
-        raise ParameterUnknown(f"there is no parameter {name[:50]!r} here; this path takes top_k")
+    check_members(parameters, _PARAMETERS, "parameters")
     if parameters.get("function_to_apply") not in (None, "softmax"):
         raise BadParameter("function_to_apply is not softmax, and scores are softmax probabilities here")
     top_k = parameters.get("top_k")

@@ -29,7 +29,6 @@ from beholder.errors import (
     ImageUndecodable,
     OutcomeLate,
     Overloaded,
-    ParameterUnknown,
     PathNotFound,
     RequestError,
 )
@@ -37,7 +36,7 @@ from beholder.job import Job, Label
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.base64_text import decode_base64, read_json
+from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
 from beholder.web.routes.compat.wordnet import IMAGENET_CLASSES, parents_of
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
@@ -133,7 +132,7 @@ class _DetectLabels:
     def find(self, _: Headers, body: bytes, limits: WebLimits) -> Upload:
         """Return the image and the options in a body."""
         document = read_json(body)
-        _check_members(document, _MEMBERS, "the request")
+        check_members(document, _MEMBERS, "the request")
         if document.get("Features", ["GENERAL_LABELS"]) != ["GENERAL_LABELS"]:
             raise BadParameter("Features may be GENERAL_LABELS; the service computes no image properties")
         self._count = min(int(_number(document, "MaxLabels", self._count_max, 1, 2**31 - 1)), self._count_max)
@@ -156,9 +155,9 @@ class _DetectLabels:
         return kept[: self._count]
 
     def _read_filters(self, settings: Any) -> None:
-        _check_members(settings, {"GeneralLabels"}, "Settings")
+        check_members(settings, {"GeneralLabels"}, "Settings")
         filters = settings.get("GeneralLabels") or {}
-        _check_members(filters, _FILTERS, "Settings.GeneralLabels")
+        check_members(filters, _FILTERS, "Settings.GeneralLabels")
         for names in filters.values():
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise BadParameter("a filter is no list of names of labels; send one")
@@ -176,16 +175,6 @@ def _image_in(document: dict[str, Any]) -> bytes:
     if not isinstance(text, str) or not text:
         raise ImageMissing("the request has no Image.Bytes; send the image there, in base64")
     return decode_base64(text, "Image.Bytes")
-
-
-def _check_members(document: Any, known: set[str], name: str) -> None:
-    if not isinstance(document, dict):
-        raise BadParameter(f"{name} is no object; send one")
-    for member in document.keys() - known:
-        raise ParameterUnknown(
-            f"{name} has the member {member[:_SHOWN_CHARS_MAX]!r}, which the service does not honour; "
-            f"it takes {', '.join(sorted(known))}"
-        )
 
 
 def _number(document: dict[str, Any], name: str, default: float, low: float, high: float) -> float:

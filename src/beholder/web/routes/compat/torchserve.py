@@ -18,6 +18,7 @@ from beholder.errors import BeholderError, ModelNotFound, ModelVersionNotFound
 from beholder.web.problems import error_headers
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
+from beholder.web.routes.parameters import find_model
 from beholder.web.submission.upload import UploadFormat
 
 __all__ = [
@@ -80,8 +81,9 @@ class TorchServeRoutes:
 
     async def predict(self, request: Request) -> Response:
         """`POST` or `PUT /predictions/{model}`, with `/{version}` or without: probabilities by label."""
-        model, version = request.path_params["model"], request.path_params.get("version")
-        job, result = await self._classification.result_of(request, _FORMAT, model=model, version=version)
+        path = request.path_params
+        served = find_model(path["model"], path.get("version"), self._classification.models)
+        job, result = await self._classification.result_of(request, _FORMAT, model=served.name)
         labels: dict[str, float] = {}
         for one in result.labels:
             # Two classes may have one name; the likelier one comes first.

@@ -1,14 +1,15 @@
-"""Images as text: base64 with or without a data URL around it, as JSON carries them."""
+"""Requests as JSON: their members, and images as text, in base64 with or without a data URL around it."""
 
 import base64
 import binascii
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
-from beholder.errors import BadParameter, ImageByUrl
+from beholder.errors import BadParameter, ImageByUrl, ParameterUnknown
 
-__all__ = ["decode_base64", "read_json"]
+__all__ = ["check_members", "decode_base64", "read_json"]
 
 _SHOWN_CHARS_MAX = 50
 _DATA_URL = re.compile(r"data:[\w.+/-]{0,100}(?:;[\w.+=-]{1,100}){0,8};base64,", re.ASCII | re.IGNORECASE)
@@ -54,3 +55,24 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadParameter("the body is JSON, but no object; send a JSON object")
     return document
+
+
+def check_members(document: Any, known: Collection[str], name: str) -> None:
+    """Refuse what is no object, or has members that the service does not honour.
+
+    Args:
+        document: A part of a request.
+        known: The members that it may have.
+        name: What it is called.
+
+    Raises:
+        BadParameter: It is no object.
+        ParameterUnknown: It has another member.
+    """
+    if not isinstance(document, dict):
+        raise BadParameter(f"{name} is no object; send one")
+    for member in document.keys() - set(known):
+        raise ParameterUnknown(
+            f"{name} has the member {member[:_SHOWN_CHARS_MAX]!r}, which the service does not honour; "
+            f"it takes {', '.join(sorted(known))}"
+        )
