@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock", "age_s", "utc_text"]
+__all__ = ["Clock", "ManualClock", "MonotonicClock", "SystemClock", "age_s", "time_s_of", "utc_text"]
 
 
 class Clock(Protocol):
@@ -35,6 +35,15 @@ def age_s(now_s: float, then_s: float, *, most_s: float = inf) -> float:
 def utc_text(time_s: float) -> str:
     """Return a time to the second as RFC 3339 has it, such as '2026-03-01T14:03:00Z'."""
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def time_s_of(text: object) -> float | None:
+    """Return a time as RFC 3339 has it in seconds since the Unix epoch; None if it cannot be read."""
+    try:
+        at = datetime.fromisoformat(str(text))
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class SystemClock:

@@ -1,6 +1,6 @@
-"""A client of one AWS service: boto3's, with its calls counted and its errors sorted by who must act.
+"""A client of one AWS service: boto3's, with its calls counted and its errors translated.
 
-Retries of whole calls are botocore's (mode standard: with jitter, and a budget that ends a storm of them).
+botocore retries calls (mode standard: with jitter, and with a budget that ends a storm of retries).
 """
 
 import threading
@@ -41,7 +41,7 @@ _THROTTLED = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
-# The code begins so where a key of KMS is disabled or may not be used: no message or object is at fault.
+# The code begins so if a key of KMS is disabled or may not be used: no message or object is at fault.
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html (2026-11)
 _KEY_TROUBLE = "Kms"
 # Connections, reads, malformed answers, and sources of credentials that fail for now.
@@ -51,7 +51,7 @@ _PASSING = (
     boto_errors.IncompleteReadError,
     boto_errors.CredentialRetrievalError,
     boto_errors.MetadataRetrievalError,
-    boto_errors.NoCredentialsError,  # boto3 raises it too where the metadata service does not answer
+    boto_errors.NoCredentialsError,  # boto3 raises it also if the metadata service does not answer
     ResponseParserError,
 )
 
@@ -62,11 +62,11 @@ def profile_region() -> str | None:
 
 
 class AwsClient:
-    """A client of one service; safe to use from many threads at once.
+    """A client of one service, which many threads may use at once.
 
     Args:
-        service: boto3's name of it, such as 'sqs'. Credentials come from boto3's chain.
-        backend: Its name in errors, such as 'sqs queue'.
+        service: boto3's name of the service, such as 'sqs'. Credentials come from boto3's chain.
+        backend: The service's name in errors, such as 'sqs queue'.
         region: The region that is called.
         endpoint: Another server that speaks the protocol; None for AWS's, or the one that AWS_ENDPOINT_URL_*
             names.
@@ -139,8 +139,8 @@ class AwsClient:
         Args:
             operation: The verb of the port, for errors.
             action: boto3's method, such as `send_message_batch`.
-            expected: Error codes that are part of the answer: one comes back as the only entry of `Errors`,
-                in the form that CreateFleet uses for instances that it could not launch.
+            expected: Error codes that are part of the answer: such an error becomes the only entry of
+                `Errors`, in the form that CreateFleet uses for instances that it could not launch.
             parameters: Of the method.
 
         Raises:
@@ -161,7 +161,7 @@ class AwsClient:
         return answer
 
     def pages(self, operation: str, action: str, **parameters: Any) -> list[Mapping[str, Any]]:
-        """Return all pages of an answer; one where the service does not give it in pages.
+        """Return all pages of an answer; one page if the service gives it whole.
 
         Raises:
             BackendError: As `call` has it.
@@ -186,7 +186,7 @@ class AwsClient:
 
     def error_class(self, code: str, status: int) -> type[BackendError]:
         """Return the class of an error by its code and its HTTP status."""
-        # Some codes have a part in front, as in `AWS.SimpleQueueService.OverLimit`.
+        # Some codes have a prefix, as in `AWS.SimpleQueueService.OverLimit`.
         short = code.rpartition(".")[2]
         if short in self._codes:
             return self._codes[short]

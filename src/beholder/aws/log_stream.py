@@ -20,7 +20,7 @@ _EVENTS_MAX = 1_000
 _BYTES_MAX = 800_000
 _EVENT_BYTES = 26
 _LINE_CHARS_MAX = 50_000
-# So long does a line wait for others: a request a second costs nothing, and `beholder logs` seems immediate.
+# How long a line waits for others: a request a second costs nothing, and `beholder logs` seems immediate.
 _GATHER_S = 1.0
 _RETRY_S = 5.0
 _EXISTS = ("ResourceAlreadyExistsException",)
@@ -33,7 +33,7 @@ class LogStream:
         client: Of the service 'logs'.
         group: Name of the log group, which exists.
         stream: Name of the stream.
-        clock: When a line was written is when it comes here.
+        clock: Gives each line its time, which is that of its arrival here.
         pause: Waits so many seconds before a call that failed is repeated.
     """
 
@@ -47,7 +47,7 @@ class LogStream:
         self._is_made = False
 
     def write(self, lines: Iterable[str]) -> None:
-        """Write lines, however long that takes; an empty line is left out."""
+        """Write lines, and try until it succeeds; leave out empty lines."""
         at_ms = int(self._clock.now_s() * 1000)
         events = [{"timestamp": at_ms, "message": line[:_LINE_CHARS_MAX]} for line in lines if line.strip()]
         while events:
@@ -67,7 +67,7 @@ class LogStream:
 
 
 def collected(lines: "queue.Queue[str | None]", clock: Clock) -> list[str] | None:
-    """Return the lines of one request, waiting for the first of them; None once the last line was returned.
+    """Wait for a line, and return the lines of one request; None after the last line.
 
     Args:
         lines: Ends with None.

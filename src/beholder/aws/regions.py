@@ -1,4 +1,4 @@
-"""The regions of AWS's services, by the data that comes with botocore; nothing is asked of AWS."""
+"""The regions of AWS's services, by the data that comes with botocore, without a call to AWS."""
 
 import botocore.session
 
@@ -9,7 +9,7 @@ def regions_of(service: str) -> frozenset[str]:
     """Return the regions of all partitions in which a service has an endpoint.
 
     Args:
-        service: boto3's name of it, such as 'sqs'.
+        service: boto3's name of the service, such as 'sqs'.
     """
     session = botocore.session.get_session()
     return frozenset(

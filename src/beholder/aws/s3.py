@@ -1,6 +1,6 @@
 """What boto3 knows of S3 and obstore does not: hosts outside the main partitions, and profiles.
 
-obstore speaks to S3 by itself. Without boto3 it goes by its own knowledge, which suffices for most.
+obstore speaks to S3 by itself. Without boto3 it uses its own knowledge, which suffices for most deployments.
 """
 
 import functools
@@ -21,12 +21,12 @@ _KNOWN_TO_OBSTORE = ("aws", "aws-us-gov")
 
 
 def endpoint_of(region: str, bucket: str, *, in_host: bool) -> str | None:
-    """Return a bucket's URL in another partition; None where obstore's own is right, or boto3 missing.
+    """Return a bucket's URL in another partition; None if obstore's own is right, or boto3 is missing.
 
     Args:
         region: Such as 'cn-north-1'.
-        bucket: Its name.
-        in_host: The bucket stands in the host's name, and not in the path.
+        bucket: The bucket's name.
+        in_host: Whether the bucket stands in the host's name, and not in the path.
     """
     host = _host_of(region) if _has_boto3() else None
     if host is None:
@@ -35,10 +35,10 @@ def endpoint_of(region: str, bucket: str, *, in_host: bool) -> str | None:
 
 
 def profile_credentials(environ: Mapping[str, str]) -> Any:
-    """Return a provider of the credentials of a profile or a shared file; None where obstore finds its own.
+    """Return a provider of the credentials of a profile or a shared file; None if obstore finds its own.
 
-    obstore reads no files of AWS's tools. Keys in the environment and web identities go before them, as in
-    the chain of AWS's own libraries.
+    obstore reads no files of AWS's tools. Keys in the environment and web identities come first, as in AWS's
+    own libraries.
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html (2026-11)
 
     Args:
@@ -63,7 +63,7 @@ def profile_credentials(environ: Mapping[str, str]) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
 
     try:
-        # botocore renews what has less than ten minutes left, so what it gives is good for these.
+        # botocore renews credentials with less than ten minutes left, so what it gives lasts at least nine.
         # Source: https://github.com/boto/botocore/blob/develop/botocore/credentials.py (2026-11)
         return Boto3CredentialProvider(ttl=timedelta(minutes=9))
     except (BotoCoreError, ValueError) as exc:
@@ -86,7 +86,7 @@ def _host_of(region: str) -> str | None:
     try:
         if session.get_partition_for_region(region) in _KNOWN_TO_OBSTORE:
             return None
-    except UnknownRegionError:  # newer than botocore, so the name that most have
+    except UnknownRegionError:  # newer than botocore, so its host probably has the usual name
         return None
     client = session.create_client(
         "s3", region_name=region, config=Config(ignore_configured_endpoint_urls=True)

@@ -15,10 +15,9 @@ outcome of its own by then, the letter is only put away.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
-from beholder.clock import Clock, age_s
+from beholder.clock import Clock, age_s, time_s_of
 from beholder.errors import BackendDenied, ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
 from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
@@ -301,8 +300,6 @@ def _letter(letter_id: str, info: ObjectInfo, data: bytes) -> DeadLetter:
 def _time_of(value: object, otherwise_s: float) -> float:
     """Return a time that is seconds since the Unix epoch, or an RFC 3339 text."""
     if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value).timestamp()
-        except (ValueError, OverflowError):
-            return otherwise_s
+        at_s = time_s_of(value)
+        return otherwise_s if at_s is None else at_s
     return float(value) if isinstance(value, int | float) else otherwise_s

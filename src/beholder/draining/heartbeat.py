@@ -1,6 +1,6 @@
-"""The heartbeats of a worker: the controller and the other workers learn its state from them.
+"""The heartbeats of a worker, from which the controller and the other workers learn its state.
 
-They are written by a thread of their own beside the consumers, so that a long batch delays none.
+A thread of its own writes them beside the consumers, so that a long batch does not delay them.
 """
 
 import threading
@@ -52,7 +52,7 @@ class HeartbeatWriter:
         """Write the state as a heartbeat; when this returns, the controller can see it.
 
         Raises:
-            BackendError: The heartbeat cannot be stored, and the one before it stands.
+            BackendError: The heartbeat cannot be stored, and the previous heartbeat stands.
         """
         with self._lock:
             is_draining = announced == "draining"
@@ -61,7 +61,7 @@ class HeartbeatWriter:
             self._is_draining = is_draining
 
     def tick(self) -> float:
-        """Write a heartbeat if one is due; returns the seconds until the next pass.
+        """Write a heartbeat if one is due; return the seconds until the next pass.
 
         Raises:
             BackendError: The heartbeat cannot be stored; the next pass tries again.

@@ -1,9 +1,9 @@
 """Idle gaps, the times without a message: what the last worker learns of them, to know how long to stay.
 
-A fixed stay is a guess. Where messages come an hour apart, every second of it is wasted; where they come a
-minute apart, leaving costs a startup each time. The gaps are observed in both cases: by the worker itself
-while it stays, and after it left by its successor, which reads from the store when the last worker fell idle,
-and knows from its own first message when that gap ended.
+A fixed stay is a guess. If messages come an hour apart, every second of it is wasted; if they come a minute
+apart, leaving costs a startup each time. While a worker stays, it observes the gaps itself. After it has
+left, its successor does: it reads from the store when the last worker fell idle, and knows from its own first
+message when that gap ended.
 """
 
 import json
@@ -50,8 +50,9 @@ class IdleGaps:
         """Return what is known to a worker that has a message again.
 
         Args:
-            rest_s: How long it had none.
-            workers: How many serve, this one included; of several, none knows whether others had work.
+            rest_s: How long it had no message.
+            workers: How many workers serve, itself included; with several, it does not know whether the
+                others had work.
         """
         return self._seen(rest_s) if workers == 1 and rest_s >= _GAP_S_MIN else self
 
@@ -83,7 +84,7 @@ class IdleGaps:
         weights += [_GUESS_WEIGHT / len(_GUESSES)] * len(_GUESSES)
         idle_gaps_s = [*self.samples_s, *(startup_cost_s * guess for guess in _GUESSES)]
         # The minimum lies right after one of the gaps, or at no stay at all.
-        stays_s = [0.0, *(one for one in idle_gaps_s if one < _STAY_STARTUPS_MAX * startup_cost_s)]
+        stays_s = [0.0, *(gap_s for gap_s in idle_gaps_s if gap_s < _STAY_STARTUPS_MAX * startup_cost_s)]
         return min(stays_s, key=lambda stay_s: (_cost(idle_gaps_s, weights, stay_s, startup_cost_s), stay_s))
 
     def _seen(self, idle_gap_s: float) -> Self:
@@ -91,7 +92,7 @@ class IdleGaps:
 
     def to_bytes(self) -> bytes:
         """Return the stored form."""
-        samples = [round(one, 1) for one in self.samples_s]
+        samples = [round(sample_s, 1) for sample_s in self.samples_s]
         document = {"version": _VERSION, "samples_s": samples, "idle_since_s": self.idle_since_s}
         return json.dumps(document).encode()
 
@@ -107,7 +108,7 @@ class IdleGaps:
             if document["version"] != _VERSION:
                 raise ValueError(f"idle gaps of version {document['version']} cannot be read here")
             since_s = document["idle_since_s"]
-            samples = tuple(float(one) for one in document["samples_s"])
+            samples = tuple(float(sample) for sample in document["samples_s"])
             return cls(samples[-_KEPT:], None if since_s is None else float(since_s))
         except (KeyError, TypeError) as exc:
             raise ValueError(f"not idle gaps: {exc}") from exc

@@ -6,8 +6,8 @@ busy time is that of every instance, and `instances * busy_share` is the load in
 leaves first, and a worker leaves only if that saves more idle time than the next startup costs. So of several
 idle workers some leave and the others stay, without any message between them.
 
-The last worker goes by the idle gaps that were learnt (`draining.idle_gaps`), and by its busy share until
-enough are known.
+The last worker uses the idle gaps that were learnt (`draining.idle_gaps`), and its busy share until enough
+gaps are known.
 """
 
 from dataclasses import dataclass, replace
@@ -31,15 +31,15 @@ STAY_S_MIN = 15.0
 By then the queue's counts mostly include its last message.
 """
 
-# Of one more instance's time; above this a cycle saves less than the estimate errs.
+# Share of one more instance's time; above this a cycle saves less than the estimate errs.
 _LOAD_OVER_MAX = 0.95
 # Time constant of the busy share, in startups.
 _MEMORY_STARTUPS = 0.3
 # How many startups' worth of idle time leaving must save.
 _SAVINGS_MIN = 2.0
 _PATIENCE_SAVES = 0.5
-# Part of the load's fall that a worker with older ones waits for: by then it has been idle for many times its
-# usual gap. In the simulator a flash costs 2 % less this way, and no more requests are late.
+# Part of the load's fall that a worker waits for if there are older workers: by then it has been idle for
+# many times its usual gap. In the simulator a flash costs 2 % less this way, and no more requests are late.
 _YOUNG_STAY = 0.25
 # A startup also makes requests wait. In the simulator, from 1 to 2 the instance hours rise by 3 % and a
 # quarter fewer requests are late.
@@ -109,8 +109,8 @@ class Seniority:
     """The instances of the fleet that do not drain, except those that start up.
 
     Args:
-        count: All of them, this one included; at least 1.
-        older: How many of them were launched before this one.
+        count: All of them, this instance included; at least 1.
+        older: How many of them were launched before this instance.
     """
 
     count: int = 1
@@ -180,10 +180,10 @@ def _limit_by_load(settings: IdleSettings, busy: BusyShare, peers: Seniority, se
 
 
 def _load_for_fewer(fewer: int, settings: IdleSettings, service_s: float) -> float:
-    """Return the greatest load, in instances, at which `fewer` instances serve for less than one more would.
+    """Return the greatest load, in instances, at which `fewer` instances cost less than `fewer + 1`.
 
-    With `fewer` instances and a load of `fewer + f` the queue grows until the deadline demands one more; that
-    one starts up, and all drain the queue. Over such a cycle the instance that left saves what it would have
+    With `fewer` instances and a load of `fewer + f` the queue grows until the deadline demands one more; it
+    starts up, and all drain the queue. Over such a cycle the instance that left saves what it would have
     idled, `cycle * (1 - f)`, and costs one startup.
     """
     startup_s = settings.startup_s
@@ -204,12 +204,12 @@ def _load_for_fewer(fewer: int, settings: IdleSettings, service_s: float) -> flo
 def is_final_check_needed(peers: Seniority) -> bool:
     """Say whether a worker must check the queue once more between announcing and leaving.
 
-    A worker that leaves while an older one serves need not: the older one receives whatever comes, and checks
-    the other workers or the queue before it leaves itself. Under a steady load there is always something in
+    A worker that leaves while an older worker serves need not: the older worker receives whatever comes, and
+    checks the other workers or the queue before it leaves itself. Under a steady load messages are always in
     flight, so a worker that waits for an empty queue would never leave a fleet that is too large.
 
     Args:
-        peers: As seen after the announcement. If they were seen before it, an older worker may announce and
-            check in between, and neither would see a message that came then.
+        peers: As seen after the announcement. If they are seen before it, an older worker may announce and
+            check in between, and neither sees a message that comes then.
     """
     return peers.older == 0

@@ -1,4 +1,4 @@
-"""The idle rule of a worker in a fleet: it observes this worker and its peers, and learns the idle gaps."""
+"""The idle rule of a worker in a fleet: it observes the worker and its peers, and learns the idle gaps."""
 
 import logging
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def seniority_of(heartbeats: dict[str, Heartbeat], name: str, now_s: float) -> S
     """Return the workers that serve, by their heartbeats.
 
     The rule needs an order on which all workers agree, and heartbeats hold no launch times: the smaller name
-    counts as older. On one machine that is the lower number.
+    counts as older. On one machine, that is the lower number.
 
     Args:
         heartbeats: As `scaling.heartbeats.read_heartbeats` returns them.
@@ -45,13 +45,13 @@ def seniority_of(heartbeats: dict[str, Heartbeat], name: str, now_s: float) -> S
         now_s: By the store's clock.
     """
     serving = {
-        one
-        for one, heartbeat in heartbeats.items()
+        peer
+        for peer, heartbeat in heartbeats.items()
         if heartbeat.state is InstanceState.IN_SERVICE
         and age_s(now_s, heartbeat.at_s) < _PEER_SILENCE_S
-        and one != name
+        and peer != name
     }
-    older = sum((len(one), one) < (len(name), name) for one in serving)
+    older = sum((len(peer), peer) < (len(name), name) for peer in serving)
     return Seniority(count=len(serving) + 1, older=older)
 
 
@@ -65,10 +65,10 @@ class IdleMonitor:
         clock: The worker's; only durations count.
         store: The output bucket, where the idle gaps are kept.
         wall_clock: The time by which messages are stamped.
-        service_s: The time per message until the worker has processed some.
-        busy_share: The busy share at the start; 1 lets a worker that was launched for a burst stay a while
+        service_s: The time per message until the worker has processed messages.
+        busy_share: The busy share at the start; 1 lets a worker that is launched for a burst stay a while
             after it.
-        peers_every_s: Between two looks at the other workers while this one has not been idle for long.
+        peers_every_s: Between two looks at the other workers while this worker has not been idle for long.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class IdleMonitor:
         return is_final_check_needed(self._peers)
 
     def before_exit(self) -> None:
-        """Store what was learnt, for the successor, if this worker is the last one.
+        """Store what this worker has learnt, for the successor, if this worker is the last.
 
         Only the last worker knows the idle gaps of the fleet. A worker that is interrupted in the middle of
-        its work does not know since when there is none.
+        its work does not know when the fleet will fall idle.
         """
         now_s = self._clock.now_s()
         is_last = self._peers.count == 1 and now_s - self._decided_at_s <= _DECIDED_S_MAX
@@ -167,7 +167,7 @@ class IdleMonitor:
             log_event(_log, logging.WARNING, "drain.idle_gaps", exc.message, code=exc.code)
 
     def _update_busy_share(self, now_s: float) -> None:
-        """Update the busy share: of the time since the last call a part was busy."""
+        """Update the busy share by the part of the time since the last call that was busy."""
         work, before = self._work(), self._busy
         over_s = now_s - before.at_s
         part = min(1.0, max(0.0, work.busy_s - self._done.busy_s) / over_s) if over_s > 0 else 0.0

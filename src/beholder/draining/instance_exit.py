@@ -1,6 +1,6 @@
-"""How an instance leaves: it shuts itself down, and EC2 terminates what shuts down.
+"""How an instance leaves: it shuts itself down, and EC2 terminates it.
 
-The launch template says that a shutdown from within terminates, so a worker needs no permission for it.
+The launch template says that a shutdown from within terminates the instance, so a worker needs no permission.
 """
 
 import logging
@@ -15,7 +15,7 @@ __all__ = ["InstanceExit", "StartedCommand"]
 
 _log = logging.getLogger(__name__)
 
-# The orderly way first. The second asks no service manager; it is repeated for as long as this process lives.
+# The second command does not ask the service manager; it is repeated for as long as this process lives.
 _COMMANDS = (("shutdown", "-h", "now"), ("poweroff", "-f"))
 # Where these programs are; a service's PATH may lack them.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -23,22 +23,22 @@ _TICK_S = 1.0
 
 
 class StartedCommand(Protocol):
-    """A command that was started and is not waited for."""
+    """A command that was started, and for which no part waits."""
 
     def poll(self) -> int | None:
-        """Return its exit status, None while it runs."""
+        """Return its exit status; None while it runs."""
         ...
 
 
 class InstanceExit:
     """Ends the machine that this process runs on.
 
-    Nothing here waits: a command that hangs is passed over when its time is up.
+    Nothing here waits: while a command hangs, the next command is run when the time of the first is up.
 
     Args:
         clock: The time; only durations count.
         environment: For the commands.
-        patience_s: How long after a command this process may still live before the next one is tried.
+        patience_s: How long this process may outlive a command before the next command is run.
         start: Starts a command; raises `OSError` if there is no such program.
     """
 
@@ -57,7 +57,7 @@ class InstanceExit:
         self._start = start
         self._step: int | None = None
         self._next_at_s = 0.0
-        # The earlier ones are kept too: a process object that is dropped while it runs is a ResourceWarning.
+        # All are kept: Python warns of a process object that is dropped while its process runs.
         self._started: list[StartedCommand] = []
         self._is_watched = False
 
@@ -67,7 +67,7 @@ class InstanceExit:
             self._run(0)
 
     def tick(self) -> float:
-        """Try the next command if it is due; returns the seconds until the next pass."""
+        """Try the next command if it is due; return the seconds until the next pass."""
         if self._step is None:
             return _TICK_S
         if self._clock.now_s() >= self._next_at_s:
@@ -92,7 +92,7 @@ class InstanceExit:
             self._is_watched = True
 
     def _fail(self, step: int, reason: str) -> None:
-        """Run the next command now if there is one; the last one is repeated when its time is up."""
+        """Run the next command now; the last command is repeated when its time is up."""
         log_event(
             _log,
             logging.ERROR,

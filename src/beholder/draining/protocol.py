@@ -4,20 +4,22 @@
        ▲          │           │
        └──────────┴───────────┘ there is work after all
 
-A message may be sent at any moment, and a controller that sees a worker in service starts none. So the order
+A message may be sent at any moment, and a controller that sees a worker in service starts no other. So the
+order
 decides: a worker announces first and checks the queue afterwards, and the controller looks at the fleet after
-a message was sent. The worker sees what was sent before its announcement; for what was sent after it, the
+    a
+message was sent. The worker sees what was sent before its announcement; for what is sent after it, the
 controller sees no worker that it could count on.
 
 The counts of a queue lag, but a poll does not: a poll that begins after the announcement, waits, and returns
 nothing proves that no message from before the announcement is visible. If the poll returns a message, the
 worker processes it and serves on. A worker whose queue has exact counts makes no such poll. A worker that
 could not poll waits until the counts must include everything from before the announcement. Source: Amazon SQS
-Developer Guide, "Short and long polling", 2026-11: a long poll asks all servers of the queue, a short one
+Developer Guide, "Short and long polling", 2026-11: a long poll asks all servers of the queue, a short poll
 only some of them.
 
-Messages in flight count too: if the worker that holds one dies, the message becomes visible after this worker
-has gone.
+Messages in flight count too: if the worker that holds a message dies, the message becomes visible after this
+worker has gone.
 
 A worker that finds an older worker in service after its own announcement need not check the queue: the older
 worker receives whatever comes, and it announces and checks in turn before it leaves. The announcement comes
@@ -54,7 +56,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-# While the worker finishes what it holds, which takes moments.
+# Between two looks while the worker finishes what it holds, which takes moments.
 _EMPTYING_TICK_S = 0.1
 
 Announced = Literal["in_service", "draining"]
@@ -77,7 +79,7 @@ class FinalPoll(enum.Enum):
 
 
 class DrainingWorker(Protocol):
-    """What the protocol needs of a worker; any thread may use every member, and none blocks."""
+    """What the protocol needs of a worker; any thread may use every member, and no member blocks."""
 
     def pause(self) -> None:
         """Receive nothing more, except by a final poll; what a running receive returns is still processed.
@@ -101,12 +103,12 @@ class DrainingWorker(Protocol):
 
     @property
     def final_poll(self) -> FinalPoll | None:
-        """What a poll returned that began or ended after the pause; None if there was none."""
+        """What a poll returned that began or ended after the pause; None before it."""
         ...
 
     @property
     def idle_since_s(self) -> float | None:
-        """Since when the worker has had no message, by the protocol's clock; None while it has one."""
+        """Since when the worker has had no message, by the protocol's clock; None while it has a message."""
         ...
 
 
@@ -210,7 +212,7 @@ def decision_on(depth: Depth, *, put_off_s: float, in_flight_s_max: float) -> Dr
     if depth.in_flight and put_off_s < in_flight_s_max:
         return DrainDecision(leaves=False, reason=f"{depth.in_flight} in flight elsewhere")
     if depth.in_flight:
-        # The workers that hold them live: the messages of a dead one would have become visible by now.
+        # The workers that hold them live: the messages of a dead worker would be visible by now.
         return DrainDecision(leaves=True, reason=f"{depth.in_flight} in flight, with workers that live")
     return DrainDecision(leaves=True, reason="nothing visible, in flight or delayed")
 
@@ -223,7 +225,7 @@ class DrainProtocol:
         rule: Decides when it has been idle for long enough.
         depth: Returns the counts of the input queue.
         announce: Tells the controller; when it returns, the controller can see the new state.
-        leave: Ends the process or the instance. It returns, and is called again if it raised.
+        leave: Ends the process or the instance. It returns, and is called again if it raises.
         clock: The time; only durations count.
         limits: The times of the protocol.
     """
@@ -260,9 +262,9 @@ class DrainProtocol:
         return self._state
 
     def interrupt(self) -> None:
-        """Leave for good and without a check, as on a spot notice; what is held and not begun goes back now.
+        """Hand back at once what is not begun, and leave without a check, as on a spot notice.
 
-        The controller learns of the interruption from the cloud. Safe in any thread.
+        The controller learns of the interruption from EC2. Any thread may call this.
         """
         if not self._is_interrupted:
             log_event(_log, logging.WARNING, "drain.interrupted", "handing back what is not begun")
@@ -271,10 +273,10 @@ class DrainProtocol:
         self._worker.drain()
 
     def tick(self) -> float:
-        """Take one step; returns the seconds until the next pass.
+        """Take one step; return the seconds until the next pass.
 
         Raises:
-            BackendError: The announcement or the check failed. The worker serves on and the next pass tries
+            BackendError: The announcement or the check failed. The worker serves on, and the next pass tries
                 again; only an interrupted worker leaves unannounced.
         """
         if self._state is DrainState.LEFT:
@@ -325,7 +327,7 @@ class DrainProtocol:
         if not self._needs_check:
             self._go("an older worker serves on")
             return _TICK_S
-        # The time before the check: a slow check does not count as a later one.
+        # Read before the check, so that a slow check does not count as a later check.
         now_s = self._clock.now_s()
         final_poll = self._worker.final_poll
         if final_poll is FinalPoll.FOUND:
@@ -350,7 +352,7 @@ class DrainProtocol:
         return _TICK_S
 
     def _resume(self, reason: str) -> None:
-        # The worker serves before it announces so: the controller counts on a worker that is announced.
+        # The worker serves before it announces that, because the controller counts on what is announced.
         self._worker.resume()
         self._state = DrainState.SERVING
         self._retry_at_s = self._clock.now_s() + self._limits.retry_s

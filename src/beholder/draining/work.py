@@ -1,4 +1,4 @@
-"""What a worker has done, by which its idle time is judged."""
+"""What a worker has done, from which its idle time is computed."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class WorkDone:
     """What a worker has done since its start.
 
     Args:
-        busy_s: For how long it held messages.
-        messages: How many it has finished with, whatever became of them.
-        first_sent_at_s: When the first of them was sent, seconds since the Unix epoch; None before it.
+        busy_s: How long it held messages.
+        messages: How many messages it has finished with, whatever became of them.
+        first_sent_at_s: When its first message was sent, seconds since the Unix epoch; None before it.
     """
 
     busy_s: float = 0.0

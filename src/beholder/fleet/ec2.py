@@ -37,13 +37,13 @@ class Ec2Fleet:
     """The instances of one deployment on EC2, known by a tag; see the `Fleet` port for its methods.
 
     Permissions: `ec2:DescribeInstances`; `ec2:CreateFleet`, and with it `ec2:RunInstances` on template,
-    image, subnets, security groups, volumes and interfaces, `ec2:CreateTags` where the action that creates is
-    CreateFleet or RunInstances, `iam:PassRole` of the template's instance role; `ec2:TerminateInstances`
-    where the resource has the tag `beholder:deployment`. An account that never used spot or fleets needs
-    their service-linked roles once.
+    image, subnets, security groups, volumes and interfaces, `ec2:CreateTags` if the action that creates is
+    CreateFleet or RunInstances, `iam:PassRole` of the template's instance role; `ec2:TerminateInstances` if
+    the resource has the tag `beholder:deployment`. An account that never used spot or fleets needs their
+    service-linked roles once.
 
-    Three things make a token one launch: this process remembers the answer, EC2 remembers the client token,
-    and the instances carry the token as a tag, which is looked for before anything is launched.
+    Three things keep a token from launching twice: this process remembers the answer, EC2 remembers the
+    client token, and the instances carry the token as a tag, for which `launch` looks first.
 
     Args:
         client: Calls EC2.
@@ -64,18 +64,18 @@ class Ec2Fleet:
         A stopped instance counts as ending: nothing starts it again, and its volume costs money.
         """
         found = self._client.instances("describe", self._own() | {"instance-state-name": _THERE})
-        return [self._seen(one) for one in found]
+        return [self._seen(instance) for instance in found]
 
     def launch(self, *, count: int, token: str) -> Launch:
         """Launch instances; see `Fleet.launch`.
 
-        Where there is no spot capacity, on-demand instances are launched at once instead.
+        If there is no spot capacity, on-demand instances are launched at once instead.
         """
-        # One launch at a time: a second one with the same token waits for the answer to the first.
+        # One launch at a time: a second launch with the same token waits for the answer to the first.
         with self._lock:
             if token not in self._launches:
                 found = self._client.instances("launch", self._own() | {f"tag:{LAUNCH_TAG}": [token]})
-                known = tuple(str(one["InstanceId"]) for one in found)
+                known = tuple(str(instance["InstanceId"]) for instance in found)
                 self._remember(token, Launch(known) if known else self._create(count, token))
             return self._launches[token]
 
@@ -84,22 +84,22 @@ class Ec2Fleet:
         for start in range(0, len(ids), _IDS_ASKED):
             asked = {"instance-id": ids[start : start + _IDS_ASKED], "instance-state-name": _THERE}
             found = self._client.instances("terminate", self._own() | asked)
-            self._terminate([str(one["InstanceId"]) for one in found])
+            self._terminate([str(instance["InstanceId"]) for instance in found])
 
     def _own(self) -> dict[str, Sequence[str]]:
-        # A deployment's web instances carry its tag too; what a controller launched tells workers apart.
+        # A deployment's web instances carry its tag too; the tag of a launch distinguishes the workers.
         return {f"tag:{DEPLOYMENT_TAG}": [self._deployment], "tag-key": [LAUNCH_TAG]}
 
-    def _seen(self, one: Mapping[str, Any]) -> FleetInstance:
-        instance_type = str(one.get("InstanceType", ""))
-        spot = one.get("InstanceLifecycle") == "spot"
+    def _seen(self, instance: Mapping[str, Any]) -> FleetInstance:
+        instance_type = str(instance.get("InstanceType", ""))
+        spot = instance.get("InstanceLifecycle") == "spot"
         return FleetInstance(
-            id=str(one["InstanceId"]),
-            launched_at_s=one["LaunchTime"].timestamp(),
+            id=str(instance["InstanceId"]),
+            launched_at_s=instance["LaunchTime"].timestamp(),
             instance_type=instance_type,
             spot=spot,
             price_per_hour=self._template.price_per_hour(instance_type, spot=spot),
-            is_ending=one["State"]["Name"] not in _AT_WORK,
+            is_ending=instance["State"]["Name"] not in _AT_WORK,
         )
 
     def _remember(self, token: str, launch: Launch) -> None:
@@ -112,7 +112,7 @@ class Ec2Fleet:
         answer = self._create_fleet(token, token, spot=count - on_demand, on_demand=on_demand)
         ids, errors = _ids_of(answer), list(answer.get("Errors", []))
         spot_missing = count - on_demand - len(_ids_of(answer, "spot"))
-        if spot_missing > 0 and any(one.get("ErrorCode") in FALLS_BACK for one in errors):
+        if spot_missing > 0 and any(error.get("ErrorCode") in FALLS_BACK for error in errors):
             log_event(
                 _log,
                 logging.WARNING,
@@ -125,7 +125,7 @@ class Ec2Fleet:
             instead = self._create_fleet(f"{token}-od", token, spot=0, on_demand=spot_missing)
             ids += _ids_of(instead)
             errors += instead.get("Errors", [])
-        # Errors of pools do not matter once others gave what was asked for.
+        # Errors of some pools do not matter if other pools gave enough.
         return Launch(ids, sentences(errors) if len(ids) < count else ())
 
     def _create_fleet(self, client_token: str, token: str, *, spot: int, on_demand: int) -> Mapping[str, Any]:
@@ -159,9 +159,9 @@ class Ec2Fleet:
         name = template.launch_template
         by = "LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName"
         instance_types: Iterable[dict[str, str]] = [
-            {"InstanceType": one} for one in template.instance_types
+            {"InstanceType": name} for name in template.instance_types
         ] or [{}]
-        zones: Iterable[dict[str, str]] = [{"SubnetId": one} for one in template.subnets] or [{}]
+        zones: Iterable[dict[str, str]] = [{"SubnetId": subnet} for subnet in template.subnets] or [{}]
         overrides = [instance_type | zone for instance_type in instance_types for zone in zones]
         config: dict[str, Any] = {
             "LaunchTemplateSpecification": {by: name, "Version": template.launch_template_version}
@@ -169,20 +169,20 @@ class Ec2Fleet:
         return config | ({"Overrides": overrides} if overrides != [{}] else {})
 
     def _terminate(self, ids: list[str]) -> None:
-        """End instances; where one of them is gone meanwhile EC2 ends none, so each is ended alone."""
+        """End instances; if any of them is gone meanwhile, EC2 ends none, so each is ended alone."""
         if not ids:
             return
         answer = self._client.call("terminate", "terminate_instances", expected=_GONE, InstanceIds=ids)
         if answer.get("Errors") and len(ids) > 1:
-            for one in ids:
-                self._terminate([one])
+            for instance_id in ids:
+                self._terminate([instance_id])
 
 
 def _on_demand_of(count: int, share: float, token: str) -> int:
-    """Return how many instances of a launch are on-demand: its share, where the token decides on a fraction.
+    """Return how many instances of a launch are on-demand: its share; the token decides how to round it.
 
-    A repeated launch has to ask for the same, or EC2 refuses its token; so the result depends neither on
-    chance nor on the instances of the moment.
+    EC2 refuses a token that comes again with another number, so the result depends neither on chance nor on
+    the present instances.
     """
     exact = count * share
     whole = math.floor(exact)
@@ -191,8 +191,8 @@ def _on_demand_of(count: int, share: float, token: str) -> int:
 
 def _ids_of(answer: Mapping[str, Any], lifecycle: str | None = None) -> tuple[str, ...]:
     return tuple(
-        str(one)
+        str(instance_id)
         for group in answer.get("Instances", [])
         if lifecycle is None or group.get("Lifecycle") == lifecycle
-        for one in group.get("InstanceIds", [])
+        for instance_id in group.get("InstanceIds", [])
     )

@@ -1,7 +1,7 @@
-"""The client of EC2: what it adds to `AwsClient` are listings of instances, and EC2's own error codes.
+"""The client of EC2: `AwsClient` with listings of instances, and with EC2's own error codes.
 
-botocore's retries repeat the client token of the first attempt, so that a launch whose answer was lost on the
-way is still one launch.
+botocore's retries repeat the client token of the first attempt, so a launch whose answer is lost happens
+once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ __all__ = ["Ec2Client"]
 
 # MaxResults. Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html (2026)
 _PAGE_INSTANCES = 1000
-# EC2 is at fault though the status may be 400: the same call may succeed in a moment.
+# EC2 is at fault, though the status may be 400: the same call may succeed in a moment.
 _PASSING = ("IdempotentInstanceLaunchInProgress", "InternalError", "ServiceUnavailable", "Unavailable")
 
 
 class Ec2Client(AwsClient):
-    """A client of EC2; safe to use from many threads at once.
+    """A client of EC2, which many threads may use at once.
 
     Args:
         region: The region of the instances.
@@ -58,7 +58,7 @@ class Ec2Client(AwsClient):
             page = self.call(operation, "describe_instances", **asked)
             for reservation in page.get("Reservations", []):
                 yield from reservation.get("Instances", [])
-            # EC2 ends with an empty token or with none.
+            # On the last page the token is empty or missing.
             if not page.get("NextToken"):
                 return
             asked["NextToken"] = page["NextToken"]

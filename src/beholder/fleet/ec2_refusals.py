@@ -19,13 +19,13 @@ _WORDS = {
     "VcpuLimitExceeded": "the account's quota of vCPUs is used up; ask for a higher one",
     "MaxFleetCountExceeded": "the account's quota of fleets is used up; ask for a higher one",
     "InsufficientFreeAddressesInSubnet": "the subnet has no free address; add a larger one",
-    "Unsupported": "the zone does not offer the type; take one of them from the settings",
+    "Unsupported": "the zone does not offer the type; remove either from the settings",
     "UnauthorizedOperation": "a permission is missing; docs/aws.md lists what a controller needs",
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
         "the service-linked role of spot is missing; run: "
         "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
     ),
-    "PendingVerification": "AWS still checks the account for this region; wait for its mail",
+    "PendingVerification": "AWS still verifies the account for this region; wait for its e-mail",
     "InvalidLaunchTemplateName.NotFoundException": "there is no such template; correct launch_template",
     "InvalidLaunchTemplateId.NotFound": "there is no such template; correct launch_template",
     "InvalidLaunchTemplateId.VersionNotFound": "the launch template has no such version",
@@ -63,20 +63,20 @@ def sentences(errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """
     pools: dict[tuple[str, str], dict[str, None]] = {}
     messages: dict[tuple[str, str], str] = {}
-    for one in errors:
-        kind = str(one.get("Lifecycle") or ""), str(one.get("ErrorCode"))
-        pools.setdefault(kind, {}).update(dict.fromkeys(_pool_of(one)))
-        messages.setdefault(kind, str(one.get("ErrorMessage") or "no message"))
+    for error in errors:
+        kind = str(error.get("Lifecycle") or ""), str(error.get("ErrorCode"))
+        pools.setdefault(kind, {}).update(dict.fromkeys(_pool_of(error)))
+        messages.setdefault(kind, str(error.get("ErrorMessage") or "no message"))
     found = [_sentence(kind, tuple(pools[kind]), messages[kind]) for kind in pools]
     return tuple(found) or ("EC2 launched fewer instances than asked for, and gave no reason",)
 
 
 def _pool_of(error: Mapping[str, Any]) -> list[str]:
-    """Return the type and place that an error is about, where it names them."""
+    """Return the type and place that an error names."""
     override = (error.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
     place = override.get("AvailabilityZone") or override.get("SubnetId")
     words = [override.get("InstanceType"), f"in {place}" if place else None]
-    text = " ".join(one for one in words if one)
+    text = " ".join(word for word in words if word)
     return [text] if text else []
 
 
@@ -84,6 +84,6 @@ def _sentence(kind: tuple[str, str], pools: tuple[str, ...], message: str) -> st
     lifecycle, code = kind
     more = len(pools) - _POOLS_NAMED
     named = [lifecycle, *pools[:_POOLS_NAMED], f"{more} more" if more > 0 else ""]
-    about = ", ".join(one for one in named if one)
+    about = ", ".join(name for name in named if name)
     words = f"{_WORDS.get(code, 'EC2 refuses')} ({code}: {message[:_MESSAGE_CHARS_MAX]})"
     return f"{about}: {words}" if about else words

@@ -9,11 +9,10 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from beholder.clock import Clock, MonotonicClock
+from beholder.clock import Clock, MonotonicClock, time_s_of
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, ConfigError
 from beholder.telemetry.log import log_event
 
@@ -24,7 +23,7 @@ _log = logging.getLogger(__name__)
 _ENDPOINT = "http://169.254.169.254"
 _BACKEND = "instance metadata"
 _TOKEN_TTL_S = 21_600
-# A token is renewed this long before it expires, so that none expires on its way.
+# A token is renewed this long before it expires, so that it does not expire on its way.
 _TOKEN_MARGIN_S = 300
 _BODY_BYTES_MAX = 65_536
 _POLL_S = 5.0
@@ -41,7 +40,7 @@ class Identity:
         instance_type: Such as 'c7i.large'.
         region: Such as 'us-east-1'.
         zone: Availability zone, such as 'us-east-1a'.
-        life_cycle: 'on-demand', 'spot', 'scheduled' or 'capacity-block'; 'unknown' where there is none.
+        life_cycle: 'on-demand', 'spot', 'scheduled' or 'capacity-block'; 'unknown' if EC2 does not say.
     """
 
     instance_id: str
@@ -57,8 +56,8 @@ class Notice:
 
     Args:
         action: 'terminate', 'stop' or 'hibernate' for an interruption; 'rebalance' for a recommendation.
-        at_s: The time of the interruption or of the recommendation, in seconds since the Unix epoch; None
-            where it cannot be read, and the notice counts all the same.
+        at_s: The time of the interruption or of the recommendation, in seconds since the Unix epoch; None if
+            it cannot be read, and the notice counts all the same.
     """
 
     action: str
@@ -72,7 +71,7 @@ class Notice:
     def makes_leave(self, *, on_rebalance: bool) -> bool:
         """Return whether a worker leaves because of the notice.
 
-        A recommendation only says that the risk is elevated, and may come at once or never be followed.
+        A recommendation only says that the risk is elevated; the interruption may follow at once or never.
         Source: EC2 user guide, "EC2 instance rebalance recommendations", 2026-10.
 
         Args:
@@ -84,12 +83,12 @@ class Notice:
 class InstanceMetadata:
     """A client of the instance metadata service, version 2.
 
-    Every call opens a connection of its own and takes at most `timeout_s` for each step of it.
+    Every call opens a connection of its own, and each step of it takes at most `timeout_s`.
 
     Args:
         endpoint: Such as 'http://127.0.0.1:1338'; None for the link-local address.
         timeout_s: For the connection, and again for each read.
-        clock: For the age of the token; only durations count.
+        clock: Tells the age of the token; only durations count.
 
     Raises:
         ConfigError: The endpoint is no http URL.
@@ -111,7 +110,8 @@ class InstanceMetadata:
         Source: EC2 user guide, "Instance identity documents" and "Instance metadata categories", 2026-10.
 
         Raises:
-            BackendUnavailable: Nothing answers, as on a machine that is no instance; after about a second.
+            BackendUnavailable: The service does not answer within a second, as on a machine that is no
+                instance.
             BackendDenied: Instance metadata is turned off for this instance.
         """
         document = self._json("/latest/dynamic/instance-identity/document", "identity")
@@ -130,7 +130,7 @@ class InstanceMetadata:
             raise BackendUnavailable(_BACKEND, "identity", f"the identity document lacks {exc}") from exc
 
     def interruption(self) -> Notice | None:
-        """Return the notice for this instance, None while there is none.
+        """Return the notice for this instance; None while there is no notice.
 
         Source: EC2 user guide, "Spot Instance interruption notices" and "EC2 instance rebalance
         recommendations", 2026-10: interruptions are announced two minutes before; else both answer 404.
@@ -141,10 +141,10 @@ class InstanceMetadata:
         """
         notice = self._json("/latest/meta-data/spot/instance-action", "interruption")
         if notice is not None:
-            return Notice(str(notice.get("action", "terminate")), _time(notice.get("time")))
+            return Notice(str(notice.get("action", "terminate")), time_s_of(notice.get("time")))
         notice = self._json("/latest/meta-data/events/recommendations/rebalance", "interruption")
         if notice is not None:
-            return Notice(_REBALANCE, _time(notice.get("noticeTime")))
+            return Notice(_REBALANCE, time_s_of(notice.get("noticeTime")))
         return None
 
     def _json(self, path: str, operation: str) -> dict[str, Any] | None:
@@ -160,7 +160,7 @@ class InstanceMetadata:
         return document
 
     def _get(self, path: str, operation: str) -> bytes | None:
-        """Return the content of a path, None where there is none."""
+        """Return the content of a path; None if the path does not exist."""
         if self._clock.now_s() >= self._token_until_s:
             self._renew(operation)
         status, body = self._get_once(path, operation)
@@ -222,7 +222,7 @@ class InterruptionWatch:
     def tick(self) -> float:
         """Ask once; return the seconds until the next pass.
 
-        While the service does not answer, that is logged once, and it is asked again.
+        A service that does not answer is logged once, and asked again.
         """
         try:
             notice = self._interruption()
@@ -264,11 +264,3 @@ def _check(status: int, operation: str) -> None:
         raise BackendDenied(_BACKEND, operation, "instance metadata is turned off for this instance")
     if status != http.HTTPStatus.OK:
         raise BackendUnavailable(_BACKEND, operation, f"status {status}")
-
-
-def _time(text: object) -> float | None:
-    try:
-        at = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

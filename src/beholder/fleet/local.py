@@ -2,8 +2,7 @@
 
 An instance is a name, such as 'worker-0', and names are used again: a worker finds the in-flight journal of
 its predecessor of the same name, and goes on with the messages in it. A process that ends with status 0 has
-left. A process that crashes is started again in its place, with the supervisor's pauses, and counts as
-pending meanwhile.
+left. A process that crashes is restarted with the supervisor's pauses, and counts as pending meanwhile.
 """
 
 import threading
@@ -40,7 +39,7 @@ class LocalFleet:
     ) -> None:
         self._supervisor = supervisor
         self._specs = [spec_of(number) for number in range(room)]
-        self._names = {one.name for one in self._specs}
+        self._names = {spec.name for spec in self._specs}
         self._clock = clock
         self._lock = threading.Lock()
         self._launches: dict[str, Launch] = {}
@@ -64,23 +63,23 @@ class LocalFleet:
     def terminate(self, ids: Sequence[str]) -> None:
         """Kill processes; see `Fleet.terminate`."""
         with self._lock:
-            for one in self._names.intersection(ids):
-                self._supervisor.end(one)
-                self._forget(one)
-                self._killed.add(one)
+            for name in self._names.intersection(ids):
+                self._supervisor.end(name)
+                self._forget(name)
+                self._killed.add(name)
 
     def _describe(self) -> list[FleetInstance]:
         now_s = self._clock.now_s()
-        runs = [one for one in self._supervisor.runs() if one.name in self._names]
-        # A process that is started again after a crash has a launch time of its own.
-        self._begun = {(one.name, one.number): self._begun.get((one.name, one.number), now_s) for one in runs}
+        runs = [(run.name, run.number) for run in self._supervisor.runs() if run.name in self._names]
+        # A process that is restarted after a crash has a launch time of its own.
+        self._begun = {run: self._begun.get(run, now_s) for run in runs}
         return [FleetInstance(id=name, launched_at_s=at_s) for (name, _), at_s in self._begun.items()]
 
     def _launch(self, count: int) -> Launch:
-        there = {one.id for one in self._describe()}
-        free = [one for one in self._specs if one.name not in there]
+        running = {instance.id for instance in self._describe()}
+        free = [spec for spec in self._specs if spec.name not in running]
         # Names of killed processes first: their successors go on with the messages that they held.
-        free.sort(key=lambda one: one.name not in self._killed)
+        free.sort(key=lambda spec: spec.name not in self._killed)
         launched = []
         refusals = (f"there is room for {len(self._specs)} worker processes",) if count > len(free) else ()
         for spec in free[:count]:

@@ -43,15 +43,15 @@ class MemoryFleet:
             room = max(0, min(count, self.room - len(self._instances)))
             fresh = [self._new() for _ in range(room)]
             refusals = ("no capacity is left",) if room < count else ()
-            launch = Launch(tuple(one.id for one in fresh), refusals)
+            launch = Launch(tuple(instance.id for instance in fresh), refusals)
             self._launches[token] = launch
-            self._instances |= {one.id: one for one in fresh}
+            self._instances |= {instance.id: instance for instance in fresh}
             return launch
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End instances; see `Fleet.terminate`."""
-        for one in ids:
-            self.end(one)
+        for instance_id in ids:
+            self.end(instance_id)
 
     def end(self, instance_id: str) -> None:
         """Remove an instance, as if it had exited by itself."""

@@ -19,7 +19,7 @@ class FleetInstance:
         launched_at_s: When it was launched, seconds since the Unix epoch.
         instance_type: Its type, such as 'c7a.large'.
         spot: Whether the backend may take it back.
-        price_per_hour: Its price in dollars; 0 where it is unknown.
+        price_per_hour: Its price in dollars; 0 if it is unknown.
         is_ending: It shuts down, by a request or by itself; it does no more work.
     """
 
@@ -45,16 +45,16 @@ class Launch:
 
 
 class Fleet(Protocol):
-    """The instances of one deployment; safe to use from many threads at once.
+    """The instances of one deployment; many threads may use it at once.
 
-    Every method raises `BackendUnavailable` where the backend cannot be reached (the call may be repeated),
-    and `BackendDenied` where it refuses.
+    Every method raises `BackendUnavailable` if the backend cannot be reached (the call may be repeated), and
+    `BackendDenied` if it refuses.
     """
 
     def describe(self) -> list[FleetInstance]:
         """Return every instance of the deployment that is not terminated.
 
-        A launch or an end of the last seconds may not show yet.
+        The list may lag by seconds behind a launch or an end.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""A child process and its parent-death pipe, which closes when the parent ends, so that the child sees it."""
+"""A child process, and its parent-death pipe, whose closing tells the child that the parent has ended."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ class ChildSpec:
         environment: All of the child's environment.
         fds: File descriptors that it inherits.
         stage: Children of a lower stage are stopped first, and have ended before the next stage is stopped.
-        may_leave: An exit with status 0 is final, and the child is not started again.
+        may_leave: The child is not restarted after an exit with status 0.
     """
 
     name: str

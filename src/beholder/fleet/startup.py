@@ -1,4 +1,4 @@
-"""What the start of an instance took, step by step, by the stamps of its user data and of the worker."""
+"""How long the steps of an instance's startup take, by the stamps of its user data and of the worker."""
 
 import json
 import logging
@@ -13,18 +13,18 @@ __all__ = ["STARTUPS_PREFIX", "StartupReport"]
 _log = logging.getLogger(__name__)
 
 STARTUPS_PREFIX = "fleet/startups/"
-# Written once; the part that is done has nothing more to do.
+# Between two passes once the report is stored, when nothing is left to do.
 _DONE_S = 3600.0
 
 
 class StartupReport:
     """Reports one startup, once: as a log line, and as an object beside the heartbeats.
 
-    Made when the models are warm; its tick comes right before the first receive.
+    It is made when the models are warm, and its first tick comes right before the first receive.
 
     Args:
-        stamps: A file of lines, each a step and the time when it was done, in seconds since the Unix epoch.
-        instance_id: Of the instance.
+        stamps: A file of lines: a step, and when it was done, in seconds since the Unix epoch.
+        instance_id: The instance.
         put: Stores an object.
         clock: The time of this machine, as the stamps have it.
     """
@@ -41,7 +41,7 @@ class StartupReport:
         self._is_stored = False
 
     def tick(self) -> float:
-        """Report if that is not done; returns the seconds until the next pass.
+        """Report once; return the seconds until the next pass.
 
         Raises:
             BackendError: The object cannot be stored; the next pass tries again.
@@ -55,11 +55,11 @@ class StartupReport:
         return _DONE_S
 
     def _read(self, times: dict[str, float]) -> dict[str, float]:
-        """Return when each step was done, in seconds since the first of them, which is the launch on EC2."""
+        """Return when each step was done, in seconds since the first step, which is the launch on EC2."""
         for line in self._stamps.read_text().splitlines():
             step, _, at_s = line.partition(" ")
             times[step] = float(at_s)
         first_s = times.get("launched", min(times.values()))
-        # The kernel of a container began before the container was launched.
+        # A container's kernel is older than its launch.
         since = {step: round(at_s - first_s, 3) for step, at_s in times.items() if at_s >= first_s}
-        return dict(sorted(since.items(), key=lambda one: one[1]))
+        return dict(sorted(since.items(), key=lambda item: item[1]))

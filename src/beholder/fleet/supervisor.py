@@ -1,4 +1,4 @@
-"""Keeps child processes running: restarts each that ends, at once at first and then after growing pauses.
+"""Keeps child processes running: restarts each that ends, at first at once, then after growing pauses.
 
 A child with `may_leave` that ends with status 0 is forgotten. Children can be added and ended at any time.
 """
@@ -44,11 +44,11 @@ def restart_pause_s(previous_pause_s: float, lived_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ChildRun:
-    """One run of a child, which lasts, or is about to begin again.
+    """One run of a child, present or about to begin.
 
     Args:
         name: The child's name.
-        number: How many runs it had before this one.
+        number: How many runs it had before.
     """
 
     name: str
@@ -67,7 +67,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts children, restarts those that end, and stops them in order; safe in any thread.
+    """Starts children, restarts those that end, and stops them in order; any thread may use it.
 
     Args:
         specs: The children to run.
@@ -91,7 +91,7 @@ class Supervisor:
     def unfit(self) -> str | None:
         """Name of a child that cannot work with its settings, so that a restart is of no use; or None."""
         with self._lock:
-            return next((one.spec.name for one in self._children if one.is_unfit), None)
+            return next((child.spec.name for child in self._children if child.is_unfit), None)
 
     def runs(self) -> list[ChildRun]:
         """Return the run of every child that has not left, including children that wait for a restart."""
@@ -146,8 +146,8 @@ class Supervisor:
         """
         with self._lock:
             stages = {child.spec.stage for child in self._children} if stage is None else {stage}
-        for one in sorted(stages):
-            self._stop_stage(one, drain_s)
+        for stopped in sorted(stages):
+            self._stop_stage(stopped, drain_s)
 
     def kill(self) -> None:
         """End every child at once, by SIGKILL."""
@@ -159,7 +159,9 @@ class Supervisor:
     def _stop_stage(self, stage: int, drain_s: float) -> None:
         with self._lock:
             self._stopped.add(stage)
-            running = [one.process for one in self._children if one.spec.stage == stage and one.process]
+            running = [
+                child.process for child in self._children if child.spec.stage == stage and child.process
+            ]
         for process in running:
             process.terminate()
         deadline_s = self._clock.now_s() + drain_s
@@ -212,4 +214,4 @@ def _has_left(child: _Child) -> bool:
 def _exit_text(status: int) -> str:
     if status >= 0:
         return f"exit {status}"
-    return next((one.name for one in signal.Signals if one.value == -status), f"signal {-status}")
+    return next((known.name for known in signal.Signals if known.value == -status), f"signal {-status}")

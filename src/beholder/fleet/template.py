@@ -19,7 +19,7 @@ class InstanceTemplate:
         Setting(words={"none": ""}),
     ] = ""
     launch_template_version: Annotated[
-        str, "Version of the launch template; $Default is the one that its owner made the default.", Setting()
+        str, "Version of the launch template; $Default is the version that its owner chose.", Setting()
     ] = "$Default"
     instance_types: Annotated[
         tuple[str, ...],
@@ -39,6 +39,6 @@ class InstanceTemplate:
     ] = field(default_factory=dict)
 
     def price_per_hour(self, instance_type: str, *, spot: bool) -> float:
-        """Return the price of an instance; 0 where the settings have none."""
+        """Return the price of an instance; 0 if the settings have no price."""
         full = self.prices.get(instance_type, 0.0)
         return self.prices.get(f"{instance_type}/spot", full) if spot else full

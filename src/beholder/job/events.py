@@ -11,10 +11,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.htm
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
+from beholder.clock import time_s_of
 from beholder.job.ids import job_id_from_key
 from beholder.job.job import JobInput
 from beholder.job.message import TIME_MAX_S, Message, MessageInvalid
@@ -177,14 +177,6 @@ def _upload_event(bucket: object, key: object, found: Mapping[str, Any], time: o
         raise TypeError(f"bucket is {bucket!r:.80}, key is {key!r:.80}, size is {size_bytes!r:.80}")
     (key + bucket).encode()  # fails for a lone surrogate, which no result can contain
     version = next((str(found[member]) for member in _VERSIONS if found.get(member)), "")
-    return UploadEvent(bucket, key, size_bytes, version, _time_of(time))
-
-
-def _time_of(text: object) -> float | None:
-    """Return an event's time; None if it cannot be read: the job counts as created at its receipt then."""
-    try:
-        time = datetime.fromisoformat(str(text))
-        time_s = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return time_s if 0 <= time_s < TIME_MAX_S else None
+    time_s = time_s_of(time)
+    is_usable = time_s is not None and 0 <= time_s < TIME_MAX_S
+    return UploadEvent(bucket, key, size_bytes, version, time_s if is_usable else None)

@@ -48,9 +48,7 @@ class Label:
 class Options:
     """What the caller asked of the classifier."""
 
-    model: Annotated[
-        str | None, "Name of the model; null for the one that the service serves by default."
-    ] = None
+    model: Annotated[str | None, "Name of the model; null for the service's default."] = None
     top_k: Annotated[int, Form(minimum=1), "Labels at most, best first."] = 5
     min_confidence: Annotated[Probability, "Labels below this probability are left out."] = 0.0
 
@@ -115,7 +113,7 @@ class Job:
         return self.result.labels[0] if self.result and self.result.labels else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, the one of `GET /v1/jobs/{id}` and of `results/<job_id>.json`."""
+        """Return the JSON form, as in `GET /v1/jobs/{id}` and in `results/<job_id>.json`."""
         document = to_document(self)
         document["urls"] = {"get": f"/v1/jobs/{self.id}"}
         return document
@@ -132,7 +130,7 @@ class Job:
         return from_document(cls, {name: document[name] for name in _MEMBERS})
 
 
-_MEMBERS = tuple(one.name for one in members_of(Job))
+_MEMBERS = tuple(member.name for member in members_of(Job))
 
 
 def read_outcome(document: bytes, *, job_id: str | None = None) -> Job:

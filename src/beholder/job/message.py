@@ -28,7 +28,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "text": (bool,),
     "trace": (str, _NULL),
 }
-TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can hold a later one
+TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can be later
 
 
 class MessageInvalid(BeholderError, code="message_invalid"):
@@ -43,7 +43,7 @@ class Message:
         job_id: Id of the job.
         created_at_s: When the job was accepted, seconds since the Unix epoch.
         input: Where the image is stored, and the caller's options.
-        reply_to: Name of the reply queue of the web process that waits; None if none does.
+        reply_to: Name of the reply queue of the web process that waits; None if no process waits.
         deadline_s: When the job expires; None for never.
         wants_text: Whether the best label is also stored as plain text, for classic load generators.
         trace: The caller's trace context (W3C traceparent); None if it has none.

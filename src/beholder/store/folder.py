@@ -53,7 +53,7 @@ _ERRORS: dict[int, type[BackendError]] = {
     errno.EPERM: BackendDenied,
     errno.EACCES: BackendDenied,
     errno.EROFS: BackendDenied,
-    errno.EISDIR: BackendDenied,  # the key is a folder of other keys, and a file system cannot hold both
+    errno.EISDIR: BackendDenied,  # the key is also the folder of other keys, which no file system can hold
     errno.ENOTDIR: BackendDenied,
     errno.ELOOP: BackendDenied,  # a link to itself, which no retry repairs
 }
@@ -69,7 +69,7 @@ class FolderStore:
     them at once, and a power cut once the kernel has written it back. No key may be the folder of another.
 
     Args:
-        root: The folder, made where it is missing.
+        root: The folder, made if it is missing.
         fsync: Wait for the disk at each put, so that stored objects survive a power cut too.
         must_exist: A missing folder was lost; a new one would look like an empty bucket, so none is made.
 
@@ -107,7 +107,7 @@ class FolderStore:
                 self._files.put(name, data, mode=mode, use_multipart=False)
                 self._sync(name)
                 return
-        # Only metadata needs a lock: the object and its twin must be of one put.
+        # Only metadata needs a lock: the object and its twin must come from the same put.
         with _translated("put", key), self._locked(key):
             if only_if_absent and (self._root / name).is_file():
                 raise ObjectExists(_BACKEND, "put", key)
@@ -166,8 +166,8 @@ class FolderStore:
         """Remove the leftovers of killed processes: unfinished files, and empty folders.
 
         Args:
-            before_s: Leave newer ones alone; seconds since the Unix epoch. An hour ago is early enough for
-                files that another process still writes.
+            before_s: Leave newer files and folders alone; seconds since the Unix epoch. An hour ago is early
+                enough for files that another process still writes.
 
         Returns:
             How many were removed.
@@ -186,7 +186,7 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _found(self) -> Iterator[None]:
-        """Raise another error where not only the object is missing but the whole bucket."""
+        """Raise another error if not only the object is missing but the whole bucket."""
         try:
             yield
         except (OSError, BaseError):  # obstore has no class for a part that is no folder
@@ -195,7 +195,7 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Keep other writers of `key` away, so that an object and its metadata are of one put."""
+        """Keep other writers of `key` away, so that an object and its metadata come from the same put."""
         path = self._locks / str(zlib.crc32(key.encode()) % _LOCK_COUNT)
         with self._found(), path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the process's death
@@ -203,14 +203,14 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _metadata_put(self, name: str, metadata: Mapping[str, str]) -> Iterator[None]:
-        """Put metadata around the put of its object: before it, and the old one back when that fails."""
+        """Put metadata before the put of its object, and put the old metadata back if that put fails."""
         twin = self._root / _METADATA / name
         if not metadata:
             yield
             if twin.is_file():
                 self._remove(f"{_METADATA}/{name}")
             return
-        # A link and not a copy: on a full disk there is room for nothing else.
+        # A link and not a copy, for which a full disk has no room.
         old = twin.with_name(f"{twin.name}#0")
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             old.unlink(missing_ok=True)
@@ -226,7 +226,7 @@ class FolderStore:
                 self._remove(f"{_METADATA}/{name}")
             raise
         finally:
-            # Also where it was put back: renaming one link of a file over another leaves both.
+            # Also after the old metadata was put back: renaming a link of a file over another leaves both.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 old.unlink()
 
@@ -235,8 +235,8 @@ class FolderStore:
         if not self._fsync:
             return
         path = self._root / name
-        for one in (path, *(parent for parent in path.parents if parent.is_relative_to(self._root))):
-            fd = os.open(one, os.O_RDONLY)
+        for synced in (path, *(parent for parent in path.parents if parent.is_relative_to(self._root))):
+            fd = os.open(synced, os.O_RDONLY)
             try:
                 os.fsync(fd)
             finally:
@@ -265,7 +265,7 @@ class FolderStore:
 
 
 def _bytes_of(path: str) -> bytes:
-    """Read a file without waiting where it is a FIFO that no process writes to."""
+    """Read a file; do not wait for a FIFO to which no process writes."""
     with open(path, "rb", opener=_open_at_once) as file:
         _check_regular(os.fstat(file.fileno()))
         return file.read()
@@ -276,7 +276,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _check_regular(status: os.stat_result) -> None:
-    """Refuse a folder, a FIFO or a device: none of them is an object."""
+    """Refuse a folder, a FIFO or a device, which are no objects."""
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "no regular file is there")
 
@@ -317,7 +317,7 @@ def _parts_in(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]
 
 
 def _tidied(folder: str, before_s: float, *, depth: int) -> int:
-    """Remove leftovers under a folder, and the folder itself where that leaves it empty; count them."""
+    """Remove leftovers under a folder, and the folder itself if that leaves it empty; count them."""
     count = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -357,7 +357,7 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
 
 
 def _number_of(exc: BaseError | OSError) -> int:
-    """Return the system's error number, which obstore gives in its text alone; 0 where there is none."""
+    """Return the system's error number, which obstore gives in its text alone; 0 if there is none."""
     if isinstance(exc, FileNotFoundError):  # raised by obstore without a number
         return errno.ENOENT
     if isinstance(exc, OSError):

@@ -28,7 +28,7 @@ _UPLOADS = "drop/"
 RESULTS = "results/"
 # In the output bucket: the records of API keys.
 API_KEYS = "keys/"
-# Put or asked for after another key failed, to tell trouble with one object from trouble with the bucket.
+# Put or read after another key failed, to distinguish trouble with one object from trouble with the bucket.
 PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -44,7 +44,7 @@ def job_id_of_image(key: str) -> str:
 
 
 def image_key(job_id: str, file_name: str) -> str:
-    """Return the image's key in the input bucket; two files of one name never collide."""
+    """Return the image's key in the input bucket; images of two jobs never collide."""
     return image_prefix(job_id) + safe_file_name(file_name)
 
 
@@ -59,7 +59,7 @@ def text_key(job_id: str) -> str:
 
 
 def is_upload_key(key: str) -> bool:
-    """Return whether this key of the input bucket is one under which other tools put images."""
+    """Return whether a key of the input bucket is in the folder in which other tools put images."""
     return key.startswith(_UPLOADS)
 
 

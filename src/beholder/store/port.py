@@ -12,13 +12,13 @@ __all__ = ["ObjectInfo", "Store"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """The facts that a store has of an object without reading it.
+    """What a store knows of an object without reading it.
 
     Args:
         key: Its key.
         size_bytes: Its length.
         stored_at_s: When it was last put, seconds since the Unix epoch.
-        metadata: The texts that were put with it; none in a listing.
+        metadata: The texts that were put with it; empty in a listing.
     """
 
     key: str
@@ -28,10 +28,10 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """One bucket; safe to use from many threads at once.
+    """One bucket; many threads may use it at once.
 
     Keys are relative paths with `/`, at most 1,024 bytes of UTF-8. Every method raises `BackendUnavailable`
-    where the backend cannot be reached (the call may be repeated), and `BackendDenied` where it refuses.
+    if the backend cannot be reached (the call may be repeated), and `BackendDenied` if it refuses.
     """
 
     def put(
@@ -45,8 +45,8 @@ class Store(Protocol):
         """Store an object, durable when this returns.
 
         Args:
-            key: Where.
-            data: The bytes, possibly none.
+            key: The object's key.
+            data: The bytes; may be empty.
             metadata: Texts kept with it; names are lower-case ASCII letters, digits and hyphens.
             only_if_absent: Leave an object that is already there as it is, and raise.
 

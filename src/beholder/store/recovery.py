@@ -1,4 +1,4 @@
-"""Jobs whose message may be lost: which they are by the buckets, and their messages made anew."""
+"""Jobs whose message may be lost: which they are, by the buckets, and their messages made anew."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,8 +16,8 @@ __all__ = ["has_outcome", "message_of", "unfinished"]
 def message_of(job_id: str, image: ObjectInfo) -> Message:
     """Return the message of a job, made from its image's object.
 
-    The object does not hold whether the caller wanted the label as text, so the label is stored; nor does it
-    hold a deadline, so there is none. Torn metadata costs the options.
+    The object does not say whether the caller wanted the label as text, so it is stored; nor does it hold a
+    deadline, so the job has none. If the metadata is torn, the job loses its options.
 
     Args:
         job_id: The job.
@@ -38,9 +38,9 @@ def message_of(job_id: str, image: ObjectInfo) -> Message:
 
 
 def has_outcome(results: Store, job_id: str) -> bool:
-    """Return whether a job has an outcome that can be read; an outcome that the store refuses counts as none.
+    """Return whether a job has a readable outcome; an outcome that the store refuses does not count.
 
-    A finished job that is taken for an unfinished one runs again, and its first outcome stands.
+    A finished job that is taken for unfinished runs again, and its first outcome stands.
     """
     try:
         read_outcome(results.get(result_key(job_id)), job_id=job_id)
@@ -62,9 +62,7 @@ def unfinished(images: Store, results: Store) -> Iterator[Message]:
                 yield message_of(job_id, images.head(info.key))
             except ObjectNotFound:
                 continue  # deleted meanwhile
-            except (
-                BackendError
-            ):  # its metadata cannot be read: the job loses its options, and other jobs nothing
+            except BackendError:  # its metadata cannot be read, so this job loses its options
                 yield message_of(job_id, info)
 
 

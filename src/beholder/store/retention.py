@@ -1,7 +1,7 @@
 """Retention: finished jobs are deleted, oldest first, with everything that the buckets hold of them.
 
-A job without a readable outcome is never deleted, whatever its age. The outcome goes last: a process that
-dies in between leaves nothing that looks like an unfinished job.
+A job without a readable outcome is never deleted, whatever its age. The outcome is deleted last, so a process
+that dies in between leaves nothing that looks like an unfinished job.
 """
 
 import heapq
@@ -34,13 +34,13 @@ _log = logging.getLogger(__name__)
 _KEYED_END = f"{RESULTS}00000000-0000-8"
 _KEYED_AT_ONCE = 10_000
 _REST = ("dead/unreadable/", "dead/claims/", "resent/")
-# More deletions make the creation of files slow for minutes on ext4, which skips inodes just freed.
+# More deletions make the creation of files slow for minutes on ext4, which skips inodes that were just freed.
 _JOBS_PER_PASS = 20
 _JOBS_PER_PASS_WHEN_FULL = 100
 _PASS_S = 1.0
 _SWEEP_S_MAX = 3600.0
 _SWEEP_S_MIN = 1.0
-# Adding up the sizes of a large store takes long, so the pause is this many times as long.
+# Adding up the sizes of a large store takes long; the pause after it is this many times as long.
 _MEASURING_SHARE = 50
 _JUMP_S = 60.0
 _BELIEVED_AFTER_S = 3600.0
@@ -61,7 +61,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """One job, or a leftover, that is to be deleted.
+    """A job, or a leftover, to be deleted.
 
     Args:
         name: The job's id, or the leftover's key.
@@ -90,8 +90,8 @@ class Expired:
 def expired(images: Store, results: Store, bounds: Bounds, now_s: float) -> Iterator[Expired]:
     """Yield the jobs and leftovers beyond the bounds, oldest first.
 
-    The caller deletes either each one before it takes the next, or none. A job is too old when it is so both
-    by its id and by the time at which its outcome was stored.
+    The caller deletes each before it takes the next, or none at all. A job is too old if it is so both by its
+    id and by the time at which its outcome was stored.
 
     Args:
         images: The input bucket.
@@ -142,14 +142,14 @@ def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
 
 
 def _all_of(info: ObjectInfo, images: Store, results: Store) -> Expired | None:
-    """Return all objects of a job; None where it is unfinished, or its outcome cannot be read."""
+    """Return all objects of a job; None if it is unfinished, or its outcome cannot be read."""
     job_id = _job_id_of(info)
     found = tuple(images.list(image_prefix(job_id)))
     if found and not has_outcome(results, job_id):
         return None
-    size_bytes = info.size_bytes + sum(one.size_bytes for one in found)
+    size_bytes = info.size_bytes + sum(image.size_bytes for image in found)
     keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
-    return Expired(job_id, tuple(one.key for one in found), keys, size_bytes)
+    return Expired(job_id, tuple(image.key for image in found), keys, size_bytes)
 
 
 def _job_id_of(info: ObjectInfo) -> str:
@@ -166,9 +166,9 @@ def _size_of(store: Store) -> int:
 
 
 class SteadyClock:
-    """The time of day, in which a jump ahead counts only once it has lasted for an hour.
+    """The time of day; a jump ahead counts only once it has lasted for an hour.
 
-    A clock that is set to next year by mistake would otherwise make every job too old at once.
+    Otherwise a clock that is set to next year by mistake would make every job too old at once.
 
     Args:
         clock: The time of day.
@@ -248,7 +248,7 @@ class Retention:
         return _PASS_S
 
     def _delete(self, found: Expired) -> None:
-        """Delete one job; where the store refuses, the others go on, and the next sweep finds it again."""
+        """Delete one job; if the store refuses, go on with the others, and the next sweep finds it again."""
         try:
             found.delete(self._images, self._results)
             self._deleted += 1

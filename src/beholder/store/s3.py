@@ -1,8 +1,7 @@
-"""The store on Amazon S3: one bucket, or the part of one under a prefix, through obstore.
+"""The store on Amazon S3: one bucket, through obstore.
 
-obstore signs, retries with jitter and finds credentials by itself, and does not hold Python's lock meanwhile.
-This module adds what the port asks for besides: metadata is percent-encoded, a put-if-absent whose reply was
-lost is recognised as this process's own, and errors are sorted by who must act.
+obstore signs, retries with jitter and finds credentials by itself, without Python's lock. This module
+percent-encodes metadata, recognises its own put-if-absent if the reply is lost, and translates errors.
 """
 
 import contextlib
@@ -59,24 +58,24 @@ _PUT_ID = "beholder-put-id"
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 _EMPTY = "%"  # what no text is encoded to; S3 does not say what becomes of an empty value
 
-# obstore gives status and code of an answer in its text alone.
+# obstore gives status and code of an answer only in its text.
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _REASON_CHARS = 200
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (2026-11). All of them are 400
-# or 409, which obstore does not retry; they are worth another try, as other requests are at fault.
+# or 409, which obstore does not retry; another try may succeed, because other requests are at fault.
 _PASSING = {"RequestTimeout", "OperationAborted", "ConditionalRequestConflict"}
 _CONFLICT = "ConditionalRequestConflict"
 # The source of credentials fails, whatever its status: the metadata service, or boto3 in its place.
 _CREDENTIALS = re.compile(
     r"performing \w+ \w+://[^/\s]+/latest/(api/token|meta-data/)|AWS credential provider"
 )
-# A key of KMS that is disabled or may not be used: as a rule the whole bucket has that trouble.
+# A key of KMS that is disabled or may not be used: as a rule, that concerns the whole bucket.
 # Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html (2026-11)
 _KEY_TROUBLE = re.compile(r"<Code>KMS|kms:(Decrypt|GenerateDataKey)")
 _TIMED_OUT = "kind: Timeout"
-# No further attempt begins so long after the first.
+# No further attempt begins later than this after the first.
 _RETRY_S_MAX = 30.0
 _TRIES = 4
 _PAUSE_S = 0.1
@@ -87,7 +86,7 @@ class S3Store:
     """A bucket on S3; see the `Store` port for its methods.
 
     Permissions: s3:GetObject, s3:PutObject and s3:DeleteObject on the objects, s3:ListBucket on the bucket.
-    Without the last one S3 answers 403 for an object that is missing, which is then `BackendDenied`.
+    Without s3:ListBucket S3 answers 403 for an object that is missing, which is then `BackendDenied`.
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions (2026-11)
 
     Metadata values are percent-encoded wherever they are not printable ASCII, so that other tools read
@@ -96,7 +95,7 @@ class S3Store:
     Other tools may put keys that the port does not allow. A key with empty parts or dots stops a listing that
     meets it with `BackendDenied`; such tools need a prefix of their own.
 
-    Every method may also raise `BackendThrottled`: S3 asked for fewer requests until the retries ended.
+    Every method may also raise `BackendThrottled`: S3 still asked for fewer requests after the retries.
 
     Credentials are found as AWS's tools find them, and renewed: environment, web identity, container,
     instance role by IMDSv2; a profile or a shared file needs boto3. Nothing is sent before the first call.
@@ -104,13 +103,13 @@ class S3Store:
     Args:
         bucket: Its name.
         region: Its region.
-        endpoint: Another server that speaks S3; None for the one that AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
-            of `environ` names, or else AWS's own.
+        endpoint: Another server that speaks S3; None for that of AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL in
+            `environ`, or else AWS's own.
         encryption: By S3's own keys, or by KMS; None leaves it to the bucket, which encrypts in any case.
             Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html
         kms_key: ARN of the key for `aws:kms`; None for the account's own.
         timeout_s: For one attempt at a request, data included.
-        retries_max: Further attempts at a request that failed by the server's or no one's fault.
+        retries_max: Further attempts at a request that failed by the server's or the network's fault.
         environ: Environment variables for what obstore does not read itself: profile, files, endpoint.
 
     Raises:
@@ -141,7 +140,7 @@ class S3Store:
         self._counting = threading.Lock()
         self._calls: Counter[str] = Counter()
         self._is_bucket_seen = False
-        self._never = threading.Event()  # to wait for it is a pause
+        self._never = threading.Event()  # waiting for it is a pause
 
     @property
     def calls(self) -> dict[str, int]:
@@ -219,13 +218,13 @@ class S3Store:
             with self._calling("ListObjectsV2", "list", prefix):
                 page = next(pages, None)
             if page is None:
-                if count:  # the page before said that it is the last
+                if count:  # S3 was not called: the page before was marked as the last
                     with self._counting:
                         self._calls["ListObjectsV2"] -= 1
                 return
             count += 1
-            for one in page:
-                yield ObjectInfo(one["path"], one["size"], one["last_modified"].timestamp())
+            for entry in page:
+                yield ObjectInfo(entry["path"], entry["size"], entry["last_modified"].timestamp())
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
         """Put an object unless there is one, with a mark that names this put."""
@@ -235,7 +234,7 @@ class S3Store:
                 marked = {**attributes, _PUT_ID: put_id}
                 self._files.put(key, data, attributes=marked, mode="create", use_multipart=False)
             except AlreadyExistsError as exc:
-                # A deletion came between: S3 asks to try again, and obstore takes it for an object.
+                # The object was deleted meanwhile: S3 asks to try again, and obstore says that it exists.
                 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (2026-11)
                 if _CONFLICT in str(exc) and attempt < _TRIES - 1:
                     self._never.wait(random.uniform(0, _PAUSE_S * 2**attempt))
@@ -245,7 +244,7 @@ class S3Store:
             return
 
     def _put_id_of(self, key: str) -> str | None:
-        """Return the mark of an object that a put met: an attempt whose reply was lost may have stored it."""
+        """Return the mark of the object that a put found: an earlier attempt may have stored it."""
         with self._counting:
             self._calls["HeadObject"] += 1
         try:
@@ -255,7 +254,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def _calling(self, call: str, operation: str, key: str) -> Iterator[None]:
-        """Count a call, and sort its errors."""
+        """Count a call, and translate its errors."""
         with self._counting:
             self._calls[call] += 1
         try:
@@ -271,9 +270,10 @@ class S3Store:
 def _config_of(
     bucket: str, region: str, endpoint: str | None, encryption: str | None, kms_key: str | None
 ) -> "S3Config":
-    # A single DELETE instead of a batch of one.
+    # A DELETE for each object, instead of a batch.
     config: S3Config = {"region": region, "disable_bulk_delete": True}
-    # In the host's name where it can be: a path is AWS's old way, and a dot breaks the certificate.
+    # The bucket stands in the host's name if it can: AWS advises against paths, and a dot breaks the
+    # certificate.
     # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html (2026-11)
     in_host = endpoint is None and "." not in bucket
     config["virtual_hosted_style_request"] = in_host
@@ -319,7 +319,7 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
     if code in _PASSING or _KEY_TROUBLE.search(text) or _CREDENTIALS.search(first_line):
         return BackendUnavailable
     if isinstance(exc, FileNotFoundError):
-        # Putting and deleting never miss an object, so the bucket is missing.
+        # A put or delete never misses an object, so the bucket is missing.
         is_object = operation in {"get", "head"} and code != "NoSuchBucket"
         return ObjectNotFound if is_object else BackendDenied
     if isinstance(exc, AlreadyExistsError):

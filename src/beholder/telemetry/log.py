@@ -47,7 +47,7 @@ def configure_logging(*, level: str, process: str, form: str, stream: TextIO | N
     # No line uses these, and looking them up takes a third of a line's time.
     # Source: https://docs.python.org/3/howto/logging.html#optimization (2026-11)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # Below this level the SDK logs at every start where it found its settings.
+    # Below this level the SDK logs its sources of settings at every start.
     logging.getLogger("botocore").setLevel(max(logging.WARNING, root.level))
 
 

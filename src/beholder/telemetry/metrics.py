@@ -1,6 +1,6 @@
 """The Prometheus metrics of one web process.
 
-The figures of workers arrive in the replies, which contain each job's times and batch size. So the processes
+The figures of workers arrive in the replies, which contain each job's times and batch size, so the processes
 share neither a file nor a port.
 """
 
@@ -88,7 +88,8 @@ class Telemetry:
             name: The metric's name; a name that ends in `_total` is a counter's, any other a gauge's.
             help_text: What it measures.
             read: Returns the known numbers by value of the label.
-            label: The metric has a series for each value of it; if empty, it has one series, read under ''.
+            label: The metric has a series for each value of this label; if it is empty, the metric has one
+                series, read under ''.
         """
 
         def series() -> dict[tuple[str, ...], float]:

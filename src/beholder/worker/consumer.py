@@ -131,7 +131,7 @@ class Consumer:
         return replace(done, busy_s=done.busy_s + max(0.0, self._elapsed.now_s() - since_s))
 
     def tick(self) -> float:
-        """Take one batch through all steps; returns the seconds until the next pass.
+        """Take one batch through all steps; return the seconds until the next pass.
 
         The first pass goes on where a predecessor of the same name died.
         """
