@@ -29,6 +29,7 @@ _COMMANDS = (
     "ship-logs",
     "doctor",
     "status",
+    "logs",
     "destroy",
     "config",
     "web",
