@@ -98,24 +98,8 @@ ALSO_NEEDED = {
     "autoscaling:Describe*": "in the handlers by this pattern",
     "elasticloadbalancing:Describe*": "in the handlers by this pattern",
 }
-# Of commands that are being written.
-PLANNED = {
-    "autoscaling:SetDesiredCapacity",
-    "autoscaling:TerminateInstanceInAutoScalingGroup",
-    "cloudformation:ContinueUpdateRollback",
-    "cloudformation:CreateChangeSet",
-    "cloudformation:DeleteChangeSet",
-    "cloudformation:DescribeChangeSet",
-    "cloudformation:ExecuteChangeSet",
-    "cloudformation:GetTemplate",
-    "cloudwatch:GetMetricData",
-    "ec2:DescribeSpotPriceHistory",
-    "ec2:GetConsoleOutput",
-    "iam:SimulatePrincipalPolicy",
-    "logs:DescribeLogStreams",
-    "logs:FilterLogEvents",
-    "logs:GetLogEvents",
-}
+# Of a command that is being written.
+PLANNED = {"logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"}
 
 
 @functools.cache
