@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "int32": (
         graph(*HALF, value="image_", takes=TensorProto.INT32),
         {},
-        "type i32; export the graph with float32, or uint8",
+        "type i32; export the graph with float32, or with uint8",
     ),
     "class number": (
         graph(
@@ -293,7 +293,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
         "leave out --logits",
     ),
     "a background class": (graph(), {"labels": LABELS[:3]}, "put a line 'background' first"),
-    "a title in the labels": (graph(), {"labels": ("name", *LABELS)}, "remove that line"),
+    "a title in the labels": (graph(), {"labels": ("name", *LABELS)}, "if its first line is a title"),
     "a name missing": (graph(), {"labels": ("red", "", "blue", "dark")}, "has no name on line 2"),
     "uint8 that shall be normalised": (
         graph(*HALF, value="image_", takes=TensorProto.UINT8),

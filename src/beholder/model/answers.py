@@ -36,5 +36,5 @@ def check_answers(probabilities: NDArray[np.float32], spec: ModelSpec) -> None:
 
 
 def warm_up_image(side: int) -> NDArray[np.uint8]:
-    """Return noise, the same every time: a model that divides by an image's deviation fails on one colour."""
+    """Return noise, always the same; on a single colour, a model that divides by the deviation would fail."""
     return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)

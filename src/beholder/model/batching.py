@@ -5,8 +5,8 @@ from collections.abc import Sequence
 __all__ = ["batch_sizes", "plan_runs"]
 
 # In fp32 larger runs save nothing (EfficientNet-Lite0 on AVX2: 11.3 ms an image at 1, 11.6 at 4, 11.7 at 8),
-# and each further shape takes 30 to 70 MB. In bf16 a run of 4 takes a third less time an image than a run
-# of 1, and a run of 16 takes more again.
+# and each further shape takes 30 to 70 MB. In bf16 a run of 4 takes a third less time per image than a run of
+# 1, and a run of 16 takes more than a run of 4.
 _SIZES_BY_PRECISION = {"fp32": (1,), "bf16": (1, 4)}
 
 

@@ -30,7 +30,7 @@ class ModelReport:
         precision: What it computed in, 'fp32' or 'bf16'.
         load_s: Time to compile it and run it once.
         image_ms: Time of a run for one image, the median of ten.
-        answers: The most likely labels, best first, by image; the synthetic one is called `noise`.
+        answers: The most likely labels, best first, by image; the synthetic image is called `noise`.
         failures: The errors of the images without an answer, by image.
     """
 
@@ -102,7 +102,6 @@ def check_model(
 
 
 def _noise(spec: ModelSpec) -> NDArray[np.uint8]:
-    """Return the same random image every time."""
     taken = spec.preprocessing
     return warm_up_image(taken.size or max(_SIDE_AS_IS, taken.height_min, taken.width_min))
 

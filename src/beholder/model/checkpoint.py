@@ -63,9 +63,9 @@ def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any
     """Return the dict itself if it holds tensors only, or the first such dict inside it."""
     if not isinstance(state, dict):
         return None
-    for one in (state, *(state.get(key) for key in _STATE_KEYS)):
-        if isinstance(one, dict) and one and all(is_tensor(value) for value in one.values()):
-            return one
+    for found in (state, *(state.get(key) for key in _STATE_KEYS)):
+        if isinstance(found, dict) and found and all(is_tensor(value) for value in found.values()):
+            return found
     return None
 
 

@@ -1,8 +1,8 @@
 """Moves weights that an ONNX file keeps in other files into the file itself.
 
-PyTorch's exporter writes weights beside the graph (`model.onnx.data`). In one file, the checksum covers them,
-both runtimes read them from memory, and no path leads elsewhere. The package onnx could do the same but is
-not part of an installation, so the few fields that matter are rewritten here.
+PyTorch's exporter writes weights beside the graph (`model.onnx.data`). Inside the file, the checksum covers
+them, both runtimes read them from memory, and no path leads elsewhere. The package onnx could do the same but
+is not part of an installation, so this module rewrites the few fields that matter.
 
 Source: onnx/onnx.proto, IR version 13: the numbers of the fields, and of external_data the keys location,
 offset and length. Encoding: protobuf.dev/programming-guides/encoding.
@@ -80,8 +80,7 @@ def read_whole_graph(path: Path) -> bytes:
         raise ModelInvalid(f"{path} is no ONNX file, or damaged; export or copy it again") from error
     if len(whole) > _BYTES_MAX:
         raise ModelInvalid(
-            f"{path} has more than 2 GB with its weights, more than one ONNX file can hold; "
-            "export it in float16"
+            f"{path} has more than 2 GB with its weights, more than ONNX can hold; export it in float16"
         )
     return bytes(whole)
 
@@ -111,7 +110,7 @@ def _part(path: Path, file: bytes, entries: Mapping[str, str]) -> bytes:
         offset = int(entries.get("offset", "0"))
         length = int(entries.get("length", str(len(file) - offset)))
     except ValueError as error:
-        raise ModelInvalid(f"{path} is damaged: it does not say where in {location!r} weights lie") from error
+        raise ModelInvalid(f"{path} is damaged: the place of weights in {location!r} is no number") from error
     if offset < 0 or length < 0 or offset + length > len(file):
         raise ModelInvalid(
             f"{path.parent / location} has {len(file)} bytes, and {path} refers to byte {offset + length}; "
@@ -198,10 +197,9 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def _field(number: int, value: memoryview | bytes) -> bytes:
     head = bytearray()
-    for one in (number << 3 | _BYTES, len(value)):
-        rest = one
+    for rest in (number << 3 | _BYTES, len(value)):
         while rest > 0x7F:  # noqa: PLR2004
             head.append(rest & 0x7F | 0x80)
-            rest >>= 7
+            rest >>= 7  # noqa: PLW2901 -- seven bits at a time
         head.append(rest)
     return b"".join([head, value])

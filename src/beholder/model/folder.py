@@ -45,13 +45,13 @@ def is_model_name(text: str) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hex; raises OSError where it cannot be read."""
+    """Return the SHA-256 of a file in hex; raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_graph(spec: ModelSpec) -> bytes:
-    """Return the bytes of `model.onnx`, which are the bytes that the folder was checked with.
+    """Return the bytes of `model.onnx`, which are those whose checksum was checked.
 
     A graph that keeps its weights in other files is refused: the checksum does not cover them, and a runtime
     that reads the graph from memory would look for them in the current folder.
@@ -119,14 +119,14 @@ def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"{path}: cannot be read ({error.strerror}); make it readable")
     except UnicodeDecodeError:
         problems.append(f"{path}: is not UTF-8 text; save it as UTF-8")
-    # Lists a thousand deep end in a RecursionError; such a folder must not hide the others.
+    # Lists a thousand deep raise a RecursionError; such a folder must not hide other folders.
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(f"{path}: is not valid TOML: {error}")
     return None
 
 
 def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
-    """Return the keys that hold a text; report missing, wrong and unknown ones."""
+    """Return the texts by key; report missing, wrong and unknown keys."""
     known = (*_TEXT_KEYS, "preprocessing")
     problems.extend(
         f"{MODEL_FILE} has the unknown key '{key}'; remove it (known keys: {', '.join(known)})"
@@ -165,7 +165,7 @@ def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:
         elif sha256.lower() != actual:
             problems.append(
                 f"{path.name} has sha256 {actual}, {MODEL_FILE} says {sha256}; the file is damaged or "
-                "another one: copy it again from where you trust it"
+                "not the right one: copy it again from a source that you trust"
             )
 
 

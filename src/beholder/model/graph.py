@@ -25,7 +25,8 @@ _ELEMENTS = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64"
 _RANK_IMAGES = 4
 # Tried in this order if the graph does not name its size.
 _SIDES_TRIED = (224, 299, 512, 1024)
-# A failed size is remembered as a text, so that a flood of different sizes holds a few hundred kB at most.
+# Sizes are remembered with their reasons as texts, so a flood of different sizes takes a few hundred kB at
+# most.
 _SIZES_KEPT_MAX = 4096
 
 
@@ -149,7 +150,7 @@ class Graph:
         """Refuse a graph that cannot run images as they are.
 
         Raises:
-            ModelInvalid: It takes one size only, or fails at a second one.
+            ModelInvalid: It takes one size only, or fails at a second size.
         """
         if self.side is not None:
             raise self._invalid(
@@ -197,10 +198,9 @@ class Graph:
             return
         hint = "use the label file that belongs to the graph"
         if count == self.classes - 1:
-            hint += ", or put a line 'background' first where the graph counts one class more for that"
+            hint += ", or put a line 'background' first if the graph counts that as a class"
         elif count == self.classes + 1:
-            hint += "; where its first line names a background that the graph does not count, or is a title, "
-            hint += "remove that line"
+            hint += "; if its first line is a title, or a background that the graph does not count, remove it"
         raise self._invalid(f"the graph has {self.classes} classes, {labels} {count} names; {hint}")
 
     def _check_ends(self) -> None:
@@ -217,8 +217,8 @@ class Graph:
         if problems:
             raise ModelInvalid([f"{self.where}: {problem}" for problem in problems])
 
-    def _input_problems(self, one: Any) -> list[str]:
-        shape, element = one.partial_shape, one.element_type.to_string()
+    def _input_problems(self, image: Any) -> list[str]:
+        shape, element = image.partial_shape, image.element_type.to_string()
         problems = []
         is_free = shape.rank == _RANK_IMAGES and (shape[1].is_dynamic or shape[3].is_dynamic)
         if shape.rank != _RANK_IMAGES or not (is_free or CHANNELS in (shape[1], shape[3])):
@@ -228,7 +228,7 @@ class Graph:
             )
         if element not in _ELEMENTS:
             problems.append(
-                f"the input is of type {element}; export the graph with float32, or uint8 where it "
+                f"the input is of type {element}; export the graph with float32, or with uint8 if it "
                 "normalises by itself"
             )
         return problems
@@ -289,10 +289,10 @@ class Graph:
             return first_line(error)
         shape = self.model.outputs[0].partial_shape
         if shape.is_dynamic:
-            return f"the shape of its output, {shape}, hangs on what the image shows"
+            return f"the shape of its output, {shape}, depends on what the image shows"
         lengths = list(shape.to_shape())
         if not lengths or lengths[0] != 1 or sum(length != 1 for length in lengths) > 1:
-            return f"it answers with {lengths} where (1, classes) is needed"
+            return f"it answers with {lengths} instead of (1, classes)"
         return ""
 
     def _unsettled(self) -> frozenset[str]:
@@ -347,7 +347,7 @@ def import_openvino() -> Any:
 
 
 def first_line(error: RuntimeError) -> str:
-    """Return the telling line of OpenVINO's message, which opens with lines on its own source files."""
+    """Return the line of OpenVINO's message that names the reason, behind lines on its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [
         line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
@@ -359,11 +359,11 @@ def first_line(error: RuntimeError) -> str:
     return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
-def _output_problems(one: Any) -> list[str]:
-    if not one.element_type.is_real():
-        kind = one.element_type.to_string()
-        return [f"the output is of type {kind}, a class's number perhaps; export float32, one for each class"]
-    shape = one.partial_shape
+def _output_problems(values: Any) -> list[str]:
+    if not values.element_type.is_real():
+        kind = values.element_type.to_string()
+        return [f"the output is of type {kind}; export the graph with a float32 for each class"]
+    shape = values.partial_shape
     if shape.rank.is_dynamic:
         return []
     # (n, classes, 1, 1) is as good as (n, classes); two axes of several values are a map of the image.
@@ -378,7 +378,7 @@ def _names(ends: Any) -> str:
 
 
 def smallest_side(works: int, is_taken: Callable[[int], bool]) -> int:
-    """Return the least number from 1 to `works` that is taken; every number above a taken one is taken."""
+    """Return the least number from 1 to `works` that is taken; every larger number is taken, too."""
     fails = 0
     while works - fails > 1:
         middle = (fails + works) // 2

@@ -173,7 +173,7 @@ def _make_folder(
     try:
         _fill(folder, settled, source)
         _try(folder, graph, settled, load)
-        # mkdtemp admits its owner only; another user may serve the model.
+        # mkdtemp admits only its owner, and another user may serve the model.
         folder.chmod(0o755)
         # Fails if another import was quicker, because a rename does not replace a folder with files in it.
         folder.rename(destination)
@@ -183,17 +183,18 @@ def _make_folder(
         what = str(error.filename or destination).replace(str(folder), str(destination))
         raise ConfigError(f"{what}: {error.strerror}; the import was undone") from error
     except ModelInvalid as error:
-        raise ModelInvalid([_told(one, folder, destination, source) for one in error.problems]) from error
+        problems = [_told(problem, folder, destination, source) for problem in error.problems]
+        raise ModelInvalid(problems) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return read_model(destination)
 
 
 def _remove_leftovers(new: Path) -> None:
-    """Remove what killed imports and removals left; a live one takes less than an hour.
+    """Remove what killed imports and removals left, which live ones finish within an hour.
 
     Args:
-        new: A folder beside them that was just made, as a clock.
+        new: A folder that was just made beside them; its time is the present.
     """
     oldest_s = new.stat().st_mtime - _LEFTOVER_S
     for pattern in (".import-*", ".removed-*"):
@@ -241,7 +242,7 @@ def _told(problem: str, folder: Path, destination: Path, source: _Source) -> str
 
 
 def _check_name(name: str, destination: Path) -> None:
-    """Refuse a name before a path is made of it: an empty one would name the folder of all models."""
+    """Refuse a name before a path is made of it: an empty name would mean the folder of all models."""
     if not is_model_name(name):
         raise ConfigError(f"the name '{name}' cannot be used; {NAME_RULE}")
     # A built-in model is found first, so another model of its name could never be served.
@@ -263,7 +264,7 @@ def _is_taken(destination: Path) -> ConfigError:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        # Empty lines at the end are ignored; one between names is reported with its number.
+        # Empty lines at the end are ignored; an empty line between names is reported with its number.
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a file with one class name per line") from error
@@ -304,6 +305,5 @@ def _toml(description: Description, sha256: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write a TOML basic string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", escaped) + '"'

@@ -20,7 +20,7 @@ from beholder.model.port import ModelSpec
 
 __all__ = ["OnnxRuntimeClassifier"]
 
-# Fatal errors only: others come as exceptions too.
+# Only fatal errors are logged: others come as exceptions, too.
 _LOG_FATAL_ONLY = 4
 
 
@@ -39,10 +39,10 @@ class OnnxRuntimeClassifier:
 
         Args:
             spec: The model.
-            threads: How many threads compute one run.
+            threads: How many threads compute a run.
             providers: Execution providers in order of preference, such as 'CUDAExecutionProvider'; None takes
                 the CPU.
-            batch_max: The most images in one run; larger batches become several.
+            batch_max: The most images in a run; larger batches become several runs.
         """
         self._spec = spec
         self._threads = threads
@@ -51,7 +51,7 @@ class OnnxRuntimeClassifier:
         self._session: Any = None
         self._graph: Any = None
         self._sizes: tuple[int, ...] = (1,)
-        # Made once, and not in every run.
+        # Made here, and not in every run.
         self._mean = np.array(spec.preprocessing.mean, np.float32)
         self._scale = np.array(spec.preprocessing.scale, np.float32)
 
@@ -123,7 +123,7 @@ class OnnxRuntimeClassifier:
         options.log_severity_level = _LOG_FATAL_ONLY
         try:
             return ort.InferenceSession(content, options, providers=self._providers)
-        # Its errors share no base class of their own: each derives from Exception or RuntimeError directly.
+        # Its errors have no base class in common but Exception.
         except _runtime_errors(ort) as error:
             raise ModelInvalid(
                 f"{self._spec.onnx_path}: ONNX Runtime cannot use this graph: {error}"
@@ -134,7 +134,6 @@ class OnnxRuntimeClassifier:
         self._graph.check_size(height, width)
         ort = import_extra("onnxruntime", "onnxruntime")
         try:
-            # Its outputs are new arrays in every run.
             (values,) = self._session.run(None, {self._session.get_inputs()[0].name: self._input(batch)})
         except _runtime_errors(ort) as error:
             raise InferenceFailed(

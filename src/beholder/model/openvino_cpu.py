@@ -22,7 +22,7 @@ from beholder.model.port import ModelSpec
 __all__ = ["OpenVinoClassifier"]
 
 _INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16"}
-# How many prepared layers OpenVINO keeps for earlier sizes. With its default, 5000, a ResNet-18 grew by
+# How many prepared layers OpenVINO keeps for earlier sizes. With its default, 5000, a ResNet-18 grows by
 # 0.7 MB with every new image size (600 MB after 400 sizes); with 16 it stays at 330 MB, at the same speed.
 _PREPARED_LAYERS_MAX = 16
 
@@ -37,9 +37,9 @@ class OpenVinoClassifier:
 
         Args:
             spec: The model.
-            precision: 'fp32' or 'bf16'; None takes bf16 where the CPU computes in it, fp32 elsewhere.
-            threads: How many threads compute one run.
-            batch_max: The most images in one run; larger batches become several.
+            precision: 'fp32' or 'bf16'; None takes bf16 if the CPU computes in it, else fp32.
+            threads: How many threads compute a run.
+            batch_max: The most images in a run; larger batches become several runs.
         """
         self._spec = spec
         self._precision = precision
@@ -105,8 +105,8 @@ class OpenVinoClassifier:
     def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = batch.shape[1:3]
         self._check_size(height, width)
-        # Each run writes into a new array, so that no value of an earlier run remains; where it writes
-        # nothing, NaN remains, which `check_answers` refuses.
+        # Each run writes into a new array, so that no value of an earlier run remains; what it does not write
+        # stays NaN, which `check_answers` refuses.
         found = np.full((len(batch), len(self._spec.labels)), np.nan, np.float32)
         request = self._requests[len(batch)]
         try:
@@ -126,8 +126,8 @@ class OpenVinoClassifier:
     def _forget_runs(self) -> None:
         """Compile anew, because the next image would read what a failed run left between the layers.
 
-        Layers of a fixed size write all of their results in every run. The graph comes from memory, because
-        the folder of a served model may have been removed or replaced.
+        Layers of a fixed size write all of their results in every run, so only graphs of any size need it.
+        The graph comes from memory, because the model's folder may be gone.
         """
         if self._sizes is not None:
             self._requests = {1: self._compile(self._sizes, 1)}

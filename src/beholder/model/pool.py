@@ -1,8 +1,7 @@
 """Several classifiers of one model as one, so that several batches run at the same time."""
 
-import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +12,17 @@ __all__ = ["ClassifierPool"]
 
 
 class ClassifierPool:
-    """Hands each batch to a free classifier, and waits for one if need be; see the `Classifier` port.
+    """Hands each batch to a free classifier, once there is one; see the `Classifier` port.
 
     Args:
-        classifiers: Of the same model, at least one. Each is used by one thread at a time.
+        classifiers: At least one, all of the same model. Each is used by one thread at a time.
     """
 
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
         self._classifiers = tuple(classifiers)
         self._free: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
-        for one in classifiers:
-            self._free.put(one)
+        for classifier in classifiers:
+            self._free.put(classifier)
 
     @property
     def spec(self) -> ModelSpec:
@@ -37,18 +36,13 @@ class ClassifierPool:
 
     def warm_up(self) -> None:
         """Make every classifier ready."""
-        for one in self._classifiers:
-            one.warm_up()
+        for classifier in self._classifiers:
+            classifier.warm_up()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `Classifier.classify`."""
-        with self._borrowed() as classifier:
-            return classifier.classify(images)
-
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[Classifier]:
         classifier = self._free.get()
         try:
-            yield classifier
+            return classifier.classify(images)
         finally:
             self._free.put(classifier)

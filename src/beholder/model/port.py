@@ -98,7 +98,7 @@ class Classifier(Protocol):
         """Return the softmax probabilities of a batch.
 
         Args:
-            images: One to any number of images, each as the preprocessing left it. Images of one size run
+            images: At least one image, each as the preprocessing left it. Images of the same size run
                 together; sizes may differ only for an `as-is` model.
 
         Shape:
@@ -106,7 +106,6 @@ class Classifier(Protocol):
             returns: (len(images), classes) float32, each row sums to 1.
 
         Raises:
-            JobError: An image cannot be run, or has no usable answer. To find out which of several it is,
-                run each alone.
+            JobError: An image cannot be run, or has no usable answer. To find out which, run each alone.
         """
         ...

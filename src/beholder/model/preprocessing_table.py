@@ -30,7 +30,7 @@ def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
 
     Args:
         entry: The text "as-is", or a table with `kind` and, as needed, `size`, `crop_fraction`, `mean` and
-            `scale` (a number, or one for each of red, green and blue), `height_min` and `width_min`.
+            `scale` (a number, or three for red, green and blue), `height_min` and `width_min`.
         problems: Receives a sentence for each problem.
     """
     if entry == AS_IS.kind:

@@ -1,4 +1,4 @@
-"""Finds models: the built-in ones, and those in the operator's folder of model folders."""
+"""Finds models: the built-in models, and those in the operator's folder of model folders."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ class ModelEntry:
         name: From `model.toml`; if that cannot be used, the folder's own name.
         folder: Its path.
         is_builtin: Whether it came with the package.
-        spec: What it says, or None where it cannot be used.
+        spec: What it says; None if it cannot be used.
         problems: Why it cannot be used, each a sentence that says what to do.
     """
 
@@ -48,11 +48,11 @@ class ModelRegistry:
         self._models_folder = models_folder
 
     def list_models(self) -> list[ModelEntry]:
-        """Return every model folder, the built-in ones first, usable or not."""
+        """Return every model folder, usable or not, the built-in folders first."""
         return list(self._entries())
 
     def find(self, name_or_path: str | Path) -> ModelSpec:
-        """Return the model of this name, or the one in this folder.
+        """Return the model of this name, or the model in this folder.
 
         Args:
             name_or_path: A model's name, or a folder: a path, or a text that cannot be a name ('./mine').
@@ -83,7 +83,7 @@ class ModelRegistry:
             name: The model's, or that of its folder if the folder cannot be used; not a path.
 
         Raises:
-            ConfigError: It is built in, there is none of this name, or its folder cannot be removed.
+            ConfigError: It is built in, no model has this name, or its folder cannot be removed.
         """
         known = self.list_models()
         entries = [entry for entry in known if entry.name == name]
@@ -112,7 +112,7 @@ class ModelRegistry:
         return folder
 
     def _entries(self) -> Iterator[ModelEntry]:
-        """Read one folder after the other, so that a search stops before it reads the next one's weights."""
+        """Read one folder after the other, so that a search reads no weights beyond its find."""
         seen: dict[str, Path] = {}
         for folder, is_builtin in self._folders():
             entry = _read_entry(folder, is_builtin=is_builtin)
@@ -128,7 +128,7 @@ class ModelRegistry:
             if parent is None or not parent.is_dir():
                 continue
             for folder in sorted(parent.iterdir()):
-                # Hidden: an import that has not finished, or what a tool keeps for itself.
+                # A hidden folder is an unfinished import, or another tool's.
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     yield folder, is_builtin
 

@@ -111,7 +111,7 @@ class _Graph:
         return self._relu(self._add("Add", [inner, value]))
 
     def _conv(self, conv: str, norm: str, value: str, *, stride: int, padding: int) -> str:
-        # In double precision, so that folding rounds once and not at every step.
+        # In double precision, so that the folding rounds only once.
         scale, shift, mean, variance = (
             np.asarray(self._state[f"{norm}.{part}"], np.float64) for part in _NORM_PARTS
         )

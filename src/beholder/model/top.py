@@ -15,7 +15,7 @@ _DIGITS = 6
 def top_labels(
     probabilities: NDArray[np.float32], labels: Sequence[str], *, top_k: int, min_confidence: float
 ) -> tuple[Label, ...]:
-    """Return the most likely labels, best first; of two equally likely ones, the lower class number first.
+    """Return the most likely labels, best first; of equally likely labels, the lower class number first.
 
     Args:
         probabilities: Of one image.

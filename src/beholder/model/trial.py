@@ -20,7 +20,7 @@ _TINTS = ((230, 30, 30), (30, 220, 40), (30, 40, 240), (25, 20, 30), (235, 240, 
 _BLOCKS = 8
 _SUM_TOLERANCE = 0.01
 _PERCENT = 100.0
-# In bf16 an image's answer may differ by rounding when other images run beside it.
+# In bf16 an image's answer may differ by rounding if other images run beside it.
 _BATCH_TOLERANCE = 0.05
 
 
@@ -30,7 +30,7 @@ def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | No
     Args:
         graph: The graph.
         asked: What the user asked for, or None for torchvision's.
-        size: The side that the user asked for, or None for the graph's own; if it has none, that of `asked`.
+        size: The side that the user asked for; None for the graph's own or, failing that, that of `asked`.
 
     Raises:
         ModelInvalid: The graph takes another input.
@@ -122,7 +122,7 @@ def try_batches(classifier: Classifier, side: int, where: str) -> None:
     """Refuse a model whose answer to an image depends on the other images of the batch.
 
     Raises:
-        ModelInvalid: The answers to a batch differ from the answers one by one.
+        ModelInvalid: The answers to a batch differ from those to single images.
         JobError: The model cannot run an image of this side.
     """
     images = _images(side, side)

@@ -1,4 +1,4 @@
-"""Stands in for a model that cannot be loaded: its images fail with the reason, other models go on."""
+"""Stands in for a model that cannot be loaded: its images fail with the reason, and other models serve on."""
 
 from collections.abc import Sequence
 from typing import NoReturn

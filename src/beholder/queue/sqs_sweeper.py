@@ -155,7 +155,6 @@ class IdleQueueSweeper:
         return heartbeat
 
     def _listed(self) -> Mapping[str, str]:
-        """Return the URL of each queue with the prefix, by its name."""
         urls: list[str] = []
         more: dict[str, str] = {}
         while True:

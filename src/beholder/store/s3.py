@@ -254,7 +254,6 @@ class S3Store:
 
     @contextlib.contextmanager
     def _calling(self, call: str, operation: str, key: str) -> Iterator[None]:
-        """Count a call, and translate its errors."""
         with self._counting:
             self._calls[call] += 1
         try:
@@ -350,7 +349,6 @@ def _attributes_of(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _metadata_of(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return what `_attributes_of` encoded."""
     return {
         name: "" if value == _EMPTY else unquote(value)
         for name, value in attributes.items()

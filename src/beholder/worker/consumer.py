@@ -269,7 +269,6 @@ class Consumer:
         self._todo.extend(Todo([one], now_s, now_s) for one in received if one.receive_count > 1)
 
     def _release(self, released: Sequence[Received]) -> None:
-        """Hold these messages no longer."""
         if not released:
             return
         receipts = {message.receipt for message in released}

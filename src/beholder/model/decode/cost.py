@@ -24,7 +24,7 @@ def decode_cost_pixels(header: ImageHeader, file_bytes: int) -> float:
 
 
 def is_heavy(data: bytes, *, limits: ImageLimits, pixels_min: float) -> bool:
-    """Say whether decoding an image costs as much as `pixels_min` pixels of a PNG; False for a refused one.
+    """Say whether decoding an image costs as much as `pixels_min` pixels of a PNG; False if it is refused.
 
     Args:
         data: The whole file.

@@ -84,12 +84,10 @@ def decode(data: bytes, header: ImageHeader, *, shorter_side_min: int | None = N
 
 
 def _truncated(data: bytes, header: ImageHeader) -> str:
-    """Return the message that the data ends early."""
     return f"The {header.format} image's data ends early, after {len(data)} bytes; send the whole file."
 
 
 def _undecodable(header: ImageHeader, exc: BaseException) -> str:
-    """Return the message that the data is damaged, with the codec's own words."""
     return f"The {header.format} image's data cannot be decoded ({exc}); export the image again."
 
 
@@ -141,7 +139,7 @@ def _second_try(
 
 def _is_padded_end(complaint: str) -> bool:
     """Say whether libjpeg found nothing but a little padding before the end marker."""
-    # libjpeg reports its first warning only. This one comes last, so the whole picture was decoded.
+    # libjpeg reports its first warning only. This warning comes last, so the whole picture was decoded.
     padding = _PADDED_END.search(complaint)
     return padding is not None and int(padding[1]) <= _PADDING_BYTES_MAX
 
@@ -150,7 +148,7 @@ def _is_only_padded(plain: bytes, frame: jpeg.FrameHeader, complaint: str) -> bo
     """Say whether every part of the picture is there in spite of extra bytes before markers.
 
     libjpeg reports only the first of them, so zeros are removed, or each restart interval is decoded on its
-    own, where a warning of its end comes last.
+    own, so that a warning of its end comes last.
     """
     if _is_sound(plain):
         return True
@@ -164,9 +162,9 @@ def _is_sound(plain: bytes, *, zeros_kept: int = 0) -> bool:
     """Say whether libjpeg finds nothing but padding at the end, or zeros before a marker.
 
     Args:
-        plain: A file from `jpeg_repair.essential`, or one of its intervals.
+        plain: A file from `jpeg_repair.essential`, or an interval of it.
         zeros_kept: How many of the zeros may belong to the data before them; in one interval of some
-            hundreds the last byte does.
+            hundreds, the last byte does.
     """
     for data in (
         plain,
@@ -251,7 +249,6 @@ def _by_pillow(data: bytes, header: ImageHeader, *, key_bits: int = 8) -> NDArra
 
 
 def _other_size(header: ImageHeader, width: int, height: int) -> str:
-    """Return the message that the data has another size than the header."""
     return (
         f"The {header.format} image says that it is {header.width} by {header.height} pixels, "
         f"but its data is {width} by {height}; export it again."

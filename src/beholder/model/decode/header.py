@@ -1,8 +1,7 @@
 """Reads an upload's format and size from its header; the web tier does so before it accepts the job.
 
 No pixel is decoded and no codec is imported: the check takes microseconds, and only `struct` reads hostile
-bytes. The size returned is the size that the decoder will allocate; `decode` refuses an image whose data has
-another one.
+bytes. The decoder will allocate the size that is returned; `decode` refuses an image whose data has another.
 """
 
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     Raises:
         ImageMissing: `data` is empty.
         ImageTooLarge: It has more bytes than allowed.
-        ImageTypeUnsupported: It has none of the six formats, or is of a kind that no decoder here reads.
+        ImageTypeUnsupported: Its format is none of the six, or of a kind that no decoder here reads.
         ImageHeaderInvalid: Its header is damaged or cut off.
         ImageSideTooShort: A side is shorter than allowed.
         ImageSideTooLong: A side is longer than allowed.
@@ -97,7 +96,6 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
 
 
 def _format_of(data: bytes) -> ImageFormat:
-    """Return the format that the first bytes name."""
     if data.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -114,7 +112,6 @@ def _format_of(data: bytes) -> ImageFormat:
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:
-    """Refuse a picture that is too small or too large."""
     if min(width, height) < limits.image_side_min:
         raise ImageSideTooShort(
             f"The image is {width} by {height} pixels, but each side must have at least "
@@ -124,7 +121,6 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
 
 
 def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
-    """Refuse an image whose decoder needs more memory than the largest allowed image."""
     decoder_bytes_max = _DECODER_BYTES_PER_PIXEL * limits.image_pixels_max
     if decoder_bytes > decoder_bytes_max:
         raise ImagePixelsTooMany(
@@ -134,7 +130,6 @@ def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
 
 
 def _check_longest(width: int, height: int, limits: ImageLimits, what: str) -> None:
-    """Refuse `what` if it is too large."""
     if max(width, height) > limits.image_side_max:
         raise ImageSideTooLong(
             f"{what.capitalize()} is {width} by {height} pixels, but a side may have at most "

@@ -47,7 +47,7 @@ class FrameHeader:
     Args:
         width: Columns in pixels.
         height: Rows in pixels.
-        components: The component ids: one for grey, three for colour, four for CMYK.
+        components: The components' ids: one if grey, three if coloured, four if CMYK.
         sampling: The sampling factors of each component, across and down.
         is_progressive: The picture is in several scans that refine each other.
     """
@@ -116,7 +116,6 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _parse_frame(marker: int, content: bytes) -> FrameHeader:
-    """Read the content of an SOF segment."""
     if marker not in _SEQUENTIAL_HUFFMAN and marker != _PROGRESSIVE_HUFFMAN:
         raise ImageTypeUnsupported(
             "This JPEG is lossless, hierarchical or arithmetic-coded; save it as a baseline JPEG."
@@ -133,8 +132,8 @@ def _parse_frame(marker: int, content: bytes) -> FrameHeader:
         raise ImageTypeUnsupported(f"This JPEG has {count} components; save it in grey, colour or CMYK.")
     if not width or not height:
         raise ImageHeaderInvalid(f"The JPEG says that it is {width} by {height} pixels; export it again.")
-    sampling = tuple((one >> 4, one & 15) for one in content[7::3])
-    if not all(1 <= one <= _SAMPLING_MAX for pair in sampling for one in pair):
+    sampling = tuple((factors >> 4, factors & 15) for factors in content[7::3])
+    if not all(1 <= factor <= _SAMPLING_MAX for factors in sampling for factor in factors):
         raise ImageHeaderInvalid("The JPEG's components are sampled in no possible way; export it again.")
     return FrameHeader(width, height, tuple(content[6::3]), sampling, marker == _PROGRESSIVE_HUFFMAN)
 
@@ -186,7 +185,7 @@ def is_complete(data: bytes) -> bool:
 
 
 def misses_scans(data: bytes, frame: FrameHeader) -> bool:
-    """Say whether scans are missing that would complete the picture, or are so many that it is an attack.
+    """Say whether scans that would complete the picture are missing, or so many that they are an attack.
 
     A decoder silently fills missing data with grey or a blur, so the scans are counted here.
     """
@@ -211,7 +210,7 @@ def _first_scan_has_all(data: bytes, frame: FrameHeader) -> bool:
 
 
 def _mark_scan(content: bytes, missing: dict[int, list[int | None]], *, is_progressive: bool) -> bool:
-    """Update `missing` by what one scan has; return False if its header makes no sense."""
+    """Remove from `missing` what a scan has; return False if its header makes no sense."""
     count = content[0] if content else 0
     if len(content) < 4 + 2 * count:
         return False

@@ -1,6 +1,6 @@
 """Writes a JPEG file anew without what is merely odd, so that libjpeg's warnings concern the picture.
 
-libjpeg reports its first warning only, and a harmless one would hide the others.
+libjpeg reports its first warning only, and a harmless warning would hide the others.
 
 Source: ITU-T T.81 (09/1992), annex B; ITU-T T.871 (05/2011) for JFIF; Adobe Technical Note 5116 for APP14.
 """
@@ -93,7 +93,6 @@ def with_filler(data: bytes) -> bytes:
 
 
 def _with_scans(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """Return the file with every scan's coded data changed."""
     parts = [data[:2]]
     for marker, start, end in walk(data):
         coded = _coded_start(data, start) if marker == _SOS else end
@@ -102,7 +101,6 @@ def _with_scans(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 
 def _coded_start(data: bytes, scan: int) -> int:
-    """Return where the coded data of the scan at `scan` begins."""
     return scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
 
 
@@ -133,7 +131,7 @@ def intervals(data: bytes, frame: FrameHeader) -> list[bytes]:
 def _interval_sizes(frame: FrameHeader, step: int) -> list[tuple[int, int]]:
     """Return width and height in pixels of an image that one interval fills, for each interval.
 
-    The list is empty if there are too many, or one is too wide for an image.
+    The list is empty if there are too many, or if an interval is too wide for an image.
     """
     across, down = frame.sampling_max
     # A scan of one component is coded block by block, whatever its sampling.

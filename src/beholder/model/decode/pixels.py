@@ -1,7 +1,4 @@
-"""Converts an image of any mode, as Pillow loaded it, to 8-bit RGB.
-
-It converts band by band, so that memory never holds a large image three times.
-"""
+"""Converts an image of any mode, as Pillow loads it, to 8-bit RGB: band by band, which takes less memory."""
 
 from collections.abc import Iterator
 
@@ -19,7 +16,7 @@ _FULL_SCALES = (255.0, 65_535.0, 4_294_967_295.0)
 
 
 def to_rgb(image: Image.Image, *, key_bits: int = 8) -> NDArray[np.uint8]:
-    """Return the pixels of an image, transparent ones on white.
+    """Return the pixels of an image, on white where they are transparent.
 
     Args:
         image: As Pillow loaded it.
@@ -74,7 +71,6 @@ def _key_to_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ..
 
 
 def _with_alpha(band: Image.Image) -> Image.Image:
-    """Return a band as RGBA."""
     if band.mode == "La":  # Pillow has no direct conversion
         band = band.convert("LA")
     return band.convert("RGBA")

@@ -3,6 +3,7 @@
 Source: W3C, Portable Network Graphics specification (third edition), sections 5 and 11.
 """
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -46,11 +47,11 @@ def bit_depth(data: bytes) -> int:
 
 
 def essential(data: bytes) -> bytes:
-    """Return the file with only the chunks that the pixels need, every checksum verified, its data in one.
+    """Return the file with only the chunks that the pixels need, every checksum verified, the data in one.
 
-    Texts and profiles are dropped unread, so that none can swell in the decoder, and frames of an animation
-    likewise; the picture that remains is the one to show where nothing moves. Damaged transparency, and a
-    palette that is only suggested, are dropped as browsers do.
+    Texts and profiles are dropped unread, so that they cannot swell in the decoder. So are the frames of an
+    animation, which leaves its still picture; damaged transparency, as browsers do it; and a suggested
+    palette.
 
     Raises:
         ImageTruncated: The data ends before the IEND chunk, or has too few rows.
@@ -105,7 +106,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _is_sound(chunk: memoryview) -> bool:
-    """Say whether a chunk's checksum is right."""
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
@@ -143,12 +143,6 @@ def _raw_bytes(data: bytes) -> int:
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
     """Return the content of the first chunk of type `wanted`; None if there is none."""
-    position = _SIGNATURE_BYTES
-    for _ in range(_CHUNKS_MAX):
-        if position + 12 > len(data):
-            return None
-        length, kind = _CHUNK.unpack_from(data, position)
-        if kind == wanted:
-            return data[position + 8 : position + 8 + length]
-        position += 12 + length
+    with contextlib.suppress(ImageTruncated, ImageUndecodable):  # `essential` reports these
+        return next((bytes(chunk[8:-4]) for kind, chunk in _chunks(data) if kind == wanted), None)
     return None

@@ -12,7 +12,7 @@ __all__ = ["quieten"]
 def quieten() -> None:
     """Turn off the codecs' own reports in this process."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    TiffImagePlugin.logger.disabled = True  # the only one that logs errors
+    TiffImagePlugin.logger.disabled = True  # Pillow's only logger of errors
     warnings.filterwarnings("ignore", module=r"PIL\.")
     _quieten_libtiff()
 

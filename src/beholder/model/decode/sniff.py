@@ -1,4 +1,4 @@
-"""Recognises bytes that are no accepted image, so that a refusal can name what was sent."""
+"""Recognises bytes that are no accepted image, so that the refusal says what they are."""
 
 import base64
 import re
@@ -33,7 +33,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"ID3", "an MP3 sound"),
 )
 _PAGE, _JSON = "an HTML page", "JSON text"
-_ADVICE = {_PAGE: "send the image itself, not the page that an address led to"}
+_ADVICE = {_PAGE: "send the image itself, not the page at an address"}
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
@@ -65,15 +65,13 @@ def holds_base64(text: bytes) -> bool:
 
 
 def _decodes_to_image(letters: bytes) -> bool:
-    """Say whether twelve letters of base64 are the start of an image."""
     head = base64.b64decode(letters.replace(b"-", b"+").replace(b"_", b"/"))
     return head.startswith(_IMAGES) or (head.startswith(b"BM") and head[6:9] == b"\0\0\0")
 
 
 def _of_json(data: bytes) -> ImageTypeUnsupported:
-    """Return the refusal of JSON text, by what its head holds."""
     head = data[: 16 * _HEAD_BYTES].replace(b"\\/", b"/")
-    if b"data:image/" in head or any(_decodes_to_image(one[1]) for one in _QUOTED.finditer(head)):
+    if b"data:image/" in head or any(_decodes_to_image(quoted[1]) for quoted in _QUOTED.finditer(head)):
         return ImageEncoded(
             "This is JSON text with an image in base64; send the image's bytes as the body, or as a form."
         )
@@ -95,7 +93,6 @@ def _looks_like(data: bytes) -> str | None:
 
 
 def _media_container(data: bytes) -> str:
-    """Return which format of the ISO base media container it is."""
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, 64, 4))}
     if brands & _AVIF_BRANDS:  # before HEIC: AVIF files name the brand mif1 as well
         return "an AVIF image"
@@ -105,7 +102,6 @@ def _media_container(data: bytes) -> str:
 
 
 def _text_kind(head: bytes) -> str | None:
-    """Return which text format it is, by its first characters."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<"):
         if b"<svg" in text:

@@ -87,7 +87,6 @@ def read_directory(data: bytes, wanted: frozenset[int] = _KEPT) -> dict[int, Dir
 
 
 def _read_entry(data: bytes, at: int, order: str) -> DirectoryEntry:
-    """Read the entry at `at`, with its values."""
     kind, count = struct.unpack_from(order + "HI", data, at + 2)
     size = _TYPE_BYTES.get(kind, 1) * count
     (start,) = (at + 8,) if size <= 4 else struct.unpack_from(order + "I", data, at + 8)  # noqa: PLR2004 - inline
@@ -141,10 +140,7 @@ def read_tile_size(data: bytes) -> tuple[int, int]:
 
 
 def read_orientation(data: bytes) -> int:
-    """Return the orientation as written, 1 if there is none.
-
-    The directory may end early: some writers cut it off.
-    """
+    """Return the orientation as written, 1 if there is none; some writers cut the directory off."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         (start,) = struct.unpack_from(order + "I", data, 4)
