@@ -13,8 +13,9 @@ from aws.emulators import REGION, Emulator
 from beholder.deploy.account import Account
 from beholder.deploy.deployer_policy import deployer_policy
 from beholder.errors import BackendDenied
+from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from helpers.aws_calls import rights_of
-from helpers.iam import is_allowed, is_granted, known_actions, matches
+from helpers.iam import is_allowed, known_actions, matches
 
 __all__ = ["ACCOUNT", "Enforcement"]
 
@@ -32,6 +33,7 @@ _NAMED: Mapping[tuple[str, str], str] = {
         "autoscaling",
         "AutoScalingGroupName",
     ): f"arn:aws:autoscaling:{_HERE}:autoScalingGroup:a:autoScalingGroupName/{{}}",
+    ("sqs", "QueueName"): f"arn:aws:sqs:{_HERE}:{{}}",
     ("ssm", "Name"): f"arn:aws:ssm:{REGION}::parameter{{}}",
 }
 _EC2_KINDS = {
@@ -65,8 +67,11 @@ class Enforcement:
     def __init__(self, emulator: Emulator, name: str) -> None:
         policies = deployer_policy(name, ACCOUNT, REGION, "aws").values()
         self._statements = [one for document in policies for one in document["Statement"]]
+        self._name = name
+        self._emulator = emulator
         self._ec2 = emulator.client("ec2")
         self.checked: set[str] = set()
+        self.refused: list[str] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Check every call of every account from now on."""
@@ -92,8 +97,8 @@ class Enforcement:
         self.checked.add(right)
         # Where no parameter names a resource, or IAM knows none, the resource is '*'.
         if not is_allowed(self._statements, right, on or {"*": {}}):
+            self.refused.append(f"{right} on {sorted(on)}")
             raise BackendDenied(service, right, f"AccessDenied: {sorted(on)}")
-        assert is_granted(self._statements, right)
 
     def _resources(
         self, service: str, right: str, parameters: Mapping[str, Any]
@@ -105,7 +110,9 @@ class Enforcement:
                 elif name == "QueueUrl":
                     yield f"arn:aws:sqs:{_HERE}:{one.rpartition('/')[2]}", {}
                 elif isinstance(one, str) and one.startswith("arn:"):
-                    yield one, {}
+                    yield one.replace(":sts:", ":iam:"), {}  # how moto calls the user who calls
+        if service == "autoscaling" and "InstanceId" in parameters:
+            yield self._group_of(parameters["InstanceId"]), {}
         if "Bucket" in parameters:
             yield f"arn:aws:s3:::{parameters['Bucket']}/{parameters.get('Key', 'a')}", {}
         if service == "ec2" and not right.startswith("ec2:describe"):
@@ -124,7 +131,19 @@ class Enforcement:
 
     def _tags(self, resource_id: str) -> dict[str, str]:
         found = self._ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [resource_id]}])["Tags"]
+        if not found and resource_id.startswith("eipalloc-") and self._is_of_stack(resource_id):
+            found = [{"Key": DEPLOYMENT_TAG, "Value": self._name}]  # moto's CloudFormation does not tag them
         return {f"aws:ResourceTag/{one['Key']}": one["Value"] for one in found}
+
+    def _is_of_stack(self, allocation: str) -> bool:
+        (address,) = self._ec2.describe_addresses(AllocationIds=[allocation])["Addresses"]
+        made = self._emulator.client("cloudformation").describe_stack_resources(StackName=self._name)
+        return address["PublicIp"] in [one.get("PhysicalResourceId") for one in made["StackResources"]]
+
+    def _group_of(self, instance: str) -> str:
+        groups = self._emulator.client("autoscaling")
+        (found,) = groups.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
+        return _NAMED["autoscaling", "AutoScalingGroupName"].format(found["AutoScalingGroupName"])
 
 
 def _arn(kind: str, resource_id: str) -> str:

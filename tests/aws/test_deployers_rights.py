@@ -1,17 +1,22 @@
 """The commands on a deployment get on with the deployer's policy, enforced before each of their calls."""
 
 import secrets
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from aws.emulators import REGION, Emulator, emulator
 from aws.enforcement import Enforcement
 from aws.stacks import make_stack
+from aws.test_deploy import World, give_internet
 from aws.test_destroy import make_everything, stack_of
-from beholder.clock import ManualClock
+from beholder.cli.main import beholder
+from beholder.clock import ManualClock, SystemClock
 from beholder.deploy.account import Account
 from beholder.deploy.bake import Bake
 from beholder.deploy.destroy import Destroy
+from beholder.deploy.doctor.check import check
 from beholder.deploy.inventory import KINDS, find_all
 from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendDenied
@@ -95,3 +100,34 @@ def test_bake(moto: Emulator, name: str, enforcement: Enforcement, monkeypatch: 
     (snapshot,) = ec2.describe_snapshots(SnapshotIds=[disk["Ebs"]["SnapshotId"]])["Snapshots"]
     assert {"Key": DEPLOYMENT_TAG, "Value": name} in snapshot["Tags"], "destroy would not find it"
     assert {"ec2:runinstances", "ec2:createimage"} <= enforcement.checked
+
+
+def test_deploy_upgrade_and_rollback(moto: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    give_internet(moto)
+    world = World(moto, tmp_path)
+    enforcement = Enforcement(moto, world.name)
+    enforcement.install(monkeypatch)
+
+    world.deploy(world.bundle("first"))
+    world.deploy(world.bundle("second"))
+    world.roll_back()
+
+    assert len(world.canaries) == 3
+    assert {"cloudformation:executechangeset", "autoscaling:setdesiredcapacity"} <= enforcement.checked
+
+
+def test_doctor_and_status_look_at_everything(
+    moto: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    give_internet(moto)
+    world = World(moto, tmp_path)
+    world.deploy(world.bundle("first"))
+    enforcement = Enforcement(moto, world.name)
+    enforcement.install(monkeypatch)
+
+    findings = check(Account(REGION), world.name, SystemClock())
+    CliRunner().invoke(beholder, ["status", world.name, "--region", REGION], catch_exceptions=False)
+
+    # what doctor may not look at is a warning that says so
+    assert [one for one in findings if "AccessDenied" in one.sentence] == []
+    assert enforcement.refused == []
