@@ -12,12 +12,18 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# pip is enough; uv is used where it is already there, because it is faster.
-$(STAMP): pyproject.toml requirements.txt requirements-dev.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "beholder needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+# Python compiles what it imports; to compile all that pip installs takes longer than the rest of the installation.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := install --no-compile
+
+# pip is enough; uv is used where it is already there, because it is faster.
+$(STAMP): pyproject.toml requirements.txt requirements-dev.txt | $(BIN)/python
 	@if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt && uv pip install --quiet --python $(BIN)/python --no-deps -e . ; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ; fi
+	else $(PIP) $(INSTALL) -r requirements-dev.txt && $(PIP) $(INSTALL) --no-deps -e . ; fi
 	@touch $@
 
 .PHONY: setup
@@ -68,14 +74,14 @@ test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python
 	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest FAST_PROCESSES=2 \
 		FAST='"not slow and not aws and not alone and not pure" --ignore tests/tidy' test
 
-$(MINISTACK):
-	$(PYTHON) -m venv .venv-ministack && .venv-ministack/bin/pip install --quiet ministack==1.5.33
+$(MINISTACK): | $(BIN)/python
+	$(PYTHON) -m venv --without-pip .venv-ministack && $(PIP) --python .venv-ministack $(INSTALL) ministack==1.5.33
 
-$(AWSCLI):
-	$(PYTHON) -m venv .venv-awscli && .venv-awscli/bin/pip install --quiet awscli==1.46.3
+$(AWSCLI): | $(BIN)/python
+	$(PYTHON) -m venv --without-pip .venv-awscli && $(PIP) --python .venv-awscli $(INSTALL) awscli==1.46.3
 
-$(CHECKOV):
-	$(PYTHON) -m venv .venv-checkov && .venv-checkov/bin/pip install --quiet checkov==3.3.30
+$(CHECKOV): | $(BIN)/python
+	$(PYTHON) -m venv --without-pip .venv-checkov && $(PIP) --python .venv-checkov $(INSTALL) checkov==3.3.30
 
 # What it finds and docs/deploy.md gives a reason for is in the baseline.
 .PHONY: template
@@ -95,8 +101,13 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
+# Side by side, because an installation uses one core and waits for the network.
+.PHONY: check-source
+check-source:
+	@$(MAKE) --no-print-directory -j 4 $(MINISTACK) $(AWSCLI) lint types layers
+
 .PHONY: check
-check: lint types layers test-together test-alone  ## The one gate: lint, types, layers, tidy, all tests
+check: check-source test-together test-alone  ## The one gate: lint, types, layers, tidy, all tests
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure the service beside the bare loop and print ratios
