@@ -117,6 +117,10 @@ class JobNotFound(RequestError, code="job_not_found", http_status=404):
     """No job has this id, or it was deleted when its retention was over."""
 
 
+class JobFinished(RequestError, code="job_finished", http_status=409):
+    """The job has its outcome already, so it cannot be canceled; GET it."""
+
+
 class PathNotFound(RequestError, code="path_not_found", http_status=404):
     """Nothing is served under this path; GET / lists what is."""
 
@@ -131,6 +135,10 @@ class ModelNotFound(RequestError, code="model_not_found", http_status=404):
 
 class ModelVersionNotFound(RequestError, code="model_version_not_found", http_status=404):
     """The model is not served in this version; GET /v1/models names the version that is."""
+
+
+class StreamUnsupported(RequestError, code="stream_unsupported", http_status=406):
+    """The service sends no event streams; leave out the Accept header, or ask for application/json."""
 
 
 class ImageTooLarge(RequestError, code="image_too_large", http_status=413):
@@ -221,6 +229,10 @@ class ImageGone(JobError, code="image_gone", http_status=410):
 
 class JobExpired(JobError, code="job_expired", http_status=410):
     """The job's deadline passed before a worker could begin it; send it again with a later one."""
+
+
+class JobCanceled(JobError, code="job_canceled", http_status=410):
+    """The job was canceled before it had an outcome; send the image again if it is still wanted."""
 
 
 class JobAbandoned(JobError, code="job_abandoned"):

@@ -316,3 +316,62 @@ def test_triton_gets_its_own_errors(
         client.infer(MODEL, [good], model_version="0")
     with triton(service.url) as client, pytest.raises(InferenceServerException, match="'priority'"):
         client.infer(MODEL, [good], priority=1)
+
+
+# --- Cog ----------------------------------------------------------------------------------------------------
+
+
+def data_url(image: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+
+
+def test_cog_gets_labels(service: RunningService, photo: Path) -> None:
+    body = {"input": {"image": data_url(photo.read_bytes()), "top_k": 2}}
+    answer = requests.post(f"{service.url}/predictions", json=body, timeout=60)
+    job = answer.json()
+    assert (answer.status_code, job["status"], job["error"]) == (200, "succeeded", None)
+    assert job["output"][0]["name"] == "espresso"
+    assert (len(job["output"]), job["metrics"]["predict_time"] > 0) == (2, True)
+    assert requests.get(f"{service.url}/health-check", timeout=60).json()["status"] == "READY"
+    # and by an id of the client's own, any number of times
+    answers = [requests.put(f"{service.url}/predictions/mine", json=body, timeout=60) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].json()["id"] == "mine"
+
+
+def test_cog_may_wait_less_and_cancel(late: str) -> None:
+    body = {"id": "mine", "input": {"image": data_url(jpeg(1))}}
+    begun = requests.post(f"{late}/predictions", json=body, headers={"Prefer": "respond-async"}, timeout=60)
+    assert (begun.status_code, begun.json()["status"], begun.json()["id"]) == (202, "starting", "mine")
+    assert begun.headers["preference-applied"] == "respond-async"
+    again = requests.put(f"{late}/predictions/mine", json=body, timeout=60)
+    assert (again.status_code, again.json()) == (202, {"id": "mine", "status": "processing"})
+    canceled = requests.post(f"{late}/predictions/mine/cancel", timeout=60)
+    assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
+    assert requests.put(f"{late}/predictions/mine", json=body, timeout=60).json()["status"] == "canceled"
+
+
+def test_cog_gets_its_own_errors(service: RunningService, cut: bytes, locked: str, full: str) -> None:
+    image = data_url(jpeg(1))
+    failed = requests.post(f"{service.url}/predictions", json={"input": {"image": data_url(cut)}}, timeout=60)
+    assert (failed.status_code, failed.json()["status"], failed.json()["output"]) == (200, "failed", None)
+    assert "send the whole file" in failed.json()["error"]
+    cases: list[tuple[str, Any, int, str]] = [
+        (service.url, {"input": {"image": data_url(NOT_AN_IMAGE)}}, 415, "image_type_unsupported"),
+        (service.url, {"input": {"image": image, "model": "other"}}, 404, "model_not_found"),
+        (service.url, {"input": {"image": "https://example.org/a.jpg"}}, 415, "image_by_url"),
+        (
+            service.url,
+            {"input": {"image": image}, "webhook": "https://example.org"},
+            400,
+            "parameter_unknown",
+        ),
+        (locked, {"input": {"image": image}}, 401, "key_missing"),
+        (full, {"input": {"image": image}}, 503, "overloaded"),
+    ]
+    for url, body, status, code in cases:
+        answer = requests.post(f"{url}/predictions", json=body, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.json()["detail"]
+    assert requests.post(f"{service.url}/predictions/other/cancel", timeout=60).status_code == 404

@@ -17,7 +17,17 @@ from beholder.web.ports import WebPorts
 from helpers.asgi import Answer
 from helpers.web import Ask, Breaking, ask, memory_ports
 
-OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"]
+OPEN = [
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/health-check",
+]
 OF_READ = ["/v1/models", "/v1/limits", "/v1/jobs/x", "/no-such-path"]
 OF_ADMIN = ["/metrics", "/v1/fleet"]
 

@@ -99,7 +99,7 @@ def test_every_code_that_a_caller_may_see_is_in_the_table_and_in_the_problem_sch
 
 def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict[str, Any]) -> None:
     elsewhere = {"bad_request", "job_failed", "job_not_found", "path_not_found", "method_not_allowed"}
-    elsewhere |= {"outcome_late", "model_version_not_found"}
+    elsewhere |= {"outcome_late", "model_version_not_found", "job_finished", "stream_unsupported"}
     expected = {
         (str(e.http_status), e.code)
         for e in all_errors()

@@ -243,6 +243,36 @@ def test_a_lost_reply_costs_a_look_and_a_failing_look_costs_another(web: Web) ->
     assert (answer.status, answer.json["id"]) == (200, ids[0])
 
 
+# --- cancelling ---------------------------------------------------------------------------------------------
+
+
+def test_a_canceled_job_has_its_outcome_at_once_and_for_good(web: Web) -> None:
+    # given: a request that waits
+    waiting = web.begin("POST", "/v1/classify", jpeg(1))
+    (received,) = web.queue.receive(count_max=1, wait_s=WAIT_S)
+    job_id = json.loads(received.body)["job"]
+    # when
+    canceled = web.ask("POST", f"/v1/jobs/{job_id}/cancel")
+    # then
+    assert (canceled.status, canceled.json["status"]) == (200, "canceled")
+    assert is_problem(waiting.result(WAIT_S), 410, "job_canceled")
+    # and what a worker finds later does not count
+    web.queue.nack([received.receipt])
+    web.work()
+    assert web.ask("GET", f"/v1/jobs/{job_id}").body == canceled.body
+    assert web.ask("POST", f"/v1/jobs/{job_id}/cancel").body == canceled.body
+
+
+def test_what_is_finished_or_unknown_cannot_be_canceled(web: Web) -> None:
+    waiting = web.begin("POST", "/v1/classify", jpeg(1))
+    web.work()
+    job = waiting.result(WAIT_S).json
+    assert is_problem(web.ask("POST", f"/v1/jobs/{job['id']}/cancel"), 409, "job_finished")
+    assert web.ask("GET", job["urls"]["get"]).json == job
+    assert is_problem(web.ask("POST", f"/v1/jobs/{new_job_id(0.0)}/cancel"), 404, "job_not_found")
+    assert is_problem(web.ask("POST", "/v1/jobs/x/cancel"), 404, "job_not_found")
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
@@ -543,6 +573,7 @@ def test_labels_of_metrics_are_routes_and_not_what_callers_write(web: Web) -> No
     methods = set(re.findall(r'beholder_requests_total\{.*?method="([^"]*)"', text))
     assert {"unknown", "/v1/jobs/{job_id}", "/healthz"} <= routes
     known = {"/", "/upload", "/v1/classify", "/v1/jobs/{job_id}", "/healthz", "/metrics", "unknown"}
+    known |= {"/v1/jobs/{job_id}/cancel"}
     assert routes <= known | {"/readyz", "/v1/models", "/v1/limits", "/openapi.json", "/docs"}
     assert methods <= {"GET", "POST", "PUT", "HEAD", "other"}
 

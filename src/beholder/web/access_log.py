@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _CAUSE_CHARS_MAX = 2000
 _PATH_CHARS_MAX = 200
 # Load balancers and monitors request these every few seconds.
-_HEALTH = {"/healthz", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"}
+_HEALTH = {"/healthz", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready", "/health-check"}
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from beholder.web.routes.fleet import FleetRoutes
 from beholder.web.routes.jobs import ImageRoutes, JobRoutes
 from beholder.web.routes.service import ServiceRoutes
 from beholder.web.submission.admission import Admission
+from beholder.web.submission.cancel import JobCanceler
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.service import SubmissionService
@@ -124,8 +125,9 @@ def build_app(
     _register_metrics(ports, pending_replies, fleet)
     images = _image_routes(ports, admission, submissions, pending_replies)
     service = _service_routes(ports, readiness)
-    jobs = JobRoutes(lookup, lookups, admission)
-    compat = compat_routes(images.classification, readiness, ports.version)
+    canceler = JobCanceler(lookup, ports.results, ports.clock)
+    jobs = JobRoutes(lookup, canceler, pending_replies, lookups, admission)
+    compat = compat_routes(images.classification, canceler, lookups, readiness, ports.version)
     routes = _routes(images, jobs, service, FleetRoutes(fleet))
     return WebApp(_router(routes + compat, lifespan, ports), ports, pending_replies, readiness)
 
@@ -194,6 +196,7 @@ def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet:
         Route("/v1/classify", images.classify, methods=["POST"]),
         Route("/upload", images.upload, methods=["POST"]),
         Route("/v1/jobs/{job_id}", jobs.get, methods=["GET"]),
+        Route("/v1/jobs/{job_id}/cancel", jobs.cancel, methods=["POST"]),
         Route("/", _Root(images, service), methods=["GET", "POST"]),
         Route("/healthz", service.healthz, methods=["GET"]),
         Route("/readyz", service.readyz, methods=["GET"]),

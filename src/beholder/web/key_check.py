@@ -14,7 +14,17 @@ from beholder.web.signature import is_signed, read_signature
 __all__ = ["KeyCheck", "scope_needed"]
 
 # Pages and the description of the interface contain no caller's data, and a person enters a key on the page.
-_OPEN = {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+_OPEN = {
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/health-check",
+}
 _OF_OPERATORS = {"/metrics", "/v1/fleet"}
 _BEARER = b"bearer "
 

@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from beholder.errors import ModelNotFound, ModelVersionNotFound
-from beholder.web.openapi.errors import ErrorForm, compat_errors, problems
+from beholder.errors import ModelNotFound, ModelVersionNotFound, StreamUnsupported
+from beholder.web.openapi.errors import READ_ERRORS, ErrorForm, compat_errors, problems
 from beholder.web.openapi.examples import error_example_in, job_example
 from beholder.web.openapi.inputs import image_body
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation
 from beholder.web.ports import WebPorts
-from beholder.web.routes.compat import huggingface, kserve, rekognition, torchserve
+from beholder.web.routes.compat import cog, huggingface, kserve, rekognition, torchserve
 
 __all__ = ["compat_paths", "with_rekognition"]
 
@@ -29,6 +29,11 @@ _TORCHSERVE = ErrorForm(
     partial(error_example_in, torchserve.error_response),
 )
 
+_COG = ErrorForm(
+    "application/json",
+    lambda codes: _coded("CogError", "code", codes),
+    partial(error_example_in, cog.error_response),
+)
 _KSERVE = ErrorForm(
     "application/json",
     lambda codes: _coded("KserveError", "code", codes),
@@ -47,6 +52,7 @@ def compat_paths(ports: WebPorts) -> _Doc:
         "/hf/{model}": {"post": _hugging_face(ports, "hugging_face_model", ["ModelInPath"])},
         **_torchserve_paths(ports),
         **_kserve_paths(ports),
+        **_cog_paths(ports),
     }
 
 
@@ -129,7 +135,7 @@ def _torchserve_paths(ports: WebPorts) -> _Doc:
     return {
         path: {
             "post": _torchserve(ports, "torchserve_post", named),
-            "put": _torchserve(ports, "torchserve_put", named),
+            "put": _with_cog(_torchserve(ports, "torchserve_put", ["ModelOrClientId"]), ports),
         },
         f"{path}/{{version}}": {
             "post": _torchserve(ports, "torchserve_post_version", with_version),
@@ -153,6 +159,96 @@ def _torchserve(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Doc:
         body=image_body(ports, ("top_k", "min_confidence")),
         error_form=_TORCHSERVE,
     )
+
+
+def _cog_paths(ports: WebPorts) -> _Doc:
+    create = operation(
+        "cog_create",
+        _TAG,
+        "Classify an image, for clients of Cog.",
+        "A failed job is answered with 200, the status `failed` and its error.",
+        {**_cog_answers(ports), **problems([*compat_errors(), StreamUnsupported], _COG)},
+        named=["Prefer", *_OPTIONS],
+        body={"required": True, "content": _cog_body(ports)},
+        error_form=_COG,
+    )
+    canceled = json_answer("CogJob", "The job; canceled unless it was finished.", None)
+    cancel = operation(
+        "cog_cancel",
+        _TAG,
+        "Cancel a job, for clients of Cog.",
+        "",
+        {"200": canceled, **problems(READ_ERRORS, _COG)},
+        named=["ClientId"],
+        error_form=_COG,
+    )
+    health = json_answer("CogHealth", "Whether images can be accepted.", {"status": "READY"})
+    return {
+        "/predictions": {"post": create},
+        "/predictions/{id}/cancel": {"post": cancel},
+        "/health-check": {
+            "get": operation(
+                "cog_health",
+                _TAG,
+                "Check whether images can be accepted, for clients of Cog.",
+                "",
+                {"200": health},
+                error_form=_COG,
+            )
+        },
+    }
+
+
+def _with_cog(put: _Doc, ports: WebPorts) -> _Doc:
+    """Return the PUT of TorchServe's clients with what Cog's clients send and read at the same path."""
+    put["description"] = (
+        "If the body is JSON, the request is one of Cog's clients: the path has its id of the job, and a "
+        "repetition gets the same job. Request, answer and errors then are those of `POST /predictions`."
+    )
+    put["requestBody"]["content"] |= _cog_body(ports)
+    answers = _cog_answers(ports)
+    schema = put["responses"]["200"]["content"]["application/json"]
+    schema["schema"] = {"anyOf": [schema["schema"], ref("schemas", "CogJob")]}
+    put["responses"]["202"] = answers["202"]
+    return put
+
+
+def _cog_body(ports: WebPorts) -> _Doc:
+    image = {"type": "string", "description": "The image as a data URL, or in base64."}
+    top_k = {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max}
+    min_confidence = {"type": "number", "minimum": 0, "maximum": 1}
+    values = {
+        "type": "object",
+        "properties": {
+            "image": image,
+            "top_k": top_k,
+            "min_confidence": min_confidence,
+            "model": {"type": "string", "enum": [one.name for one in ports.models]},
+        },
+        "required": ["image"],
+    }
+    client_id = {"type": "string", "description": "The client's id of the job."}
+    request = {"type": "object", "properties": {"id": client_id, "input": values}, "required": ["input"]}
+    return {"application/json": {"schema": request}}
+
+
+def _cog_answers(ports: WebPorts) -> _Doc:
+    job = job_example(ports)
+    times = {name: job[name] for name in ("created_at", "started_at", "completed_at")}
+    example = {
+        "id": job["id"],
+        "status": "succeeded",
+        "output": job["result"]["labels"],
+        "error": None,
+        "logs": "",
+        **times,
+        "metrics": {"predict_time": job["metrics"]["service_ms"] / 1000},
+    }
+    of_job = {"x-job-id": ref("headers", "JobId"), "Preference-Applied": ref("headers", "PreferenceApplied")}
+    return {
+        "200": json_answer("CogJob", "The finished job.", example, of_job),
+        "202": json_answer("CogJob", "Accepted and not finished.", None, of_job),
+    }
 
 
 def _kserve_paths(ports: WebPorts) -> _Doc:

@@ -7,7 +7,7 @@ tree and the limits. The schemas follow the types of the documents.
 
 from typing import Any
 
-from beholder.errors import BackendUnavailable, JobNotFound
+from beholder.errors import BackendUnavailable, JobFinished, JobNotFound
 from beholder.web.key_check import scope_needed
 from beholder.web.openapi.compat import compat_paths, with_rekognition
 from beholder.web.openapi.errors import (
@@ -97,6 +97,7 @@ def _paths(ports: WebPorts) -> _Doc:
         "/upload": {"post": _upload("upload", ports)},
         "/": {"get": _index(), "post": with_rekognition(_upload("upload_at_root", ports))},
         "/v1/jobs/{job_id}": {"get": _get_job(ports)},
+        "/v1/jobs/{job_id}/cancel": {"post": _cancel_job()},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
         "/v1/limits": {"get": _get("get_limits", "Service", "List the limits.", "Limits")},
         "/v1/fleet": {"get": _get_fleet()},
@@ -168,6 +169,19 @@ def _get_job(ports: WebPorts) -> _Doc:
         "Always 200 for a known job; a failed job has the cause in `error`. While the job is unfinished, the "
         "answer has a Retry-After. Any web process answers for any job.",
         {"200": found, **problems(READ_ERRORS)},
+        named=["JobId"],
+    )
+
+
+def _cancel_job() -> _Doc:
+    canceled = json_answer("Job", "The canceled job; also if it was canceled before.", None)
+    return operation(
+        "cancel_job",
+        "Jobs",
+        "Cancel a job.",
+        "The job has its outcome at once: the status `canceled` and the error `job_canceled`, with which a "
+        "request that waits for it is answered. A worker may still compute a result, which does not count.",
+        {"200": canceled, **problems([*READ_ERRORS, JobFinished])},
         named=["JobId"],
     )
 

@@ -15,6 +15,7 @@ from beholder.errors import (
     BackendUnavailable,
     BeholderError,
     JobError,
+    JobFinished,
     JobNotFound,
     MethodNotAllowed,
     ModelVersionNotFound,
@@ -22,6 +23,7 @@ from beholder.errors import (
     PathNotFound,
     QueueGone,
     RequestError,
+    StreamUnsupported,
     all_errors,
     default_message,
 )
@@ -81,7 +83,15 @@ READ_ERRORS: _Errors = (
 """The errors of a GET for a job."""
 
 _GROUPS = {RequestError, JobError}
-_OF_OTHER_ROUTES = {PathNotFound, MethodNotAllowed, JobNotFound, OutcomeLate, ModelVersionNotFound}
+_OF_OTHER_ROUTES = {
+    PathNotFound,
+    MethodNotAllowed,
+    JobNotFound,
+    JobFinished,
+    OutcomeLate,
+    ModelVersionNotFound,
+    StreamUnsupported,
+}
 
 
 def visible_errors() -> _Errors:

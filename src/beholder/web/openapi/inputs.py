@@ -29,6 +29,7 @@ _CANCEL_AFTER = (
 )
 _FILE_NAME = "Name of the image, instead of the name of the form's file; {} characters are kept."
 _TRACE = "W3C trace context, passed on with the job."
+_MODEL_OR_ID = "Name of the model; if the body is JSON, the client's id of the job."
 _REQUEST_ID = "Returned in the answer; an id that does not match the pattern is replaced."
 
 
@@ -53,6 +54,10 @@ def parameters(ports: WebPorts) -> _Doc:
         "TraceParent": _parameter("header", "traceparent", _TEXT, _TRACE),
         "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
         "ModelInPath": _parameter("path", "model", model, "Name of the model.", required=True),
+        "ModelOrClientId": _parameter("path", "model", _TEXT, _MODEL_OR_ID, required=True),
+        "ClientId": _parameter(
+            "path", "id", _TEXT, "The client's id of the job, or the job's id.", required=True
+        ),
         "VersionInPath": _parameter("path", "version", version, "Version of the model.", required=True),
         "JobId": _parameter(
             "path",

@@ -13,6 +13,7 @@ from beholder.web.openapi.examples import error_example
 from beholder.web.openapi.json_schema import ref, schema_of, schemas_of
 from beholder.web.ports import WebPorts
 from beholder.web.problems import ProblemDocument
+from beholder.web.routes.compat.cog import CogErrorDocument, CogHealthDocument, CogJobDocument
 from beholder.web.routes.compat.huggingface import HuggingFaceErrorDocument, HuggingFaceLabelDocument
 from beholder.web.routes.compat.kserve import (
     KserveErrorDocument,
@@ -32,6 +33,9 @@ _DOCUMENTS = (
     HealthDocument,
     ReadinessDocument,
     FleetDocument,
+    CogErrorDocument,
+    CogHealthDocument,
+    CogJobDocument,
     HuggingFaceErrorDocument,
     HuggingFaceLabelDocument,
     KserveErrorDocument,

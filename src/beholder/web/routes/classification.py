@@ -102,7 +102,7 @@ class Classification:
                 is_heavy=upload.is_heavy,
                 wants_text=upload_format.wants_text,
                 deadline_s=parameters.deadline_s,
-                idempotency_key=parameters.idempotency_key,
+                idempotency_key=upload.idempotency_key or parameters.idempotency_key,
                 trace=parameters.trace,
             )
             del upload

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from beholder.errors import JobNotFound
-from beholder.job import Job, is_job_id
+from beholder.errors import JobFinished, JobNotFound
+from beholder.job import Job, JobStatus, is_job_id
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.parameters import CLASSIFY, UPLOAD, read_prefer
 from beholder.web.routes.responses import accepted_response, job_response, outcome_response
 from beholder.web.submission.admission import Admission
+from beholder.web.submission.cancel import JobCanceler
 from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob
 from beholder.web.submission.upload import UploadFormat
 
@@ -65,24 +67,25 @@ class ImageRoutes:
 
 @dataclass(frozen=True, slots=True)
 class JobRoutes:
-    """The endpoint of a job; any web process can answer it, from the buckets alone.
+    """The endpoints of a job; any web process can answer them, from the buckets alone.
 
     Args:
         lookup: Finds jobs.
+        canceler: Cancels jobs.
+        pending_replies: The requests that wait for outcomes.
         lookups: Runs the lookups, which block.
         admission: Computes when to ask for a job again.
     """
 
     lookup: JobLookup
+    canceler: JobCanceler
+    pending_replies: PendingReplies
     lookups: Executor
     admission: Admission
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the request succeeded."""
-        job_id = request.path_params["job_id"]
-        if not is_job_id(job_id):
-            raise JobNotFound
-        entry_of(request.scope).job_id = job_id
+        job_id = _job_id_of(request)
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self.lookups, self.lookup.find, job_id)
         if found is None:
@@ -90,3 +93,23 @@ class JobRoutes:
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
         return job_response(found, 200, {"Retry-After": str(self.admission.retry_after_s(job_id))})
+
+    async def cancel(self, request: Request) -> Response:
+        """`POST /v1/jobs/{job_id}/cancel`: the canceled job; a request that waits for it is answered."""
+        job_id = _job_id_of(request)
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self.lookups, self.canceler.cancel, job_id)
+        if outcome is None:
+            raise JobNotFound
+        self.pending_replies.settle([outcome])
+        if outcome.job.status is not JobStatus.CANCELED:
+            raise JobFinished
+        return Response(outcome.document, media_type="application/json")
+
+
+def _job_id_of(request: Request) -> str:
+    job_id: str = request.path_params["job_id"]
+    if not is_job_id(job_id):
+        raise JobNotFound
+    entry_of(request.scope).job_id = job_id
+    return job_id

@@ -6,12 +6,12 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from beholder.job import Job
+from beholder.job import Failure, Job
 from beholder.web.access_log import entry_of
 from beholder.web.problems import problem
 from beholder.web.submission.request import Outcome
 
-__all__ = ["accepted_response", "job_response", "outcome_response"]
+__all__ = ["accepted_response", "job_response", "note_failure", "outcome_response"]
 
 
 def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
@@ -31,10 +31,7 @@ def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]
     failure = outcome.job.error
     if failure is None:
         return Response(outcome.document, headers=headers, media_type="application/json")
-    entry = entry_of(request.scope)
-    entry.code = failure.code
-    if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        entry.cause = f"{failure.code}: {failure.detail}"
+    note_failure(request, failure)
     return problem(
         failure.status,
         failure.code,
@@ -43,3 +40,11 @@ def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]
         headers=headers | {"Location": f"/v1/jobs/{outcome.job.id}"},
         job=json.loads(outcome.document),
     )
+
+
+def note_failure(request: Request, failure: Failure) -> None:
+    """Write the failure of a request's job into the access log."""
+    entry = entry_of(request.scope)
+    entry.code = failure.code
+    if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        entry.cause = f"{failure.code}: {failure.detail}"

@@ -24,7 +24,7 @@ from beholder.web.ports import WebPorts
 from beholder.web.submission.lookup import JobLookup, queued_job
 from beholder.web.submission.request import Outcome, SubmissionRequest
 
-__all__ = ["Submitter"]
+__all__ = ["Submitter", "keyed_job_id"]
 
 _KEYED_EPOCH_S = 0.0
 _KEYED_FILE = "image"
@@ -55,7 +55,7 @@ class Submitter:
         """Return the request's job id: a new id, or the id that its idempotency key always gives."""
         if request.idempotency_key is None:
             return new_job_id(self._ports.clock.now_s())
-        return job_id_from_key("", request.idempotency_key, epoch_s=_KEYED_EPOCH_S)
+        return keyed_job_id(request.idempotency_key)
 
     def submit(self, batch: Sequence[tuple[str, SubmissionRequest]]) -> list[Job | Outcome | BeholderError]:
         """Store every image, then send the messages together; every job returned is durable.
@@ -174,6 +174,11 @@ class Submitter:
         if outcome is None and age_s(now_s, info.stored_at_s) < _LOST_AFTER_S:
             raise IdempotencyKeyInUse
         return outcome
+
+
+def keyed_job_id(key: str) -> str:
+    """Return the job id that an idempotency key always gives."""
+    return job_id_from_key("", key, epoch_s=_KEYED_EPOCH_S)
 
 
 def _metadata(request: SubmissionRequest) -> dict[str, str]:

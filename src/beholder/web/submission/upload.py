@@ -45,6 +45,7 @@ class Upload:
         fields: Names and values of the form's text fields.
         text_field: Name of the image's field if that contains a text instead of a file; empty otherwise.
         is_heavy: Whether decoding the image takes much time or memory, by its header.
+        idempotency_key: What in the body identifies the request across repetitions; None if nothing does.
     """
 
     data: bytes
@@ -52,6 +53,7 @@ class Upload:
     fields: Mapping[str, str] = field(default_factory=dict)
     text_field: str = ""
     is_heavy: bool = False
+    idempotency_key: str | None = None
 
 
 class UploadBudget:

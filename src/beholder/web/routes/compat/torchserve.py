@@ -71,10 +71,9 @@ class TorchServeRoutes:
         self._readiness = readiness
 
     def routes(self) -> list[Route]:
-        """Return the routes."""
+        """Return the routes, except for the one that is shared with Cog's clients."""
         methods = [HTTPMethod.POST, HTTPMethod.PUT]
         return [
-            Route(f"{_PREDICTIONS}/{{model}}", self.predict, methods=methods),
             Route(f"{_PREDICTIONS}/{{model}}/{{version}}", self.predict, methods=methods),
             Route(_PING, self.ping, methods=[HTTPMethod.GET]),
         ]
