@@ -156,24 +156,44 @@ def test_the_last_starts_are_told_and_a_torn_object_is_left_out() -> None:
 
 # --- cost ---------------------------------------------------------------------------------------------------
 
+PARAMETERS = {
+    "WebInstanceType": "t3.small",
+    "WebInstances": "1",
+    "PublicAddresses": "yes",
+    "Front": "instance",
+    "OnDemandShare": "0",
+    "InstanceTypes": "c7a.large",
+    "Prices": "c7a.large=0.1",
+}
+
+
+def cost(metrics: dict[str, list[float]], made_at_s: float = 0.0, **parameters: str) -> Cost:
+    return cost_of(metrics, 0.5, {**PARAMETERS, **parameters}, made_at_s=made_at_s, now_s=NOON_S)
+
 
 def test_the_cost_of_a_day_is_that_of_its_minutes() -> None:
-    """Half a dollar an hour for two hours is 120 samples of 0.5."""
-    cost = cost_of({"spend": [30.0, 30.0], "done": [1500.0, 500.0]}, 0.5)
+    """Half a dollar an hour for two hours is 120 samples of 0.5; the web tier is there since midnight."""
+    found = cost({"spend": [30.0, 30.0], "done": [1500.0, 500.0]})
 
-    assert cost == Cost(today=1.0, images=2000, per_thousand=0.5, per_hour=0.5)
+    assert found.web_per_hour
+    assert found.web_today == pytest.approx(12 * found.web_per_hour)
+    assert (found.workers_per_hour, found.workers_today, found.images) == (0.5, 1.0, 2000)
+    assert found.per_thousand == pytest.approx((1.0 + found.web_today) / 2)
 
 
-@pytest.mark.parametrize(
-    ("metrics", "cost"),
-    [
-        ({}, Cost(None, 0, None, 0.0)),
-        ({"spend": [0.0], "done": [5.0]}, Cost(None, 5, None, 0.0)),  # the settings have no prices
-        ({"spend": [60.0]}, Cost(1.0, 0, None, 0.0)),
-    ],
-)
-def test_a_cost_that_is_unknown(metrics: dict[str, list[float]], cost: Cost) -> None:
-    assert cost_of(metrics, 0.0) == cost
+def test_a_deployment_of_this_hour_costs_no_day() -> None:
+    found = cost({}, made_at_s=NOON_S - 3600)
+
+    assert found.web_today == found.web_per_hour
+    assert (found.workers_today, found.per_thousand) == (0.0, None)
+
+
+@pytest.mark.parametrize("parameters", [{"Prices": "none"}, {"WebInstanceType": "x9.huge"}])
+def test_a_cost_that_is_unknown_gives_no_cost_of_an_image(parameters: dict[str, str]) -> None:
+    found = cost({"done": [5.0]}, **parameters)
+
+    assert (found.images, found.per_thousand) == (5, None)
+    assert None in {found.workers_today, found.web_today}
 
 
 # --- text ---------------------------------------------------------------------------------------------------
@@ -196,7 +216,7 @@ def test_a_whole_deployment_in_words() -> None:
         refusal="no spot capacity",
         failure=StartFailure("i-0", NOON_S, "fetched: no route", ["curl: (28)"]),
         startups=[StartupSeen("i-1", NOON_S, {"launched": 0.0, "receiving": 21.54})],
-        cost=Cost(1.5, 3000, 0.5, 0.102),
+        cost=Cost(0.102, 0.027, 1.5, 0.32, 3000, 0.6067),
     )
 
     assert lines_of(status) == [
@@ -217,7 +237,10 @@ def test_a_whole_deployment_in_words() -> None:
         "last start that failed: i-0, 2026-03-01T12:00:00Z",
         "  fetched: no route",
         "    curl: (28)",
-        COST,
+        "cost, today being since midnight UTC",
+        "  workers: $0.102 an hour now, $1.50 today",
+        "  web tier: $0.027 an hour now, $0.32 today",
+        "  images: 3000 today, $0.6067 a thousand",
     ]
 
 
@@ -227,7 +250,7 @@ def test_what_is_missing_is_said() -> None:
         stack="ROLLBACK_COMPLETE",
         cause="WebGroup: no capacity",
         controller="no controller leads",
-        cost=Cost(None, 0, None, 0.0),
+        cost=Cost(0.0, 0.027, None, 0.32, 0, None),
         unread={"queues": "sqs: AccessDenied"},
     )
 
@@ -238,7 +261,8 @@ def test_what_is_missing_is_said() -> None:
         "  no instance",
         "workers: none",
         "  no controller leads",
-        "cost of the workers: $0.000 an hour now, unknown since midnight UTC",
+        "  workers: $0.000 an hour now, an unknown price today",
+        "  images: 0 today",
         "not read: queues: sqs: AccessDenied",
     ):
         assert line in lines

@@ -101,7 +101,7 @@ def test_an_answer_without_a_date_says_nothing_of_clocks() -> None:
 
 def network(*ways: Way, endpoints: Sequence[str] = (), s3_route_tables: Sequence[str] = ()) -> Seen:
     subnets = [
-        Subnet(f"subnet-{letter}", f"{REGION}{letter}", f"rtb-{letter}", way)
+        Subnet(f"subnet-{letter}", f"{REGION}{letter}", f"rtb-{letter}", way, "10.0.0.0/24")
         for letter, way in zip("abcdef", ways, strict=False)
     ]
     return Seen("vpc-1", "10.0.0.0/16", subnets, s3_route_tables, endpoints)

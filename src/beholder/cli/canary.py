@@ -9,7 +9,7 @@ from beholder.clock import SystemClock
 from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendUnavailable, ConfigError, DeployError
 
-__all__ = ["CANARY", "Canary"]
+__all__ = ["CANARY", "Canary", "send_canary"]
 
 CANARY = "canary"
 """The name of the API keys that canaries use."""
@@ -17,6 +17,19 @@ CANARY = "canary"
 # From zero instances the first answer takes a startup; a new balancer's name takes a minute to be known.
 _ANSWER_S_MAX = 900.0
 _KEY_S = 1800.0
+
+
+def send_canary(service: RemoteService) -> str:
+    """Send the image once, and return what it shows.
+
+    Raises:
+        ConfigError: The service does not answer, or refuses the key.
+        RequestError: It refuses the image.
+        JobError: The image cannot be recognised.
+        BackendUnavailable: It gives no outcome.
+    """
+    photo = (resources.files("beholder.deploy") / "canary.jpg").read_bytes()
+    return service.labels_of(photo, {})[0].name
 
 
 class Canary:
@@ -57,18 +70,17 @@ class Canary:
                 revoke_key(backends.results, key.record.id)
 
     def _send(self, service: RemoteService) -> None:
-        photo = (resources.files("beholder.deploy") / "canary.jpg").read_bytes()
         problem = ""
 
         def is_recognised() -> bool:
             nonlocal problem
             try:
-                labels = service.labels_of(photo, {})
+                label = send_canary(service)
             # A new address, name or key is known everywhere after a moment.
             except (ConfigError, BackendUnavailable) as exc:
                 problem = exc.message
                 return False
-            self._waiting.tell(f"an image came back recognised: {labels[0].name}")
+            self._waiting.tell(f"an image came back recognised: {label}")
             return True
 
         if not self._waiting.until("an image comes back recognised", is_recognised, most_s=_ANSWER_S_MAX):

@@ -18,7 +18,7 @@ def status(name: str, region: str | None, *, as_json: bool) -> None:
     """Show what the deployment NAME is doing.
 
     Its stack, web tier, queues, workers, last decisions, last starts, the last start that failed with the end
-    of its log, and what the workers cost. What may not be read is told at the end; the exit status is then 1.
+    of its log, and what it costs. What may not be read is told at the end; the exit status is then 1.
     """
     place = read_region(region)
     from beholder.clock import SystemClock  # noqa: PLC0415 -- `beholder --help` needs none of it

@@ -8,7 +8,7 @@ from beholder.deploy.destroy import other_regions
 from beholder.deploy.stack import Stack
 from beholder.errors import DeployError
 
-__all__ = ["find_deployment", "outputs_of"]
+__all__ = ["find_deployment"]
 
 
 def find_deployment(account: Account, name: str, command: str) -> Mapping[str, Any]:
@@ -32,8 +32,3 @@ def find_deployment(account: Account, name: str, command: str) -> Mapping[str, A
         for region in other_regions(account, name)
     )
     raise DeployError(f"there is no deployment {name} in {account.region}{elsewhere}")
-
-
-def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
-    """Return a stack's outputs by their keys; none while it is made."""
-    return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}

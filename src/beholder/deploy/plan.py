@@ -9,14 +9,19 @@ from beholder.deploy.account import Account
 from beholder.deploy.costs import Costs, hourly_costs, instance_prices, price_table
 from beholder.deploy.network import choose_network, look_at_network
 from beholder.deploy.stack import Stack
-from beholder.deploy.wanted import INSTANCE_TYPES, WEB_TYPE, Exposure, Image, Wanted, parameters_of
+from beholder.deploy.wanted import (
+    INSTANCE_TYPES,
+    STOCK_IMAGE,
+    WEB_TYPE,
+    Exposure,
+    Image,
+    Wanted,
+    parameters_of,
+)
 from beholder.errors import BackendDenied, DeployError, ResourceNotFound
 
 __all__ = ["Plan", "make_plan", "template_text"]
 
-# Ubuntu 24.04 for x86-64, whose python3 is 3.12.
-# Source: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/ (2026-11)
-_STOCK_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 _ARCHITECTURE = "x86_64"
 # A person would see nothing in these.
 _UNTOLD = (
@@ -252,7 +257,7 @@ def _exposure(
 def _image(account: Account, image: str | None) -> Image:
     region = account.region
     try:
-        chosen = image or account.call("ssm", "get_parameter", Name=_STOCK_IMAGE)["Parameter"]["Value"]
+        chosen = image or account.call("ssm", "get_parameter", Name=STOCK_IMAGE)["Parameter"]["Value"]
     except (ResourceNotFound, BackendDenied) as exc:
         raise DeployError(
             f"{region} tells no id of an Ubuntu 24.04 image ({exc.message}); name one by --image"

@@ -9,7 +9,7 @@ from beholder.deploy.account import Account
 from beholder.errors import ConfigError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-__all__ = ["Change", "ChangeSet", "Event", "Stack"]
+__all__ = ["Change", "ChangeSet", "Event", "Stack", "outputs_of_stack", "parameters_of_stack"]
 
 # There is no such stack. Source:
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html (2026-11)
@@ -74,6 +74,16 @@ class Event:
     reason: str
 
 
+def parameters_of_stack(described: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a stack, as `Stack.describe` returns it."""
+    return {one["ParameterKey"]: one["ParameterValue"] for one in described.get("Parameters", [])}
+
+
+def outputs_of_stack(described: Mapping[str, Any]) -> dict[str, str]:
+    """Return the outputs of a stack, as `Stack.describe` returns it; none while it is made."""
+    return {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
+
+
 class Stack:
     """The stack of one deployment, which has the deployment's name.
 
@@ -126,8 +136,7 @@ class Stack:
             ConfigError: As `describe` has it.
             BackendError: As `describe` has it.
         """
-        given = (self.describe() or {}).get("Parameters", [])
-        return {one["ParameterKey"]: one["ParameterValue"] for one in given}
+        return parameters_of_stack(self.describe() or {})
 
     def outputs(self) -> dict[str, str]:
         """Return the stack's outputs; empty where there is no stack.
@@ -136,8 +145,7 @@ class Stack:
             ConfigError: As `describe` has it.
             BackendError: As `describe` has it.
         """
-        told = (self.describe() or {}).get("Outputs", [])
-        return {one["OutputKey"]: one["OutputValue"] for one in told}
+        return outputs_of_stack(self.describe() or {})
 
     def template(self) -> str:
         """Return the text of the stack's template.

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from beholder.deploy.network import Network
 from beholder.errors import ConfigError
 
-__all__ = ["INSTANCE_TYPES", "NAME_PATTERN", "WEB_TYPE", "Exposure", "Image", "Wanted", "parameters_of"]
+__all__ = [
+    "INSTANCE_TYPES",
+    "NAME_PATTERN",
+    "STOCK_IMAGE",
+    "WEB_TYPE",
+    "Exposure",
+    "Image",
+    "Wanted",
+    "parameters_of",
+]
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,26}"
 """Of a deployment: a longer name gives buckets more than the 63 characters that S3 allows."""
@@ -17,6 +26,13 @@ INSTANCE_TYPES = ("c7a.large", "c7i.large", "c6a.large", "c6i.large", "m6a.large
 """Of workers, where nobody says otherwise: with two cores, and several, so that some have spot capacity."""
 
 WEB_TYPE = "t3.small"
+
+STOCK_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+"""The public parameter with the id of the stock image: Ubuntu 24.04 for x86-64, whose python3 is 3.12.
+
+Source: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/ (2026-11)
+"""
+
 _STARTUPS_IN_ALARM = 2
 _STARTUP_S = 200.0
 

@@ -7,7 +7,7 @@ from beholder.deploy.account import Account
 from beholder.deploy.doctor.finding import Finding, Level, attempt
 from beholder.deploy.doctor.queues import check_queues
 from beholder.deploy.doctor.templates import check_dry_run, check_templates
-from beholder.deploy.stack import Stack
+from beholder.deploy.stack import Stack, outputs_of_stack, parameters_of_stack
 
 __all__ = ["check_deployment", "judge_alarms", "judge_stack"]
 
@@ -31,8 +31,7 @@ def check_deployment(account: Account, name: str, stack: Mapping[str, Any]) -> l
         name: The deployment's name.
         stack: As CloudFormation describes it.
     """
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
-    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
+    outputs, parameters = outputs_of_stack(stack), parameters_of_stack(stack)
     status, region = str(stack["StackStatus"]), account.region
 
     def settled() -> Iterable[Finding]:

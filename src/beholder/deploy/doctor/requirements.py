@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 from beholder.deploy.account import Account
 from beholder.deploy.stack import Stack
+from beholder.deploy.wanted import INSTANCE_TYPES, STOCK_IMAGE, WEB_TYPE
 
 __all__ = ["Requirements", "read_parameters", "requirements_of"]
 
-# Ubuntu 24.04, whose python3 is the bundle's. Source:
-# https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/ (2026-11)
-_STOCK_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 _NO_PARAMETER = ("ParameterNotFound",)
 _DEFAULTS = {
-    "InstanceTypes": "c7a.large,c6a.large,c7i.large",
-    "WebInstanceType": "t3.small",
+    "InstanceTypes": ",".join(INSTANCE_TYPES),
+    "WebInstanceType": WEB_TYPE,
     "FleetMax": "20",
     "OnDemandShare": "0",
     "PublicAddresses": "yes",
@@ -87,15 +85,12 @@ def read_parameters(account: Account, name: str) -> dict[str, str]:
         ConfigError: The stack of this name is not beholder's.
         BackendError: A service refuses, or does not answer.
     """
-    stack = Stack(account, name).describe()
-    if stack is None:
-        return {"ImageId": _stock_image(account)}
-    return {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
+    return Stack(account, name).parameters() or {"ImageId": _stock_image(account)}
 
 
 def _stock_image(account: Account) -> str:
     """Return the id of the stock image in this region; empty where nobody publishes it."""
-    found = account.call("ssm", "get_parameter", expected=_NO_PARAMETER, Name=_STOCK_IMAGE)
+    found = account.call("ssm", "get_parameter", expected=_NO_PARAMETER, Name=STOCK_IMAGE)
     return "" if found.get("Errors") else str(found["Parameter"]["Value"])
 
 

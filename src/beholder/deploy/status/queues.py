@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from beholder.clock import age_s
 from beholder.deploy.account import Account
+from beholder.deploy.costs import hourly_costs
 from beholder.deploy.status.seen import Cost, QueueSeen
 
 __all__ = ["Metrics", "cost_of", "read_metrics", "read_queue"]
@@ -17,7 +19,7 @@ _DEPTHS = (
 # SQS gives its metrics each minute, some minutes late. Source:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 _RECENT = timedelta(minutes=10)
-_MINUTE_S, _HOUR_S = 60, 3600
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 # The controller logs what the fleet costs once a minute; see `SpendLog`.
 _SAMPLES_PER_HOUR = 60
 _THOUSAND = 1000
@@ -91,16 +93,30 @@ def _query(query: str, metric: Mapping[str, Any], stat: str, period_s: int) -> d
     return {"Id": query, "MetricStat": {"Metric": metric, "Period": period_s, "Stat": stat}}
 
 
-def cost_of(metrics: Metrics, per_hour: float) -> Cost:
-    """Return what the workers cost today.
+def cost_of(
+    metrics: Metrics,
+    workers_per_hour: float,
+    parameters: Mapping[str, str],
+    *,
+    made_at_s: float,
+    now_s: float,
+) -> Cost:
+    """Return what the deployment costs.
 
     Args:
         metrics: As `read_metrics` returns them.
-        per_hour: Dollars per hour of those that are there now.
+        workers_per_hour: Dollars per hour of the workers that are there now.
+        parameters: Of the stack.
+        made_at_s: When the stack was made.
+        now_s: The present time.
     """
-    # Without prices in the settings every sample is 0.
-    spent = sum(metrics.get("spend", ())) / _SAMPLES_PER_HOUR
+    web_per_hour = hourly_costs(parameters, {}).idle
+    midnight_s = now_s - now_s % _DAY_S
+    hours = age_s(now_s, max(midnight_s, made_at_s)) / _HOUR_S
+    web_today = None if web_per_hour is None else web_per_hour * hours
+    has_prices = parameters["Prices"] != "none"
+    workers_today = sum(metrics.get("spend", ())) / _SAMPLES_PER_HOUR if has_prices else None
     images = round(sum(metrics.get("done", ())))
-    today = spent if spent > 0 else None
-    per_thousand = today / images * _THOUSAND if today is not None and images else None
-    return Cost(today, images, per_thousand, per_hour)
+    is_known = web_today is not None and workers_today is not None and images > 0
+    per_thousand = ((web_today or 0) + (workers_today or 0)) / images * _THOUSAND if is_known else None
+    return Cost(workers_per_hour, web_per_hour, workers_today, web_today, images, per_thousand)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from beholder.deploy.account import Account
-from beholder.deploy.find import outputs_of
-from beholder.deploy.stack import Stack
+from beholder.deploy.stack import Stack, outputs_of_stack, parameters_of_stack
 from beholder.deploy.status.instances import read_web, read_workers
 from beholder.deploy.status.past import (
     controller_problem,
@@ -46,7 +45,7 @@ def read_status(
         open_store: Opens a bucket by its name.
         now_s: The present time, seconds since the Unix epoch.
     """
-    outputs, parts = outputs_of(stack), _Parts()
+    outputs, parts = outputs_of_stack(stack), _Parts()
     status = str(stack["StackStatus"])
     told: dict[str, Any] = {"name": name, "region": account.region, "at_s": now_s, "stack": status}
     if status not in _SETTLED and not status.endswith(_IN_PROGRESS):
@@ -71,7 +70,15 @@ def read_status(
         refusal=last_refusal(snapshot, now_s),
         failure=parts.read("failed starts", lambda: last_failure(account, store, snapshot), None),
         startups=parts.read("startups", lambda: last_startups(store), []),
-        cost=None if "metrics" in parts.unread else cost_of(metrics, per_hour),
+        cost=None
+        if "metrics" in parts.unread
+        else cost_of(
+            metrics,
+            per_hour,
+            parameters_of_stack(stack),
+            made_at_s=stack["CreationTime"].timestamp(),
+            now_s=now_s,
+        ),
         unread=parts.unread,
     )
 

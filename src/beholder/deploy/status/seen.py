@@ -102,19 +102,23 @@ class StartupSeen:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the workers cost, by the prices of the settings.
+    """What the deployment costs in dollars, without storage, requests and traffic.
 
     Args:
-        today: Dollars since midnight UTC; None where no price or no sample is known.
+        workers_per_hour: Of those that are there now, by the prices of the settings.
+        web_per_hour: Of the web tier, by the price table; None where it has no price of the type.
+        workers_today: Since midnight UTC; None where the settings have no prices.
+        web_today: Likewise.
         images: Images that were done since then.
-        per_thousand: Dollars a thousand images; None where there is none yet.
-        per_hour: Dollars per hour of those that are there now.
+        per_thousand: Of a thousand of them; None where there is none yet, or a price is unknown.
     """
 
-    today: float | None
+    workers_per_hour: float
+    web_per_hour: float | None
+    workers_today: float | None
+    web_today: float | None
     images: int
     per_thousand: float | None
-    per_hour: float
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class DeploymentStatus:
         refusal: Why EC2 last refused a launch; empty if it did not today.
         failure: The last start that failed.
         startups: The last starts that worked, newest first.
-        cost: What the workers cost.
+        cost: What it costs.
         unread: Parts that could not be read, and why.
     """
 

@@ -47,7 +47,8 @@ def _lines(status: DeploymentStatus) -> Iterator[str]:
         yield f"  EC2 refused a launch: {status.refusal}"
     yield from _starts(status)
     if status.cost:
-        yield f"cost of the workers: {_cost(status.cost)}"
+        yield "cost, today being since midnight UTC"
+        yield from _costs(status.cost)
     yield from (f"not read: {part}: {why}" for part, why in status.unread.items())
 
 
@@ -68,12 +69,19 @@ def _counts(workers: Sequence[WorkerSeen]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
 
 
-def _cost(cost: Cost) -> str:
-    now = f"${cost.per_hour:.3f} an hour now"
-    if cost.today is None:
-        return f"{now}, unknown since midnight UTC"
-    each = "" if cost.per_thousand is None else f", ${cost.per_thousand:.4f} a thousand"
-    return f"{now}, ${cost.today:.2f} since midnight UTC for {cost.images} images{each}"
+def _costs(cost: Cost) -> Iterator[str]:
+    """Yield what there is to pay now and since midnight UTC, for the workers, the web tier and the images."""
+    for part, per_hour, today in (
+        ("workers", cost.workers_per_hour, cost.workers_today),
+        ("web tier", cost.web_per_hour, cost.web_today),
+    ):
+        yield f"  {part}: {_dollars(per_hour, 3)} an hour now, {_dollars(today, 2)} today"
+    each = "" if cost.per_thousand is None else f", {_dollars(cost.per_thousand, 4)} a thousand"
+    yield f"  images: {cost.images} today{each}"
+
+
+def _dollars(value: float | None, digits: int) -> str:
+    return "an unknown price" if value is None else f"${value:.{digits}f}"
 
 
 def _age(seconds: float) -> str:

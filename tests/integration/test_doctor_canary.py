@@ -1,0 +1,40 @@
+"""Doctor's canary: one image through a running service, or a sentence why none was sent."""
+
+import socket
+
+import pytest
+
+from beholder.cli.doctor import _canary
+from beholder.deploy.doctor import Level
+from helpers.service import RunningService
+
+OPEN = {"Keys": "open", "ExposeCidr": "192.0.2.7/32"}
+KEYS = {**OPEN, "Keys": "on"}
+
+
+def test_an_image_comes_back_recognised(service: RunningService) -> None:
+    finding = _canary("zoo", service.url, OPEN, "")
+
+    assert finding.level is Level.OK, finding.sentence
+    assert finding.sentence.startswith("an image came back recognised: ")
+
+
+def test_a_web_tier_that_is_not_reached_is_a_problem_with_who_may_connect() -> None:
+    with socket.socket() as taken:  # bound and not listening: a connection is refused
+        taken.bind(("127.0.0.1", 0))
+        finding = _canary("zoo", f"http://127.0.0.1:{taken.getsockname()[1]}", OPEN, "")
+
+    assert (finding.level, finding.command) == (Level.PROBLEM, "beholder status zoo")
+    assert "only 192.0.2.7/32 may connect" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "parameters", "said"),
+    [("", OPEN, "inside the VPC"), ("http://192.0.2.1:8080", KEYS, "there is no API key")],
+)
+def test_no_image_is_sent_where_there_is_no_way_in(url: str, parameters: dict[str, str], said: str) -> None:
+    finding = _canary("zoo", url, parameters, "")
+
+    assert finding.level is Level.WARNING
+    assert "no image was sent" in finding.sentence
+    assert said in finding.sentence
