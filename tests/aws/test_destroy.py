@@ -3,7 +3,7 @@
 import functools
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -323,3 +323,31 @@ def test_the_command_points_to_the_region_of_the_deployment(moto: Emulator, name
     assert f"beholder destroy {name} --region eu-west-1" in ended.output
     assert "eu-north-1" not in ended.output
     assert Stack(Account("eu-west-1"), name).status() == "CREATE_COMPLETE"
+
+
+def test_a_destroy_during_a_rollback_waits_for_its_end(
+    moto: Emulator, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudFormation deletes no stack that changes; what began before would leave orphans."""
+    stack_of(moto, name)
+    real_status, real_delete = Stack.status, Stack.delete
+    rolling_back, order = ["ROLLBACK_IN_PROGRESS"] * 3, []
+
+    def status(self: Stack) -> str:
+        found = rolling_back.pop() if rolling_back else real_status(self)
+        order.append(found)
+        return found
+
+    def delete(self: Stack, retained: Sequence[str] = ()) -> None:
+        order.append("delete")
+        real_delete(self, retained)
+
+    monkeypatch.setattr(Stack, "status", status)
+    monkeypatch.setattr(Stack, "delete", delete)
+
+    assert destroyer(name).run(delete_data=True) == []
+
+    deleted = order.index("delete")
+    assert order[:3] == ["ROLLBACK_IN_PROGRESS"] * 3
+    assert set(order[3:deleted]) == {"CREATE_COMPLETE"}
+    assert real_status(Stack(here(), name)) == ""

@@ -1,6 +1,5 @@
 """`beholder doctor` on a deployment that exists: the template's stack on moto, whole and damaged."""
 
-import ast
 import functools
 import json
 import secrets
@@ -57,10 +56,6 @@ def account() -> Account:
 def checked(stack: Stack) -> dict[str, list[Finding]]:
     """Return the findings of each check."""
     described: Any = DeployedStack(account(), stack.name).describe()
-    for one in described["Parameters"]:
-        # moto tells a list as Python writes it, and CloudFormation with commas.
-        if one["ParameterValue"].startswith("['"):
-            one["ParameterValue"] = ",".join(ast.literal_eval(one["ParameterValue"]))
     found: dict[str, list[Finding]] = {}
     for finding in check_deployment(account(), stack.name, described):
         found.setdefault(finding.check, []).append(finding)

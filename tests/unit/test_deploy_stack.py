@@ -26,7 +26,8 @@ class FakeAccount:
 
     def pages(self, *_: str, **_parameters: Any) -> list[Any]:
         names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
-        return [dict(zip(names, event, strict=True)) for event in self._events]
+        events = [dict(zip(names, event, strict=True)) for event in self._events]
+        return [{"EventId": str(number), **event} for number, event in enumerate(events)]
 
 
 def stack(described: Mapping[str, Any] | None, events: Sequence[tuple[str, str, str]] = ()) -> Stack:
