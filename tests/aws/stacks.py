@@ -121,6 +121,11 @@ class Stack:
         ]
         return str(address.get("InstanceId", ""))
 
+    def has_output(self, key: str) -> bool:
+        """Say whether the output bucket has an object."""
+        listed = self.moto.client("s3").list_objects_v2(Bucket=self.outputs["OutputBucket"], Prefix=key)
+        return bool(listed["KeyCount"])
+
     def read_output(self, key: str) -> str:
         """Return an object of the output bucket."""
         found = self.moto.client("s3").get_object(Bucket=self.outputs["OutputBucket"], Key=key)

@@ -83,15 +83,25 @@ def test_web_and_worker_start_from_a_baked_image_and_fetch_nothing(
     with urllib.request.urlopen(asked, timeout=WAIT_S) as response:
         answer = json.load(response)
     assert answer["result"]["labels"][0]["name"] == "espresso"
-    startup = json.loads(stack.read_output(f"fleet/startups/{worker}.json"))
-    print(f"seconds since the launch: {startup}")
-    assert [one for one in startup if one != "kernel"] == [
-        "launched",
-        "user_data",
-        "started",
-        "warm",
-        "receiving",
-    ]
+    for one, last in (worker, ["warm", "receiving"]), (web, ["ready"]):
+        harness.wait_for(lambda one=one: stack.has_output(f"fleet/startups/{one}.json"), WAIT_S)
+        startup = json.loads(stack.read_output(f"fleet/startups/{one}.json"))
+        print(f"seconds since the launch: {startup}")
+        assert set(startup) - {"kernel"} == {"launched", "user_data", "started", *last}
+
+
+def test_an_instance_that_stops_without_a_word_becomes_no_image(
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle
+) -> None:
+    # given: a role that is gone, so that the instance can tell nothing
+    stack = Stack(moto, bundle)
+    iam, role = moto.client("iam"), stack.outputs["WorkerRole"]
+    iam.remove_role_from_instance_profile(InstanceProfileName=role, RoleName=role)
+    # when, then
+    with pytest.raises(DeployError, match="stopped without telling why"):
+        bake(stack)
+    assert "ask the instance metadata" in harness.console(harness.startups[0])
+    assert images(stack) == []
 
 
 def test_a_bake_that_fails_or_is_interrupted_leaves_neither_an_instance_nor_an_image(

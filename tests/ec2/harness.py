@@ -196,6 +196,7 @@ class Ec2Harness:
         described = self._launches.described()
         states = {instance_id: str(one["State"]["Name"]) for instance_id, one in described.items()}
         for instance_id in list(self._guests):
+            self._give_role(described.get(instance_id, {}))
             self._look_after(instance_id, states.get(instance_id, "terminated"))
         for instance_id, state in states.items():
             is_new = instance_id not in self._earlier and instance_id not in self.startups
@@ -229,6 +230,13 @@ class Ec2Harness:
         except GuestFailed as exc:
             self.faults.append(str(exc))
             self._finish(instance_id, End.FAILED)
+
+    def _give_role(self, described: dict[str, Any]) -> None:
+        """Tell a guest of the role that its instance got late: moto tells of an instance before it has it."""
+        if "IamInstanceProfile" in described:
+            metadata = self._guests[described["InstanceId"]].metadata
+            if not metadata.instance.role_name:
+                metadata.instance = self._launches.instance(described)
 
     def _disk_of(self, image_id: str) -> Path | None:
         """Return what an instance had on its disk from which an image was made; None for any other image."""

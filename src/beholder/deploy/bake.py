@@ -91,12 +91,16 @@ class Bake:
         return str(told["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def _check(self, instance: str, bucket: str) -> None:
-        """Raise `DeployError` if the instance told why its start failed."""
-        key = f"fleet/failed-starts/{instance}"
+        """Raise `DeployError` unless the instance has told that the bundle is in place."""
+        if self._read(bucket, f"fleet/startups/{instance}.json"):
+            return
+        told = self._read(bucket, f"fleet/failed-starts/{instance}").partition("\n")[0]
+        reason = told or f"{instance} stopped without telling why; its console may"
+        raise DeployError(f"the bundle could not be put in place: {reason}")
+
+    def _read(self, bucket: str, key: str) -> str:
         found = self._account.call("s3", "get_object", expected=_NO_OBJECT, Bucket=bucket, Key=key)
-        if "Body" in found:
-            reason = found["Body"].read().decode(errors="replace").partition("\n")[0]
-            raise DeployError(f"the bundle could not be put in place: {reason}")
+        return found["Body"].read().decode(errors="replace") if "Body" in found else ""
 
     def _image(self, instance: str, base: str, sha256: str) -> str:
         tags = [

@@ -22,10 +22,21 @@ if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
 fi
 
+tell_steps() {
+  step="tell the steps"
+  awk '{ step[NR] = $1; at[NR] = $2; if ($1 == "launched") since = $2 }
+    END { if (!since) since = at[1]
+      for (i = 1; i <= NR; i++) printf "%s\"%s\": %.3f", (i > 1 ? ", " : "{"), step[i], at[i] - since
+      print "}" }' $work/stamps > $work/steps.json
+  aws s3 -T $work/steps.json "$(object "$BEHOLDER_OUTPUT_BUCKET" "fleet/startups/$instance.json")"
+}
+
 if [ "$BAKE" = yes ]; then
   step="bake the image"
   # Compiled once here, and not at every start. Some packages have files that are no Python.
   python3 -S -m compileall -qq -j 0 /opt/beholder/lib || true
+  # Without them `beholder bake` makes no image: an instance that stops for another reason may not tell it.
+  tell_steps
   trap - EXIT
   rm -rf /etc/beholder.env $work
   sync
@@ -33,7 +44,8 @@ if [ "$BAKE" = yes ]; then
   exit 0
 fi
 
-# With an Elastic IP, a web instance takes it from its predecessor, if there is one. Without the address nobody reaches it, so that it ends if EC2 refuses, and its group launches another one.
+# A web instance takes the Elastic IP from its predecessor, if there is one. Without the address nobody reaches it, so
+# it ends if EC2 refuses, and its group launches another one.
 take_address() {
   step="take the address"
   aws ec2 --no-fail --fail-with-body -o $work/address "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15" ||
@@ -46,12 +58,7 @@ announce_web() {
   until curl -sf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
   stamp ready
   [ -z "$ELASTIC_IP" ] || take_address
-  step="tell the steps"
-  awk '{ step[NR] = $1; at[NR] = $2; if ($1 == "launched") since = $2 }
-    END { if (!since) since = at[1]
-      for (i = 1; i <= NR; i++) printf "%s\"%s\": %.3f", (i > 1 ? ", " : "{"), step[i], at[i] - since
-      print "}" }' $work/stamps > $work/steps.json
-  aws s3 -T $work/steps.json "$(object "$BEHOLDER_OUTPUT_BUCKET" "fleet/startups/$instance.json")"
+  tell_steps
 }
 
 echo "INSTANCE=$instance" > $work/instance
