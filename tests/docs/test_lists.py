@@ -157,9 +157,11 @@ def rooms() -> set[str]:
 
 
 def ports() -> dict[str, set[str]]:
-    """Return the methods of each room's port."""
+    """Return the methods of each room's port, without properties, which may be attributes of an adapter."""
     return {
-        module.path: {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+        module.path: {
+            one.name for one in node.body if isinstance(one, ast.FunctionDef) and not one.decorator_list
+        }
         for module in modules()
         if re.fullmatch(r"\w+/port\.py", module.path)
         for node in module.nodes(ast.ClassDef)

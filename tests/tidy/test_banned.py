@@ -133,7 +133,12 @@ PORTS = {"queue": "Queue", "store": "Store", "fleet": "Fleet", "model": "Classif
 
 
 def methods(node: ast.ClassDef) -> set[str]:
-    return {one.name for one in node.body if isinstance(one, ast.FunctionDef) and one.name[0] != "_"}
+    """Return the public methods of a class; a property of a port may be an attribute of an adapter."""
+    return {
+        one.name
+        for one in node.body
+        if isinstance(one, ast.FunctionDef) and one.name[0] != "_" and not one.decorator_list
+    }
 
 
 def classes(room: str) -> Iterator[tuple[str, ast.ClassDef]]:

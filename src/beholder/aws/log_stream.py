@@ -47,7 +47,7 @@ class LogStream:
         self._is_made = False
 
     def write(self, lines: Iterable[str]) -> None:
-        """Write lines, and try until it succeeds; leave out empty lines."""
+        """Write lines, again and again until it succeeds; leave out empty lines."""
         at_ms = int(self._clock.now_s() * 1000)
         events = [{"timestamp": at_ms, "message": line[:_LINE_CHARS_MAX]} for line in lines if line.strip()]
         while events:

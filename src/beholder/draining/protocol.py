@@ -248,18 +248,13 @@ class DrainProtocol:
         self._leave = leave
         self._clock = clock
         self._limits = limits
-        self._state = DrainState.SERVING
+        self.state = DrainState.SERVING
         self._announced: Announced | None = None
         self._is_interrupted = False
         self._empty_since_s = 0.0
         self._retry_at_s: float | None = None
         self._put_off_since_s: float | None = None
         self._needs_check = True
-
-    @property
-    def state(self) -> DrainState:
-        """Where the worker stands on its way out."""
-        return self._state
 
     def interrupt(self) -> None:
         """Hand back at once what is not begun, and leave without a check, as on a spot notice.
@@ -279,13 +274,13 @@ class DrainProtocol:
             BackendError: The announcement or the check failed. The worker serves on, and the next pass tries
                 again; only an interrupted worker leaves unannounced.
         """
-        if self._state is DrainState.LEFT:
+        if self.state is DrainState.LEFT:
             return _TICK_S
         if self._is_interrupted:
             return self._leave_now()
-        if self._state is DrainState.SERVING:
+        if self.state is DrainState.SERVING:
             return self._serve()
-        if self._state is DrainState.ANNOUNCED:
+        if self.state is DrainState.ANNOUNCED:
             return self._empty()
         return self._check()
 
@@ -307,7 +302,7 @@ class DrainProtocol:
         log_event(_log, logging.INFO, "drain.begun", "draining", reason=decision.reason)
         self._worker.pause()
         self._needs_check = decision.needs_check
-        self._state = DrainState.ANNOUNCED
+        self.state = DrainState.ANNOUNCED
         return 0.0
 
     def _empty(self) -> float:
@@ -320,7 +315,7 @@ class DrainProtocol:
                 self._resume("the other workers cannot be listed")
                 raise
         self._empty_since_s = self._clock.now_s()
-        self._state = DrainState.CHECKING
+        self.state = DrainState.CHECKING
         return 0.0
 
     def _check(self) -> float:
@@ -354,7 +349,7 @@ class DrainProtocol:
     def _resume(self, reason: str) -> None:
         # The worker serves before it announces that, because the controller counts on what is announced.
         self._worker.resume()
-        self._state = DrainState.SERVING
+        self.state = DrainState.SERVING
         self._retry_at_s = self._clock.now_s() + self._limits.retry_s
         log_event(_log, logging.INFO, "drain.resumed", "in service again", reason=reason)
 
@@ -373,7 +368,7 @@ class DrainProtocol:
         log_event(_log, logging.INFO, "drain.done", "leaving", reason=reason)
         self._rule.before_exit()
         self._leave()
-        self._state = DrainState.LEFT
+        self.state = DrainState.LEFT
 
     def _tell(self, state: Announced) -> None:
         if self._announced != state:

@@ -44,7 +44,8 @@ class OnnxRuntimeClassifier:
                 the CPU.
             batch_max: The most images in a run; larger batches become several runs.
         """
-        self._spec = spec
+        self.spec = spec
+        self.precision = "fp32"
         self._threads = threads
         self._providers = list(providers or ["CPUExecutionProvider"])
         self._batch_max = batch_max
@@ -55,16 +56,6 @@ class OnnxRuntimeClassifier:
         self._mean = np.array(spec.preprocessing.mean, np.float32)
         self._scale = np.array(spec.preprocessing.scale, np.float32)
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The model that runs."""
-        return self._spec
-
-    @property
-    def precision(self) -> str:
-        """The precision it computes in: 'fp32', always."""
-        return "fp32"
-
     def warm_up(self) -> None:
         """Load the graph and run each batch size once, so that the first image does not wait for it.
 
@@ -72,16 +63,15 @@ class OnnxRuntimeClassifier:
             ModelInvalid: The graph cannot be read, or does not fit `model.toml` and the labels.
             ConfigError: ONNX Runtime is not installed, or lacks a provider asked for.
         """
-        content = read_graph(self._spec)
-        graph = Graph(content, str(self._spec.onnx_path))
-        check_graph(graph, self._spec)
-        side = self._spec.preprocessing.size
+        content = read_graph(self.spec)
+        graph = Graph(content, str(self.spec.onnx_path))
+        check_graph(graph, self.spec)
+        side = self.spec.preprocessing.size
         session = self._open(content)
         batch = session.get_inputs()[0].shape[0]
         if isinstance(batch, int) and batch != 1:
             raise ModelInvalid(
-                f"{self._spec.onnx_path}: the graph runs {batch} images only; "
-                "export it with a free first axis"
+                f"{self.spec.onnx_path}: the graph runs {batch} images only; export it with a free first axis"
             )
         is_single = side is None or not graph.takes_batches(side)
         self._sizes = (1,) if is_single else tuple(range(1, self._batch_max + 1))
@@ -95,7 +85,7 @@ class OnnxRuntimeClassifier:
                     self._sizes = (1,)
                     break
                 self._session = None
-                raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
+                raise ModelInvalid(f"{self.spec.onnx_path}: {error.message}") from error
         release_free_memory()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -106,7 +96,7 @@ class OnnxRuntimeClassifier:
         """
         if self._session is None:
             self.warm_up()
-        probabilities = np.full((len(images), len(self._spec.labels)), np.nan, np.float32)
+        probabilities = np.full((len(images), len(self.spec.labels)), np.nan, np.float32)
         for run in plan_runs([image.shape for image in images], self._sizes):
             probabilities[run] = self._infer(np.stack([images[i] for i in run]))
         return probabilities
@@ -126,7 +116,7 @@ class OnnxRuntimeClassifier:
         # Its errors have no base class in common but Exception.
         except _runtime_errors(ort) as error:
             raise ModelInvalid(
-                f"{self._spec.onnx_path}: ONNX Runtime cannot use this graph: {error}"
+                f"{self.spec.onnx_path}: ONNX Runtime cannot use this graph: {error}"
             ) from error
 
     def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -139,12 +129,12 @@ class OnnxRuntimeClassifier:
             raise InferenceFailed(
                 f"the model failed on an image of {width} x {height} pixels: {error}"
             ) from error
-        expected = (len(batch), len(self._spec.labels))
+        expected = (len(batch), len(self.spec.labels))
         if values.shape[:1] != expected[:1] or values.size != expected[0] * expected[1]:
             raise InferenceFailed(f"the model answers with the shape {values.shape} and not {expected}")
         values = values.reshape(expected).astype(np.float32)
-        found: NDArray[np.float32] = values if self._spec.outputs_probabilities else _softmax(values)
-        check_answers(found, self._spec)
+        found: NDArray[np.float32] = values if self.spec.outputs_probabilities else _softmax(values)
+        check_answers(found, self.spec)
         return found
 
     def _input(self, batch: NDArray[np.uint8]) -> NDArray[Any]:

@@ -41,18 +41,13 @@ class OpenVinoClassifier:
             threads: How many threads compute a run.
             batch_max: The most images in a run; larger batches become several runs.
         """
-        self._spec = spec
+        self.spec = spec
         self._precision = precision
         self._threads = threads
         self._batch_max = batch_max
         self._requests: dict[int, Any] = {}
         # The graph of a model that takes any size, to check an image's size; None for a fixed size.
         self._sizes: Graph | None = None
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model that runs."""
-        return self._spec
 
     @property
     def precision(self) -> str:
@@ -73,9 +68,9 @@ class OpenVinoClassifier:
             ConfigError: The precision is unknown, or this CPU does not compute in it.
         """
         self._precision = _choose_precision(self._precision)
-        graph = Graph(read_graph(self._spec), str(self._spec.onnx_path))
-        check_graph(graph, self._spec)
-        side = self._spec.preprocessing.size
+        graph = Graph(read_graph(self.spec), str(self.spec.onnx_path))
+        check_graph(graph, self.spec)
+        side = self.spec.preprocessing.size
         is_single = side is None or not graph.takes_batches(side)
         sizes = (1,) if is_single else batch_sizes(self._precision, self._batch_max)
         self._sizes = graph if side is None else None
@@ -85,7 +80,7 @@ class OpenVinoClassifier:
                 self._infer(np.stack([warm_up_image(side or graph.reference)] * size))
             except JobError as error:
                 self._requests = {}
-                raise ModelInvalid(f"{self._spec.onnx_path}: {error.message}") from error
+                raise ModelInvalid(f"{self.spec.onnx_path}: {error.message}") from error
         release_free_memory()
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -96,7 +91,7 @@ class OpenVinoClassifier:
         """
         if not self._requests:
             self.warm_up()
-        probabilities = np.full((len(images), len(self._spec.labels)), np.nan, np.float32)
+        probabilities = np.full((len(images), len(self.spec.labels)), np.nan, np.float32)
         for run in plan_runs([image.shape for image in images], tuple(self._requests)):
             batch = images[run[0]][np.newaxis] if len(run) == 1 else np.stack([images[i] for i in run])
             probabilities[run] = self._infer(np.ascontiguousarray(batch))
@@ -107,12 +102,12 @@ class OpenVinoClassifier:
         self._check_size(height, width)
         # Each run writes into a new array, so that no value of an earlier run remains; what it does not write
         # stays NaN, which `check_answers` refuses.
-        found = np.full((len(batch), len(self._spec.labels)), np.nan, np.float32)
+        found = np.full((len(batch), len(self.spec.labels)), np.nan, np.float32)
         request = self._requests[len(batch)]
         try:
             request.set_output_tensor(import_openvino().Tensor(found, shared_memory=True))
             request.infer(batch, share_inputs=True, share_outputs=True)
-            check_answers(found, self._spec)
+            check_answers(found, self.spec)
         except RuntimeError as error:
             self._forget_runs()
             raise InferenceFailed(
@@ -133,7 +128,7 @@ class OpenVinoClassifier:
             self._requests = {1: self._compile(self._sizes, 1)}
 
     def _check_size(self, height: int, width: int) -> None:
-        side = self._spec.preprocessing.size
+        side = self.spec.preprocessing.size
         if self._sizes is not None:
             self._sizes.check_size(height, width)
         elif (height, width) != (side, side):
@@ -144,14 +139,14 @@ class OpenVinoClassifier:
     def _compile(self, graph: Graph, batch_size: int) -> Any:
         try:
             model = graph.with_ends(
-                self._spec.preprocessing,
+                self.spec.preprocessing,
                 batch_size=batch_size,
-                adds_softmax=not self._spec.outputs_probabilities,
+                adds_softmax=not self.spec.outputs_probabilities,
             )
             compiled = import_openvino().Core().compile_model(model, "CPU", self._settings())
         except RuntimeError as error:
             raise ModelInvalid(
-                f"{self._spec.onnx_path}: OpenVINO cannot use this graph: {first_line(error)}"
+                f"{self.spec.onnx_path}: OpenVINO cannot use this graph: {first_line(error)}"
             ) from error
         return compiled.create_infer_request()
 

@@ -68,10 +68,5 @@ def split(results: Iterable[_Made | Trouble], troubles: list[Trouble]) -> list[_
 
 def is_answering(store: Store, step: Step) -> bool:
     """Say whether a store that failed for one key works for another key."""
-    try:
-        store.put(PROBE_KEY, b"") if step == "put" else store.get(PROBE_KEY)
-    except ObjectNotFound:
-        return True
-    except Exception:  # noqa: BLE001 -- as in `attempt`
-        return False
-    return True
+    found = attempt(lambda to: to.put(PROBE_KEY, b"") if step == "put" else to.get(PROBE_KEY), store)
+    return isinstance(found, ObjectNotFound) or not isinstance(found, Exception)

@@ -91,11 +91,6 @@ class Consumer:
         """Finish what is begun, hand back what is not, and receive nothing more; safe in a signal handler."""
         self._draining.set()
 
-    @property
-    def is_draining(self) -> bool:
-        """Say whether the consumer receives nothing more."""
-        return self._draining.is_set()
-
     def pause(self) -> None:
         """Receive nothing more for now, except by a final poll; what a poll still returns is processed."""
         if not self._paused.is_set():

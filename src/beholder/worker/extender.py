@@ -40,20 +40,10 @@ class VisibilityExtender:
         self._on_hung = on_hung
         self._queue = queue
         self._clock = clock
-        self._timeout_s = timeout_s
-        self._hold_max_s = hold_max_s
+        self.timeout_s = timeout_s
+        self.hold_max_s = hold_max_s
         self._lock = threading.Lock()
         self._held: dict[str, float] = {}
-
-    @property
-    def timeout_s(self) -> float:
-        """How long each extension hides a message, in seconds."""
-        return self._timeout_s
-
-    @property
-    def hold_max_s(self) -> float:
-        """How long a message may be held, in seconds."""
-        return self._hold_max_s
 
     def hold(self, receipts: Sequence[str]) -> None:
         """Keep these messages hidden from now on."""
@@ -74,10 +64,10 @@ class VisibilityExtender:
 
     def tick(self) -> float:
         """Extend what is held for half a step or longer; return the seconds until the next pass."""
-        step_s = self._timeout_s / _STEPS_PER_TIMEOUT
+        step_s = self.timeout_s / _STEPS_PER_TIMEOUT
         now_s = self._clock.now_s()
         with self._lock:
-            hung = [receipt for receipt, since_s in self._held.items() if now_s - since_s > self._hold_max_s]
+            hung = [receipt for receipt, since_s in self._held.items() if now_s - since_s > self.hold_max_s]
             for receipt in hung:
                 del self._held[receipt]
             due = [receipt for receipt, since_s in self._held.items() if now_s - since_s >= step_s / 2]
@@ -87,6 +77,6 @@ class VisibilityExtender:
             )
             self._on_hung()
         if due:
-            gone = self._queue.extend(due, timeout_s=self._timeout_s)
+            gone = self._queue.extend(due, timeout_s=self.timeout_s)
             self.release(gone)
         return step_s
