@@ -1,8 +1,6 @@
 """Fixtures that every tier of tests shares."""
 
-import functools
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,9 +19,6 @@ gc.disable()
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
-    if session := sys.modules.get("botocore.session"):
-        # Or each session, hundreds of them, would parse the descriptions of AWS's services anew.
-        vars(session)["create_loader"] = functools.cache(vars(session)["create_loader"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

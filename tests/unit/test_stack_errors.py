@@ -7,7 +7,7 @@ import pytest
 from beholder.deploy import read_outputs
 from beholder.errors import BackendThrottled, BackendUnavailable, BeholderError, ConfigError
 
-boto3 = pytest.importorskip("boto3")
+botocore = pytest.importorskip("botocore.session")
 exceptions = pytest.importorskip("botocore.exceptions")
 
 
@@ -45,7 +45,7 @@ def test_an_error_of_cloudformation_says_who_must_act(
         def describe_stacks(self, **_: Any) -> Any:
             raise raised
 
-    monkeypatch.setattr(boto3.Session, "client", lambda *_args, **_more: Client())
+    monkeypatch.setattr(botocore.Session, "create_client", lambda *_args, **_more: Client())
     with pytest.raises(error) as found:
         read_outputs("zoo", "us-east-1")
     assert getattr(found.value, "may_pass", False) == may_pass

@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-import boto3
 import botocore.session
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
+from beholder.aws.session import new_session
 from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable, ConfigError
 
 __all__ = ["AwsClient", "profile_region"]
@@ -99,8 +99,9 @@ class AwsClient:
         self._calls: Counter[str] = Counter()
 
         def client(read_timeout_s: float) -> Any:
-            return session.client(
+            return session.create_client(
                 service,
+                region_name=region,
                 endpoint_url=endpoint,
                 config=Config(
                     connect_timeout=min(_CONNECT_S, timeout_s),
@@ -112,9 +113,8 @@ class AwsClient:
             )
 
         try:
-            core = _core_session()
-            core.register(f"before-send.{service}", self._count)
-            session = boto3.Session(botocore_session=core, region_name=region)
+            session = _session()
+            session.register(f"before-send.{service}", self._count)
             self.boto = client(timeout_s)
             self._poller = client(timeout_s + poll_s_max) if poll_s_max else self.boto
         except (boto_errors.BotoCoreError, ValueError) as exc:
@@ -206,14 +206,14 @@ def _error_of(exc: boto_errors.ClientError) -> tuple[str, str]:
     return str(error.get("Code")), str(error.get("Message"))
 
 
-def _core_session() -> Any:
+def _session() -> Any:
     """Return a session that asks instance metadata more than once: a busy instance may be slow to answer.
 
     botocore gives up after one second and one attempt, and then says that there are no credentials.
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html (2026-11)
     """
-    core = botocore.session.get_session()
+    session = new_session()
     for name, value in _METADATA.items():
-        if core.get_config_variable(name) == 1:  # the default, so it is not set
-            core.set_config_variable(name, value)
-    return core
+        if session.get_config_variable(name) == 1:  # the default, so it is not set
+            session.set_config_variable(name, value)
+    return session

@@ -1,6 +1,6 @@
 """The regions of AWS's services, by the data that comes with botocore, without a call to AWS."""
 
-import botocore.session
+from beholder.aws.session import new_session
 
 __all__ = ["regions_of"]
 
@@ -11,7 +11,7 @@ def regions_of(service: str) -> frozenset[str]:
     Args:
         service: boto3's name of the service, such as 'sqs'.
     """
-    session = botocore.session.get_session()
+    session = new_session()
     return frozenset(
         region
         for partition in session.get_available_partitions()
