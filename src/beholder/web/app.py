@@ -230,13 +230,15 @@ class _NotFound:
     """Answers every other path with an error that names the route that was probably meant."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._meant = {
-            written: f"{'/'.join(sorted((route.methods or set()) - {'HEAD'}))} {route.path}"
-            for route in routes
-            if route.path != "/"
+        self._meant: dict[str, str] = {}
+        for route in routes:
+            # Cancelling is proposed to no caller, since a program may follow.
+            if route.path == "/" or route.path.endswith("/cancel"):
+                continue
+            methods = "/".join(sorted((route.methods or set()) - {"HEAD"}))
             # A path may also lack the route's last parameter.
-            for written in (route.path, route.path.partition("/{")[0])
-        }
+            for written in (route.path, route.path.partition("/{")[0]):
+                self._meant.setdefault(written, f"{methods} {route.path}")
 
     async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
         path = scope["path"]
