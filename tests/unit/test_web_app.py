@@ -1,6 +1,7 @@
 """The web tier's application in this process: no socket, everything behind it in memory."""
 
 import asyncio
+import base64
 import json
 import logging
 import re
@@ -241,6 +242,49 @@ def test_a_lost_reply_costs_a_look_and_a_failing_look_costs_another(web: Web) ->
     web.clock.advance(60)
     answer = waiting[0].result(WAIT_S)
     assert (answer.status, answer.json["id"]) == (200, ids[0])
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,"])
+def test_json_may_hold_the_image_and_the_parameters(web: Web, prefix: str) -> None:
+    body = json.dumps({"image": prefix + base64.b64encode(jpeg(1)).decode(), "top_k": 2, "model": None})
+    waiting = web.begin("POST", "/v1/classify", body.encode(), content_type="application/json")
+    web.work()
+    answer = waiting.result(WAIT_S)
+    assert (answer.status, len(answer.json["result"]["labels"])) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "document", "status", "code"),
+    [
+        ("", {"image": "?"}, 400, "bad_parameter"),
+        ("", {"image": ""}, 400, "image_missing"),
+        ("", {"picture": "aGVsbG8="}, 400, "parameter_unknown"),
+        ("", {"image": "aGVsbG8=", "topk": 1}, 400, "parameter_unknown"),
+        ("", {"image": "aGVsbG8="}, 415, "image_type_unsupported"),
+        ("", {"image": "https://example.org/a.jpg"}, 415, "image_by_url"),
+        ("?top_k=1", {"image": base64.b64encode(jpeg(1)).decode(), "top_k": 2}, 400, "parameter_repeated"),
+    ],
+)
+def test_json_that_holds_no_image_is_refused(
+    web: Web, target: str, document: Any, status: int, code: str
+) -> None:
+    body = json.dumps(document).encode()
+    answer = web.ask("POST", f"/v1/classify{target}", body, content_type="application/json")
+    assert is_problem(answer, status, code)
+
+
+def test_the_type_of_json_is_not_trusted(web: Web) -> None:
+    assert web.ask("POST", "/v1/classify", jpeg(1), content_type="application/json", **ASYNC).status == 202
+    long = bytes(IMAGE_BYTES_MAX * 4 // 3)
+    assert is_problem(
+        web.ask("POST", "/v1/classify", long, content_type="application/json"), 413, "image_too_large"
+    )
+    text = json.dumps({"image": base64.b64encode(bytes(IMAGE_BYTES_MAX + 1)).decode()}).encode()
+    refused = web.ask("POST", "/v1/classify", text, content_type="application/json")
+    assert is_problem(refused, 413, "image_too_large")
 
 
 # --- cancelling ---------------------------------------------------------------------------------------------

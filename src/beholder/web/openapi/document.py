@@ -24,6 +24,7 @@ from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation, unfinished
 from beholder.web.openapi.schemas import schemas
 from beholder.web.ports import WebPorts
+from beholder.web.routes.parameters import OPTIONS
 
 __all__ = ["build_openapi"]
 
@@ -135,7 +136,7 @@ def _classify(ports: WebPorts) -> _Doc:
         "answers 202 with the unfinished job if they do not arrive in that time. " + _JOB_FAILED,
         {"200": done, "202": unfinished(applied), **problems(image_errors())},
         named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
-        body=image_body(ports, ("top_k", "min_confidence", "model")),
+        body=image_body(ports, OPTIONS, with_json=True),
     )
 
 

@@ -70,8 +70,14 @@ def parameters(ports: WebPorts) -> _Doc:
     }
 
 
-def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
-    """Return the body of an upload; `options` are the form fields that may accompany the image."""
+def image_body(ports: WebPorts, options: Sequence[str], *, with_json: bool = False) -> _Doc:
+    """Return the body of an upload.
+
+    Args:
+        ports: Their limits and models are written into it.
+        options: The fields that may accompany the image.
+        with_json: Whether the body may be JSON, too.
+    """
     image_bytes_max = ports.limits.image.image_bytes_max
     image = {"type": "string", "format": "binary", "maxLength": image_bytes_max}
     fields = _options(ports)
@@ -81,6 +87,12 @@ def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
         "properties": dict.fromkeys(IMAGE_FIELDS, image) | {name: fields[name] for name in options},
         "anyOf": [{"required": [name]} for name in IMAGE_FIELDS],
     }
+    text = {"type": "string", "description": "The image in base64, or as a data URL with it."}
+    document = {
+        "type": "object",
+        "properties": {"image": text} | {name: fields[name] for name in options},
+        "required": ["image"],
+    }
     return {
         "description": f"A JPEG, PNG, WebP, GIF, TIFF or BMP image of at most {image_bytes_max} bytes, as "
         "the body or as a field of a form. Its first bytes decide its type; headers and names do not matter.",
@@ -89,7 +101,8 @@ def image_body(ports: WebPorts, options: Sequence[str]) -> _Doc:
             "multipart/form-data": {"schema": form},
             "image/*": {"schema": image},
             "application/octet-stream": {"schema": image},
-        },
+        }
+        | ({"application/json": {"schema": document}} if with_json else {}),
     }
 
 

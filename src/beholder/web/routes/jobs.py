@@ -12,10 +12,11 @@ from beholder.job import Job, JobStatus, is_job_id
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.parameters import CLASSIFY, UPLOAD, read_prefer
+from beholder.web.routes.parameters import CLASSIFY, OPTIONS, UPLOAD, read_prefer
 from beholder.web.routes.responses import accepted_response, job_response, outcome_response
 from beholder.web.submission.admission import Admission
 from beholder.web.submission.cancel import JobCanceler
+from beholder.web.submission.json_body import find_in_json, is_json
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob
@@ -23,7 +24,7 @@ from beholder.web.submission.upload import UploadFormat
 
 __all__ = ["ImageRoutes", "JobRoutes"]
 
-_CLASSIFY = UploadFormat(CLASSIFY)
+_CLASSIFY = UploadFormat(CLASSIFY, find=find_in_json(OPTIONS), is_base64=is_json)
 _UPLOAD = UploadFormat(UPLOAD, wants_text=True)
 
 

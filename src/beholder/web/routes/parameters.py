@@ -27,6 +27,7 @@ from beholder.web.ports import ServedModel
 
 __all__ = [
     "CLASSIFY",
+    "OPTIONS",
     "UPLOAD",
     "Prefer",
     "RequestParameters",
@@ -38,7 +39,9 @@ __all__ = [
     "read_prefer",
 ]
 
-CLASSIFY = ("top_k", "min_confidence", "model", "file_name")
+OPTIONS = ("top_k", "min_confidence", "model")
+"""The parameters that say what is asked of the classifier."""
+CLASSIFY = (*OPTIONS, "file_name")
 """The parameters in the query of `/v1/classify`."""
 UPLOAD = ("min_confidence", "model", "file_name")
 """The parameters in the query of `/upload`, which answers with one label."""

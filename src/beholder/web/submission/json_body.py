@@ -4,14 +4,20 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
-from beholder.errors import BadParameter, ImageByUrl, ParameterUnknown
+from starlette.datastructures import Headers
 
-__all__ = ["check_members", "decode_base64", "read_json"]
+from beholder.errors import BadParameter, ImageByUrl, ImageMissing, ParameterUnknown
+from beholder.web.limits import WebLimits
+from beholder.web.submission.upload import Upload, find_image
+
+__all__ = ["check_members", "decode_base64", "find_in_json", "is_json", "read_json", "text_fields_of"]
 
 _SHOWN_CHARS_MAX = 50
+_JSON = "application/json"
 _DATA_URL = re.compile(r"data:[\w.+/-]{0,100}(?:;[\w.+=-]{1,100}){0,8};base64,", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"(?:https?|ftp|file|s3|gs)://", re.ASCII | re.IGNORECASE)
 # Base64 of other alphabets and with line breaks, as MIME and URLs write it.
@@ -76,3 +82,38 @@ def check_members(document: Any, known: Collection[str], name: str) -> None:
             f"{name} has the member {member[:_SHOWN_CHARS_MAX]!r}, which the service does not honour; "
             f"it takes {', '.join(sorted(known))}"
         )
+
+
+def is_json(headers: Headers) -> bool:
+    """Return whether a request says that its body is JSON."""
+    media_type = headers.get("content-type", "")[: len(_JSON)]
+    return media_type.lower() == _JSON
+
+
+def text_fields_of(document: dict[str, Any], names: Collection[str]) -> dict[str, str]:
+    """Return the options among the members of a document as text, as a form has them; null is none."""
+    return {name: str(document[name]) for name in names if document.get(name) is not None}
+
+
+def find_in_json(options: Collection[str]) -> Callable[[Headers, bytes, WebLimits], Upload]:
+    """Return how to find an image in JSON, as its member `image`, or in any other body.
+
+    Args:
+        options: The members that may accompany the image.
+    """
+
+    def find_it(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
+        # A client may state this type for an image, since no content type is trusted.
+        if not is_json(headers) or not body.lstrip().startswith(b"{"):
+            return find_image(headers, body, limits)
+        document = read_json(body)
+        check_members(document, ("image", *options), "the request")
+        text = document.get("image")
+        if not isinstance(text, str) or not text:
+            raise ImageMissing(
+                "the member image is no text; send the image there, in base64 or as a data URL"
+            )
+        upload = find_image(Headers(raw=[]), decode_base64(text, "image"), limits)
+        return replace(upload, fields=text_fields_of(document, options))
+
+    return find_it

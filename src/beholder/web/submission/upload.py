@@ -147,7 +147,7 @@ async def read_upload(
         RequestError: As `read_body`, the format's `find` and `check_image`.
         ClientDisconnect: The client went away.
     """
-    body = await read_body(request, limits, reservation, is_base64=upload_format.is_base64)
+    body = await read_body(request, limits, reservation, is_base64=upload_format.is_base64(request.headers))
     with naming_coding(request.headers.get("content-encoding", "")):
         if len(body) > _LARGE_BYTES:
             upload = await asyncio.to_thread(upload_format.find, request.headers, body, limits)
@@ -230,13 +230,13 @@ class UploadFormat:
     Args:
         known: Names of the parameters that the path takes.
         find: Returns the image in a body, with its options as text fields.
-        is_base64: Whether the image may be written in base64, so that a body may be a third longer.
+        is_base64: Whether a request may hold the image in base64, so that its body may be a third longer.
         wants_text: Whether the caller is a classic client, which expects the best label as text.
     """
 
     known: Sequence[str]
     find: Callable[[Headers, bytes, WebLimits], Upload] = find_image
-    is_base64: bool = False
+    is_base64: Callable[[Headers], bool] = lambda _: False
     wants_text: bool = False
 
 

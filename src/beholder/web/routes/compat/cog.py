@@ -25,11 +25,10 @@ from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
-from beholder.web.routes.parameters import read_idempotency_key, read_prefer
+from beholder.web.routes.parameters import OPTIONS, read_idempotency_key, read_prefer
 from beholder.web.routes.responses import note_failure
 from beholder.web.submission.cancel import JobCanceler
-from beholder.web.submission.form import header_parameters
+from beholder.web.submission.json_body import check_members, decode_base64, is_json, read_json, text_fields_of
 from beholder.web.submission.request import Outcome
 from beholder.web.submission.submitter import keyed_job_id
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
@@ -41,11 +40,9 @@ __all__ = [
     "CogRoutes",
     "error_response",
     "is_for_cog",
-    "is_json",
 ]
 
 _PATH, _HEALTH = "/predictions", "/health-check"
-_OPTIONS = ("top_k", "min_confidence", "model")
 _STATUSES: dict[JobStatus, Literal["starting", "processing", "succeeded", "failed", "canceled"]] = {
     JobStatus.QUEUED: "starting",
     JobStatus.RUNNING: "processing",
@@ -130,7 +127,7 @@ class CogRoutes:
         if "text/event-stream" in request.headers.get("accept", ""):
             raise StreamUnsupported
         asked = _CogRequest(request.path_params.get("model"))
-        upload_format = UploadFormat(_OPTIONS, find=asked.find, is_base64=True)
+        upload_format = UploadFormat(OPTIONS, find=asked.find, is_base64=lambda _: True)
         prefer = read_prefer(request.headers.getlist("prefer"), self._classification.limits)
         headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
         try:
@@ -174,11 +171,6 @@ def is_for_cog(scope: Scope) -> bool:
     return path.endswith("/cancel")
 
 
-def is_json(headers: Headers) -> bool:
-    """Return whether a request says that its body is JSON."""
-    return header_parameters(headers.get("content-type", ""))[0] == b"application/json"
-
-
 def error_response(error: BeholderError, _: str) -> Response:
     """Return an error as Cog's clients read it."""
     document = CogErrorDocument(error.detail, error.code)
@@ -202,12 +194,12 @@ class _CogRequest:
         if self.id is None and document.get("id") is not None:
             self.id = str(document["id"])
         values: Any = document.get("input")
-        check_members(values, ("image", *_OPTIONS), "input")
+        check_members(values, ("image", *OPTIONS), "input")
         text = values.get("image")
         if not isinstance(text, str) or not text:
             raise ImageMissing("input.image is no text; send the image there as a data URL")
         upload = find_image(Headers(raw=[]), decode_base64(text, "input.image"), limits)
-        fields = {name: str(values[name]) for name in _OPTIONS if values.get(name) is not None}
+        fields = text_fields_of(values, OPTIONS)
         key = None if self.id is None else _key(read_idempotency_key(self.id, limits) or "")
         return replace(upload, fields=fields, idempotency_key=key)
 

@@ -14,11 +14,12 @@ from beholder.web.problems import problem_of
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.compat import cog, huggingface, kserve, rekognition, torchserve
-from beholder.web.routes.compat.cog import CogRoutes, is_json
+from beholder.web.routes.compat.cog import CogRoutes
 from beholder.web.routes.compat.huggingface import HuggingFaceRoutes
 from beholder.web.routes.compat.kserve import KserveRoutes
 from beholder.web.routes.compat.torchserve import TorchServeRoutes
 from beholder.web.submission.cancel import JobCanceler
+from beholder.web.submission.json_body import is_json
 
 __all__ = ["compat_routes", "error_answer"]
 

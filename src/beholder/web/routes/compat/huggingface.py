@@ -22,8 +22,7 @@ from beholder.errors import BadParameter, BeholderError, ImageMissing
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
-from beholder.web.submission.form import header_parameters
+from beholder.web.submission.json_body import check_members, decode_base64, is_json, read_json, text_fields_of
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
 __all__ = [
@@ -93,8 +92,7 @@ def error_response(error: BeholderError, _: str) -> Response:
 
 def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     """Return the image of a body that is the image, or JSON with it; an image may be sent as JSON's type."""
-    content_type, _ = header_parameters(headers.get("content-type", ""))
-    if content_type != b"application/json" or not body.lstrip().startswith(b"{"):
+    if not is_json(headers) or not body.lstrip().startswith(b"{"):
         return find_image(headers, body, limits)
     document = read_json(body)
     check_members(document, _MEMBERS, "the request")
@@ -112,8 +110,7 @@ def _fields(parameters: Any) -> dict[str, str]:
     check_members(parameters, _PARAMETERS, "parameters")
     if parameters.get("function_to_apply") not in (None, "softmax"):
         raise BadParameter("function_to_apply is not softmax, and scores are softmax probabilities here")
-    top_k = parameters.get("top_k")
-    return {} if top_k is None else {"top_k": str(top_k)}
+    return text_fields_of(parameters, ("top_k",))
 
 
-_FORMAT = UploadFormat(("top_k", "min_confidence"), find=_find, is_base64=True)
+_FORMAT = UploadFormat(("top_k", "min_confidence"), find=_find, is_base64=is_json)

@@ -29,8 +29,8 @@ from beholder.web.ports import ServedModel
 from beholder.web.problems import error_headers
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
 from beholder.web.routes.parameters import find_model
+from beholder.web.submission.json_body import check_members, decode_base64, read_json
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
 __all__ = [
@@ -148,7 +148,7 @@ class KserveRoutes:
         """`POST` to a model's path and `/infer`: what its image shows, as a tensor."""
         served = self._served(request)
         asked = _InferRequest(served)
-        upload_format = UploadFormat(("top_k",), find=asked.find, is_base64=True)
+        upload_format = UploadFormat(("top_k",), find=asked.find, is_base64=lambda _: True)
         job, result = await self._classification.result_of(request, upload_format, model=served.name)
         return asked.response(job, result.labels)
 

@@ -36,8 +36,8 @@ from beholder.job import Job, Label
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.json_body import check_members, decode_base64, read_json
 from beholder.web.routes.compat.wordnet import IMAGENET_CLASSES, parents_of
+from beholder.web.submission.json_body import check_members, decode_base64, read_json
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
 __all__ = ["MEDIA_TYPE", "RekognitionRoute", "error_response", "is_for_rekognition"]
@@ -80,7 +80,7 @@ class RekognitionRoute:
             shown = target[:_SHOWN_CHARS_MAX]
             raise PathNotFound(f"there is no operation {shown!r} here; {_DETECT_LABELS} is served")
         asked = _DetectLabels(self._classification.limits.top_k_max)
-        upload_format = UploadFormat(("top_k", "min_confidence"), find=asked.find, is_base64=True)
+        upload_format = UploadFormat(("top_k", "min_confidence"), find=asked.find, is_base64=lambda _: True)
         job, result = await self._classification.result_of(request, upload_format)
         document = {
             "Labels": [self._label(job, one) for one in asked.filtered(result.labels)],
