@@ -13,6 +13,8 @@ from beholder.clock import ManualClock
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import Bundle
 from beholder.deploy.deploy import Deploy
+from beholder.deploy.doctor import Level
+from beholder.deploy.doctor.after import check_deployment
 from beholder.deploy.inventory import bucket_names, find_all
 from beholder.deploy.plan import Plan, make_plan
 from beholder.deploy.stack import Stack
@@ -214,3 +216,20 @@ def test_a_stack_of_someone_else_is_refused(world: World) -> None:
     )
     with pytest.raises(ConfigError, match=DEPLOYMENT_TAG):
         world.deploy(world.bundle("one"))
+
+
+def test_doctor_finds_each_version_as_its_stack_has_it(world: World) -> None:
+    """moto's CloudFormation makes no alarms."""
+
+    def wrong() -> list[str]:
+        stack = world.stack.describe()
+        assert stack
+        findings = check_deployment(world.account, world.name, stack)
+        return [one.check for one in findings if one.level is not Level.OK]
+
+    world.deploy(world.bundle("one"))
+    assert wrong() == ["alarms"]
+    world.deploy(world.bundle("two"), fleet_max=7)
+    assert wrong() == ["alarms"]
+    world.roll_back()
+    assert wrong() == ["alarms"]

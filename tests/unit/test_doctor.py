@@ -19,10 +19,11 @@ from beholder.deploy.doctor.capacity import (
     judge_spot_capacity,
     judge_types,
 )
+from beholder.deploy.doctor.endpoints import judge_endpoints
 from beholder.deploy.doctor.finding import attempt
 from beholder.deploy.doctor.names import judge_names
 from beholder.deploy.doctor.requirements import Requirements
-from beholder.deploy.doctor.subnets import judge_subnets
+from beholder.deploy.doctor.subnets import endpoint_services, judge_subnets
 from beholder.deploy.inventory import Found
 from beholder.deploy.network import Seen, Subnet, Way
 from beholder.errors import BackendDenied, BackendUnavailable
@@ -159,6 +160,57 @@ def test_a_subnet_of_another_vpc() -> None:
     findings = judge_subnets(network(Way.INTERNET), NEEDS, REGION)
 
     assert "vpc-1 has no subnet subnet-b" in [one.sentence for one in findings]
+
+
+# --- endpoints ----------------------------------------------------------------------------------------------
+
+ENDPOINT = {
+    "VpcEndpointId": "vpce-1",
+    "ServiceName": "com.amazonaws.eu-west-1.sqs",
+    "PrivateDnsEnabled": True,
+    "Groups": [{"GroupId": "sg-1"}],
+}
+
+
+def rule(cidr: str, protocol: str = "tcp", **ports: int) -> dict[str, Any]:
+    return {"IpProtocol": protocol, "IpRanges": [{"CidrIp": cidr}], **ports}
+
+
+@pytest.mark.parametrize(
+    ("admitted", "level"),
+    [
+        (rule("10.0.0.0/16", FromPort=443, ToPort=443), Level.OK),
+        (rule("10.0.0.0/8", FromPort=0, ToPort=65535), Level.OK),
+        (rule("0.0.0.0/0", "-1"), Level.OK),
+        (rule("10.0.1.0/24", FromPort=443, ToPort=443), Level.WARNING),  # a part of the VPC
+        (rule("10.0.0.0/16", FromPort=80, ToPort=80), Level.WARNING),
+        (rule("10.0.0.0/16", "udp", FromPort=443, ToPort=443), Level.WARNING),
+        # The VPC's default group lets its own members in, and instances are not among them.
+        ({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}]}, Level.WARNING),
+    ],
+)
+def test_an_endpoint_that_lets_instances_in(admitted: dict[str, Any], level: Level) -> None:
+    finding = only(judge_endpoints([ENDPOINT], {"sg-1": [admitted]}, "10.0.0.0/16", REGION))
+
+    assert finding.level is level
+    if level is Level.WARNING:
+        assert "no rule of sg-1 lets 10.0.0.0/16 reach vpce-1, the endpoint of SQS" in finding.sentence
+        assert "--group-id sg-1 --protocol tcp --port 443 --cidr 10.0.0.0/16" in finding.command
+
+
+def test_an_endpoint_without_the_usual_name() -> None:
+    rules = {"sg-1": [rule("10.0.0.0/16", "-1")]}
+
+    finding = only(judge_endpoints([{**ENDPOINT, "PrivateDnsEnabled": False}], rules, "10.0.0.0/16", REGION))
+
+    assert finding.level is Level.PROBLEM
+    assert finding.command.endswith("--vpc-endpoint-id vpce-1 --private-dns-enabled")
+
+
+def test_endpoints_count_only_for_subnets_without_a_way_out() -> None:
+    assert endpoint_services(network(Way.INTERNET, Way.NAT), NEEDS) == set()
+    assert endpoint_services(network(Way.INTERNET, Way.NONE), NEEDS) == {"sqs"}
+    assert endpoint_services(network(Way.NONE, Way.NONE), NEEDS) == {"sqs", "ec2"}
 
 
 # --- instance types -----------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from beholder.deploy.doctor.capacity import (
     instance_types,
     judge_types,
 )
+from beholder.deploy.doctor.endpoints import check_endpoints
 from beholder.deploy.doctor.finding import Finding, Level, attempt, has_problem
 from beholder.deploy.doctor.names import check_names
 from beholder.deploy.doctor.requirements import Requirements, requirements_of
 from beholder.deploy.doctor.rights import check_rights
-from beholder.deploy.doctor.subnets import check_vpc, judge_subnets, zones_of
+from beholder.deploy.doctor.subnets import check_vpc, endpoint_services, judge_subnets, zones_of
 from beholder.deploy.network import Seen
 
 __all__ = ["check_account", "check_before"]
@@ -59,6 +60,8 @@ def check_account(account: Account, needs: Requirements) -> list[Finding]:
         yield finding
         if seen is not None:
             yield from judge_subnets(seen, chosen, account.region)
+            if called := endpoint_services(seen, chosen):
+                yield from check_endpoints(account, seen.vpc, seen.cidr, called)
         if read:
             yield from _types_in_zones(chosen, types, seen, account.region)
 

@@ -10,7 +10,7 @@ from beholder.deploy.doctor.requirements import Requirements
 from beholder.deploy.network import Seen, Subnet, Way, choose_network, look_at_network
 from beholder.errors import DeployError
 
-__all__ = ["check_vpc", "judge_subnets", "zones_of"]
+__all__ = ["check_vpc", "endpoint_services", "judge_subnets", "zones_of"]
 
 # What each kind of instance calls beside S3. A log that does not arrive hinders no job.
 _CALLED = {"worker": ("sqs",), "web": ("sqs", "ec2")}
@@ -94,9 +94,24 @@ def judge_subnets(seen: Seen, needs: Requirements, region: str) -> list[Finding]
     return findings
 
 
+def endpoint_services(seen: Seen, needs: Requirements) -> set[str]:
+    """Return the services that instances in these subnets reach by an interface endpoint alone."""
+    return {
+        service
+        for purpose, ids in (("worker", needs.worker_subnets), ("web", needs.web_subnets))
+        for service in _CALLED[purpose]
+        if any(one.id in ids and _needs_endpoints(one, needs) for one in seen.subnets)
+    }
+
+
+def _needs_endpoints(subnet: Subnet, needs: Requirements) -> bool:
+    has_way_out = subnet.way is Way.NAT or (subnet.way is Way.INTERNET and needs.has_public_addresses)
+    return not has_way_out
+
+
 def _unreached(subnet: Subnet, seen: Seen, needs: Requirements, called: Collection[str]) -> tuple[str, ...]:
     """Return the services that an instance in the subnet would call in vain."""
-    if subnet.way is Way.NAT or (subnet.way is Way.INTERNET and needs.has_public_addresses):
+    if not _needs_endpoints(subnet, needs):
         return ()
     has_s3 = subnet.route_table in {*seen.s3_route_tables, *needs.route_tables} or "s3" in seen.endpoints
     return (*(() if has_s3 else ("s3",)), *(one for one in called if one not in seen.endpoints))
