@@ -120,3 +120,16 @@ def test_refused_words_name_nothing() -> None:
         if NEVER & words_of(name)
     }
     assert not wrong
+
+
+# Pronouns that hide who acts: a page or docstring names the process, the client or the operator instead.
+RIDDLES = re.compile(r"\b(somebody|whoever|everybody|anybody)\b", re.IGNORECASE)
+
+
+def test_pages_and_docstrings_name_who_acts() -> None:
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
+    found = [
+        f"{page.name}: {match[0]}" for page in pages for match in RIDDLES.finditer(page.read_text("utf-8"))
+    ]
+    assert found == []

@@ -4,7 +4,7 @@ Sending a letter back undoes what the dead-letter consumer did, in an order that
 process dies:
 
 1. claim the letter, so that a second redrive leaves it alone,
-2. delete the outcome that the dead-letter consumer wrote, because a worker writes one only if there is none,
+2. delete the outcome that the dead-letter consumer wrote, because a worker leaves an outcome as it is,
 3. send the message anew: received zero times, without deadline and reply queue, because no client waits,
 4. delete the letter, then the claim.
 

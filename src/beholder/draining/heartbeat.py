@@ -22,7 +22,7 @@ class HeartbeatWriter:
 
     Args:
         write: Stores a state, and whether the worker is busy; when it returns, the controller can see it.
-        idle_since_s: Since when the worker has had no message; None while it has one.
+        idle_since_s: Since when the worker has had no message; None while it has any.
         clock: The time; only durations count.
         every_s: Between two heartbeats of the same state.
         flip_s: Between two heartbeats that differ only in busy or idle; each costs a PUT.

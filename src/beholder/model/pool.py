@@ -1,4 +1,4 @@
-"""Several classifiers of one model as one, so that several batches run at the same time."""
+"""Several classifiers of a model behind one, so that several batches run at the same time."""
 
 import queue
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ class Notifier:
         self._reader = reader
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until another process notifies this one, `timeout_s` at most; return whether one did."""
+        """Sleep until a process notifies the receive, `timeout_s` at most; return whether it did."""
         # Not select(): it fails from the 1,024th open file on, and a web process may have more.
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
@@ -75,7 +75,7 @@ class Notifiers:
             unfinished.rename(path)
             yield Notifier(reader)
         finally:
-            # Removed before the reader closes, or a sender would take the live process for a dead one.
+            # Removed before the reader closes, or a sender would take the process for dead.
             for left in (path, unfinished):
                 with contextlib.suppress(FileNotFoundError):
                     left.unlink()

@@ -67,8 +67,8 @@ class Receiver(Protocol):
     ) -> list[Received]:
         """Take up to `count_max` visible messages, the oldest of each class first, and hide them.
 
-        It waits up to `wait_s` for the first message, returns as soon as there is one, and returns an empty
-        list if there is none. A message that was already received `receive_count_max` times moves to the
+        It waits up to `wait_s` for the first message, returns as soon as it is there, and returns an empty
+        list if none comes. A message that was already received `receive_count_max` times moves to the
         dead-letter queue instead.
 
         Args:

@@ -32,7 +32,7 @@ class WeightedRoundRobin:
         self._places = {LIGHT: 0, HEAVY: 0}
 
     def take(self, pop: Callable[[Priority], _T | None], *, count_max: int, heavy_has_room: bool) -> list[_T]:
-        """Return the messages of one receive: several light ones, or one heavy one.
+        """Return the messages of one receive: several light messages, or a heavy message.
 
         Args:
             pop: Takes the oldest visible message of a class; None if there is none.

@@ -62,7 +62,7 @@ def store_outcome(results: Store, job: Job, *, wants_text: bool = False) -> byte
 
 
 def store_upload_outcome(results: Store, job: Job, image_key: str) -> bytes:
-    """Write the outcome of an upload under its object's key, in place of an earlier one.
+    """Write the outcome of an upload under its object's key, in place of an earlier outcome.
 
     Raises:
         BackendError: The bucket cannot be written.
@@ -111,4 +111,4 @@ def reply(
 
 def _bodies(documents: Sequence[bytes], calls: Mapping[str, int]) -> list[bytes]:
     first, *rest = bundled(documents)
-    return [Reply(first, calls).to_bytes(), *(Reply(one).to_bytes() for one in rest)]
+    return [Reply(first, calls).to_bytes(), *(Reply(bundle).to_bytes() for bundle in rest)]

@@ -227,7 +227,7 @@ class S3Store:
                 yield ObjectInfo(entry["path"], entry["size"], entry["last_modified"].timestamp())
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
-        """Put an object unless there is one, with a mark that names this put."""
+        """Put an object unless the key is taken, with a mark that names this put."""
         put_id = secrets.token_hex(8)
         for attempt in range(_TRIES):
             try:

@@ -45,7 +45,7 @@ _MESSAGE_BYTES = 4_096
 _RUNNING_WORKER_S = 0.8
 _PACE = Pace(
     depth_every_s=5.0,
-    # Load balancers ask often, and anybody may.
+    # Load balancers ask often, and so may every client.
     ready_every_s=10.0,
     # An empty long poll of 20 s is 130,000 calls a month, and one of 1 s is 2.6 million.
     receive_wait_s=20.0,

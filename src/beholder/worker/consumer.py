@@ -143,18 +143,18 @@ class Consumer:
     def hand_back(self) -> None:
         """Make what is still held visible to others; call it after the last tick."""
         if self._held:
-            self._ports.queue.nack([one.receipt for one in self._held])
+            self._ports.queue.nack([message.receipt for message in self._held])
             self._todo.clear()
             self._release(self._held)
 
     def _fill(self) -> bool:
-        """Receive a batch, and say whether there was one."""
+        """Receive a batch, and say whether any message came."""
         self._is_receiving = True  # before the pause is checked, and until the batch is held
         try:
             with self._polls.lock:
                 received = self._poll()
             if received and self._draining.is_set():
-                self._ports.queue.nack([one.receipt for one in received])
+                self._ports.queue.nack([message.receipt for message in received])
                 return False
             if received:
                 self._hold(received, resumed=False)
@@ -258,10 +258,10 @@ class Consumer:
             self._is_successor = resumed
         self._held += tuple(received)
         self._journal.hold(self._held, resumed=self._is_successor)
-        self._extender.hold([one.receipt for one in received])
-        fresh = [one for one in received if one.receive_count == 1]
+        self._extender.hold([message.receipt for message in received])
+        fresh = [message for message in received if message.receive_count == 1]
         self._todo.extend([Todo(fresh, now_s, now_s)] if fresh else [])
-        self._todo.extend(Todo([one], now_s, now_s) for one in received if one.receive_count > 1)
+        self._todo.extend(Todo([message], now_s, now_s) for message in received if message.receive_count > 1)
 
     def _release(self, released: Sequence[Received]) -> None:
         if not released:
@@ -327,10 +327,10 @@ class Consumer:
         working: set[Step] = set()
         deliveries = split(steps.read(self._ports, batch), troubles)
         if deliveries and self._done.first_sent_at_s is None:
-            first_sent_at_s = min(one.message.created_at_s for one in deliveries)
+            first_sent_at_s = min(delivery.message.created_at_s for delivery in deliveries)
             self._done = replace(self._done, first_sent_at_s=first_sent_at_s)
         fetched = split(steps.fetch(self._ports, deliveries), troubles)
-        if any(one.is_from_store for one in fetched):
+        if any(image.is_from_store for image in fetched):
             working.add("get")
         for part in steps.light_first(self._ports, fetched):
             self._finish(part, troubles, working)
@@ -347,6 +347,6 @@ class Consumer:
         classified = split(steps.classify(self._ports, prepared), troubles)
         unstored = len(troubles)
         settled = split(steps.settle(self._ports, classified), troubles) if classified else []
-        if sum(one.step == "put" for one in troubles[unstored:]) < len(classified):
+        if sum(trouble.step == "put" for trouble in troubles[unstored:]) < len(classified):
             working.add("put")
         troubles += steps.ack(self._ports, settled)

@@ -47,8 +47,8 @@ class LeftBehind:
 class InFlightJournal:
     """A file of one consumer: eight bytes with the number of the current message, then the messages as JSON.
 
-    If it cannot be written, as on a full disk, the worker goes on without it: after a crash, each message of
-    the batch has lost a receive, while an error here would cost every job one.
+    If it cannot be written, as on a full disk, the worker goes on without it: a crash then costs each message
+    of the batch a receive, which an error here would cost every message.
 
     Args:
         path: The file; made if it is missing.
@@ -68,7 +68,8 @@ class InFlightJournal:
         try:
             document = json.loads(raw[_CURRENT_BYTES:])
             held = tuple(
-                Received(b64decode(one["body"]), one["receipt"], one["count"]) for one in document["held"]
+                Received(b64decode(message["body"]), message["receipt"], message["count"])
+                for message in document["held"]
             )
             number = int(raw[:_CURRENT_BYTES])
             current = held[number] if number != _NOTHING else None
@@ -80,8 +81,12 @@ class InFlightJournal:
         """Write what is held now; none of it is being decoded yet."""
         document = {
             "held": [
-                {"body": b64encode(one.body).decode(), "receipt": one.receipt, "count": one.receive_count}
-                for one in held
+                {
+                    "body": b64encode(message.body).decode(),
+                    "receipt": message.receipt,
+                    "count": message.receive_count,
+                }
+                for message in held
             ],
             "resumed": resumed,
         }

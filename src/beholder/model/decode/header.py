@@ -125,7 +125,7 @@ def _check_memory(decoder_bytes: int, limits: ImageLimits) -> None:
     if decoder_bytes > decoder_bytes_max:
         raise ImagePixelsTooMany(
             f"The image takes {decoder_bytes} bytes to decode, more than the {decoder_bytes_max} allowed; "
-            "scale it down, or save a JPEG as a baseline one, a TIFF with fewer rows in a strip."
+            "scale it down, or save a JPEG as baseline, a TIFF with fewer rows in a strip."
         )
 
 

@@ -60,7 +60,7 @@ def _clean_scan(scan: bytes, frame: FrameHeader) -> bytes:
 
 
 def _clean_adobe(segment: bytes, frame: FrameHeader) -> bytes:
-    """Return an Adobe segment with a known colour transform: for an unknown one, libjpeg's default."""
+    """Return an Adobe segment with a known colour transform: libjpeg's default instead of an unknown."""
     at = 4 + _ADOBE_TRANSFORM_AT
     if len(segment) < 4 + _ADOBE_BYTES_MIN:
         return b""
