@@ -48,6 +48,7 @@ def check_rights(account: Account, name: str) -> list[Finding]:
     if not principal:
         return [Finding(_CHECK, Level.WARNING, f"not checked: IAM does not simulate {caller['Arn']}")]
     statements = [one for policy in policies_of(account, name).values() for one in policy["Statement"]]
+    source = _full_arn(account, principal)
     results = [
         result
         for one in simulations_of(statements, account.region, caller["Account"])
@@ -55,7 +56,7 @@ def check_rights(account: Account, name: str) -> list[Finding]:
             "iam",
             "simulate_principal_policy",
             "EvaluationResults",
-            PolicySourceArn=_full_arn(account, principal),
+            PolicySourceArn=source,
             ActionNames=one.actions,
             ContextEntries=[
                 {"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": "string"}
