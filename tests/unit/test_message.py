@@ -27,7 +27,6 @@ MESSAGES = st.builds(
     reply_to=st.none() | TEXT,
     deadline_s=st.none() | TIMES,
     wants_text=st.booleans(),
-    trace=st.none() | TEXT,
     image=st.none() | st.binary(max_size=100),
 )
 JSON = st.recursive(
@@ -89,7 +88,6 @@ def test_another_version_is_refused_by_name(document: dict[str, Any]) -> None:
         {"deadline": "later"},
         {"deadline": float("inf")},
         {"text": 0},
-        {"trace": {}},
         {"image": "no base64!"},
         {"image": 5},
     ],

@@ -93,7 +93,7 @@ def submissions() -> Submissions:
 
 def test_the_image_is_stored_before_the_message_is_sent(submissions: Submissions) -> None:
     # when
-    request = replace(PLAIN, wants_text=True, deadline_s=2e9, trace="00-1-2-01", options=Options(top_k=3))
+    request = replace(PLAIN, wants_text=True, deadline_s=2e9, options=Options(top_k=3))
     job = submissions.submit_new(request)
     # then
     assert submissions.recorder.calls == ["images.put", "queue.send"]
@@ -107,7 +107,6 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: Submissions
             reply_to="web-0",
             deadline_s=2e9,
             wants_text=True,
-            trace="00-1-2-01",
         )
     ]
     assert (job.status, job.created_at_s) == (JobStatus.QUEUED, submissions.clock.now_s())

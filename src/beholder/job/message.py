@@ -26,7 +26,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "reply": (str, _NULL),
     "deadline": (*_NUMBER, _NULL),
     "text": (bool,),
-    "trace": (str, _NULL),
 }
 TIME_MAX_S = 253_402_300_799  # the last second of the year 9999; no date can be later
 
@@ -46,7 +45,6 @@ class Message:
         reply_to: Name of the reply queue of the web process that waits; None if no process waits.
         deadline_s: When the job expires; None for never.
         wants_text: Whether the best label is also stored as plain text, for classic load generators.
-        trace: The caller's trace context (W3C traceparent); None if it has none.
         image: The image, if it is small enough; otherwise None, and the worker fetches it by its key.
     """
 
@@ -58,7 +56,6 @@ class Message:
     reply_to: str | None = None
     deadline_s: float | None = None
     wants_text: bool = False
-    trace: str | None = None
     image: bytes | None = None
 
     def to_bytes(self) -> bytes:
@@ -76,7 +73,6 @@ class Message:
             "reply": self.reply_to,
             "deadline": self.deadline_s,
             "text": self.wants_text,
-            "trace": self.trace,
         }
         if self.image is not None:
             document["image"] = b64encode(self.image).decode()
@@ -108,7 +104,6 @@ class Message:
                 reply_to=document["reply"],
                 deadline_s=document["deadline"],
                 wants_text=document["text"],
-                trace=document["trace"],
                 image=None if image is None else b64decode(image, validate=True),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:

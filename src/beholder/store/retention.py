@@ -232,7 +232,9 @@ class Retention:
         """Delete a few jobs; return the seconds until the next pass."""
         began_s = self._elapsed.now_s()
         if self._sweep is None:
-            self._sweep, self._deleted, self._left, self._took_s = self._begin(), 0, [], 0.0
+            now_s = self._clock.now_s()
+            self._sweep = expired(self._images, self._results, self._bounds, now_s)
+            self._deleted, self._left, self._took_s = 0, [], 0.0
         count = _JOBS_PER_PASS if self._bounds.bytes_max is None else _JOBS_PER_PASS_WHEN_FULL
         try:
             for _ in range(count):
@@ -254,9 +256,6 @@ class Retention:
             self._deleted += 1
         except BackendError as exc:
             self._left.append(exc.message)
-
-    def _begin(self) -> Iterator[Expired]:
-        return expired(self._images, self._results, self._bounds, self._clock.now_s())
 
     def _end(self) -> float:
         self._sweep = None

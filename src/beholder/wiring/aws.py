@@ -39,7 +39,7 @@ _CALLS_AT_ONCE = 32
 # Few, so that images which come together are sent together: a send costs as much as a put does in time.
 _ACCEPT_THREADS = 4
 _GATHER_S = 0.005
-# What a message takes besides its image: names, options, trace.
+# What a message takes besides its image: names and options.
 _MESSAGE_BYTES = 4_096
 # How long a worker process takes that runs elsewhere and has nothing else to do.
 _RUNNING_WORKER_S = 0.8

@@ -17,7 +17,7 @@ __all__ = ["compat_paths", "with_rekognition"]
 _Doc = dict[str, Any]
 
 _TAG = "Clients of other services"
-_OPTIONS = ("TopK", "MinConfidence", "IdempotencyKey", "CancelAfter", "TraceParent")
+_OPTIONS = ("TopK", "MinConfidence", "IdempotencyKey", "CancelAfter")
 _HUGGING_FACE = ErrorForm(
     "application/json",
     lambda codes: _coded("HuggingFaceError", "error_type", codes),
@@ -312,7 +312,7 @@ def _kserve_infer(ports: WebPorts, operation_id: str, named: list[str]) -> _Doc:
         "One input of datatype BYTES with one encoded image; in JSON it is base64. The output has the "
         "probabilities of all classes as FP32, or with the parameter `classification` the best as text.",
         {"200": done, **problems(errors, _KSERVE)},
-        named=[*named, "IdempotencyKey", "CancelAfter", "TraceParent"],
+        named=[*named, "IdempotencyKey", "CancelAfter"],
         body={
             "required": True,
             "content": {

@@ -58,7 +58,7 @@ _SECURITY_SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
 }
-_UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "TraceParent")
+_UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter")
 _JOB_FAILED = (
     "If the job was accepted and then failed, the error contains it as `job`, and Location names it."
 )

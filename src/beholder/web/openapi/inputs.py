@@ -28,7 +28,6 @@ _CANCEL_AFTER = (
     "with ms, s, m or h, at least one second."
 )
 _FILE_NAME = "Name of the image, instead of the name of the form's file; {} characters are kept."
-_TRACE = "W3C trace context, passed on with the job."
 _MODEL_OR_ID = "Name of the model; if the body is JSON, the client's id of the job."
 _REQUEST_ID = "Returned in the answer; an id that does not match the pattern is replaced."
 
@@ -51,7 +50,6 @@ def parameters(ports: WebPorts) -> _Doc:
         "Prefer": _parameter("header", "Prefer", _TEXT, prefer, example="respond-async"),
         "IdempotencyKey": _parameter("header", "Idempotency-Key", key, _IDEMPOTENCY, example="order-4711-2"),
         "CancelAfter": _parameter("header", "Cancel-After", _TEXT, _CANCEL_AFTER, example="30s"),
-        "TraceParent": _parameter("header", "traceparent", _TEXT, _TRACE),
         "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
         "ModelInPath": _parameter("path", "model", model, "Name of the model.", required=True),
         "ModelOrClientId": _parameter("path", "model", _TEXT, _MODEL_OR_ID, required=True),

@@ -103,7 +103,6 @@ class Classification:
                 wants_text=upload_format.wants_text,
                 deadline_s=parameters.deadline_s,
                 idempotency_key=upload.idempotency_key or parameters.idempotency_key,
-                trace=parameters.trace,
             )
             del upload
             return await self.submissions.submit(submission, wait_s)

@@ -80,14 +80,12 @@ class RequestParameters:
         known: Names of the parameters that the path takes.
         deadline_s: When the outcome becomes worthless, seconds since the Unix epoch; None for never.
         idempotency_key: Identifies the request across repetitions; None if it has none.
-        trace: The caller's trace context; None if it has none.
     """
 
     query: Mapping[str, str]
     known: Sequence[str]
     deadline_s: float | None
     idempotency_key: str | None
-    trace: str | None
 
     @classmethod
     def read(
@@ -122,7 +120,6 @@ class RequestParameters:
             known=known,
             deadline_s=read_deadline_s(read_header(headers, "Cancel-After"), now_s),
             idempotency_key=read_idempotency_key(read_header(headers, "Idempotency-Key"), limits),
-            trace=headers.get("traceparent"),
         )
         read_options(query, models, limits)
         return parameters

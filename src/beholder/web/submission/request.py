@@ -21,7 +21,6 @@ class SubmissionRequest:
         wants_text: Whether the caller is a classic client, which expects the label as text.
         deadline_s: When the outcome becomes worthless, seconds since the Unix epoch; None for never.
         idempotency_key: Identifies this request across repetitions; None if it has none.
-        trace: The caller's trace context; None if it has none.
         priority: The class of the job's message; the submission service sets it.
     """
 
@@ -32,7 +31,6 @@ class SubmissionRequest:
     wants_text: bool = False
     deadline_s: float | None = None
     idempotency_key: str | None = None
-    trace: str | None = None
     priority: Priority = Priority.INTERACTIVE
 
 

@@ -136,7 +136,6 @@ class Submitter:
             reply_to=self._ports.reply_to(),
             deadline_s=request.deadline_s,
             wants_text=request.wants_text,
-            trace=request.trace,
             image=request.data if len(request.data) <= self._ports.inline_bytes_max else None,
         )
         return message, is_new
