@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from aws.emulators import REGION, Emulator, emulator
-from aws.enforcement import Enforcement
+from aws.enforcement import ACCOUNT, Enforcement
 from aws.stacks import make_stack
 from aws.test_deploy import World, give_internet
 from aws.test_destroy import make_everything, stack_of
@@ -92,7 +92,10 @@ def test_bake(moto: Emulator, name: str, enforcement: Enforcement, monkeypatch: 
         tagged = [{"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [name]}]
         (launched,) = ec2.describe_instances(Filters=tagged)["Reservations"]
         # what its user data does in the end
-        ec2.stop_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
+        instance = launched["Instances"][0]["InstanceId"]
+        bucket = f"{name}-{ACCOUNT}-{REGION}-output"
+        moto.client("s3").put_object(Bucket=bucket, Key=f"fleet/startups/{instance}.json", Body=b"{}")
+        ec2.stop_instances(InstanceIds=[instance])
 
     image = Bake(Account(REGION), name, Waiting(clock, pause, lambda _: None)).run()
 

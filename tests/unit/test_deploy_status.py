@@ -1,11 +1,13 @@
 """What `beholder status` makes of what it has read."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from beholder.clock import ManualClock
 from beholder.deploy.status import DeploymentStatus, lines_of
 from beholder.deploy.status.instances import worker_of
 from beholder.deploy.status.past import controller_problem, last_decisions, last_failure, last_startups
@@ -100,6 +102,32 @@ def test_the_last_decisions_are_those_that_changed_something_and_the_newest() ->
         "2026-03-01 12:06:40",
     ]
     assert "launched 1" in lines[0]
+
+
+def test_decisions_are_looked_for_hour_by_hour_and_no_longer_than_needed() -> None:
+    """An object is read for itself, so that a quiet day would cost hundreds of requests."""
+
+    class Counted(MemoryStore):
+        gets = 0
+
+        def get(self, key: str) -> bytes:
+            Counted.gets += 1
+            return super().get(key)
+
+    clock = ManualClock(NOON_S - 36_000)
+    store = Counted(clock=clock)
+    for minutes in reversed(range(0, 600, 5)):
+        at_s = NOON_S - 60 * minutes
+        clock.advance(300)
+        launched = (f"i-{minutes}",) if minutes % 60 == 30 else ()
+        line = json.dumps(record(at_s, launched=launched).to_dict()) + "\n"
+        moment = datetime.fromtimestamp(at_s, UTC)
+        store.put(f"why/{moment:%Y-%m-%d}/{moment:%H%M%S}000000-web-0.jsonl", line.encode())
+
+    lines = last_decisions(store, None, NOON_S)
+
+    assert [line[11:16] for line in lines] == ["09:30", "10:30", "11:30"]
+    assert Counted.gets < 60
 
 
 # --- starts -------------------------------------------------------------------------------------------------

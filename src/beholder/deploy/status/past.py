@@ -20,7 +20,8 @@ FAILED_STARTS_PREFIX = "fleet/failed-starts/"
 _DECISIONS_MAX = 3
 _STARTUPS_MAX = 3
 _TAIL_LINES_MAX = 15
-_DAY_S = 86_400.0
+_HOURS_MAX = 6
+_HOUR_S, _DAY_S = 3600.0, 86_400.0
 
 
 def controller_problem(snapshot: FleetSnapshot | None, now_s: float) -> str:
@@ -33,18 +34,24 @@ def controller_problem(snapshot: FleetSnapshot | None, now_s: float) -> str:
 
 
 def last_decisions(store: Store, snapshot: FleetSnapshot | None, now_s: float) -> list[str]:
-    """Return the last decisions of a day that changed something, and the newest one, as lines.
+    """Return the last decisions of some hours that changed something, and the newest one, as lines.
 
     Raises:
         BackendError: The bucket cannot be read.
     """
-    records = [one for one in read_records(store, now_s - _DAY_S, now_s) if _changed(one)]
-    records.sort(key=lambda one: one.at_s)
-    records = records[-_DECISIONS_MAX:]
+    records: list[Record] = []
+    # An hour has a dozen objects, each a GET, so that a day would take ten seconds.
+    for hours in range(_HOURS_MAX):
+        until_s = now_s - hours * _HOUR_S
+        records += filter(_changed, read_records(store, until_s - _HOUR_S, until_s))
+        if len(records) >= _DECISIONS_MAX:
+            break
+    unique = sorted({one.at_s: one for one in records}.values(), key=lambda one: one.at_s)
+    last = unique[-_DECISIONS_MAX:]
     # The log is written every five minutes, the snapshot at once.
-    if snapshot is not None and (not records or snapshot.record.at_s > records[-1].at_s):
-        records.append(snapshot.record)
-    return [line_of(one) for one in records]
+    if snapshot is not None and (not last or snapshot.record.at_s > last[-1].at_s):
+        last.append(snapshot.record)
+    return [line_of(one) for one in last]
 
 
 def _changed(record: Record) -> bool:
