@@ -6,6 +6,11 @@
   deletes the group and makes another.
 - An instance of a group has the version of the launch template that it was launched from.
 - A stack has the outputs and the parameters of the change set that was executed last.
+- The execution of a change set removes all change sets of its stack.
+- A change set for a new stack, made while another one waits for its execution, is of the same stack.
+- A bucket that an earlier stack retained is taken over by a change set that imports existing resources, if
+  its name in the template is a text; buckets with RetainExceptOnCreate stay when their stack is deleted.
+- A VPC endpoint of a stack has its tags, and goes with it.
 - A parameter that is a list is told as its text.
 - A disk of a launch template without a size has that of the image; moto refuses it.
 """
@@ -14,20 +19,33 @@ import copy
 import functools
 from typing import Any
 
+import yaml
 from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, autoscaling_backends
 from moto.cloudformation import parsing
-from moto.cloudformation.models import ChangeSet, Stack
+from moto.cloudformation.models import ChangeSet, Stack, cloudformation_backends
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.cloudformation.utils import yaml_tag_constructor
 from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.models.vpcs import VPCEndPoint
 from moto.ec2.responses.instances import InstanceResponse
+from moto.s3.models import FakeBucket, s3_backends
 from moto.server import main
+from moto.utilities.utils import get_partition
 
 _GROUP = "AWS::AutoScaling::AutoScalingGroup"
+_BUCKET = "AWS::S3::Bucket"
 _IMAGE_GB = 8
 _create_image = AmiBackend.create_image
 _validate_device = InstanceResponse._validate_block_device_mapping
 _apply = ChangeSet.apply
 _enter_group = InstanceState.__init__
+_create_change_set = CloudFormationResponse.create_change_set
+_create_bucket = FakeBucket.create_from_cloudformation_json
+_create_endpoint = VPCEndPoint.create_from_cloudformation_json
+_delete_resources = parsing.ResourceMap.delete
+# Names of the buckets that the change set under way may take over.
+importing: set[str] = set()
 _create_volume = EBSBackend.create_volume
 
 
@@ -109,11 +127,55 @@ def instance_template(self: Any) -> dict[str, Any]:
 
 
 def apply_change_set(self: Any) -> None:
+    importing.clear()
+    if self.imports:
+        buckets = [one for one in self.template_dict["Resources"].values() if one["Type"] == _BUCKET]
+        importing.update(str(one["Properties"]["BucketName"]) for one in buckets)
     _apply(self)
     stack = self.stack
     stack.template, stack.parameters = self.template, self.parameters
     stack._parse_template()
     stack.output_map = stack._create_output_map()
+    sets = cloudformation_backends[stack.account_id][stack.region_name].change_sets
+    for key in [key for key, one in sets.items() if one.stack is stack]:
+        del sets[key]
+
+
+def create_change_set(self: Any) -> Any:
+    name, backend = self._get_param("StackName"), self.cloudformation_backend
+    if self._get_param("ChangeSetType") == "CREATE":
+        for one in [one for one in backend.stacks.values() if one.name == name]:
+            assert one.status == "REVIEW_IN_PROGRESS", "AWS refuses to create a stack that exists"
+            del backend.stacks[one.stack_id]
+    answer = _create_change_set(self)
+    made = list(backend.change_sets.values())[-1]
+    made.imports = str(self._get_param("ImportExistingResources")).lower() == "true"
+    return answer
+
+
+def create_bucket(resource_name: str, cloudformation_json: Any, *positional: Any, **named: Any) -> Any:
+    account_id, region = positional[:2]
+    there = s3_backends[account_id][get_partition(region)].buckets
+    if resource_name in there and resource_name in importing:
+        return there[resource_name]
+    return _create_bucket(resource_name, cloudformation_json, *positional, **named)
+
+
+def create_endpoint(resource_name: str, cloudformation_json: Any, *positional: Any, **named: Any) -> Any:
+    made = _create_endpoint(resource_name, cloudformation_json, *positional, **named)
+    made.add_tags({tag["Key"]: tag["Value"] for tag in cloudformation_json["Properties"].get("Tags", [])})
+    return made
+
+
+def delete_endpoint(self: Any, *_: Any) -> None:
+    self.ec2_backend.vpc_end_points.pop(self.id, None)
+
+
+def delete_resources(self: Any) -> None:
+    for one in self._resource_json_map.values():
+        if one.get("DeletionPolicy") == "RetainExceptOnCreate":
+            one["DeletionPolicy"] = "Retain"
+    _delete_resources(self)
 
 
 def create_image(
@@ -149,11 +211,19 @@ def create_volume(self: Any, size: int | None, *positional: Any, **named: Any) -
 
 
 if __name__ == "__main__":
+    # A template takes moto half a second to read, several times a change, by a parser in Python.
+    yaml.CLoader.add_multi_constructor("", yaml_tag_constructor)
+    yaml.Loader = yaml.CLoader
     FakeAutoScalingGroup.update_from_cloudformation_json = staticmethod(update_group)
     parsing.ResourceMap.update = update_stack
     InstanceState.__init__ = enter_group
     InstanceState.launch_template = property(instance_template)
     ChangeSet.apply = apply_change_set
+    CloudFormationResponse.create_change_set = create_change_set
+    FakeBucket.create_from_cloudformation_json = staticmethod(create_bucket)
+    VPCEndPoint.create_from_cloudformation_json = staticmethod(create_endpoint)
+    VPCEndPoint.delete = delete_endpoint
+    parsing.ResourceMap.delete = delete_resources
     Stack.parameter_list = property(parameter_list)
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_device)
     AmiBackend.create_image = create_image

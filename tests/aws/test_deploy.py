@@ -1,8 +1,10 @@
 """`beholder deploy` on an emulator: what it makes, changes, resumes, and takes back when it fails."""
 
 import base64
+import functools
 import secrets
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,19 @@ from beholder.deploy.plan import Plan, make_plan
 from beholder.deploy.stack import Stack
 from beholder.deploy.waiting import Waiting
 from beholder.deploy.wanted import Wanted
-from beholder.errors import ConfigError, DeployError
+from beholder.deploy.web_tier import WebTier
+from beholder.errors import BackendDenied, ConfigError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
 pytestmark = pytest.mark.aws
 
 TYPES = ("c6a.large", "c6i.large")
+
+
+@functools.cache
+def account() -> Account:
+    """Return the account of all tests of this process: each makes its clients once."""
+    return Account(REGION)
 
 
 def give_internet(moto: Emulator) -> None:
@@ -60,7 +69,7 @@ class World:
     canary_problem: str = ""
 
     def __post_init__(self) -> None:
-        self.account = Account(REGION)
+        self.account = account()
         self.clock = ManualClock()
         self.waiting = Waiting(self.clock, self.pause, self.lines.append)
         self.stack = Stack(self.account, self.name)
@@ -74,9 +83,7 @@ class World:
     def plan(self, **options: Any) -> Plan:
         asked = {}
         if not self.stack.parameters():
-            images = self.moto.client("ec2").describe_images(
-                Filters=[{"Name": "architecture", "Values": ["x86_64"]}]
-            )["Images"]
+            images = self.moto.client("ec2").describe_images()["Images"]
             asked = {"expose": "cidr=192.0.2.7/32", "image": images[0]["ImageId"]}
         given = {key: options.pop(key) for key in ("expose", "image", "vpc") if key in options}
         wanted = Wanted(**{"instance_types": TYPES, **options})
@@ -183,7 +190,7 @@ def test_a_version_that_fails_leaves_the_one_before_in_place(world: World, fault
     else:
         world.canary_problem = "an image that was sent did not come back recognised"
 
-    with pytest.raises(DeployError, match="runs on as it was"):
+    with pytest.raises(DeployError, match="is as it was"):
         world.deploy(world.bundle("two"))
 
     assert list(world.web_instances()) == [old]
@@ -208,6 +215,88 @@ def test_a_rollback_brings_the_version_before_back_and_can_be_taken_back(world: 
     assert list(world.web_instances().values()) == [world.bundle("one").key]
     world.roll_back()
     assert list(world.web_instances().values()) == [world.bundle("two").key]
+
+
+def test_an_upgrade_that_was_interrupted_and_then_fails_ends_with_the_version_that_serves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack has the new version already; the instance that serves tells which one came through."""
+    world.deploy(world.bundle("one"), fleet_max=7)
+    (old,) = world.web_instances()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WebTier, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.deploy(world.bundle("two"))
+    assert world.stack.parameters()["BundleKey"] == world.bundle("two").key
+    world.broken_bundles.add(world.bundle("two").key)
+
+    with pytest.raises(DeployError, match="is as it was"):
+        world.deploy(world.bundle("two"))
+
+    assert list(world.web_instances()) == [old]
+    parameters = world.stack.parameters()
+    assert (parameters["BundleKey"], parameters["FleetMax"]) == (world.bundle("one").key, "7")
+
+
+def test_a_price_that_alters_replaces_no_web_instance(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    plan = world.plan()
+    dearer = replace(plan, parameters={**plan.parameters, "Prices": "c6a.large/spot=9"})
+
+    work = Deploy(world.account, world.name, world.waiting)
+    work.run(dearer, world.bundle("one"), canary=world.canary)
+    assert list(world.web_instances()) == [old]
+
+    work.run(dearer, world.bundle("two"), canary=world.canary)
+    assert world.stack.parameters()["Prices"] == "c6a.large/spot=9"
+
+
+def test_an_instance_whose_steps_were_deleted_long_after_its_start_is_ready(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    outputs = world.stack.outputs()
+    world.moto.client("s3").delete_object(Bucket=outputs["OutputBucket"], Key=f"fleet/startups/{old}.json")
+    thirty_days_s = 30 * 86_400.0
+    launched_s = time.time()
+    waiting = Waiting(ManualClock(launched_s + thirty_days_s), world.pause, world.lines.append)
+
+    WebTier(world.account, outputs, waiting).replace(1, lambda: world.canary("again"))
+
+    assert (list(world.web_instances()), world.canaries[-1]) == ([old], "again")
+
+
+def test_a_group_that_was_deleted_by_hand_is_told_with_the_way_out(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    world.moto.client("autoscaling").delete_auto_scaling_group(
+        AutoScalingGroupName=f"{world.name}-web", ForceDelete=True
+    )
+    with pytest.raises(DeployError, match=f"run beholder destroy {world.name}, then deploy"):
+        world.deploy(world.bundle("two"))
+
+
+def test_the_role_that_spot_needs_is_made_once_and_never_for_on_demand(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = Account.call
+
+    def call(self: Account, service: str, action: str, **parameters: Any) -> Any:
+        if action == "create_service_linked_role":
+            asked.append(parameters["AWSServiceName"])
+            raise BackendDenied(service, action, "AccessDenied: not you")
+        return real(self, service, action, **parameters)
+
+    monkeypatch.setattr(Account, "call", call)
+    world.deploy(world.bundle("one"), on_demand_share=1.0)
+    assert asked == []
+    world.deploy(world.bundle("one"), on_demand_share=0.0)
+    assert asked == ["spot.amazonaws.com"]
+    assert any("service-linked role of spot" in line for line in world.lines)
 
 
 def test_a_stack_of_someone_else_is_refused(world: World) -> None:

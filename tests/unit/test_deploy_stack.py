@@ -21,13 +21,11 @@ class FakeAccount:
         self._stack = stack
         self._events = events
 
-    def call(self, _service: str, _action: str, **_parameters: Any) -> Mapping[str, Any]:
+    def call(self, _service: str, action: str, **_parameters: Any) -> Mapping[str, Any]:
+        if action == "describe_stack_events":
+            names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason", "EventId")
+            return {"StackEvents": [dict(zip(names, (*one, str(one)), strict=True)) for one in self._events]}
         return {"Stacks": [self._stack]} if self._stack else {"Errors": [{"ErrorCode": "ValidationError"}]}
-
-    def pages(self, *_: str, **_parameters: Any) -> list[Any]:
-        names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
-        events = [dict(zip(names, event, strict=True)) for event in self._events]
-        return [{"EventId": str(number), **event} for number, event in enumerate(events)]
 
 
 def stack(described: Mapping[str, Any] | None, events: Sequence[tuple[str, str, str]] = ()) -> Stack:

@@ -16,7 +16,7 @@ from beholder.deploy.plan import Plan, template_text
 from beholder.deploy.stack import ChangeSet, Stack
 from beholder.deploy.waiting import Waiting
 from beholder.deploy.web_tier import WebTier
-from beholder.errors import BeholderError, DeployError
+from beholder.errors import BackendDenied, BeholderError, DeployError
 from beholder.job.message import Message
 
 __all__ = ["Deploy"]
@@ -25,7 +25,13 @@ _NO_OBJECT = ("NoSuchKey", "NoSuchBucket", "404")
 # A balancer takes minutes, an Auto Scaling group with a failing instance as well.
 _STACK_S_MAX = 3600.0
 _CHUNK_BYTES = 1 << 20
-_BEGINNING_S_MAX = 60.0
+# How the template begins the names of buckets.
+_BUCKET_PREFIX = '"${AWS::StackName}-${AWS::AccountId}-${AWS::Region}-'
+# How IAM says that a service-linked role is there already. Source:
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateServiceLinkedRole.html
+# (2026-11); an emulator says it as of any role.
+_ROLE_EXISTS = ("InvalidInput", "EntityAlreadyExists")
+_BUSY_S_MAX = 60.0
 # Of the messages that the workers have, once no web instance sends any.
 _DRAIN_S_MAX = 3600.0
 _MESSAGE_VERSION = "message-version"
@@ -41,6 +47,7 @@ _WORDS = {
     "CREATE_COMPLETE": "made",
     "UPDATE_COMPLETE": "changed",
     "DELETE_COMPLETE": "removed",
+    "IMPORT_COMPLETE": "took over",
     "CREATE_FAILED": "could not make",
     "UPDATE_FAILED": "could not change",
     "DELETE_FAILED": "could not remove",
@@ -76,14 +83,14 @@ class Deploy:
         status = self._stack.status()
         if status == "UPDATE_ROLLBACK_FAILED":
             self._tell("the rollback of an earlier change failed; trying it again")
-            self._stack.continue_rollback()
-            self._finish()
+            self._told = self._stack.begin(self._stack.continue_rollback, self._waiting)
+            self._finish(is_under_way=True)
             status = self._stack.status()
         if status in _STILLBORN:
             self._tell(f"an earlier creation failed: {self._cause()}")
             self._tell("removing what is left of it")
-            self._stack.delete()
-            self._finish()
+            self._told = self._stack.begin(self._stack.delete, self._waiting)
+            self._finish(is_under_way=True)
             status = self._stack.status()
         if status in {"DELETE_FAILED", "UPDATE_ROLLBACK_FAILED", *_STILLBORN}:
             raise DeployError(
@@ -113,7 +120,9 @@ class Deploy:
             ConfigError: The stack of this name is not beholder's.
             BackendError: A service refuses, or does not answer.
         """
-        wanted = {**plan.parameters, **self._bundle_parameters(plan.before, bundle)}
+        wanted = _steady({**plan.parameters, **self._bundle_parameters(plan.before, bundle)}, plan.before)
+        if float(wanted["OnDemandShare"]) < 1:
+            self._make_spot_role()
         if self._stack.status() in _EMPTY:
             self._change(template_text(), {**wanted, "WebInstances": "0"})
         self._upload(bundle, wanted["Models"])
@@ -175,7 +184,7 @@ class Deploy:
     ) -> str:
         """Change the stack and replace the web instances; go back to the old ones if the new ones fail."""
         had_instances = int(before.get("WebInstances", 0))
-        template = self._stack.template()
+        template, working = self._stack.template(), self._working(before)
         self._change(template_text(), wanted)
         outputs = self._stack.outputs()
         tier = WebTier(self._account, outputs, self._waiting)
@@ -184,18 +193,47 @@ class Deploy:
         except BeholderError as exc:
             if not had_instances:
                 raise
-            self._tell(f"{exc.message}; going back to what worked")
+            self._tell(f"{exc.message}; going back to the version before")
             tier.end_new()
-            self._change(template, before)
+            self._change(template, working)
             tier.set_size(had_instances)
-            raise DeployError(f"{exc.message}; {self._name} runs on as it was") from exc
+            raise DeployError(f"{exc.message}; {self._name} is as it was") from exc
         return tier.url(outputs)
+
+    def _working(self, before: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the parameters of the version that works: the stack's, or those of instances that are older.
+
+        Where an earlier run was interrupted after it had changed the stack, the stack's version never came
+        through, and instances of the version before still serve.
+        """
+        if not int(before.get("WebInstances", 0)):
+            return before
+        key = WebTier(self._account, self._stack.outputs(), self._waiting).older_bundle()
+        metadata = self._metadata(key) if key not in {"", before["BundleKey"]} else {}
+        if not metadata:
+            return before
+        return {
+            **before,
+            "BundleKey": key,
+            "BundleSha256": key.partition(".")[0],
+            "PreviousBundleKey": "",
+            "Models": metadata["models"],
+        }
 
     def _change(self, template: str, parameters: Mapping[str, str]) -> None:
         """Bring the stack to a template and parameters, by a change set."""
         is_new = self._stack.status() in _EMPTY
         existing = is_new and any(map(self._has_bucket, bucket_names(self._account, self._name)))
-        self._stack.prepare(template, parameters, is_new=is_new, imports_existing=existing)
+        if not self._waiting.until(
+            "an earlier change set is gone", self._stack.forget_change, most_s=_BUSY_S_MAX
+        ):
+            raise DeployError("CloudFormation is busy with an earlier change; run the command again to go on")
+        self._stack.prepare(
+            self._with_names(template) if existing else template,
+            parameters,
+            is_new=is_new,
+            imports_existing=existing,
+        )
         prepared: ChangeSet | None = None
 
         def is_prepared() -> bool:
@@ -212,26 +250,27 @@ class Deploy:
             f"{len(prepared.changes)} resources change"
             + (f", {', '.join(replaced)} by new ones" if replaced else "")
         )
-        before = {one.key for one in self._stack.events()}
-        self._stack.execute()
-        # The stack's status is the old one for a moment.
-        self._waiting.until(
-            "CloudFormation begins", lambda: self._stack.has_begun(before), most_s=_BEGINNING_S_MAX
-        )
-        self._told = set(before)
-        self._finish()
+        self._told = self._stack.begin(self._stack.execute, self._waiting)
+        self._finish(is_under_way=True)
         status = self._stack.status()
         if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             raise DeployError(f"the stack is {status or 'gone'}: {self._cause()}")
 
-    def _finish(self) -> None:
-        """Wait until the stack's change has ended, and tell each resource as it comes."""
+    def _finish(self, *, is_under_way: bool = False) -> None:
+        """Wait until the stack's change has ended, and tell each resource as it comes.
+
+        Args:
+            is_under_way: Whether a change has begun; else the newest events may be of an earlier one.
+        """
 
         def has_ended() -> bool:
+            nonlocal is_under_way
             status = self._stack.status()
-            if status not in _EMPTY:
+            is_changing = status.endswith("_IN_PROGRESS") and status not in _EMPTY
+            is_under_way = is_under_way or is_changing
+            if is_under_way and status not in _EMPTY:
                 self._tell_events()
-            return not status.endswith("_IN_PROGRESS") or status in _EMPTY
+            return not is_changing
 
         if not self._waiting.until("CloudFormation is done", has_ended, most_s=_STACK_S_MAX):
             raise DeployError("CloudFormation is not done after an hour; run the command again to go on")
@@ -247,6 +286,33 @@ class Deploy:
         return next(
             (f"{one}: {why}" for one, why in self._stack.failures().items()), "CloudFormation tells no cause"
         )
+
+    def _make_spot_role(self) -> None:
+        """Make the role without which EC2 launches no spot instance; an account has it once and for all.
+
+        Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+        (2026-11); an EC2 Fleet of type instant needs no role of its own.
+        """
+        try:
+            self._account.call(
+                "iam",
+                "create_service_linked_role",
+                expected=_ROLE_EXISTS,
+                AWSServiceName="spot.amazonaws.com",
+            )
+        except BackendDenied as exc:
+            self._tell(f"the service-linked role of spot is there already, or is missing: {exc.message}")
+
+    def _with_names(self, template: str) -> str:
+        """Return the template with the names of its buckets in full: what is imported has no other.
+
+        Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/import-resources-automatically.html
+        (2026-11), "must have a static custom name".
+        """
+        for bucket in bucket_names(self._account, self._name):
+            purpose = bucket.rpartition("-")[2]
+            template = template.replace(f'!Sub {_BUCKET_PREFIX}{purpose}"', f'"{bucket}"')
+        return template
 
     def _has_bucket(self, bucket: str) -> bool:
         return "Errors" not in self._account.call(
@@ -307,3 +373,9 @@ class Deploy:
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(bundle.sha256)).decode(),
                 Metadata={"models": models, _MESSAGE_VERSION: str(Message.VERSION)},
             )
+
+
+def _steady(wanted: Mapping[str, str], before: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the parameters with the old prices where nothing else changes: spot prices alter by the hour."""
+    differing = {key for key, value in wanted.items() if before.get(key) != value}
+    return {**wanted, "Prices": before["Prices"]} if differing == {"Prices"} and before else wanted

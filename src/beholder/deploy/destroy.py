@@ -13,12 +13,13 @@ from beholder.deploy.account import Account
 from beholder.deploy.inventory import KINDS, Found, Kind, bucket_names, find_all
 from beholder.deploy.stack import Stack
 from beholder.deploy.waiting import Waiting
-from beholder.errors import BackendError, ConfigError, ResourceNotFound
+from beholder.errors import BackendError, ConfigError, DeployError, ResourceNotFound
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
 __all__ = ["Destroy", "Left", "other_regions"]
 
 _DELETING = "DELETE_IN_PROGRESS"
+_UNDELETED = "DELETE_FAILED"
 # A change set waits for a first execution; nothing is being made.
 _REVIEWED = "REVIEW_IN_PROGRESS"
 # An instance with a hung shutdown takes EC2 minutes to end; CloudFormation waits as long for a balancer.
@@ -75,11 +76,12 @@ class Destroy:
 
         Raises:
             ConfigError: The stack of this name is not beholder's.
+            DeployError: A change of the stack does not end.
             BackendError: A service refuses a listing or does not answer, so nothing is known about the rest.
         """
         kept = () if delete_data else self._data_buckets()
-        self._stack.describe()  # refuses a stack of someone else before anything is deleted
-        self._delete_kind("Auto Scaling group")
+        self._await_change()  # refuses a stack of someone else before anything is deleted
+        self._stop_web_tier()
         self._delete_kind("instance")
         self._waiting.until(
             "the instances have ended", lambda: not self._found("instance"), most_s=_WAIT_S_MAX
@@ -101,6 +103,26 @@ class Destroy:
 
     def _found(self, kind_name: str) -> list[Found]:
         return [one for one in _kind(kind_name).find(self._account, self._name) if one.is_ours]
+
+    def _stop_web_tier(self) -> None:
+        """Let the web tier launch nothing more; the group itself goes with the stack.
+
+        A stack whose group was deleted by hand can be deployed never again, because CloudFormation does not
+        look for it; one whose group is empty can.
+        """
+        for found in self._found("Auto Scaling group"):
+            try:
+                self._account.call(
+                    "autoscaling",
+                    "update_auto_scaling_group",
+                    AutoScalingGroupName=found.id,
+                    MinSize=0,
+                    DesiredCapacity=0,
+                )
+            except BackendError as exc:
+                self._reasons[found] = exc.message
+            else:
+                self._waiting.tell(f"stopped the web tier {found.id}")
 
     def _delete_kind(self, kind_name: str) -> None:
         for found in self._found(kind_name):
@@ -142,27 +164,30 @@ class Destroy:
 
     # --- the stack ------------------------------------------------------------------------------------------
 
+    def _await_change(self) -> None:
+        """Wait for a change under way: it would launch again, and CloudFormation deletes no such stack."""
+        if not self._waiting.until(
+            "the stack's change has ended", lambda: not _is_changing(self._stack.status()), most_s=_WAIT_S_MAX
+        ):
+            raise DeployError(f"the stack is still {self._stack.status()}; run the command again to go on")
+
     def _delete_stack(self) -> None:
         """Delete the stack; what it cannot delete is left to the sweep, after which its last bits go."""
-        # CloudFormation deletes no stack that changes or rolls back.
-        self._waiting.until(
-            "the stack's change has ended", lambda: not _is_changing(self._stack.status()), most_s=_WAIT_S_MAX
-        )
         if not self._stack.status():
             return
         self._waiting.tell(f"deleting the stack {self._name}")
-        self._stack.delete()
-        self._waiting.until(
-            "the stack is deleted", lambda: self._stack.status() != _DELETING, most_s=_WAIT_S_MAX
-        )
-        if self._stack.status():
+        self._begin_deletion(())
+        if self._stack.status() == _UNDELETED:
             failures = self._stack.failures()
             for resource, reason in failures.items():
                 self._waiting.tell(f"the stack could not delete {resource}: {reason}")
-            self._stack.delete(retained=[one for one in failures if one != self._name])
-            self._waiting.until(
-                "the stack is deleted", lambda: self._stack.status() != _DELETING, most_s=_WAIT_S_MAX
-            )
+            self._begin_deletion([one for one in failures if one != self._name])
+
+    def _begin_deletion(self, retained: Sequence[str]) -> None:
+        self._stack.begin(lambda: self._stack.delete(retained), self._waiting)
+        self._waiting.until(
+            "the stack is deleted", lambda: self._stack.status() != _DELETING, most_s=_WAIT_S_MAX
+        )
 
 
 def _kind(name: str) -> Kind:

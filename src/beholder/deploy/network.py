@@ -191,7 +191,7 @@ def look_at_network(account: Account, name: str, vpc: str | None) -> Seen:
         table
         for one in endpoints
         if one["ServiceName"].endswith(".s3") and one.get("VpcEndpointType") == "Gateway"
-        if ours not in one.get("Tags", [])
+        if ours not in one.get("Tags", []) and _is_there(one)
         for table in one.get("RouteTableIds", [])
     ]
     return Seen(
@@ -199,8 +199,17 @@ def look_at_network(account: Account, name: str, vpc: str | None) -> Seen:
         cidr=chosen["CidrBlock"],
         subnets=[_subnet(one, tables) for one in subnets],
         s3_route_tables=s3,
-        endpoints=[one["ServiceName"].rpartition(".")[2] for one in endpoints if one.get("SubnetIds")],
+        endpoints=[
+            one["ServiceName"].rpartition(".")[2]
+            for one in endpoints
+            if one.get("SubnetIds") and _is_there(one)
+        ],
     )
+
+
+def _is_there(endpoint: Mapping[str, Any]) -> bool:
+    """Say whether an endpoint stays: EC2 lists one for a while that is being deleted, or is rejected."""
+    return str(endpoint.get("State", "available")).lower() in {"available", "pending", "pendingacceptance"}
 
 
 def _vpc(account: Account, vpc: str | None) -> Mapping[str, Any]:

@@ -89,7 +89,9 @@ class Plan:
         )
         told += [f"  {note}" for note in self.notes]
         told += [f"  costs      {line}" for line in self._costs()]
-        told.append("  untouched  everything without the tag beholder:deployment=" + self.name)
+        told.append(
+            f"  untouched  everything without the tag beholder:deployment={self.name}{_spot_role(given)}"
+        )
         return told
 
     def _costs(self) -> list[str]:
@@ -125,6 +127,10 @@ def _reached(given: Mapping[str, str]) -> str:
 def _purchase(given: Mapping[str, str]) -> str:
     share = float(given["OnDemandShare"])
     return {0.0: "spot", 1.0: "on demand"}.get(share, f"{share:.0%} on demand, the others spot")
+
+
+def _spot_role(given: Mapping[str, str]) -> str:
+    return ", but that the account gets the role that spot needs" if float(given["OnDemandShare"]) < 1 else ""
 
 
 def template_text() -> str:

@@ -1,11 +1,12 @@
 """The CloudFormation stack of a deployment: what state it is in, why, its changes, and its deletion."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from beholder.deploy.account import Account
+from beholder.deploy.waiting import Waiting
 from beholder.errors import ConfigError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -22,9 +23,15 @@ _BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 # A change set without changes fails with one of these reasons. Source (2026-11):
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeChangeSet.html
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+# Its stack has no resources: a change set of it was not executed yet.
+_REVIEWED = "REVIEW_IN_PROGRESS"
+# The change set is worked out or executed at this moment, so it cannot be deleted. Source (2026-11):
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteChangeSet.html
+_BUSY = "InvalidChangeSetStatus"
 # Roles with names of their own.
 _CAPABILITY = "CAPABILITY_NAMED_IAM"
 _CHANGE_SET = "beholder"
+_BEGINNING_S_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,11 @@ class Stack:
         stack: Mapping[str, Any] = answer["Stacks"][0]
         if stack["StackStatus"] == _DELETED:
             return None
-        if {"Key": DEPLOYMENT_TAG, "Value": self.name} not in stack.get("Tags", []):
+        if {"Key": DEPLOYMENT_TAG, "Value": self.name} not in stack.get("Tags", []) and not (
+            # A stack has its tags once its first change set is executed.
+            stack["StackStatus"] == _REVIEWED
+            and all(one["ChangeSetName"] == _CHANGE_SET for one in self._change_sets())
+        ):
             raise ConfigError(
                 f"the stack {self.name!r} in {self._account.region} lacks the tag "
                 f"{DEPLOYMENT_TAG}={self.name}, so it is not a deployment of beholder; choose another name"
@@ -130,7 +141,7 @@ class Stack:
         return str(stack["StackStatus"]) if stack else ""
 
     def parameters(self) -> dict[str, str]:
-        """Return the stack's parameters; empty where there is no stack.
+        """Return the stack's parameters; empty where there is no stack, or nothing of it was made yet.
 
         Raises:
             ConfigError: As `describe` has it.
@@ -170,7 +181,6 @@ class Stack:
         Raises:
             BackendError: CloudFormation refuses, or does not answer.
         """
-        self.forget_change()
         # An emulator knows no import.
         importing: dict[str, Any] = {"ImportExistingResources": True} if imports_existing else {}
         made = self._account.call(
@@ -215,24 +225,27 @@ class Stack:
             "cloudformation", "execute_change_set", StackName=self.name, ChangeSetName=self._change_set_id
         )
 
-    def forget_change(self) -> None:
+    def forget_change(self) -> bool:
         """Delete a change set that was prepared and not executed, also by an earlier run.
 
+        Returns:
+            Whether there is none any more: one that is being worked out or executed cannot be deleted yet.
+
         Raises:
+            ConfigError: As `describe` has it.
             BackendError: CloudFormation refuses, or does not answer.
         """
-        if not self.status():
-            return
-        sets = self._account.pages("cloudformation", "list_change_sets", "Summaries", StackName=self.name)
-        for one in sets:
-            # An emulator lists those of all stacks.
-            if one["StackName"] == self.name and one["ChangeSetName"] == _CHANGE_SET:
-                self._account.call(
-                    "cloudformation",
-                    "delete_change_set",
-                    StackName=self.name,
-                    ChangeSetName=one["ChangeSetId"],
-                )
+        found = self._change_sets() if self.status() else []
+        for one in found:
+            if one["ChangeSetName"] == _CHANGE_SET and "Errors" in self._account.call(
+                "cloudformation",
+                "delete_change_set",
+                expected=(_BUSY, f"{_BUSY}Exception"),
+                StackName=self.name,
+                ChangeSetName=one["ChangeSetId"],
+            ):
+                return False
+        return True
 
     def continue_rollback(self) -> None:
         """Try the rollback of an update again that failed.
@@ -242,14 +255,29 @@ class Stack:
         """
         self._account.call("cloudformation", "continue_update_rollback", StackName=self.name)
 
-    def has_begun(self, told: Collection[str]) -> bool:
-        """Say whether an operation began after the events with these keys.
+    def begin(self, change: Callable[[], None], waiting: Waiting) -> set[str]:
+        """Begin a change, and wait until the stack shows it: its status is the old one for a moment.
+
+        Args:
+            change: Such as `execute`.
+            waiting: Waits.
+
+        Returns:
+            The keys of the events that were there before.
 
         Raises:
             BackendError: CloudFormation refuses, or does not answer.
         """
-        return any(
-            one.id == self.name and one.status in _BEGINNINGS and one.key not in told for one in self.events()
+        before = {one.key for one in self.events()}
+        change()
+        waiting.until("CloudFormation begins", lambda: self._has_begun(before), most_s=_BEGINNING_S_MAX)
+        return before
+
+    def _has_begun(self, told: Collection[str]) -> bool:
+        """Say whether the stack is gone, or an operation began after the events with these keys."""
+        return not self.status() or any(
+            one.id == self.name and one.status.endswith("_IN_PROGRESS") and one.key not in told
+            for one in self.events()
         )
 
     def events(self) -> Iterator[Event]:
@@ -292,16 +320,25 @@ class Stack:
         return failed
 
     def _events(self) -> Iterator[Event]:
-        """Yield all events, newest first."""
-        for one in self._account.pages(
-            "cloudformation", "describe_stack_events", "StackEvents", StackName=self.name
-        ):
-            yield Event(
-                one["EventId"],
-                one["LogicalResourceId"],
-                one["ResourceStatus"],
-                one.get("ResourceStatusReason", ""),
-            )
+        """Yield all events, newest first; a page is asked for once the one before was not enough."""
+        page: dict[str, str] = {}
+        while True:
+            told = self._account.call("cloudformation", "describe_stack_events", StackName=self.name, **page)
+            for one in told["StackEvents"]:
+                yield Event(
+                    one["EventId"],
+                    one["LogicalResourceId"],
+                    one["ResourceStatus"],
+                    one.get("ResourceStatusReason", ""),
+                )
+            if not told.get("NextToken"):
+                return
+            page = {"NextToken": told["NextToken"]}
+
+    def _change_sets(self) -> list[Mapping[str, Any]]:
+        found = self._account.pages("cloudformation", "list_change_sets", "Summaries", StackName=self.name)
+        # An emulator lists those of all stacks.
+        return [one for one in found if one["StackName"] == self.name]
 
     def _change_set(self) -> Mapping[str, Any]:
         # Read in one call: boto3 would take the pages of a change set, whose status is in each of them.

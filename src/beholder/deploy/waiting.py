@@ -23,6 +23,10 @@ class Waiting:
         self.pause = pause
         self.tell = tell
 
+    def now_s(self) -> float:
+        """Return the time, in seconds since the Unix epoch."""
+        return self._clock.now_s()
+
     def until(self, what: str, holds: Callable[[], bool], *, most_s: float) -> bool:
         """Wait until something holds, and return whether it does.
 

@@ -1,5 +1,6 @@
 """The web tier of a deployment: which instances it has, whether they are ready, and their replacement."""
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ FAILED_STARTS_PREFIX = "fleet/failed-starts/"
 _NO_OBJECT = ("NoSuchKey", "404", "403", "AccessDenied")
 # A stock image takes half a minute; an instance type without capacity in a zone takes longer.
 _READY_S_MAX = 900.0
+# A start that hangs ends after 15 minutes, with its instance.
+_START_S_MAX = 1200.0
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,18 @@ class WebTier:
         self._waiting = waiting
 
     def url(self, outputs: Mapping[str, str]) -> str:
-        """Return where the web tier answers: by the stack, or by the private address of its instance.
+        """Return where the web tier answers: by the stack, or by the private address of its newest instance.
 
         Raises:
+            DeployError: It has no instance.
             BackendError: EC2 does not answer, or refuses.
         """
         if outputs.get("Url"):
             return outputs["Url"]
-        instances = [one.id for one in self.instances()]
-        told = self._account.call("ec2", "describe_instances", InstanceIds=instances)
+        new, old = self._split()
+        if not (new or old):
+            raise DeployError(f"the Auto Scaling group {self._group} has no instance yet")
+        told = self._account.call("ec2", "describe_instances", InstanceIds=[(*new, *old)[0].id])
         return f"http://{told['Reservations'][0]['Instances'][0]['PrivateIpAddress']}:8080"
 
     def instances(self) -> list[WebInstance]:
@@ -77,6 +83,26 @@ class WebTier:
             for one in self._described().get("Instances", [])
             if not one["LifecycleState"].startswith("Terminat")
         ]
+
+    def older_bundle(self) -> str:
+        """Return the key of the bundle of a ready instance of an older version; empty where there is none.
+
+        Raises:
+            DeployError: The group was deleted.
+            BackendError: A service does not answer, or refuses.
+        """
+        _, old = self._split()
+        template = self._described()["LaunchTemplate"]["LaunchTemplateId"] if old else ""
+        for one in self._ready(old):
+            told = self._account.call(
+                "ec2",
+                "describe_launch_template_versions",
+                LaunchTemplateId=template,
+                Versions=[one.version],
+            )["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+            script = base64.b64decode(told.get("UserData", "")).decode(errors="replace")
+            return script.partition("\nBUNDLE=")[2].partition("\n")[0].rpartition("/")[2]
+        return ""
 
     def replace(self, count: int, check: Callable[[], None]) -> None:
         """Bring the tier to `count` instances of the newest version; an old one goes when a new one is ready.
@@ -158,7 +184,7 @@ class WebTier:
         key = f"{STARTUPS_PREFIX}{one.id}.json"
         if "Errors" in self._account.call(
             "s3", "head_object", expected=_NO_OBJECT, Bucket=self._bucket, Key=key
-        ):
+        ) and not self._is_long_there(one):
             return False
         if not self._targets:
             return True
@@ -166,6 +192,12 @@ class WebTier:
             "elbv2", "describe_target_health", TargetGroupArn=self._targets, Targets=[{"Id": one.id}]
         )["TargetHealthDescriptions"]
         return bool(health) and health[0]["TargetHealth"]["State"] == "healthy"
+
+    def _is_long_there(self, one: WebInstance) -> bool:
+        """Say whether an instance has outlived any start; its steps are deleted after 30 days."""
+        told = self._account.call("ec2", "describe_instances", InstanceIds=[one.id])["Reservations"]
+        launched_s = told[0]["Instances"][0]["LaunchTime"].timestamp()
+        return one.state == "InService" and self._waiting.now_s() - launched_s > _START_S_MAX
 
     def _refuse_failed(self, instance: str) -> None:
         key = f"{FAILED_STARTS_PREFIX}{instance}"
@@ -190,7 +222,8 @@ class WebTier:
         )["AutoScalingGroups"]
         if not groups:
             raise DeployError(
-                f"the Auto Scaling group {self._group} does not exist; run beholder deploy again"
+                f"the Auto Scaling group {self._group} was deleted, and no update makes it again; "
+                f"run beholder destroy {self._group.removesuffix('-web')}, then deploy: its data stay"
             )
         return groups[0]
 
