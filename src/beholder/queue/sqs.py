@@ -101,7 +101,7 @@ class SqsQueue:
         they stay hidden for their visibility timeout.
 
         Args:
-                wait_s: How long to wait for such polls; 20 seconds are always enough.
+            wait_s: How long to wait for such polls; 20 seconds are always enough.
         """
         self.interrupt()
         concurrent.futures.wait(tuple(self._polls), timeout=wait_s)
