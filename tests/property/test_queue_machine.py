@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -216,7 +217,7 @@ class SqliteMachine(QueueMachine):
             shutil.rmtree(self.folder)
 
 
-TestMemoryMachine = MemoryMachine.TestCase
+TestMemoryMachine = pytest.mark.pure(MemoryMachine.TestCase)
 TestSqliteMachine = SqliteMachine.TestCase
 TestMemoryMachine.settings = settings(
     max_examples=300, stateful_step_count=30, deadline=None, derandomize=True

@@ -10,6 +10,8 @@ from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import Traffic, make_traffic
 from beholder.simulator.world import simulate
 
+pytestmark = pytest.mark.pure
+
 
 def played(traffic: Traffic, settings: WorldSettings) -> Run:
     return simulate(Ours(settings.limits, queue_lag_s=settings.queue_lag_s), traffic, settings)

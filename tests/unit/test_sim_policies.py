@@ -14,6 +14,8 @@ from beholder.simulator.baselines.buildkite import Buildkite
 from beholder.simulator.baselines.cortex import Cortex
 from beholder.simulator.policy import KillRule, Policy, WorldLimits, WorldObservation
 
+pytestmark = pytest.mark.pure
+
 LIMITS = WorldLimits(capacity_min=0, capacity_max=20)
 Path = list[tuple[float, int]]
 
