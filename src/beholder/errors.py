@@ -157,6 +157,14 @@ class ImageByUrl(ImageTypeUnsupported, code="image_by_url"):
     """The request holds an address instead of an image; download the image and send its bytes."""
 
 
+class UrlRefused(RequestError, code="url_refused"):
+    """The service fetches from public https addresses alone, without credentials or a port of their own."""
+
+
+class UrlFailed(RequestError, code="url_failed", http_status=422):
+    """No file could be fetched from the address; send the image itself."""
+
+
 class ImageHeaderInvalid(RequestError, code="image_header_invalid", http_status=422):
     """The image's header cannot be read; the file is damaged, export it again."""
 

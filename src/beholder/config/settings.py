@@ -89,6 +89,12 @@ class WebSettings:
         "request needs one, on any address.",
         Setting(choices=("off", "on", "open")),
     ] = "off"
+    url_inputs: Annotated[
+        str,
+        "Whether requests may hold the address of an image instead of the image, which the web tier then "
+        "fetches: off; https; http, which allows https and http.",
+        Setting(choices=("off", "https", "http")),
+    ] = "off"
     shutdown_delay_s: Annotated[
         float,
         "How long a web process that is stopped serves on while /readyz answers 503, in seconds; 0 without a "

@@ -167,6 +167,7 @@ def _image_routes(
         models=ports.models,
         limits=ports.limits,
         clock=ports.clock,
+        fetch=ports.fetch,
     )
     return ImageRoutes(classification, admission, ports.limits)
 

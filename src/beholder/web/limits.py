@@ -46,6 +46,8 @@ class WebLimits:
         int, "Bytes of uploads held in memory at once.", Setting(1_000_000, 100_000_000_000)
     ] = 256_000_000
     upload_s_max: Annotated[float, "How long one upload may take, in seconds."] = 60.0
+    fetches_max: Annotated[int, "Images that are fetched from addresses at once."] = 32
+    fetch_s_max: Annotated[float, "How long fetching one image may take, in seconds."] = 10.0
     connections_max: Annotated[
         int, "Open connections of one web process; then idle and slow ones are closed."
     ] = 10_000

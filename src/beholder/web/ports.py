@@ -12,6 +12,7 @@ from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
+from beholder.web.submission.upload import Fetch
 
 __all__ = ["ServedModel", "WebPorts"]
 
@@ -43,6 +44,7 @@ class WebPorts:
         clock: The time.
         keys: The API keys; None if requests need none.
         limits: The limits of the HTTP interface.
+        fetch: Fetches an image that a request has the address of; None if addresses are refused.
         telemetry: The metrics.
         version: The version of the service.
         submit_threads: Batches of images stored at once; more than one helps if a put waits for a network.
@@ -69,6 +71,7 @@ class WebPorts:
     clock: Clock
     keys: KnownKeys | None = None
     limits: WebLimits = field(default_factory=WebLimits)
+    fetch: Fetch | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
     version: str = "0"
     submit_threads: int = 1

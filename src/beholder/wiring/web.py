@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from beholder import __version__
 from beholder.api_keys import KnownKeys
+from beholder.config import Settings
 from beholder.config.models import served_specs
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.writer import DeadLetterWriter
@@ -14,7 +15,9 @@ from beholder.model.port import ModelSpec
 from beholder.runner import persist
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.app import WebApp, build_app
+from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel, WebPorts
+from beholder.web.submission.upload import Fetch
 from beholder.wiring.locks import only_process_of
 from beholder.wiring.profile import Profile
 
@@ -36,6 +39,7 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
         stack.enter_context(only_process_of(settings.deployment.data_dir, name))
         replies = persist("start", lambda: stack.enter_context(backends.own_replies(name)), never)
         scaling = stack.enter_context(profile.open_scaling(backends, name, telemetry))
+        limits = replace(settings.limits, connections_max=connections_max)
         per_image, pace = backends.per_image, backends.pace
         ports = WebPorts(
             queue=backends.queue,
@@ -46,7 +50,8 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             models=tuple(_served(spec) for spec in served_specs(settings)),
             clock=backends.clock,
             keys=KnownKeys(backends.results, backends.clock) if settings.web.keys == "on" else None,
-            limits=replace(settings.limits, connections_max=connections_max),
+            limits=limits,
+            fetch=_fetch_of(settings, limits),
             telemetry=telemetry,
             version=__version__,
             submit_threads=per_image.submit_threads,
@@ -69,6 +74,17 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
         dead_letter_consumer = DeadLetterConsumer(backends.dead_letters, writer, wait_s=pace.receive_wait_s)
         ticks = {"dead_letters": dead_letter_consumer.tick, **replies.ticks, **scaling.ticks}
         yield build_app(ports, ticks=ticks, notifiers=scaling.notifiers, interrupt=backends.interrupt)
+
+
+def _fetch_of(settings: Settings, limits: WebLimits) -> Fetch | None:
+    """Return what fetches images from addresses; None if they are refused, which needs no HTTP client."""
+    if settings.web.url_inputs == "off":
+        return None
+    from beholder.web.submission.addresses import UrlPolicy  # noqa: PLC0415
+    from beholder.web.submission.fetcher import UrlFetcher  # noqa: PLC0415
+
+    schemes = frozenset({"https", settings.web.url_inputs})
+    return UrlFetcher(UrlPolicy(schemes), limits).fetch
 
 
 def _served(spec: ModelSpec) -> ServedModel:

@@ -86,11 +86,16 @@ def image_body(ports: WebPorts, options: Sequence[str], *, with_json: bool = Fal
         "anyOf": [{"required": [name]} for name in IMAGE_FIELDS],
     }
     text = {"type": "string", "description": "The image in base64, or as a data URL with it."}
-    document = {
+    document: _Doc = {
         "type": "object",
         "properties": {"image": text} | {name: fields[name] for name in options},
         "required": ["image"],
     }
+    if ports.fetch is not None:
+        address = {"type": "string", "format": "uri", "description": "Address of the image, instead of it."}
+        document["properties"]["url"] = address
+        del document["required"]
+        document["anyOf"] = [{"required": ["image"]}, {"required": ["url"]}]
     return {
         "description": f"A JPEG, PNG, WebP, GIF, TIFF or BMP image of at most {image_bytes_max} bytes, as "
         "the body or as a field of a form. Its first bytes decide its type; headers and names do not matter.",

@@ -15,7 +15,7 @@ from beholder.web.routes.parameters import RequestParameters
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
 from beholder.web.submission.service import SubmissionService
-from beholder.web.submission.upload import UploadBudget, UploadFormat, read_upload
+from beholder.web.submission.upload import Fetch, UploadBudget, UploadFormat, read_upload
 
 __all__ = ["Classification"]
 
@@ -31,6 +31,7 @@ class Classification:
         models: Every model served.
         limits: What a request may ask for.
         clock: The time.
+        fetch: Fetches an image that a request has the address of; None if addresses are refused.
     """
 
     budget: UploadBudget
@@ -39,6 +40,7 @@ class Classification:
     models: tuple[ServedModel, ...]
     limits: WebLimits
     clock: Clock
+    fetch: Fetch | None = None
 
     async def outcome_of(
         self, request: Request, upload_format: UploadFormat, wait_s: float, *, model: str | None = None
@@ -93,7 +95,7 @@ class Classification:
             request, upload_format.known, self.models, self.limits, self.clock.now_s(), model=model
         )
         with self.budget.reserve(waits=wait_s > 0) as reservation:
-            upload = await read_upload(request, upload_format, self.limits, reservation)
+            upload = await read_upload(request, upload_format, self.limits, reservation, self.fetch)
             options = parameters.options_with(upload.fields, self.models, self.limits)
             submission = SubmissionRequest(
                 data=upload.data,

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -14,7 +15,15 @@ from beholder.errors import BadParameter, ImageByUrl, ImageMissing, ParameterUnk
 from beholder.web.limits import WebLimits
 from beholder.web.submission.upload import Upload, find_image
 
-__all__ = ["check_members", "decode_base64", "find_in_json", "is_json", "read_json", "text_fields_of"]
+__all__ = [
+    "check_members",
+    "decode_base64",
+    "find_in_json",
+    "image_in_text",
+    "is_json",
+    "read_json",
+    "text_fields_of",
+]
 
 _SHOWN_CHARS_MAX = 50
 _JSON = "application/json"
@@ -46,6 +55,24 @@ def decode_base64(text: str, name: str) -> bytes:
         raise BadParameter(
             f"{name} is {shown!r}, which is no base64; send the image's bytes in base64"
         ) from exc
+
+
+def image_in_text(text: str, name: str, limits: WebLimits) -> Upload:
+    """Return the image in a base64 text or a data URL, or the address that the text is.
+
+    Args:
+        text: The text.
+        name: What the request calls it.
+        limits: The limits of the HTTP interface.
+
+    Raises:
+        BadParameter: The text is no base64.
+        ImageMissing: The text is empty.
+        ImageTooLarge: The image has more bytes than allowed.
+    """
+    if _URL.match(text):
+        return Upload(b"", PurePosixPath(text.partition("?")[0]).name or "image", url=text)
+    return find_image(Headers(raw=[]), decode_base64(text, name), limits)
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -107,13 +134,13 @@ def find_in_json(options: Collection[str]) -> Callable[[Headers, bytes, WebLimit
         if not is_json(headers) or not body.lstrip().startswith(b"{"):
             return find_image(headers, body, limits)
         document = read_json(body)
-        check_members(document, ("image", *options), "the request")
-        text = document.get("image")
-        if not isinstance(text, str) or not text:
+        check_members(document, ("image", "url", *options), "the request")
+        text = document.get("image", document.get("url"))
+        if not isinstance(text, str) or not text or {"image", "url"} <= document.keys():
             raise ImageMissing(
-                "the member image is no text; send the image there, in base64 or as a data URL"
+                "the request has no text as image or as url; send the image in base64 as image"
             )
-        upload = find_image(Headers(raw=[]), decode_base64(text, "image"), limits)
+        upload = image_in_text(text, "image", limits)
         return replace(upload, fields=text_fields_of(document, options))
 
     return find_it

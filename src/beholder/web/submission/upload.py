@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +10,14 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from beholder.clock import Clock, MonotonicClock
-from beholder.errors import ImageMissing, ImageTooLarge, MultipartMalformed, Overloaded, UploadTooSlow
+from beholder.errors import (
+    ImageByUrl,
+    ImageMissing,
+    ImageTooLarge,
+    MultipartMalformed,
+    Overloaded,
+    UploadTooSlow,
+)
 from beholder.model.decode.cost import decode_cost_pixels
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
@@ -18,6 +25,7 @@ from beholder.web.submission.form import header_parameters, image_part, split_fo
 from beholder.web.submission.image_check import check_image, naming_coding
 
 __all__ = [
+    "Fetch",
     "Reservation",
     "Upload",
     "UploadBudget",
@@ -46,6 +54,7 @@ class Upload:
         text_field: Name of the image's field if that contains a text instead of a file; empty otherwise.
         is_heavy: Whether decoding the image takes much time or memory, by its header.
         idempotency_key: What in the body identifies the request across repetitions; None if nothing does.
+        url: The address that the request holds instead of the image; empty if it holds the image.
     """
 
     data: bytes
@@ -54,6 +63,7 @@ class Upload:
     text_field: str = ""
     is_heavy: bool = False
     idempotency_key: str | None = None
+    url: str = ""
 
 
 class UploadBudget:
@@ -132,8 +142,16 @@ class Reservation:
             self.count = count
 
 
+Fetch = Callable[[str, Reservation], Awaitable[bytes]]
+"""Returns the file at a URL, whose bytes the reservation counts."""
+
+
 async def read_upload(
-    request: Request, upload_format: "UploadFormat", limits: WebLimits, reservation: Reservation
+    request: Request,
+    upload_format: "UploadFormat",
+    limits: WebLimits,
+    reservation: Reservation,
+    fetch: Fetch | None = None,
 ) -> Upload:
     """Read a request's body, find the image in it, and check the image's header.
 
@@ -142,8 +160,10 @@ async def read_upload(
         upload_format: How the request's path takes an image.
         limits: The limits of the HTTP interface.
         reservation: Counts the body's bytes.
+        fetch: Fetches an image that the request has the address of; None if addresses are refused.
 
     Raises:
+        ImageByUrl: The request has an address, and addresses are refused.
         RequestError: As `read_body`, the format's `find` and `check_image`.
         ClientDisconnect: The client went away.
     """
@@ -154,6 +174,12 @@ async def read_upload(
         else:
             upload = upload_format.find(request.headers, body, limits)
         del body  # a form's image is a copy
+        if upload.url:
+            if fetch is None:
+                raise ImageByUrl
+            upload = replace(upload, data=await fetch(upload.url, reservation))
+            if not upload.data:
+                raise ImageMissing
         header = check_image(upload.data, limits.image, text_field=upload.text_field)
     is_heavy = decode_cost_pixels(header, len(upload.data)) >= limits.heavy_pixels_min
     return replace(upload, is_heavy=is_heavy) if is_heavy else upload

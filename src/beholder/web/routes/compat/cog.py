@@ -28,10 +28,10 @@ from beholder.web.routes.classification import Classification
 from beholder.web.routes.parameters import OPTIONS, read_idempotency_key, read_prefer
 from beholder.web.routes.responses import note_failure
 from beholder.web.submission.cancel import JobCanceler
-from beholder.web.submission.json_body import check_members, decode_base64, is_json, read_json, text_fields_of
+from beholder.web.submission.json_body import check_members, image_in_text, is_json, read_json, text_fields_of
 from beholder.web.submission.request import Outcome
 from beholder.web.submission.submitter import keyed_job_id
-from beholder.web.submission.upload import Upload, UploadFormat, find_image
+from beholder.web.submission.upload import Upload, UploadFormat
 
 __all__ = [
     "CogErrorDocument",
@@ -198,7 +198,7 @@ class _CogRequest:
         text = values.get("image")
         if not isinstance(text, str) or not text:
             raise ImageMissing("input.image is no text; send the image there as a data URL")
-        upload = find_image(Headers(raw=[]), decode_base64(text, "input.image"), limits)
+        upload = image_in_text(text, "input.image", limits)
         fields = text_fields_of(values, OPTIONS)
         key = None if self.id is None else _key(read_idempotency_key(self.id, limits) or "")
         return replace(upload, fields=fields, idempotency_key=key)

@@ -22,7 +22,7 @@ from beholder.errors import BadParameter, BeholderError, ImageMissing
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.submission.json_body import check_members, decode_base64, is_json, read_json, text_fields_of
+from beholder.web.submission.json_body import check_members, image_in_text, is_json, read_json, text_fields_of
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
 __all__ = [
@@ -99,8 +99,7 @@ def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     inputs = document.get("inputs")
     if not isinstance(inputs, str) or not inputs:
         raise ImageMissing("the member inputs is no text; send the image in base64 there")
-    data = decode_base64(inputs, "inputs")
-    upload = find_image(Headers(raw=[]), data, limits)
+    upload = image_in_text(inputs, "inputs", limits)
     return replace(upload, fields=_fields(document.get("parameters")))
 
 
