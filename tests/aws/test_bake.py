@@ -23,7 +23,7 @@ from ec2.harness import Ec2Harness, End
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
-WAIT_S = 150.0
+WAIT_S = 300.0
 PORT = 8080
 
 

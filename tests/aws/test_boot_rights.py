@@ -22,7 +22,7 @@ from helpers.cloudformation import Rendered
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
-WAIT_S = 150.0
+WAIT_S = 300.0
 PORT = 8080
 ACCOUNT = "000000000000"
 # AWS has no right of its own for a batch: who may send one may send ten. ministack asks for one of that name.

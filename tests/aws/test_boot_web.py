@@ -1,5 +1,6 @@
 """A web instance starts from the template's user data alone, takes its address, and its fleet serves."""
 
+import base64
 import json
 import sys
 import urllib.request
@@ -9,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from aws.awscli import aws_command, aws_json
-from aws.emulators import ROOT, Emulator, emulator
+from aws.emulators import ROOT, Emulator, emulator, miss
 from aws.stacks import Stack
 from beholder.deploy.bundle import Bundle
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
-from ec2.harness import Ec2Harness, End
+from ec2.account import Account
+from ec2.harness import Ec2Harness
+from ec2.nspawn import boot_under_systemd, why_no_systemd
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
-WAIT_S = 150.0
+WAIT_S = 300.0
 PORT = 8080
 
 
@@ -30,6 +33,12 @@ def moto() -> Emulator:
 def harness(moto: Emulator) -> Iterator[Ec2Harness]:
     with Ec2Harness(moto.endpoint, covered=[ROOT, Path(sys.prefix)]) as harness:
         yield harness
+
+
+def release_address(stack: Stack) -> None:
+    ec2 = stack.moto.client("ec2")
+    (address,) = ec2.describe_addresses(PublicIps=[stack.outputs["ElasticIp"]])["Addresses"]
+    ec2.release_address(AllocationId=address["AllocationId"])
 
 
 def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
@@ -76,21 +85,30 @@ def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
         assert json.loads(Path(file).read_text())["status"] == "succeeded"
 
 
-def test_a_web_instance_that_is_refused_its_address_sends_the_reason_and_ends(
-    moto: Emulator, harness: Ec2Harness, bundle: Bundle
+def test_under_systemd_the_web_unit_serves_and_a_refused_address_powers_off(
+    moto: Emulator, harness: Ec2Harness, bundle: Bundle, tmp_path: Path
 ) -> None:
-    # given: an address that is released
-    stack = Stack(moto, bundle)
-    ec2 = moto.client("ec2")
-    (address,) = ec2.describe_addresses(PublicIps=[stack.outputs["ElasticIp"]])["Addresses"]
-    ec2.release_address(AllocationId=address["AllocationId"])
+    if missing := why_no_systemd():
+        miss(missing)
+    # given: a machine with systemd in the network of an instance that does nothing itself, and no address
+    stack, account = Stack(moto, bundle), Account(moto)
+    release_address(stack)
+    (instance,) = account.create_fleet(account.make_template(f"#!/bin/sh\n# {stack.name}\nsleep 3600\n"), 1)
+    harness.wait_for(lambda: harness.is_alive(instance), WAIT_S)
+    told = moto.client("ec2").describe_launch_template_versions(LaunchTemplateName=f"{stack.name}-web")
+    script = base64.b64decode(told["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
+    script = script.replace("ROLE=web\n", f"ROLE=web\nAWS_ENDPOINT_URL={moto.endpoint}\n", 1)
+    disk = tmp_path / "disk"
+    disk.mkdir()
     # when
-    stack.set_web_instances(1)
-    harness.wait_for(lambda: harness.ended, WAIT_S)
+    network, covered = harness.network(instance), [ROOT, Path(sys.prefix)]
+    log = boot_under_systemd(script, network=network, disk=disk, covered=covered, timeout_s=WAIT_S)
     # then
-    web = harness.startups[0]
-    assert harness.ended[web] is End.SHUT_DOWN
-    reason = stack.read_output(f"fleet/failed-starts/{web}").partition("\n")[0]
+    print(log)
+    reason = stack.read_output(f"fleet/failed-starts/{instance}").partition("\n")[0]
     assert reason.startswith("take the address: InvalidAllocationID.NotFound: ")
-    # and: it has served until then, for its log says so
-    assert "web.listening" in harness.console(web)
+    assert "Started beholder.service" in log
+    events = moto.client("logs").get_log_events(
+        logGroupName=stack.outputs["LogGroup"], logStreamName=f"web/{instance}", startFromHead=True
+    )["events"]
+    assert [one for one in events if "web.listening" in one["message"]]
