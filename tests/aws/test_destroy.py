@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from aws.emulators import REGION, Emulator, emulator
-from beholder.cli.destroy import destroy
+from beholder.cli.main import beholder
 from beholder.clock import ManualClock
 from beholder.deploy.account import Account
 from beholder.deploy.destroy import Destroy
@@ -293,13 +293,17 @@ def test_the_command_asks_for_the_name_and_deletes_nothing_without_it(moto: Emul
     make_data(moto, name)
     before = find_all(here(), name)
 
-    refused = CliRunner().invoke(destroy, [name, "--region", REGION, "--delete-data"], input="yes\n")
+    refused = CliRunner().invoke(
+        beholder, ["destroy", name, "--region", REGION, "--delete-data"], input="yes\n"
+    )
 
     assert (refused.exit_code, find_all(here(), name)) == (1, before)
     for one in before:
         assert f"{one.kind} {one.id}" in refused.output
 
-    done = CliRunner().invoke(destroy, [name, "--region", REGION, "--delete-data"], input=f"{name}\n")
+    done = CliRunner().invoke(
+        beholder, ["destroy", name, "--region", REGION, "--delete-data"], input=f"{name}\n"
+    )
 
     assert (done.exit_code, find_all(here(), name)) == (0, []), done.output
     assert done.output.endswith(f"nothing is left of {name}\n")
@@ -310,7 +314,7 @@ def test_the_command_lists_what_is_left_and_fails(moto: Emulator, name: str) -> 
     bucket = bucket_names(here(), name)[0]
     moto.client("s3").create_bucket(Bucket=bucket)
 
-    ended = CliRunner().invoke(destroy, [name, "--region", REGION, "--delete-data", "--yes"])
+    ended = CliRunner().invoke(beholder, ["destroy", name, "--region", REGION, "--delete-data", "--yes"])
 
     assert ended.exit_code == 1
     assert f"left: bucket {bucket}: has a name of the deployment" in ended.output
@@ -320,7 +324,7 @@ def test_the_command_points_to_the_region_of_the_deployment(moto: Emulator, name
     stack_of(moto, name, region="eu-west-1")
     stack_of(moto, name, region="eu-north-1", owner="someone else")
 
-    ended = CliRunner().invoke(destroy, [name, "--region", REGION])
+    ended = CliRunner().invoke(beholder, ["destroy", name, "--region", REGION])
 
     assert ended.exit_code == 1
     assert f"beholder destroy {name} --region eu-west-1" in ended.output

@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from aws.emulators import Emulator, emulator
-from beholder.cli.doctor import doctor
+from beholder.cli.main import beholder
 from beholder.clock import ManualClock, SystemClock
 from beholder.deploy.account import Account
 from beholder.deploy.doctor import Finding, Level, check_before
+from beholder.deploy.doctor.names import check_names
 from beholder.deploy.doctor.requirements import read_parameters
 from beholder.errors import BackendDenied
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
@@ -141,6 +142,13 @@ def test_names_that_are_taken(account: Account, moto: Emulator, name: str) -> No
     assert f"{name}-input-queue" in finding.sentence
 
 
+@pytest.mark.parametrize("name", ["Zoo", "2zoo", "z" * 28, "zoo_1"])
+def test_a_name_that_no_deployment_can_have(name: str) -> None:
+    (finding,) = check_names(Account(REGION), name)
+
+    assert (finding.level, "27 lower-case letters" in finding.sentence) == (Level.PROBLEM, True)
+
+
 def test_without_an_identity_nothing_else_is_asked(
     account: Account, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,8 +177,8 @@ def test_a_clock_that_is_wrong_stops_the_checks(account: Account, name: str) -> 
 def test_the_command_prints_findings_and_fails_if_there_is_a_problem(
     account: Account, moto: Emulator, name: str
 ) -> None:
-    ready = CliRunner().invoke(doctor, [name, "--region", account.region])
-    private = CliRunner().invoke(doctor, [name, "--region", PRIVATE, "--json"])
+    ready = CliRunner().invoke(beholder, ["doctor", name, "--region", account.region])
+    private = CliRunner().invoke(beholder, ["doctor", name, "--region", PRIVATE, "--json"])
 
     assert ready.exit_code == 0, ready.output
     assert f"ok       names: the names of {name} are free" in ready.output.splitlines()

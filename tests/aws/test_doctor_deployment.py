@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from aws.emulators import REGION, Emulator, emulator, own_ministack
 from aws.stacks import Stack
-from beholder.cli.doctor import doctor
+from beholder.cli.main import beholder
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import Bundle
 from beholder.deploy.doctor import Finding, Level
@@ -126,13 +126,13 @@ def test_an_alarm_that_goes_off(stack: Stack) -> None:
 
 
 def test_the_command_checks_the_deployment_too(stack: Stack) -> None:
-    told = CliRunner().invoke(doctor, [stack.name, "--region", REGION, "--json"])
+    told = CliRunner().invoke(beholder, ["doctor", stack.name, "--region", REGION, "--json"])
 
     assert {json.loads(line)["check"] for line in told.output.splitlines()} > CHECKS
 
 
 def test_wrong_region_finds_nothing_and_says_where_the_deployment_is(stack: Stack) -> None:
-    told = CliRunner().invoke(doctor, [stack.name, "--region", "us-west-1"])
+    told = CliRunner().invoke(beholder, ["doctor", stack.name, "--region", "us-west-1"])
 
     assert f"there is no deployment {stack.name} in us-west-1; it is in {REGION}" in told.output
     assert f"beholder doctor {stack.name} --region {REGION}" in told.output
@@ -143,7 +143,7 @@ def test_a_stack_of_someone_else(moto: Emulator) -> None:
     queue = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
     moto.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(queue))
 
-    told = CliRunner().invoke(doctor, [name, "--region", REGION])
+    told = CliRunner().invoke(beholder, ["doctor", name, "--region", REGION])
 
     assert told.exit_code == 1
     assert "is not a deployment of beholder" in told.output
@@ -153,7 +153,7 @@ def test_a_stack_of_someone_else(moto: Emulator) -> None:
 
 
 def test_the_command_prints_the_policies_of_a_deployer(moto: Emulator) -> None:
-    told = CliRunner().invoke(doctor, ["zoo", "--region", REGION, "--policy"])
+    told = CliRunner().invoke(beholder, ["doctor", "zoo", "--region", REGION, "--policy"])
 
     assert json.loads(told.output) == policies_of(account(), "zoo")
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from aws.emulators import CREDENTIALS, REGION, Emulator, emulator
 from beholder.aws.client import AwsClient
 from beholder.aws.log_stream import LogStream
-from beholder.cli.logs import logs
+from beholder.cli.main import beholder
 from beholder.clock import SystemClock
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -47,7 +47,7 @@ class Shipping:
 
     def print(self, *options: str) -> list[str]:
         """Return what the command prints, without the times."""
-        result = CliRunner().invoke(logs, [self.name, "--region", REGION, *options])
+        result = CliRunner().invoke(beholder, ["logs", self.name, "--region", REGION, *options])
         assert result.exit_code == 0, result.output
         return [line.partition(" ")[2] for line in result.output.splitlines()]
 
@@ -115,6 +115,8 @@ def test_following_prints_each_new_line_once_and_ends_by_a_signal(
 
 
 def test_an_age_that_is_none_is_refused(shipping: Shipping) -> None:
-    refused = CliRunner().invoke(logs, [shipping.name, "--region", REGION, "--since", "yesterday"])
+    refused = CliRunner().invoke(
+        beholder, ["logs", shipping.name, "--region", REGION, "--since", "yesterday"]
+    )
 
     assert "--since" in str(refused.exception)

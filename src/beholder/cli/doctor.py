@@ -34,8 +34,8 @@ __all__ = ["doctor"]
 def doctor(name: str, region: str | None, *, as_json: bool, api_key: str, policy: bool) -> None:
     """Check the account, and the deployment NAME.
 
-    Nothing is changed. Each finding is ok, a warning or a problem, and names the command that mends it. The
-    exit status is 1 if there is a problem.
+    Nothing is changed; with an API key, an image is sent through the deployment. Each finding is ok, a
+    warning or a problem, and names the command that mends it. The exit status is 1 if there is a problem.
     """
     place = read_region(region)
     from beholder.deploy.account import Account  # noqa: PLC0415 -- `beholder --help` needs none of it

@@ -1,5 +1,6 @@
 """Checks that the names of a deployment are free, or its own."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from beholder.deploy.account import Account
 from beholder.deploy.doctor.finding import Finding, Level
 from beholder.deploy.inventory import Found, find_all
 from beholder.deploy.stack import Stack
+from beholder.deploy.wanted import NAME_PATTERN
 from beholder.errors import ConfigError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
@@ -24,6 +26,9 @@ def check_names(account: Account, name: str) -> list[Finding]:
     Raises:
         BackendError: A service refuses a listing, or does not answer.
     """
+    if not re.fullmatch(NAME_PATTERN, name):
+        sentence = f"{name!r} is no name of a deployment; use up to 27 lower-case letters, digits and hyphens"
+        return [Finding("names", Level.PROBLEM, sentence, "beholder deploy ANOTHER-NAME")]
     try:
         status = Stack(account, name).status()
     except ConfigError as exc:
