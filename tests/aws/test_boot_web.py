@@ -6,6 +6,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,13 @@ def harness(moto: Emulator) -> Iterator[Ec2Harness]:
         yield harness
 
 
+def send(url: str, data: bytes | None = None) -> Any:
+    """Return what a request is answered, at once."""
+    asked = urllib.request.Request(url, data, {"Prefer": "wait=0"})
+    with urllib.request.urlopen(asked, timeout=60) as response:
+        return json.load(response)
+
+
 def release_address(stack: Stack) -> None:
     ec2 = stack.moto.client("ec2")
     (address,) = ec2.describe_addresses(PublicIps=[stack.outputs["ElasticIp"]])["Addresses"]
@@ -56,9 +64,9 @@ def test_a_web_instance_takes_its_address_and_a_worker_that_it_launches_answers(
     url = harness.url(web, PORT)
     with urllib.request.urlopen(f"{url}/readyz", timeout=WAIT_S) as response:
         assert response.status == 200
-    asked = urllib.request.Request(f"{url}/v1/classify", (ROOT / "samples" / "coffee.jpg").read_bytes())
-    with urllib.request.urlopen(asked, timeout=WAIT_S) as response:
-        answer = json.load(response)
+    job = send(f"{url}/v1/classify", (ROOT / "samples" / "coffee.jpg").read_bytes())
+    harness.wait_for(lambda: send(f"{url}/v1/jobs/{job['id']}")["status"] == "succeeded", WAIT_S)
+    answer = send(f"{url}/v1/jobs/{job['id']}")
     assert answer["result"]["labels"][0]["name"] == "espresso"
     (worker,) = set(harness.startups) - {web}
     startup = json.loads(stack.read_output(f"fleet/startups/{worker}.json"))
