@@ -71,7 +71,9 @@ class Deployment:
     stack: Annotated[
         str, "CloudFormation stack whose outputs set what is not set otherwise.", Setting(words={"none": ""})
     ] = ""
-    prefix: Annotated[str, "First part of bucket and queue names.", Setting()] = "beholder"
+    prefix: Annotated[str, "First part of bucket and queue names, 27 characters at most.", Setting()] = (
+        "beholder"
+    )
     data_dir: Annotated[Path, "Folder that holds the queue, the buckets and imported models.", Setting()] = (
         field(default_factory=default_data_dir)
     )
