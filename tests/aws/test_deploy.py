@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from aws.emulators import REGION, Emulator, emulator
+from beholder.cli.main import beholder
 from beholder.clock import ManualClock
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import Bundle
@@ -297,6 +299,27 @@ def test_the_role_that_spot_needs_is_made_once_and_never_for_on_demand(
     world.deploy(world.bundle("one"), on_demand_share=0.0)
     assert asked == ["spot.amazonaws.com"]
     assert any("service-linked role of spot" in line for line in world.lines)
+
+
+@pytest.mark.parametrize("expose", ["cider", "cidr=home", "cidr=203.0.113.7/24", "cidr=2001:db8::/32"])
+def test_addresses_that_nobody_has_are_refused(world: World, expose: str) -> None:
+    with pytest.raises(ConfigError, match=f"not '{expose}'"):
+        world.plan(expose=expose)
+
+
+@pytest.mark.parametrize("command", [["upgrade"], ["deploy", "--rollback"]], ids=" ".join)
+def test_without_a_deployment_the_command_that_makes_one_is_named(world: World, command: list[str]) -> None:
+    result = CliRunner().invoke(beholder, [*command, world.name, "--region", REGION])
+    assert isinstance(result.exception, DeployError)
+    assert f"beholder deploy {world.name} makes one" in result.exception.message
+
+
+def test_a_model_that_the_bundle_would_not_have_is_refused(world: World) -> None:
+    images = world.moto.client("ec2").describe_images()["Images"]
+    options = ["--region", REGION, "--image", images[0]["ImageId"], "--expose", "internal", "--plan"]
+    result = CliRunner().invoke(beholder, ["deploy", world.name, *options, "--model", "mushrooms"])
+    assert isinstance(result.exception, ConfigError)
+    assert "mushrooms is neither efficientnet-lite0 nor" in result.exception.message
 
 
 def test_a_stack_of_someone_else_is_refused(world: World) -> None:

@@ -44,6 +44,7 @@ _THROTTLED = {
 # The code begins so if a key of KMS is disabled or may not be used: no message or object is at fault.
 # Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html (2026-11)
 _KEY_TROUBLE = "Kms"
+_NO_CREDENTIALS = "no credentials were found; run aws configure or aws sso login, or set AWS_PROFILE"
 # Connections, reads, malformed answers, and sources of credentials that fail for now.
 _PASSING = (
     boto_errors.ConnectionError,
@@ -51,7 +52,6 @@ _PASSING = (
     boto_errors.IncompleteReadError,
     boto_errors.CredentialRetrievalError,
     boto_errors.MetadataRetrievalError,
-    boto_errors.NoCredentialsError,  # boto3 raises it also if the metadata service does not answer
     ResponseParserError,
 )
 
@@ -179,6 +179,8 @@ class AwsClient:
             code, text = _error_of(exc)
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             raise self.error_class(code, status)(self._backend, operation, f"{code}: {text}") from exc
+        except boto_errors.NoCredentialsError as exc:  # also if the metadata service does not answer
+            raise BackendUnavailable(self._backend, operation, _NO_CREDENTIALS) from exc
         except _PASSING as exc:
             raise BackendUnavailable(self._backend, operation, str(exc)) from exc
         except boto_errors.BotoCoreError as exc:  # such as half a set of credentials

@@ -78,6 +78,8 @@ class Canary:
                 label = send_canary(service)
             # A new address, name or key is known everywhere after a moment.
             except (ConfigError, BackendUnavailable) as exc:
+                if exc.message != problem:
+                    self._waiting.tell(f"not yet: {exc.message}")
                 problem = exc.message
                 return False
             self._waiting.tell(f"an image came back recognised: {label}")

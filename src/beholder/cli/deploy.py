@@ -33,27 +33,48 @@ def check_deployment(_context: click.Context, _parameter: click.Parameter, name:
 
 @click.command()
 @click.argument("name", default="beholder", callback=check_deployment)
-@click.option("--region", metavar="REGION", help="Where; by default where AWS's tools would look.")
+@click.option("--region", metavar="REGION", help="AWS region; by default where AWS's tools would look.")
 @click.option("--max", "fleet_max", type=click.IntRange(0, 10_000), help="Workers at most.  [default: 20]")
-@click.option("--instance-types", metavar="TYPES", help="Of the workers, the preferred one first.")
+@click.option(
+    "--instance-types", metavar="TYPES", help="Of the workers, separated by commas, the preferred one first."
+)
 @click.option("--spot", "is_spot", flag_value="yes", help="Workers are spot, the default.")
 @click.option("--on-demand", "is_spot", flag_value="no", help="Workers are on demand.")
-@click.option("--latency-goal", type=click.FloatRange(0.001, 86_400), help="In seconds.  [default: 30]")
-@click.option("--budget-per-hour", metavar="DOLLARS", help="No launch beyond it; none is no budget.")
-@click.option("--image", metavar="AMI", help="Of the instances.  [default: Ubuntu 24.04]")
-@click.option("--python", metavar="VERSION", default="3.12", show_default=True, help="Of the image.")
-@click.option("--front", type=click.Choice(["instance", "balancer"]), help="What clients reach.")
+@click.option(
+    "--latency-goal",
+    type=click.FloatRange(0.001, 86_400),
+    help="Seconds from image to answer.  [default: 30]",
+)
+@click.option("--budget-per-hour", metavar="DOLLARS", help="Launch no worker beyond it.  [default: none]")
+@click.option("--image", metavar="AMI", help="Machine image of the instances.  [default: Ubuntu 24.04]")
+@click.option(
+    "--python", metavar="VERSION", default="3.12", show_default=True, help="Python of the machine image."
+)
+@click.option(
+    "--front",
+    type=click.Choice(["instance", "balancer"]),
+    help="What clients reach: one instance at a fixed address, or a load balancer.  [default: instance]",
+)
 @click.option(
     "--expose",
     metavar="TO",
-    help="Who reaches it: mine (this machine's address, the default), internal (the VPC), cidr=… or public.",
+    help="Who can connect: mine (this machine's address), internal (the VPC), cidr=ADDRESSES or public.  "
+    "[default: mine]",
 )
-@click.option("--certificate", metavar="ARN", help="Of the balancer; public needs one.")
+@click.option(
+    "--certificate", metavar="ARN", help="TLS certificate of the balancer; --expose public needs it."
+)
 @click.option("--vpc", metavar="ID", help="Where the instances run.  [default: the default VPC]")
-@click.option("--model", "models", metavar="NAME|FOLDER", multiple=True, help="May be given several times.")
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME|FOLDER",
+    multiple=True,
+    help="efficientnet-lite0 or a model folder; may be given several times.",
+)
 @click.option("--plan", "is_plan", is_flag=True, help="Show the plan and change nothing.")
-@click.option("--rollback", is_flag=True, help="Go back to the version before.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--rollback", is_flag=True, help="Go back to the version before the last upgrade.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def deploy(
     name: str,
     region: str | None,
@@ -68,12 +89,16 @@ def deploy(
     yes: bool,
     **options: Any,
 ) -> None:
-    """Make the deployment NAME in an AWS account, or change it; what no option names stays as it is.
+    """Make the deployment NAME in AWS, or change it.
 
-    It shows the plan and what it costs, asks, makes or changes one CloudFormation stack, and is done when an
-    image that was sent to the web tier came back recognised. A run that was interrupted is run again. If a
-    new version fails, the one before stays.
-    """
+    The command shows the plan and what it costs, asks, makes or changes one CloudFormation stack, and ends
+    when an image that was sent to the web tier came back recognised. What no option names stays as it is.
+    After an interruption, run it again. If a new version fails, the one before stays.
+
+    \b
+    beholder deploy zoo --region eu-west-1 --plan
+    beholder deploy zoo --region eu-west-1 --max 10 --budget-per-hour 2.50
+    """  # noqa: D301 -- click needs the character \b itself, not its escape
     place = read_region(region)
     from beholder.cli.deploying import Deploying  # noqa: PLC0415
     from beholder.clock import SystemClock  # noqa: PLC0415

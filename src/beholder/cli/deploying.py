@@ -16,9 +16,11 @@ from beholder.deploy.account import Account
 from beholder.deploy.bundle import build_bundle, read_models
 from beholder.deploy.deploy import Deploy
 from beholder.deploy.doctor import Level, check_before
+from beholder.deploy.find import find_deployment
 from beholder.deploy.plan import Plan
 from beholder.deploy.waiting import Waiting
 from beholder.errors import ConfigError, DeployError
+from beholder.model.registry import BUILTIN_MODEL
 
 __all__ = ["Deploying"]
 
@@ -62,19 +64,18 @@ class Deploying:
             drain: Whether the service may stop until its queue is empty.
 
         Raises:
-            ConfigError: What is asked for does not go together, or there is no such deployment.
-            DeployError: It does not work; what worked before still does.
+            ConfigError: What is asked for does not go together.
+            DeployError: There is no such deployment, or it does not work; what worked before still does.
             BackendError: A service refuses, or does not answer.
         """
         waiting = Waiting(SystemClock(), threading.Event().wait, click.echo)
         work = Deploy(self.account, self.name, waiting)
         if not is_plan:
             work.settle()
+        if must_exist:
+            find_deployment(self.account, self.name, "deploy" if rollback else "upgrade")
         plan = make_plan()
-        if must_exist and not plan.before:
-            raise ConfigError(
-                f"there is no deployment {self.name} in {plan.region}; beholder deploy {self.name} makes one"
-            )
+        self._check_models(plan)
         for line in plan.lines():
             click.echo(line)
         self._check(plan)
@@ -92,6 +93,16 @@ class Deploying:
                 bundle = build_bundle(Path(folder), models, python=self.python)
                 url = work.run(plan, bundle, canary=canary.check, drain=drain)
         self._tell_first_steps(url)
+
+    def _check_models(self, plan: Plan) -> None:
+        """Refuse models that the bundle would not have; raises `ConfigError`."""
+        models = plan.parameters["Models"]
+        known = {BUILTIN_MODEL, *(one.resolve().name for one in self.folders)}
+        missing = [one for one in models.split(",") if one not in known]
+        if missing and models != plan.before.get("Models"):
+            raise ConfigError(
+                f"{', '.join(missing)} is neither {BUILTIN_MODEL} nor the path of a model folder"
+            )
 
     def _check(self, plan: Plan) -> None:
         """Print what the account says to the plan; raises `DeployError` where it hinders it."""

@@ -16,8 +16,10 @@ __all__ = ["destroy"]
 @click.command()
 @click.argument("name", default="beholder")
 @click.option("--region", metavar="REGION", help="Where it is; by default where AWS's tools would look.")
-@click.option("--delete-data", is_flag=True, help="Delete images and results too; else their buckets stay.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--delete-data", is_flag=True, help="Delete images and results too; otherwise their buckets stay."
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def destroy(name: str, region: str | None, *, delete_data: bool, yes: bool) -> None:
     """Take the deployment NAME down.
 

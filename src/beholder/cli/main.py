@@ -65,7 +65,7 @@ def beholder() -> None:
     beholder up                      start the service on http://127.0.0.1:8080
     beholder classify photo.jpg      recognise photos without a service
     beholder load --image_folder F   send every photo of a folder through the service
-    beholder deploy                  make it in your AWS account
+    beholder deploy                  set the service up in your AWS account
     """  # noqa: D301 -- click needs the character \b itself, not its escape
 
 

@@ -11,17 +11,23 @@ __all__ = ["upgrade"]
 @click.command()
 @click.argument("name", default="beholder", callback=check_deployment)
 @click.option("--region", metavar="REGION", help="Where it is; by default where AWS's tools would look.")
-@click.option("--image", metavar="AMI", help="Of the instances; by default as it is.")
-@click.option("--python", metavar="VERSION", default="3.12", show_default=True, help="Of the image.")
-@click.option("--drain", is_flag=True, help="Stop the service until its queue is empty, where it must be.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--image", metavar="AMI", help="Machine image of the instances; by default as it is.")
+@click.option(
+    "--python", metavar="VERSION", default="3.12", show_default=True, help="Python of the machine image."
+)
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="Stop the service until its queue is empty, where the versions' messages differ.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def upgrade(name: str, region: str | None, *, image: str | None, python: str, drain: bool, yes: bool) -> None:
-    """Bring the deployment NAME to the version of beholder that is installed here.
+    """Bring the deployment NAME to the installed version.
 
     New web instances serve before the old ones go, and launch workers of the new version; workers of the old
     one go when they are idle. No job is lost. If the new version fails, the old one stays; later,
-    `beholder deploy NAME --rollback` brings it back. A version that the running one shares no queue with is
-    refused without --drain.
+    `beholder deploy NAME --rollback` brings it back. A version whose messages the running one
+    cannot read is refused without --drain.
     """
     place = read_region(region)
     from beholder.cli.deploying import Deploying  # noqa: PLC0415

@@ -20,15 +20,19 @@ def find_deployment(account: Account, name: str, command: str) -> Mapping[str, A
         command: The command that looks for it, such as 'status'; for the error.
 
     Raises:
-        DeployError: There is none; the sentence names the regions that have one.
+        DeployError: There is none; the sentence names the next command.
         ConfigError: The stack of this name is not beholder's.
         BackendError: CloudFormation refuses, or does not answer.
     """
     stack = Stack(account, name).describe()
     if stack is not None:
         return stack
-    elsewhere = "".join(
-        f"; it is in {region}: beholder {command} {name} --region {region}"
+    others = [
+        f"it is in {region}: beholder {command} {name} --region {region}"
         for region in other_regions(account, name)
-    )
-    raise DeployError(f"there is no deployment {name} in {account.region}{elsewhere}")
+    ]
+    sentences = [
+        f"there is no deployment {name} in {account.region}",
+        *(others or [f"beholder deploy {name} makes one"]),
+    ]
+    raise DeployError("; ".join(sentences))

@@ -1,5 +1,6 @@
 """The plan of a deployment: what will exist, where, why, and what it costs; worked out by reading alone."""
 
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -18,7 +19,7 @@ from beholder.deploy.wanted import (
     Wanted,
     parameters_of,
 )
-from beholder.errors import BackendDenied, DeployError, ResourceNotFound
+from beholder.errors import BackendDenied, ConfigError, DeployError, ResourceNotFound
 
 __all__ = ["Plan", "make_plan", "template_text"]
 
@@ -255,9 +256,21 @@ def _exposure(
         return Exposure(cidr, is_internal=True)
     if expose == "public":
         return Exposure("0.0.0.0/0")
-    if expose and expose.startswith("cidr="):
-        return Exposure(expose.removeprefix("cidr="))
-    return Exposure(f"{find_address()}/32")
+    if expose in {None, "mine"}:
+        return Exposure(f"{find_address()}/32")
+    return Exposure(_addresses(str(expose)))
+
+
+def _addresses(expose: str) -> str:
+    """Return the addresses of 'cidr=…'; raises `ConfigError`."""
+    kind, _, cidr = expose.partition("=")
+    try:
+        if kind == "cidr":
+            return str(ipaddress.IPv4Network(cidr))
+        reason = "such as cidr=203.0.113.0/24"
+    except ValueError as exc:
+        reason = str(exc)
+    raise ConfigError(f"--expose takes mine, internal, public or cidr=ADDRESSES, not {expose!r}: {reason}")
 
 
 def _image(account: Account, image: str | None) -> Image:

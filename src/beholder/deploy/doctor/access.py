@@ -80,7 +80,7 @@ def _no_identity(exc: BackendError, region: str) -> Finding:
             command = f"aws account get-region-opt-status --region-name {region}"
             return Finding("identity", Level.PROBLEM, sentence, command)
         return Finding("identity", Level.PROBLEM, exc.message, "aws sts get-caller-identity")
-    sentence = f"no credentials were found, or STS does not answer: {exc.message}"
+    sentence = f"the caller is unknown: {exc.message}"
     return Finding("identity", Level.PROBLEM, sentence, "aws configure sso")
 
 

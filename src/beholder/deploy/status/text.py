@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from beholder.clock import utc_text
 from beholder.deploy.status.seen import Cost, DeploymentStatus, WorkerSeen
@@ -56,7 +57,7 @@ def _starts(status: DeploymentStatus) -> Iterator[str]:
     if status.startups:
         yield "last starts, in seconds since the launch"
     for one in status.startups:
-        steps = ", ".join(f"{step} {at_s:.1f}" for step, at_s in one.steps.items())
+        steps = ", ".join(f"{step} {at_s:.1f}" for step, at_s in sorted(one.steps.items(), key=itemgetter(1)))
         yield f"  {one.id}  {utc_text(one.at_s)}  {steps}"
     if failure := status.failure:
         yield f"last start that failed: {failure.id}, {utc_text(failure.at_s)}"
