@@ -478,8 +478,9 @@ def find_loss(rules: Rules, worlds_max: int) -> tuple[list[str], int]:
         world.restore(saved)
         if world.is_message_lost:
             return list(way), len(seen)
-        for step, number in list(world.steps()):
-            world.restore(saved)
+        for place, (step, number) in enumerate(list(world.steps())):
+            if place:
+                world.restore(saved)
             world.do(step, number)
             if (key := world.key()) not in seen:
                 seen.add(key)
