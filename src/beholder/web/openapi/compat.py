@@ -210,6 +210,10 @@ def _with_cog(put: _Doc, ports: WebPorts) -> _Doc:
     schema = put["responses"]["200"]["content"]["application/json"]
     schema["schema"] = {"anyOf": [schema["schema"], ref("schemas", "CogJob")]}
     put["responses"]["202"] = answers["202"]
+    for status, response in put["responses"].items():
+        if status not in ("200", "202"):
+            error = response["content"]["application/json"]
+            error["schema"] = {"anyOf": [error["schema"], ref("schemas", "CogError")]}
     return put
 
 
