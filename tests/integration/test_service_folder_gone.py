@@ -102,7 +102,7 @@ def test_a_worker_that_starts_after_a_bucket_was_lost_waits_for_it_and_makes_non
 
         # when: the worker crashes
         os.kill(service.children()["worker-0"], signal.SIGKILL)
-        service.await_line(r"worker-0 start\.retry.*the folder was deleted or replaced")
+        service.await_line(r"worker-0 start\.retry.*the folder is missing; put it back")
 
         # then
         assert sorted(buckets.glob("*")) == left

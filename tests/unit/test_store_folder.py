@@ -106,7 +106,7 @@ def test_a_folder_that_must_exist_is_not_made_anew(root: Path) -> None:
     assert FolderStore(root, must_exist=True).get("images/a") == b"a"
     lost = root.rename(root.with_name("lost"))
 
-    with pytest.raises(BackendUnavailable, match="the folder was deleted or replaced"):
+    with pytest.raises(BackendUnavailable, match="the folder is missing; put it back"):
         FolderStore(root, must_exist=True)
 
     assert lost.exists()
@@ -124,7 +124,7 @@ def test_only_the_start_of_the_service_makes_a_bucket_where_a_queue_is(tmp_path:
     bucket.rename(tmp_path / "lost")
 
     for opened in (lambda: profile.open_backends("up").__enter__(), profile.open_retention):
-        with pytest.raises(BackendUnavailable, match="the folder was deleted or replaced"):
+        with pytest.raises(BackendUnavailable, match="the folder is missing; put it back"):
             opened()
     assert not bucket.exists()
 

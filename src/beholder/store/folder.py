@@ -85,8 +85,9 @@ class FolderStore:
         self._locks = root / _LOCKS
         self._metadata_root = str(root / _METADATA)
         with _translated("open", str(root)):
-            if must_exist:
-                self._check_root()
+            if must_exist and not self._locks.is_dir():
+                what = "the folder is missing; put it back, or start beholder up again, which makes it anew"
+                raise OSError(errno.ESTALE, what, str(root))
             self._locks.mkdir(parents=True, exist_ok=True)
             self._files = LocalStore(root, automatic_cleanup=True)
 
