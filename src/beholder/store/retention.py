@@ -161,8 +161,7 @@ def _is_outcome(info: ObjectInfo) -> bool:
 
 
 def _size_of(store: Store) -> int:
-    prefixes = (IMAGES, RESULTS)
-    return sum(info.size_bytes for prefix in prefixes for info in store.list(prefix))
+    return sum(info.size_bytes for prefix in (IMAGES, RESULTS) for info in store.list(prefix))
 
 
 class SteadyClock:

@@ -335,7 +335,6 @@ def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
 
 
 def _attributes_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata in the form that S3 holds."""
     for name in metadata:
         if not _NAME.fullmatch(name) or name in _STANDARD or name == _PUT_ID:
             raise ValueError(
