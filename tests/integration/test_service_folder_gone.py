@@ -26,8 +26,11 @@ def data_folder(data_dir: Path) -> None:
 
 
 def data_folder_replaced(data_dir: Path) -> None:
+    # Copied before it goes: a controller that opens the buckets late would make folders beside the copy's.
+    copy = data_dir.with_name("copy")
+    shutil.copytree(data_dir, copy, ignore=shutil.ignore_patterns("*.notifiers"))
     data_dir.rename(data_dir.with_name("before"))
-    shutil.copytree(data_dir.with_name("before"), data_dir, ignore=shutil.ignore_patterns("*.notifiers"))
+    copy.rename(data_dir)
 
 
 def data_folder_empty(data_dir: Path) -> None:
