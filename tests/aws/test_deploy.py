@@ -322,6 +322,92 @@ def test_a_model_that_the_bundle_would_not_have_is_refused(world: World) -> None
     assert "mushrooms is neither efficientnet-lite0 nor" in result.exception.message
 
 
+def speak(world: World, bundle: Bundle, version: str) -> None:
+    """Let a bundle in the bucket say that it speaks another version of messages."""
+    bucket = world.stack.outputs()["BundleBucket"]
+    world.moto.client("s3").put_object(
+        Bucket=bucket,
+        Key=bundle.key,
+        Body=b"old",
+        Metadata={"models": "efficientnet-lite0", "message-version": version},
+    )
+
+
+def test_a_version_that_shares_no_queue_is_refused_until_the_queue_may_run_empty(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    speak(world, world.bundle("one"), "0")
+    before = world.shape()
+    with pytest.raises(DeployError, match=r"read messages of version 0, .* --drain stops the service"):
+        world.deploy(world.bundle("two"))
+    assert world.shape() == before
+
+    sqs = world.moto.client("sqs")
+    queue = sqs.get_queue_url(QueueName=world.stack.outputs()["InputQueue"])["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="of the old version")
+    pause, seen = world.waiting.pause, []
+
+    def serve(seconds: float) -> object:
+        seen.append(sorted(world.web_instances().values()))
+        if len(seen) == 3:  # a worker of the old version takes a while
+            sqs.purge_queue(QueueUrl=queue)
+        return pause(seconds)
+
+    world.waiting.pause = serve
+    world.deploy(world.bundle("two"), drain=True)
+    assert seen[:3] == [[], [], []]
+    assert list(world.web_instances().values()) == [world.bundle("two").key]
+    with pytest.raises(DeployError, match="the earlier version reads messages of version 0 alone"):
+        world.roll_back()
+
+
+def test_a_queue_that_does_not_run_empty_lets_the_service_run_on(world: World) -> None:
+    world.deploy(world.bundle("one"))
+    speak(world, world.bundle("one"), "0")
+    sqs = world.moto.client("sqs")
+    queue = sqs.get_queue_url(QueueName=world.stack.outputs()["InputQueue"])["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="of the old version")
+    world.waiting.pause = lambda _seconds: world.clock.advance(1800)
+
+    with pytest.raises(DeployError, match="runs on as it was"):
+        world.deploy(world.bundle("two"), drain=True)
+
+    assert list(world.web_instances().values()) == [world.bundle("one").key]
+
+
+def test_the_running_bundle_is_fetched_with_its_models(world: World, tmp_path: Path) -> None:
+    world.deploy(world.bundle("one"))
+    work = Deploy(world.account, world.name, world.waiting)
+    fetched = work.fetch_bundle(world.bundle("one").key, tmp_path)
+    assert fetched is not None
+    assert fetched.read_bytes() == b"one"
+    assert work.fetch_bundle("none.tar.gz", tmp_path) is None
+
+
+def test_a_plan_and_a_no_change_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a part of the options is blank."""
+    image = world.moto.client("ec2").describe_images()["Images"][0]["ImageId"]
+    given = ["deploy", world.name, "--region", REGION, "--image", image, "--expose", "cidr=192.0.2.0/24"]
+    given += ["--instance-types", " c6a.large, ,c6i.large,", "--budget-per-hour", "none"]
+    changed: list[str] = []
+    real = Account.call
+
+    def call(self: Account, service: str, action: str, **parameters: Any) -> Any:
+        if not action.startswith(("describe", "list", "get", "head", "simulate")):
+            changed.append(action)
+        return real(self, service, action, **parameters)
+
+    monkeypatch.setattr(Account, "call", call)
+
+    planned = CliRunner().invoke(beholder, [*given, "--plan"])
+    refused = CliRunner().invoke(beholder, given, input="n\n")
+
+    assert (planned.exit_code, refused.exit_code) == (0, 1), planned.output
+    assert "0 to 20 of c6a.large,c6i.large, spot" in planned.output
+    assert refused.output.startswith(planned.output.partition("  costs")[0])
+    assert "go ahead? [y/N]: n" in refused.output
+    assert (changed, world.stack.status()) == ([], "")
+
+
 def test_a_stack_of_someone_else_is_refused(world: World) -> None:
     world.moto.client("cloudformation").create_stack(
         StackName=world.name, TemplateBody='{"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}'

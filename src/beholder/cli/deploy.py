@@ -141,7 +141,7 @@ def _wanted(
 
     return Wanted(
         fleet_max=fleet_max,
-        instance_types=instance_types.split(",") if instance_types else None,
+        instance_types=None if instance_types is None else _types(instance_types),
         on_demand_share=None if is_spot is None else float(is_spot == "no"),
         latency_goal_s=latency_goal,
         budget_per_hour=None if budget_per_hour is None else _budget(budget_per_hour),
@@ -149,6 +149,13 @@ def _wanted(
         certificate=certificate,
         models=[Path(one).resolve().name if Path(one).is_dir() else one for one in models] or None,
     )
+
+
+def _types(text: str) -> list[str]:
+    types = [one.strip() for one in text.split(",") if one.strip()]
+    if not types:
+        raise ConfigError(f"--instance-types is {text!r}; give types such as c7a.large,c7i.large")
+    return list(dict.fromkeys(types))
 
 
 def _budget(text: str) -> float:

@@ -15,7 +15,8 @@ from beholder.clock import SystemClock
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import build_bundle, read_models
 from beholder.deploy.deploy import Deploy
-from beholder.deploy.doctor import Level, check_before
+from beholder.deploy.doctor import Finding, Level, check_before
+from beholder.deploy.doctor.access import check_access
 from beholder.deploy.find import find_deployment
 from beholder.deploy.plan import Plan
 from beholder.deploy.waiting import Waiting
@@ -68,6 +69,7 @@ class Deploying:
             DeployError: There is no such deployment, or it does not work; what worked before still does.
             BackendError: A service refuses, or does not answer.
         """
+        _refuse_problems(check_access(self.account, SystemClock()))
         waiting = Waiting(SystemClock(), threading.Event().wait, click.echo)
         work = Deploy(self.account, self.name, waiting)
         if not is_plan:
@@ -107,11 +109,10 @@ class Deploying:
     def _check(self, plan: Plan) -> None:
         """Print what the account says to the plan; raises `DeployError` where it hinders it."""
         findings = check_before(self.account, self.name, plan.parameters, SystemClock())
-        told = [one for one in findings if one.level is not Level.OK]
-        for one in told:
-            click.echo(one.line())
-        if any(one.level is Level.PROBLEM for one in told):
-            raise DeployError("the account hinders the deployment; nothing was changed")
+        for one in findings:
+            if one.level is Level.WARNING:
+                click.echo(one.line())
+        _refuse_problems(findings)
 
     def _running_models(self, work: Deploy, plan: Plan, folder: Path) -> Sequence[Path]:
         """Return the folders of the running bundle's models, where the plan keeps them."""
@@ -138,3 +139,9 @@ class Deploying:
                 )
                 click.echo(f"export BEHOLDER_API_KEY={made.text}")
         click.echo(f"beholder classify photo.jpg --url {url}")
+
+
+def _refuse_problems(findings: Sequence[Finding]) -> None:
+    if problems := [one for one in findings if one.level is Level.PROBLEM]:
+        lines = "\n".join(one.line() for one in problems)
+        raise DeployError(f"the account hinders the deployment; nothing was changed\n{lines}")

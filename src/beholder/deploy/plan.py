@@ -252,12 +252,12 @@ def _exposure(
 ) -> Exposure:
     if expose is None and before:
         return Exposure(before["ExposeCidr"], before["Reach"] == "vpc")
+    if expose in {None, "mine"}:
+        return Exposure(_addresses(f"cidr={find_address()}/32"))
     if expose == "internal":
         return Exposure(cidr, is_internal=True)
     if expose == "public":
         return Exposure("0.0.0.0/0")
-    if expose in {None, "mine"}:
-        return Exposure(f"{find_address()}/32")
     return Exposure(_addresses(str(expose)))
 
 
