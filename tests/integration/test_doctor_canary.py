@@ -22,9 +22,9 @@ def test_an_image_comes_back_recognised(service: RunningService) -> None:
 def test_a_web_tier_that_is_not_reached_is_a_problem_with_who_may_connect() -> None:
     with socket.socket() as taken:  # bound and not listening: a connection is refused
         taken.bind(("127.0.0.1", 0))
-        finding = _canary("zoo", f"http://127.0.0.1:{taken.getsockname()[1]}", OPEN, "")
+        finding = _canary("zoo --region eu-west-1", f"http://127.0.0.1:{taken.getsockname()[1]}", OPEN, "")
 
-    assert (finding.level, finding.command) == (Level.PROBLEM, "beholder status zoo")
+    assert (finding.level, finding.command) == (Level.PROBLEM, "beholder status zoo --region eu-west-1")
     assert "only 192.0.2.7/32 may connect" in finding.sentence
 
 

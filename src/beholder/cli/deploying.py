@@ -134,9 +134,8 @@ class Deploying:
                     scopes=[KeyScope.READ, KeyScope.WRITE],
                     now_s=SystemClock().now_s(),
                 )
-                click.echo(
-                    f"API key, shown this once; `beholder keys create --stack {self.name}` makes others:"
-                )
+                others = f"beholder keys create NAME --stack {self.name} --region {self.account.region}"
+                click.echo(f"API key, shown this once; `{others}` makes others:")
                 click.echo(f"export BEHOLDER_API_KEY={made.text}")
         click.echo(f"beholder classify photo.jpg --url {url}")
 

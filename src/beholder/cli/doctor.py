@@ -66,11 +66,13 @@ def _findings(account: "Account", name: str, api_key: str) -> "Iterator[Finding]
     if problems.isdisjoint({"region", "identity", "clock", "stack"}):
         stack = Stack(account, name)
         if outputs := stack.outputs():
-            yield _canary(name, outputs.get("Url", ""), stack.parameters(), api_key)
+            yield _canary(
+                f"{name} --region {account.region}", outputs.get("Url", ""), stack.parameters(), api_key
+            )
 
 
-def _canary(name: str, url: str, parameters: dict[str, str], api_key: str) -> "Finding":
-    """Send an image through the web tier, if there is a way in."""
+def _canary(which: str, url: str, parameters: dict[str, str], api_key: str) -> "Finding":
+    """Send an image through a web tier, if there is a way in; `which` is its name and region in commands."""
     from beholder.cli.canary import send_canary  # noqa: PLC0415
     from beholder.cli.remote import RemoteService  # noqa: PLC0415
     from beholder.deploy.doctor import Finding, Level  # noqa: PLC0415
@@ -79,12 +81,12 @@ def _canary(name: str, url: str, parameters: dict[str, str], api_key: str) -> "F
         sentence = "no image was sent, because the web tier is inside the VPC, and the stack tells no URL"
         return Finding("canary", Level.WARNING, sentence)
     if not api_key and parameters["Keys"] == "on":
-        command = f"export BEHOLDER_API_KEY=$(beholder keys create doctor --stack {name})"
+        command = f"export BEHOLDER_API_KEY=$(beholder keys create doctor --stack {which})"
         return Finding("canary", Level.WARNING, "no image was sent, because there is no API key", command)
     click.echo(f"sending an image to {url}; a worker may have to start for it", err=True)
     try:
         label = send_canary(RemoteService(url, api_key, threading.Event().wait))
     except BeholderError as exc:
         sentence = f"an image did not come back: {exc.message}; only {parameters['ExposeCidr']} may connect"
-        return Finding("canary", Level.PROBLEM, sentence, f"beholder status {name}")
+        return Finding("canary", Level.PROBLEM, sentence, f"beholder status {which}")
     return Finding("canary", Level.OK, f"an image came back recognised: {label}")

@@ -127,7 +127,9 @@ def _reached(given: Mapping[str, str]) -> str:
 
 def _purchase(given: Mapping[str, str]) -> str:
     share = float(given["OnDemandShare"])
-    return {0.0: "spot", 1.0: "on demand"}.get(share, f"{share:.0%} on demand, the others spot")
+    bought = {0.0: "spot", 1.0: "on demand"}.get(share, f"{share:.0%} on demand, the others spot")
+    budget = given["BudgetPerHour"]
+    return bought if budget == "none" else f"{bought}; none is launched beyond ${budget} an hour"
 
 
 def _spot_role(given: Mapping[str, str]) -> str:
