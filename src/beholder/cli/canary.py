@@ -16,6 +16,8 @@ CANARY = "canary"
 
 # From zero instances the first answer takes a startup; a new balancer's name takes a minute to be known.
 _ANSWER_S_MAX = 900.0
+# A new balancer's name takes a minute to be known.
+_UNREACHABLE_S_MAX = 180.0
 _KEY_S = 1800.0
 
 
@@ -48,8 +50,11 @@ class Canary:
     def check(self, url: str) -> None:
         """Return once the image came back recognised; its API key lives no longer than that.
 
+        A web tier that this machine cannot reach, because it may not or because the certificate has another
+        name, proves nothing against the deployment: then it is said that no image was sent.
+
         Args:
-            url: Of the web tier.
+            url: Of the web tier, whose instances are ready.
 
         Raises:
             DeployError: It did not come back.
@@ -70,9 +75,10 @@ class Canary:
                 revoke_key(backends.results, key.record.id)
 
     def _send(self, service: RemoteService) -> None:
+        unreachable_s_max = self._waiting.now_s() + _UNREACHABLE_S_MAX
         problem = ""
 
-        def is_recognised() -> bool:
+        def is_over() -> bool:
             nonlocal problem
             try:
                 label = send_canary(service)
@@ -81,9 +87,13 @@ class Canary:
                 if exc.message != problem:
                     self._waiting.tell(f"not yet: {exc.message}")
                 problem = exc.message
-                return False
+                is_unreachable = isinstance(exc.__cause__, OSError)
+                if not is_unreachable or self._waiting.now_s() < unreachable_s_max:
+                    return False
+                self._waiting.tell(f"no image was sent: {problem}; the web tier says that it is ready")
+                return True
             self._waiting.tell(f"an image came back recognised: {label}")
             return True
 
-        if not self._waiting.until("an image comes back recognised", is_recognised, most_s=_ANSWER_S_MAX):
+        if not self._waiting.until("an image comes back recognised", is_over, most_s=_ANSWER_S_MAX):
             raise DeployError(f"an image that was sent did not come back recognised: {problem}")

@@ -47,13 +47,15 @@ class Bake:
             ConfigError: The stack of this name is not beholder's.
             BackendError: A service refuses a call, or does not answer.
         """
-        if Stack(self._account, self._name).describe() is None:
+        stack = Stack(self._account, self._name)
+        if stack.describe() is None:
             raise DeployError(f"there is no deployment {self._name} in {self._account.region}")
         data = self._template()
         script = base64.b64decode(data.get("UserData", "")).decode()
         if _ROLE not in script or "BUNDLE_SHA256=\n" in script:
             raise DeployError(f"the workers' launch template of {self._name} names no bundle; deploy first")
-        instance = self._launch(data, script.replace(_ROLE, _BAKE, 1))
+        subnets = stack.outputs().get("Subnets", "").split(",")
+        instance = self._launch(_in_subnet(data, subnets[0]), script.replace(_ROLE, _BAKE, 1))
         try:
             done = f"{instance} has put the bundle in place"
             self._wait(done, lambda: self._state(instance), "stopped", ("shutting-down", "terminated"))
@@ -154,6 +156,12 @@ class Bake:
         self._waiting.until(done, has_ended, most_s=_WAIT_S_MAX)
         if found != wanted:
             raise DeployError(f"EC2 says {found} where {wanted} was expected")
+
+
+def _in_subnet(data: Mapping[str, Any], subnet: str) -> Mapping[str, Any]:
+    """Return a template's data with a subnet, or else EC2 looks for the default VPC's."""
+    interfaces = [one | {"SubnetId": subnet} for one in data.get("NetworkInterfaces", ())]
+    return {**data, "NetworkInterfaces": interfaces} if subnet and interfaces else data
 
 
 def _setting(script: str, name: str) -> str:

@@ -57,6 +57,7 @@ class Destroy:
         self._waiting = waiting
         self._stack = Stack(account, name)
         self._reasons: dict[Found, str] = {}
+        self._terminated: set[Found] = set()
 
     def look(self) -> list[Found]:
         """Return the stack and every resource that carries the deployment's tag.
@@ -82,10 +83,7 @@ class Destroy:
         kept = () if delete_data else self._data_buckets()
         self._await_change()  # refuses a stack of someone else before anything is deleted
         self._stop_web_tier()
-        self._delete_kind("instance")
-        self._waiting.until(
-            "the instances have ended", lambda: not self._found("instance"), most_s=_WAIT_S_MAX
-        )
+        self._waiting.until("the instances have ended", self._have_instances_ended, most_s=_WAIT_S_MAX)
         self._delete_stack()
         self._sweep(kept)
         left = [found for found in find_all(self._account, self._name) if found.id not in kept]
@@ -124,9 +122,14 @@ class Destroy:
             else:
                 self._waiting.tell(f"stopped the web tier {found.id}")
 
-    def _delete_kind(self, kind_name: str) -> None:
-        for found in self._found(kind_name):
-            self._delete(_kind(kind_name), found)
+    def _have_instances_ended(self) -> bool:
+        """Terminate what is there, each time: a web process launches workers until it has ended itself."""
+        there = self._found("instance")
+        for found in there:
+            if found not in self._terminated:
+                self._delete(_kind("instance"), found)
+                self._terminated.add(found)
+        return not there
 
     def _delete(self, kind: Kind, found: Found) -> None:
         try:

@@ -195,9 +195,11 @@ class WebTier:
 
     def _is_long_there(self, one: WebInstance) -> bool:
         """Say whether an instance has outlived any start; its steps are deleted after 30 days."""
+        if one.state != "InService":  # EC2 may not know it yet
+            return False
         told = self._account.call("ec2", "describe_instances", InstanceIds=[one.id])["Reservations"]
         launched_s = told[0]["Instances"][0]["LaunchTime"].timestamp()
-        return one.state == "InService" and self._waiting.now_s() - launched_s > _START_S_MAX
+        return bool(self._waiting.now_s() - launched_s > _START_S_MAX)
 
     def _refuse_failed(self, instance: str) -> None:
         key = f"{FAILED_STARTS_PREFIX}{instance}"
