@@ -128,7 +128,7 @@ def test_an_alarm_that_goes_off(stack: Stack) -> None:
 def test_the_command_checks_the_deployment_too(stack: Stack) -> None:
     told = CliRunner().invoke(beholder, ["doctor", stack.name, "--region", REGION, "--json"])
 
-    assert {json.loads(line)["check"] for line in told.output.splitlines()} > CHECKS
+    assert {json.loads(line)["check"] for line in told.stdout.splitlines()} > CHECKS
 
 
 def test_wrong_region_finds_nothing_and_says_where_the_deployment_is(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +155,11 @@ def test_what_is_no_request_is_refused_as_a_problem(
     assert (answer.status, answer.code) == (status, code)
     assert answer.headers["connection"] == "close"
     assert client.is_closed()
-    lines = [record for record in caplog.records if getattr(record, "action", "") == "web.refused"]
+    # The line is written once the answer is, by the server's thread.
+    deadline_s = time.monotonic() + 10
+    while not (lines := [one for one in caplog.records if getattr(one, "action", "") == "web.refused"]):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
     assert [record.facts["code"] for record in lines] == [code]  # type: ignore[attr-defined]
     assert lines[0].facts["request_id"] == answer.headers["x-request-id"]  # type: ignore[attr-defined]
 
