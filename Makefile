@@ -72,7 +72,7 @@ test-alone: $(STAMP) $(MINISTACK) $(AWSCLI)  ## Tests that want the machine to t
 test-newest: $(STAMP)  ## Those fast tests that may differ, on the newest Python here that beholder supports
 	@newest=$$($(BIN)/python tools/newest_python.py) || exit 0; \
 	$(MAKE) --no-print-directory VENV=$(NEWEST) PYTHON=$$newest FAST_PROCESSES=2 \
-		FAST='"not slow and not aws and not alone and not pure" --ignore tests/tidy --ignore tests/docs' test
+		FAST='"not slow and not aws and not alone and not pure" --ignore tests/tidy' test
 
 $(MINISTACK): | $(BIN)/python
 	$(PYTHON) -m venv --without-pip .venv-ministack && $(PIP) --python .venv-ministack $(INSTALL) ministack==1.5.33

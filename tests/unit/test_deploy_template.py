@@ -80,7 +80,6 @@ def test_a_person_can_read_the_template() -> None:
     assert all(len(line) <= 220 for line in lines)
 
 
-@pytest.mark.pure
 def test_the_linter_of_cloudformation_has_nothing_to_say() -> None:
     path = str(resources.files("beholder.deploy") / "template.yaml")
     lint = Path(sys.executable).with_name("cfn-lint")
