@@ -1,15 +1,27 @@
 """Fixtures that every tier of tests shares."""
 
+import faulthandler
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from helpers.service import RunningService
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+
+# How long an example takes hangs on the machine and its other work, and says nothing of what is tested.
+hypothesis.settings.register_profile(
+    "beholder",
+    parent=hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("beholder")
 
 # Collection makes a million objects that stay. No garbage is looked for meanwhile, nor among them later: each
 # look would take half a second, and the model room asks for many.
@@ -21,8 +33,25 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+# pytest puts an id into the environment, of which a child process takes 128 KiB; ids also fill the reports.
+NODEID_CHARS_MAX = 1000
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Bound the teardown of a test that failed: pytest ends `faulthandler_timeout` at the failure."""
+    bound_s = float(node.config.getini("faulthandler_timeout"))
+    if isinstance(node, pytest.Item) and bound_s > 0:
+        faulthandler.dump_traceback_later(
+            bound_s, file=node.config.stash[fault_handler_stderr_fd_key], exit=True
+        )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, or the last of them would run beside nothing."""
+    for item in items:
+        if len(item.nodeid) > NODEID_CHARS_MAX:
+            raise pytest.UsageError(f"the id of {item.nodeid[:150]} has {len(item.nodeid)} characters")
     long = ("slow", "aws")
     items.sort(key=lambda item: next((n for n, name in enumerate(long) if item.get_closest_marker(name)), 2))
 

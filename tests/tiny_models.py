@@ -111,12 +111,14 @@ def graph_file(
     return model.SerializeToString(deterministic=True)
 
 
-def toml(graph: bytes, *, name: str = "tiny", output: str = "logits", preprocessing: str = "") -> str:
+def toml(
+    graph: bytes, *, name: str = "tiny", version: str = "1", output: str = "logits", preprocessing: str = ""
+) -> str:
     """Return a `model.toml`; `preprocessing` replaces the centre crop of 8 divided by 255."""
     return "\n".join(
         [
             f'name = "{name}"',
-            'version = "1"',
+            f'version = "{version}"',
             'licence = "CC0-1.0"',
             'source = "a test"',
             f'sha256 = "{hashlib.sha256(graph).hexdigest()}"',
@@ -134,6 +136,7 @@ def write_folder(
     graph: bytes | None = None,
     labels: tuple[str, ...] = LABELS,
     name: str = "tiny",
+    version: str = "1",
     output: str = "logits",
     preprocessing: str = "",
 ) -> Path:
@@ -142,13 +145,13 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(graph)
     (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    text = toml(graph, name=name, output=output, preprocessing=preprocessing)
+    text = toml(graph, name=name, version=version, output=output, preprocessing=preprocessing)
     (folder / "model.toml").write_text(text, encoding="utf-8")
     return folder
 
 
 def expected_probabilities(
-    images: list[NDArray[np.uint8]], *, mean: float = 0.0, scale: float = 255.0
+    images: list[NDArray[np.uint8]], *, mean: Any = 0.0, scale: Any = 255.0
 ) -> NDArray[np.float64]:
     """Return what the tiny graph must answer, computed in numpy."""
     colours = np.array([(image.reshape(-1, 3).mean(axis=0) - mean) / scale for image in images])

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from beholder.model.importing import import_resnet18
+from beholder.model.importing import import_model
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
+from beholder.model.sources.source import Description
 from resnet_reference import random_state
 
 SIZES = ((64, 64), (97, 61))
@@ -25,7 +26,13 @@ def main(folder: Path) -> None:
     for is_zip in (True, False):
         checkpoint = folder / f"resnet18-{'zip' if is_zip else 'older'}.pth"
         torch.save(state, checkpoint, _use_new_zipfile_serialization=is_zip)
-        spec = import_resnet18(checkpoint, folder / checkpoint.stem, load=OnnxRuntimeClassifier)
+        spec = import_model(
+            checkpoint,
+            folder / checkpoint.stem,
+            Description("resnet18"),
+            load=OnnxRuntimeClassifier,
+            tell=print,
+        )
         classifier = OnnxRuntimeClassifier(spec)
         for height, width in SIZES:
             image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)

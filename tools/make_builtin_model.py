@@ -46,6 +46,7 @@ DESTINATION = Path(__file__).resolve().parent.parent / "src/beholder/model/built
 
 MODEL_TOML = '''\
 # Made by tools/make_builtin_model.py; do not edit by hand.
+format = 1
 name = "{name}"
 version = "0.1.0"
 licence = "Apache-2.0"

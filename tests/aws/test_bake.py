@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aws.emulators import REGION, ROOT, Emulator, emulator
+from aws.emulators import REGION, ROOT, Emulator
 from aws.stacks import Stack
 from beholder.clock import SystemClock
 from beholder.deploy.account import Account as DeployAccount
@@ -21,18 +21,10 @@ from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
 
-pytestmark = [pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.aws, pytest.mark.slow, pytest.mark.usefixtures("calls_go_to_moto")]
 
 WAIT_S = 300.0
 PORT = 8080
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """The emulator, at which the deployer's own calls go too."""
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
 
 
 @pytest.fixture

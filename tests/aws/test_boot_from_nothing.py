@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aws.deployment import Deployment
-from aws.emulators import REGION, ROOT, Emulator, emulator, miss
+from aws.emulators import REGION, ROOT, Emulator, miss
 from beholder.deploy.bundle import Bundle
 from ec2.account import Account
 from ec2.harness import Ec2Harness, End
@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.aws, pytest.mark.slow]
 WAIT_S = 300.0
 STEPS = ["user_data", "fetched", "unpacked", "started", "warm", "receiving"]
 USER_DATA_BYTES_MAX = 4096
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aws.emulators import REGION, ROOT, Emulator, emulator, own_ministack
+from aws.emulators import REGION, ROOT, Emulator, own_ministack
 from beholder.deploy.bundle import Bundle
 from ec2.harness import Ec2Harness, End
 from helpers.cloudformation import Rendered
@@ -42,11 +42,6 @@ TRUST = {
 def aws() -> Iterator[Emulator]:
     with own_ministack(AUTH="true") as aws:
         yield aws
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aws.awscli import aws_command, aws_json
-from aws.emulators import ROOT, Emulator, emulator, miss
+from aws.emulators import ROOT, Emulator, miss
 from aws.stacks import Stack
 from beholder.deploy.bundle import Bundle
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
@@ -23,11 +23,6 @@ pytestmark = [pytest.mark.aws, pytest.mark.slow]
 
 WAIT_S = 300.0
 PORT = 8080
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from aws.deployment import Deployment
-from aws.emulators import Emulator, emulator
+from aws.emulators import Emulator
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.openvino_cpu import OpenVinoClassifier
 from beholder.model.prepare import prepare
@@ -22,7 +22,7 @@ from ec2.harness import Ec2Harness, End
 
 pytestmark = pytest.mark.aws
 
-WAIT_S = 90.0
+WAIT_S = 300.0
 CLIENTS = 8
 IMAGES = 48
 # Far longer than a caller waits: what a lost hand-back leaves hidden is an answer that does not come in time.
@@ -30,11 +30,6 @@ VISIBILITY_TIMEOUT_S, CLIENT_TIMEOUT_S = 600, 60
 
 Photo = tuple[bytes, str]
 """An image, and the label that the model itself gives it."""
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

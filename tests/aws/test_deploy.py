@@ -5,6 +5,7 @@ import functools
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from beholder.cli.main import beholder
 from beholder.clock import ManualClock
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import Bundle
+from beholder.deploy.bundle_bucket import BundleBucket, State
 from beholder.deploy.deploy import Deploy
 from beholder.deploy.doctor import Level
 from beholder.deploy.doctor.after import check_deployment
@@ -27,6 +29,7 @@ from beholder.deploy.wanted import Wanted
 from beholder.deploy.web_tier import WebTier
 from beholder.errors import BackendDenied, ConfigError, DeployError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
+from helpers.certificates import make_certificate
 
 pytestmark = pytest.mark.aws
 
@@ -98,15 +101,15 @@ class World:
 
     def roll_back(self) -> str:
         work = Deploy(self.account, self.name, self.waiting)
-        return work.roll_back(self.plan(), canary=self.canary)
+        return work.roll_back(work.earlier(self.plan()), canary=self.canary)
 
-    def canary(self, url: str) -> None:
+    def canary(self, url: str, _host_name: str) -> None:
         self.canaries.append(url)
         if self.canary_problem:
             raise DeployError(self.canary_problem)
 
     def pause(self, seconds: float) -> None:
-        """Let time pass: web instances become ready, or fail if their bundle is broken."""
+        """Let time pass: web instances are ready and take a free address, or fail: their bundle is broken."""
         self.clock.advance(seconds)
         for instance, bundle in self.web_instances().items():
             kind = "failed-starts/{}" if bundle in self.broken_bundles else "startups/{}.json"
@@ -115,6 +118,21 @@ class World:
                 Key="fleet/" + kind.format(instance),
                 Body=b"unpack the bundle: tar: no such file",
             )
+            if bundle not in self.broken_bundles and self.holder() not in self.web_instances():
+                self.move_address(instance)
+
+    def holder(self) -> str:
+        """Return the instance that has the Elastic IP; the emulator takes it from none that has ended."""
+        return str(self._address().get("InstanceId", ""))
+
+    def move_address(self, instance: str) -> None:
+        self.moto.client("ec2").associate_address(
+            AllocationId=self._address()["AllocationId"], InstanceId=instance, AllowReassociation=True
+        )
+
+    def _address(self) -> Any:
+        ip = self.stack.outputs()["ElasticIp"]
+        return self.moto.client("ec2").describe_addresses(PublicIps=[ip])["Addresses"][0]
 
     def web_instances(self) -> dict[str, str]:
         """Return the keys of the bundles that the running web instances were launched with, by their ids."""
@@ -130,6 +148,12 @@ class World:
             script = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]
             text = base64.b64decode(script).decode()
             found[one["InstanceId"]] = text.partition("BUNDLE=")[2].partition("\n")[0].rpartition("/")[2]
+        return found
+
+    def state_before(self) -> State:
+        """Return the state to which a rollback would go."""
+        found = BundleBucket(self.account, self.name).read_state(self.stack.parameters()["PreviousState"])
+        assert found
         return found
 
     def shape(self) -> Any:
@@ -156,7 +180,11 @@ def test_a_new_deployment_is_made_its_bundle_uploaded_and_its_web_tier_proven(wo
     assert list(world.web_instances().values()) == [world.bundle("one").key]
     bucket = world.stack.outputs()["BundleBucket"]
     head = world.moto.client("s3").head_object(Bucket=bucket, Key=world.bundle("one").key)
-    assert head["Metadata"] == {"models": "efficientnet-lite0", "message-version": "1"}
+    assert head["Metadata"] == {
+        "models": "efficientnet-lite0",
+        "message-version": "1",
+        "beholder-version": version("beholder"),
+    }
     assert all(one.is_ours for one in find_all(world.account, world.name))
 
 
@@ -166,21 +194,69 @@ def test_a_second_run_changes_nothing_that_no_option_names(world: World) -> None
     world.deploy(world.bundle("one"))
     assert world.shape() == before
     world.deploy(world.bundle("one"), fleet_max=9)
-    assert world.stack.parameters() == before[1] | {"FleetMax": "9"}
+    changed = {"FleetMax": "9", "PreviousState": world.stack.parameters()["PreviousState"]}
+    assert world.stack.parameters() == before[1] | changed
+    assert world.state_before().parameters == before[1]
 
 
 def test_a_new_bundle_replaces_the_web_instance_once_its_successor_came_through(world: World) -> None:
     world.deploy(world.bundle("one"))
     (old,) = world.web_instances()
     seen = []
-    world.canary = lambda _url: seen.append(sorted(world.web_instances().values()))  # type: ignore[method-assign]
+    world.canary = lambda *_: seen.append(sorted(world.web_instances().values()))  # type: ignore[method-assign]
 
     world.deploy(world.bundle("two"))
 
     assert seen == [sorted([world.bundle("one").key, world.bundle("two").key])]
     assert list(world.web_instances().values()) == [world.bundle("two").key]
     assert old not in world.web_instances()
-    assert world.stack.parameters()["PreviousBundleKey"] == world.bundle("one").key
+    assert world.state_before().parameters["BundleKey"] == world.bundle("one").key
+
+
+def test_clients_meet_the_new_version_once_an_image_came_through_it(world: World) -> None:
+    """Until then the address leads to the old instance, and the image goes to the new one's own."""
+    url = world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    seen = []
+
+    def canary(url: str, _host_name: str) -> None:
+        (new,) = set(world.web_instances()) - {old}
+        told = world.moto.client("ec2").describe_instances(InstanceIds=[new])["Reservations"][0]
+        seen.append((url, told["Instances"][0]["PublicIpAddress"], world.holder()))
+
+    world.canary = canary  # type: ignore[method-assign]
+    world.deploy(world.bundle("two"))
+
+    (given, own, holder) = seen[0]
+    assert (given, holder, len(seen)) == (f"http://{own}:8080", old, 1)
+    assert given != url
+    assert [world.holder()] == list(world.web_instances()) != [old]
+
+
+def test_the_address_stays_where_it_is_while_a_version_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deploy(world.bundle("one"))
+    (old,) = world.web_instances()
+    world.canary_problem = "an image that was sent did not come back recognised"
+    moved: list[str] = []
+    monkeypatch.setattr(WebTier, "_move_address", lambda _self, instance: moved.append(instance))
+
+    with pytest.raises(DeployError, match="is as it was"):
+        world.deploy(world.bundle("two"))
+
+    assert (moved, world.holder()) == ([], old)
+
+
+def test_a_first_web_instance_that_fails_is_not_launched_for_ever(world: World) -> None:
+    world.broken_bundles.add(world.bundle("one").key)
+    with pytest.raises(DeployError, match="did not start: unpack the bundle: tar: no such file"):
+        world.deploy(world.bundle("one"))
+    assert (world.web_instances(), world.stack.parameters()["WebInstances"]) == ({}, "0")
+
+    world.broken_bundles.clear()
+    world.deploy(world.bundle("one"))
+    assert list(world.web_instances().values()) == [world.bundle("one").key]
 
 
 @pytest.mark.parametrize("fault", ["start", "canary"])
@@ -217,6 +293,29 @@ def test_a_rollback_brings_the_version_before_back_and_can_be_taken_back(world: 
     assert list(world.web_instances().values()) == [world.bundle("one").key]
     world.roll_back()
     assert list(world.web_instances().values()) == [world.bundle("two").key]
+
+
+def test_a_rollback_restores_whatever_the_last_change_changed(world: World) -> None:
+    world.deploy(world.bundle("one"), fleet_max=7)
+    before, template = world.stack.parameters(), world.stack.template()
+    images = world.moto.client("ec2")
+    other = images.register_image(Name=world.name, Architecture="x86_64", RootDeviceName="/dev/sda1")[
+        "ImageId"
+    ]
+    newer = replace(world.plan(image=other, fleet_max=9), template=template + "\n# newer\n")
+    Deploy(world.account, world.name, world.waiting).run(newer, world.bundle("two"), canary=world.canary)
+    assert (world.stack.parameters()["ImageId"], world.stack.template()) == (other, newer.template)
+
+    earlier = Deploy(world.account, world.name, world.waiting).earlier(world.plan())
+    world.roll_back()
+
+    told = "\n".join(earlier.lines())
+    assert f"version    image {other} -> {before['ImageId']}" in told
+    assert "  FleetMax: 9 -> 7" in told
+    after = world.stack.parameters()
+    assert after | {"PreviousState": before["PreviousState"]} == before
+    assert world.stack.template() == template
+    assert world.state_before().parameters["ImageId"] == other
 
 
 def test_an_upgrade_that_was_interrupted_and_then_fails_ends_with_the_version_that_serves(
@@ -267,7 +366,7 @@ def test_an_instance_whose_steps_were_deleted_long_after_its_start_is_ready(worl
     launched_s = time.time()
     waiting = Waiting(ManualClock(launched_s + thirty_days_s), world.pause, world.lines.append)
 
-    WebTier(world.account, outputs, waiting).replace(1, lambda: world.canary("again"))
+    WebTier(world.account, outputs, waiting).replace(1, lambda _own: world.canary("again", ""))
 
     assert (list(world.web_instances()), world.canaries[-1]) == ([old], "again")
 
@@ -299,6 +398,20 @@ def test_the_role_that_spot_needs_is_made_once_and_never_for_on_demand(
     world.deploy(world.bundle("one"), on_demand_share=0.0)
     assert asked == ["spot.amazonaws.com"]
     assert any("service-linked role of spot" in line for line in world.lines)
+
+
+def test_a_plan_has_the_host_name_of_its_certificate_and_refuses_one_that_does_not_cover_it(
+    world: World, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path, ["photos.example.com"])
+    arn = world.moto.client("acm").import_certificate(
+        Certificate=certificate.read_bytes(), PrivateKey=key.read_bytes()
+    )["CertificateArn"]
+    plan = world.plan(front="balancer", certificate=arn)
+    assert plan.parameters["HostName"] == "photos.example.com"
+    assert "2 t3.small behind a balancer with TLS for photos.example.com" in "\n".join(plan.lines())
+    with pytest.raises(DeployError, match=r"is for photos\.example\.com, not for www\.example\.com"):
+        world.plan(front="balancer", certificate=arn, host_name="www.example.com")
 
 
 @pytest.mark.parametrize("expose", ["cider", "cidr=home", "cidr=203.0.113.7/24", "cidr=2001:db8::/32"])
@@ -376,11 +489,11 @@ def test_a_queue_that_does_not_run_empty_lets_the_service_run_on(world: World) -
 
 def test_the_running_bundle_is_fetched_with_its_models(world: World, tmp_path: Path) -> None:
     world.deploy(world.bundle("one"))
-    work = Deploy(world.account, world.name, world.waiting)
-    fetched = work.fetch_bundle(world.bundle("one").key, tmp_path)
+    bucket = BundleBucket(world.account, world.name)
+    fetched = bucket.fetch(world.bundle("one").key, tmp_path)
     assert fetched is not None
     assert fetched.read_bytes() == b"one"
-    assert work.fetch_bundle("none.tar.gz", tmp_path) is None
+    assert bucket.fetch("none.tar.gz", tmp_path) is None
 
 
 def test_a_plan_and_a_no_change_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

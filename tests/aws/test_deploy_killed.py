@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aws.emulators import CREDENTIALS, ROOT
+from aws.listing import everything
 from aws.test_deploy import World, world
 from beholder.deploy.account import Account
 from beholder.deploy.destroy import Destroy
@@ -53,9 +54,9 @@ class Seam:
             self._step("wait")
             return pause(seconds)
 
-        def check(url: str) -> None:
+        def check(url: str, host_name: str) -> None:
             self._step("canary")
-            canary(url)
+            canary(url, host_name)
 
         monkeypatch.setattr(Account, "call", call)
         monkeypatch.setattr(world.waiting, "pause", wait)
@@ -143,8 +144,11 @@ def test_an_upgrade_is_killed_at_ten_points(world: World, seam: Seam) -> None:
         last = seam.kill(lambda: world.deploy(bundle), at)  # noqa: B023 -- called at once
         assert last
         world.deploy(bundle)
-        changed = {"BundleKey": bundle.key, "BundleSha256": bundle.sha256, "PreviousBundleKey": before.key}
+        changed = {"BundleKey": bundle.key, "BundleSha256": bundle.sha256}
+        changed["PreviousState"] = world.stack.parameters()["PreviousState"]
         assert world.shape() == (undisturbed[0], undisturbed[1] | changed, [bundle.key]), last
+        assert world.state_before().parameters["BundleKey"] == before.key, last
+        assert [world.holder()] == list(world.web_instances()), last
         before = bundle
 
 
@@ -176,16 +180,17 @@ def test_a_deploy_follows_a_destroy_that_was_killed_half_way(world: World, seam:
     assert not last, f"a destroy takes more than {POINTS} steps"
 
 
-def test_a_process_that_deploys_is_killed_by_sigkill_and_another_one_goes_on(world: World) -> None:
-    script = """
+def kill_at(world: World, does: str, line: str) -> None:
+    """Do something to the deployment in another process, and end that by SIGKILL when it tells a line."""
+    script = f"""
 import sys
 from pathlib import Path
 from aws.emulators import Emulator
-from aws.emulators import CREDENTIALS, ROOT
 from aws.test_deploy import World
+from aws.test_deploy_killed import destroy
 world = World(Emulator("moto", sys.argv[1]), Path(sys.argv[2]), name=sys.argv[3])
 world.waiting.tell = lambda line: print(line, flush=True)
-world.deploy(world.bundle("one"))
+{does}
 """
     arguments = [world.moto.endpoint, str(world.folder), world.name]
     process = subprocess.Popen(
@@ -196,12 +201,19 @@ world.deploy(world.bundle("one"))
     )
     assert process.stdout is not None
     with process.stdout as lines:
-        assert any("resources change" in line for line in lines)
+        assert any(line in one for one in lines)
         process.kill()
     assert process.wait() == -signal.SIGKILL
 
-    world.deploy(world.bundle("one"))
 
+def test_processes_that_deploy_and_destroy_are_killed_by_sigkill_and_others_go_on(world: World) -> None:
+    before = everything(world.moto)
+    kill_at(world, 'world.deploy(world.bundle("one"))', "resources change")
+
+    world.deploy(world.bundle("one"))
     assert list(world.web_instances().values()) == [world.bundle("one").key]
+
+    kill_at(world, "destroy(world)", "stopped the web tier")
+
     destroy(world)
-    assert world.stack.status() == ""
+    assert everything(world.moto) - before == set()

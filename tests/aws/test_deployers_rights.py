@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from aws.emulators import REGION, Emulator, emulator
+from aws.emulators import REGION, Emulator
 from aws.enforcement import ACCOUNT, Enforcement
 from aws.stacks import make_stack
 from aws.test_deploy import World, give_internet
@@ -22,14 +22,7 @@ from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendDenied
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-pytestmark = pytest.mark.aws
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
+pytestmark = [pytest.mark.aws, pytest.mark.usefixtures("calls_go_to_moto")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from aws.emulators import REGION, Emulator, emulator
+from aws.emulators import REGION, Emulator
 from beholder.cli.main import beholder
 from beholder.clock import ManualClock
 from beholder.deploy.account import Account
@@ -20,7 +20,7 @@ from beholder.deploy.waiting import Waiting
 from beholder.errors import BackendDenied, BackendUnavailable, ConfigError
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-pytestmark = pytest.mark.aws
+pytestmark = [pytest.mark.aws, pytest.mark.usefixtures("calls_go_to_moto")]
 
 TRUST = {
     "Version": "2012-10-17",
@@ -32,13 +32,6 @@ RIGHTS = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "
 
 # More than there are calls that change something.
 RUNS_MAX = 200
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
 
 
 @pytest.fixture
@@ -141,6 +134,7 @@ def make_data(moto: Emulator, name: str) -> None:
         ComparisonOperator="GreaterThanThreshold",
         Tags=[tag(name)],
     )
+    moto.client("sns").create_topic(Name=f"{name}-alarms", Tags=[tag(name)])
 
 
 def destroyer(name: str) -> Destroy:
@@ -165,6 +159,32 @@ def test_every_kind_is_found_and_deleted(moto: Emulator, name: str) -> None:
 
     assert left == []
     assert destroyer(name).look() == []
+
+
+def test_workers_that_the_web_tier_launches_while_it_ends_are_ended_before_the_stack(
+    moto: Emulator, name: str
+) -> None:
+    stack_of(moto, name)
+    ec2, clock, lines, late = moto.client("ec2"), ManualClock(), list[str](), list[str]()
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+
+    def launch() -> str:
+        tags = [{"ResourceType": "instance", "Tags": [tag(name)]}]
+        made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+        return str(made["Instances"][0]["InstanceId"])
+
+    def pause(seconds: float) -> None:
+        clock.advance(seconds)
+        if len(late) < 2:
+            late.append(launch())
+
+    first = launch()
+    assert Destroy(here(), name, Waiting(clock, pause, lines.append)).run(delete_data=True) == []
+
+    before_the_stack = lines[: lines.index(f"deleting the stack {name}")]
+    assert [line for line in before_the_stack if line.startswith("deleted")] == [
+        f"deleted instance {one}" for one in (first, *late)
+    ]
 
 
 def test_a_deployment_whose_name_begins_alike_stays(moto: Emulator, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from aws.emulators import Emulator, emulator
+from aws.emulators import Emulator
 from beholder.cli.main import beholder
 from beholder.clock import ManualClock, SystemClock
 from beholder.deploy.account import Account
@@ -19,19 +19,12 @@ from beholder.deploy.doctor.requirements import read_parameters
 from beholder.errors import BackendDenied
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-pytestmark = pytest.mark.aws
+pytestmark = [pytest.mark.aws, pytest.mark.usefixtures("calls_go_to_moto")]
 
 # Regions that no other test uses, because what is done here to a default VPC stays.
 REGION = "us-west-2"
 NO_VPC = "ap-south-1"
 PRIVATE = "ca-central-1"
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
 
 
 @pytest.fixture
@@ -105,6 +98,29 @@ def test_a_vpc_without_a_route_out_is_told_before_anything_hangs(moto: Emulator,
 
     assert finding.level is Level.PROBLEM
     assert "only private subnets" in finding.sentence
+
+
+def test_another_vpc_than_the_default_one_is_checked_where_it_is_named(
+    account: Account, moto: Emulator, name: str
+) -> None:
+    ec2 = moto.client("ec2", REGION)
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+
+    def of_vpc(*options: str) -> list[dict[str, str]]:
+        run = CliRunner().invoke(beholder, ["doctor", name, "--region", account.region, "--json", *options])
+        return [one for one in map(json.loads, run.stdout.splitlines()) if one["check"] == "VPC"]
+
+    try:
+        assert [one["level"] for one in of_vpc()] == ["ok"]
+        (private,) = of_vpc("--vpc", vpc)
+        (missing,) = of_vpc("--vpc", "vpc-0123456789abcdef0")
+    finally:
+        ec2.delete_subnet(SubnetId=subnet)
+        ec2.delete_vpc(VpcId=vpc)
+    assert (private["level"], "only private subnets" in private["sentence"]) == ("problem", True)
+    assert vpc in private["sentence"]
+    assert f"there is no VPC vpc-0123456789abcdef0 in {REGION}" in missing["sentence"]
 
 
 def test_an_image_id_of_another_region_on_the_emulator(account: Account, moto: Emulator, name: str) -> None:

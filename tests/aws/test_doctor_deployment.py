@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from aws.emulators import REGION, Emulator, emulator, own_ministack
+from aws.emulators import REGION, Emulator, own_ministack
 from aws.stacks import Stack
 from beholder.cli.main import beholder
 from beholder.deploy.account import Account
@@ -19,16 +19,9 @@ from beholder.deploy.doctor.rights import check_rights, policies_of
 from beholder.deploy.stack import Stack as DeployedStack
 from beholder.fleet.ec2 import DEPLOYMENT_TAG
 
-pytestmark = pytest.mark.aws
+pytestmark = [pytest.mark.aws, pytest.mark.usefixtures("calls_go_to_moto")]
 
 CHECKS = {"stack", "queues", "launch templates", "dry run", "alarms"}
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
 
 
 @pytest.fixture

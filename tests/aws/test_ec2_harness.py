@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aws.emulators import REGION, Emulator, emulator
+from aws.emulators import REGION, Emulator
 from ec2.account import Account
 from ec2.harness import EVERY, Ec2Harness, End
 
@@ -57,11 +57,6 @@ PY
 """
 
 IDLE = "#!/bin/sh\necho up\nsleep 3600\n"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

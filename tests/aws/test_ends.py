@@ -1,6 +1,7 @@
 """Processes on an emulator that are told to end: they let go of what they hold, and nobody waits for it."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ import pytest
 
 from aws.deployment import Deployment, Web
 from aws.emulators import EMULATORS, Emulator, emulator
+from beholder.scaling.unanswered import UNANSWERED_PREFIX
 from ec2.account import Account
 
 pytestmark = pytest.mark.aws
 
 # Half of what a long poll lasts.
 SOON_S = 10.0
+WAIT_S = 60.0
 # Well below the visibility timeout, so that what was swallowed is missed.
 CLIENT_TIMEOUT_S, VISIBILITY_TIMEOUT_S = 20.0, 60.0
 REQUESTS, CLIENTS = 24, 4
@@ -47,6 +50,18 @@ def newest_term(deployment: Deployment) -> bytes:
     s3, bucket = deployment.emulator.client("s3"), f"{deployment.prefix}-output-bucket"
     terms = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket, Prefix="fleet/lease/")["Contents"]]
     return bytes(s3.get_object(Bucket=bucket, Key=max(terms))["Body"].read())
+
+
+def unanswered(deployment: Deployment) -> dict[str, bytes]:
+    """Return what web processes tell the leader, by the name that each was started with."""
+    s3, bucket = deployment.emulator.client("s3"), f"{deployment.prefix}-output-bucket"
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=UNANSWERED_PREFIX).get("Contents", [])
+    return {
+        one["Key"].removeprefix(UNANSWERED_PREFIX)[: len("web-1")]: bytes(
+            s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+        )
+        for one in listed
+    }
 
 
 def classify(web: Web, images: list[bytes]) -> list[str]:
@@ -82,14 +97,20 @@ def test_a_web_process_that_is_told_to_end_releases_its_lease(tmp_path: Path) ->
         leader = deployment.start_web("web-0")
         leader.process.await_line(r"lease\.taken")
         assert newest_term(deployment).startswith(b"web-0-")
+        # and: a follower, which tells the leader how many of its messages are not answered
+        follower = deployment.start_web("web-1")
+        end_s = time.monotonic() + WAIT_S
+        while (told := unanswered(deployment)) != {"web-1": b"0"}:
+            assert time.monotonic() < end_s, told
+            time.sleep(0.1)
         # when
         status = leader.process.stop(SOON_S)
         # then
         assert status == 0, leader.process.lines
         assert newest_term(deployment) == b""
-        assert reply_queues(deployment) == []
+        assert len(reply_queues(deployment)) == 1
         # and
-        deployment.start_web("web-1").process.await_line(r"lease\.taken")
+        follower.process.await_line(r"lease\.taken")
 
 
 def test_no_request_waits_for_a_visibility_timeout_when_one_of_two_workers_is_told_to_end(

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from aws.deployment import Deployment, Web
-from aws.emulators import REGION, Emulator, emulator
+from aws.emulators import REGION, Emulator
 from beholder.draining.idle_gaps import IDLE_GAPS_KEY
 from beholder.draining.idle_limit import STAY_S_MIN
+from beholder.fleet.ec2 import DEPLOYMENT_TAG
 from beholder.scaling import Record
 from beholder.scaling.records.decision_log import read_records
 from beholder.store.port import Store
@@ -33,11 +34,6 @@ WAIT_S = 150.0
 # A heartbeat may be late on a busy machine, and a live worker must not be taken for one that hangs.
 SILENCE_S = 15.0
 IDLE = f"#!/bin/sh\n# {secrets.token_hex(8)}\nsleep 3600\n"
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture
@@ -142,6 +138,17 @@ def tags_of(deployment: Deployment, instances: Sequence[str]) -> list[dict[str, 
     ]
 
 
+def alive_of(deployment: Deployment) -> list[str]:
+    """Return the instances of a deployment that have not ended."""
+    found = deployment.emulator.client("ec2").describe_instances(
+        Filters=[
+            {"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [deployment.prefix]},
+            {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
+        ]
+    )
+    return [one["InstanceId"] for group in found["Reservations"] for one in group["Instances"]]
+
+
 @pytest.fixture
 def images(imagenet_100: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(imagenet_100.glob("*.JPEG"))[:60]]
@@ -161,12 +168,13 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     jobs = send(web, images)
     # then: every image is recognised by instances that the controller launched
     await_all(web, jobs, harness)
+    # and: each leaves by its own shutdown, one that was launched last for the end of the backlog too, and the
+    # other one is left alone
+    harness.wait_for(lambda: not alive_of(deployment), WAIT_S)
     ours = [one for one in harness.startups if one != foreign]
-    assert 1 <= len(ours) <= 3
     launched = tags_of(deployment, ours)
     assert {one["beholder:deployment"] for one in launched} == {deployment.prefix}
     assert all(one["beholder:launch"] for one in launched)
-    # and: each leaves by its own shutdown, and the other one is left alone
     harness.wait_for(lambda: set(harness.ended) >= set(ours), WAIT_S)
     ends = {harness.ended[one] for one in ours}
     assert ends == {End.SHUT_DOWN}, "\n".join(
@@ -180,6 +188,7 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
     web.process.stop()
     kept = records(deployment)
     assert sorted(one for record in kept for one in record.launched) == sorted(ours)
+    assert all(record.decision.alive + len(record.launched) <= 3 for record in kept)
     assert not any(record.terminated for record in kept)
     assert all(record.decision.reason for record in kept)
 
@@ -187,7 +196,8 @@ def test_the_fleet_grows_with_a_backlog_and_goes_by_itself(
 def test_the_reaper_ends_a_worker_that_hangs_while_it_drains(
     deployment: Deployment, harness: Ec2Harness, images: list[bytes]
 ) -> None:
-    # given: a worker that has announced that it drains
+    # given: a worker that has announced that it drains, alone however long its startup took
+    deployment.configure(fleet_max=1)
     web = deployment.start_web()
     await_all(web, send(web, images[:1]), harness)
     (instance,) = harness.startups

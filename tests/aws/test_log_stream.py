@@ -7,17 +7,12 @@ import sys
 
 import pytest
 
-from aws.emulators import CREDENTIALS, REGION, Emulator, emulator
+from aws.emulators import CREDENTIALS, REGION, Emulator
 from beholder.aws.client import AwsClient
 from beholder.aws.log_stream import LogStream, collected
 from beholder.clock import ManualClock, SystemClock
 
 pytestmark = pytest.mark.aws
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from aws.deployment import Deployment, Process, Web
@@ -46,6 +47,7 @@ def resources(place: str, prefix: str) -> list[str]:
         "both buckets": [f"{bucket}-input-bucket", f"{bucket}-output-bucket"],
         "the input bucket": [f"{bucket}-input-bucket"],
         "the output bucket": [f"{bucket}-output-bucket"],
+        "`results/canceled/` of the output bucket": [f"{bucket}-output-bucket/results/canceled"],
         "the input queue": [f"{queue}-input-queue"],
         "the dead-letter queue": [f"{queue}-input-queue-dead"],
         "`<output_queue>-*`": [f"{queue}-output-queue-*"],
@@ -93,7 +95,6 @@ class Scene:
         return f"{self.deployment.prefix}-output-bucket"
 
     def client(self, service: str, keys: Mapping[str, str]) -> Any:
-        boto3 = pytest.importorskip("boto3")
         return boto3.client(
             service,
             region_name=REGION,
@@ -145,6 +146,11 @@ def upload(url: str, image: bytes) -> str:
 def classify(url: str, image: bytes) -> dict[str, Any]:
     job: dict[str, Any] = json.loads(post(f"{url}/v1/classify", image))
     return job
+
+
+def rekognition(url: str) -> Any:
+    credentials = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    return boto3.client("rekognition", endpoint_url=url, region_name=REGION, **credentials)
 
 
 def drop_into(scene: Scene, image: bytes) -> None:
@@ -199,11 +205,12 @@ def test_the_documented_rights_are_enough(scene: Scene, imagenet_100: Path, labe
     # when
     jobs = [classify(web.url, image) for image in (small, large)]
     label = upload(web.url, small)
+    theirs = rekognition(web.url).detect_labels(Image={"Bytes": small}, MinConfidence=0, MaxLabels=1)
     drop_into(scene, small)
     scene.aws.client("sqs").send_message(QueueUrl=scene.deployment.input_url, MessageBody='{"v": 99}')
     # then
     assert [job["status"] for job in jobs] == ["succeeded", "succeeded"]
-    assert label == jobs[0]["result"]["labels"][0]["name"]
+    assert label == jobs[0]["result"]["labels"][0]["name"] == theirs["Labels"][0]["Name"]
     wait_until(lambda: upload_result_key("drop/a.jpg") in scene.results(), lambda: worker.lines)
     # and: the worker moves what it cannot read to the dead-letter queue, and the web process from there
     wait_until(

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from huggingface_hub import InferenceClient
 
 from aws.deployment import Deployment, Process, Web
 from aws.emulators import REGION, Emulator, own_ministack
 from aws.stacks import make_stack
 from aws.test_permissions import ACCOUNT, BATCHED, REFUSED, refusal, wait_until
+from beholder.client import Client
 from beholder.deploy.deployer_policy import deployer_policy
-from beholder.store.keys import upload_result_key
+from beholder.store.keys import CANCELED, upload_result_key
 from helpers.iam import listed
 
 pytestmark = pytest.mark.aws
@@ -43,7 +46,6 @@ class Scene:
 
     def client(self, who: str, service: str) -> Any:
         """Return a boto3 client of 'deployer', 'web' or 'worker'."""
-        boto3 = pytest.importorskip("boto3")
         keys = {name.lower(): value for name, value in self.credentials[who].items()}
         return boto3.client(service, region_name=REGION, endpoint_url=self.aws.endpoint, **keys)
 
@@ -175,6 +177,15 @@ def test_the_roles_are_enough_for_the_running_system(
     scene.aws.client("sqs").send_message(QueueUrl=scene.url("input-queue"), MessageBody='{"v": 99}')
     # then
     assert [job["status"] for job in jobs] == ["succeeded", "succeeded"]
+    # and: the same label for Hugging Face's client and for our own, whose idempotency keys need more calls
+    best = jobs[0]["result"]["labels"][0]["name"]
+    theirs = InferenceClient(model=f"{running.web.url}/hf", token=running.key)
+    assert theirs.image_classification(small)[0].label == best
+    with Client(running.web.url, api_key=running.key) as ours:
+        twice = [ours.classify(small, idempotency_key="once") for _ in range(2)]
+        assert ours.wait(ours.submit(small)).labels[0].name == best
+    assert twice[0].id == twice[1].id
+    assert twice[0].labels[0].name == best
     lines = running.web.process.lines, running.worker.lines
     wait_until(lambda: upload_result_key("drop/a.jpg") in results(), lambda: lines)
     wait_until(lambda: any("unreadable" in key for key in results()), lambda: lines)
@@ -229,6 +240,15 @@ def on(service: str, action: str, **parameters: Any) -> Try:
 
 
 ROLE, POLICY = f"{NAME}-{REGION}-web", json.dumps({"Version": "2012-10-17", "Statement": []})
+
+
+def test_a_worker_deletes_the_marks_of_canceled_jobs(scene: Scene) -> None:
+    s3, mark = scene.client("worker", "s3"), {"Bucket": bucket("output"), "Key": f"{CANCELED}a"}
+    scene.client("web", "s3").put_object(Body=b"", **mark)
+    s3.delete_object(**mark)
+    assert s3.list_objects_v2(Bucket=mark["Bucket"], Prefix=CANCELED)["KeyCount"] == 0
+
+
 OTHER_ROLE = f"{OTHER}-{REGION}-web"
 FORBIDDEN: list[tuple[str, str, Try]] = [
     ("worker", "reads an API key", on_s3("get_object", "output", "keys/a")),

@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 
 from aws.deployment import Deployment
-from aws.emulators import CREDENTIALS, REGION, Emulator, emulator
+from aws.emulators import CREDENTIALS, REGION, Emulator
 
 pytestmark = pytest.mark.aws
 
 OTHER_REGION = "eu-central-1"
-
-
-@pytest.fixture
-def moto() -> Emulator:
-    return emulator("moto")
 
 
 def make_stack(moto: Emulator, outputs: Mapping[str, Any], region: str = REGION) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from aws.emulators import REGION, Emulator, emulator
+from aws.emulators import REGION, Emulator
 from aws.stacks import Stack
 from beholder.cli.main import beholder
 from beholder.clock import SystemClock
@@ -21,14 +21,7 @@ from beholder.scaling import Limits, Observation, PolicyState, Record, decide
 from beholder.scaling.records.snapshot import SNAPSHOT_KEY, FleetSnapshot
 from beholder.store import MemoryStore
 
-pytestmark = pytest.mark.aws
-
-
-@pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    moto = emulator("moto")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    return moto
+pytestmark = [pytest.mark.aws, pytest.mark.usefixtures("calls_go_to_moto")]
 
 
 @pytest.fixture

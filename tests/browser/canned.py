@@ -7,7 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any, Self
 
+from beholder.web.routes.pages import ASSETS
+
 __all__ = ["Answer", "CannedService", "done", "problem"]
+
+PAGES = resources.files("beholder.web") / "pages"
 
 Answer = tuple[int, dict[str, str], dict[str, Any]]
 
@@ -30,8 +34,7 @@ class CannedService:
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
         self.uploads: list[str] = []
-        page = resources.files("beholder.web") / "pages" / "index.html"
-        self.page = page.read_bytes()
+        self.models: list[dict[str, Any]] = [{"name": "a-model", "classes": 1000}]
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.service = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -60,10 +63,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        name = self.path.removeprefix("/assets/")
         if self.path == "/":
-            self._send(200, {"Content-Type": "text/html; charset=utf-8"}, self.server.service.page)
+            self._send(200, {"Content-Type": "text/html"}, (PAGES / "index.html").read_bytes())
+        elif name in ASSETS:
+            self._send(200, {"Content-Type": ASSETS[name]}, (PAGES / "assets" / name).read_bytes())
         elif self.path == "/v1/models":
-            self._answer((200, {}, {"models": [{"name": "a-model", "classes": 1000}]}))
+            self._answer((200, {}, {"models": self.server.service.models}))
         elif self.path == "/v1/limits":
             self._answer((200, {}, {"image_bytes_max": 1000}))
         else:

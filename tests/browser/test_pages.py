@@ -86,7 +86,7 @@ def test_the_index_page_tells_of_the_model_the_limits_and_curl(
     page.wait_for("document.getElementById('bounds').textContent.includes('MB')")
     assert f"{service.url}/v1/classify" in page.evaluate("document.getElementById('curl').textContent")
     links = page.evaluate("[...document.querySelectorAll('footer a')].map((a) => a.getAttribute('href'))")
-    assert set(links) == {"/docs", "/metrics", "/v1/models", "/v1/limits"}
+    assert set(links) == {"/metrics", "/v1/models", "/v1/limits"}
     assert_fits(page)
 
 
@@ -158,5 +158,14 @@ def test_docs_try_classify_with_a_file_and_write_its_curl_line(
     shown = page.wait_for("document.querySelector('#classify form + div pre')?.textContent")
     assert '"status": "succeeded"' in shown
     assert shown.count('"confidence"') == 2
+
+    # and: two files are two jobs
+    page.choose_files("#classify input[type=file]", [samples / "cat.jpg", samples / "coffee.jpg"])
+    page.evaluate("document.querySelector('#classify .send').click()")
+    shown = page.wait_for(
+        "(() => { const text = document.querySelector('#classify form + div pre')?.textContent;"
+        " return text?.includes('items') && text; })()"
+    )
+    assert shown.count('"status": "succeeded"') == 2
     assert_fits(page)
     assert_quiet(page, service)

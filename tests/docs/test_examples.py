@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,17 @@ class Example:
         return re.sub(r"\W+", "-", f"{self.page} {self.command}").strip("-")[:60]
 
 
+def example(page: str, entry: str) -> Example:
+    """Return the example of an entry, whose command goes on in the lines that begin with '>'."""
+    first, *lines = entry.splitlines()
+    more = list(takewhile(lambda line: line.startswith(">"), lines))
+    command = "\n".join([first, *[line[2:] for line in more]])
+    return Example(page, command, "".join(f"{line}\n" for line in lines[len(more) :]))
+
+
 def examples() -> list[Example]:
     return [
-        Example(page.relative_to(ROOT).as_posix(), *entry.split("\n", 1))
+        example(page.relative_to(ROOT).as_posix(), entry)
         for page in PAGES
         for block in blocks(page.read_text(encoding="utf-8"))
         if block.must_run

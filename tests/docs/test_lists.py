@@ -12,6 +12,7 @@ from beholder import __version__
 from beholder.config import DECLARED
 from beholder.model.folder import GRAPH_FILE, LABELS_FILE, MODEL_FILE, is_model_name
 from beholder.model.preprocessing_table import read_preprocessing
+from beholder.model.verification import REPORT_FILE
 from beholder.web.limits import WebLimits
 from beholder.web.openapi.errors import visible_errors
 from docs.pages import PAGES, ROOT, blocks, column, prose, read, table
@@ -123,6 +124,29 @@ def test_the_log_actions_are_those_that_are_written() -> None:
     assert sorted(column(read("docs/operations.md"), "action")) == sorted(set(actions()))
 
 
+# --- exit statuses ------------------------------------------------------------------------------------------
+
+
+def exit_statuses(path: Path) -> set[int]:
+    """Return the statuses with which a module ends its process, by `sys.exit` or click's `exit`."""
+    return {
+        number.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "exit"
+        for number in ast.walk(node)
+        if isinstance(number, ast.Constant) and isinstance(number.value, int)
+    }
+
+
+def test_the_exit_statuses_are_those_of_the_command_line() -> None:
+    page = read("docs/operations.md")
+    used = {path.stem: statuses for path in (SRC / "cli").glob("*.py") if (statuses := exit_statuses(path))}
+    assert {int(status) for status in column(page, "status")} == {0} | used.pop("main")
+    own = {name.removeprefix("beholder ") for name in column(page, "command")}
+    assert own == used.keys()
+    assert all(statuses - {0} == {1} for statuses in used.values())
+
+
 # --- words, models, versions --------------------------------------------------------------------------------
 
 
@@ -142,7 +166,7 @@ def test_the_example_of_a_model_folder_is_one() -> None:
     assert read_preprocessing(example["preprocessing"], problems) is not None
     assert problems == []
     assert is_model_name(example["name"])
-    assert column(page, "file") == [GRAPH_FILE, LABELS_FILE, MODEL_FILE]
+    assert column(page, "file") == [GRAPH_FILE, LABELS_FILE, MODEL_FILE, REPORT_FILE]
 
 
 def test_the_changelog_tells_of_this_version() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from beholder.config import load_settings
+from beholder.deploy.bundle_bucket import State, changes
 from docs.pages import ROOT, blocks, prose, read
 
 PAGE = "docs/walk-through.md"
@@ -40,6 +41,17 @@ def test_the_manifests_scale_the_worker_on_the_queue_and_let_it_drain() -> None:
     settings = load_settings(environment, {}, outputs_of=lambda *_: {}).settings
     assert pod["spec"]["terminationGracePeriodSeconds"] > 2 * settings.worker.drain_s
     assert trigger["metadata"]["queueURL"].endswith(f"/{settings.queue.input_queue}")
+
+
+def test_the_plan_of_an_upgrade_has_the_lines_of_versions_that_the_code_prints() -> None:
+    (shown,) = (
+        one.text for one in blocks(read(PAGE)) if one.text.lstrip().startswith("$ beholder upgrade zoo")
+    )
+    lines = [one for one in shown.splitlines() if one.startswith("  version ")]
+    image, models = "ami-0a1b2c3d4e5f60718", "efficientnet-lite0"
+    state = State("", {"ImageId": image, "Models": models})
+    printed = [f"  version    {one}" for one in changes(state, state, ("0.1.0", "0.1.0"))]
+    assert lines == [re.sub(r"(template) \w+", r"\1 …", one) for one in printed]
 
 
 def test_terraforms_file_has_whole_blocks() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beholder.deploy.bundle import Bundle, build_bundle, install_wheels
 
-__all__ = ["bundle_in"]
+__all__ = ["bundle_in", "link_installed"]
 
 # What a guest finds on its PATH.
 _SYSTEM_PYTHON = "/usr/bin/python3"
@@ -27,7 +27,7 @@ def bundle_in(folder: Path) -> Bundle:
         python = _version_of(_SYSTEM_PYTHON)
         # Wheels for another Python have to be fetched, which takes minutes.
         is_ours = python == _version_of(sys.executable)
-        return build_bundle(folder, python=python, install=_link_installed if is_ours else install_wheels)
+        return build_bundle(folder, python=python, install=link_installed if is_ours else install_wheels)
 
 
 def _version_of(python: str) -> str:
@@ -35,7 +35,7 @@ def _version_of(python: str) -> str:
     return subprocess.run([python, "-c", tell], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _link_installed(requirements: Sequence[str], folder: Path, _python: str) -> None:
+def link_installed(requirements: Sequence[str], folder: Path, _python: str) -> None:
     """Do as `install_wheels` does, with the files of packages that are installed here."""
     for requirement in requirements:
         package = importlib.metadata.distribution(requirement.partition("==")[0])

@@ -26,7 +26,7 @@ from ec2.guest import Guest, GuestFailed, why_no_guests
 from ec2.imds import MetadataService
 from ec2.launches import Launches
 
-_POLL_S = 0.2
+_POLL_S = 0.4
 _LIVE = ("pending", "running")
 
 

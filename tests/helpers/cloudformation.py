@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["PARAMETERS", "PSEUDO", "Rendered", "template_text"]
+__all__ = ["PARAMETERS", "PSEUDO", "Rendered", "schema_of", "template_text"]
 
 # What a deployer fills in, for an account that nobody has.
 PARAMETERS: Mapping[str, str] = {
@@ -31,6 +31,14 @@ PSEUDO: Mapping[str, str] = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 _NOTHING = object()
+
+
+def schema_of(resource_type: str) -> Mapping[str, Any]:
+    """Return what CloudFormation's registry says of a resource type."""
+    from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # noqa: PLC0415 -- a second, in every process that collects
+
+    schema: Mapping[str, Any] = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource_type).schema
+    return schema
 
 
 def template_text() -> str:

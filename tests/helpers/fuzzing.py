@@ -222,6 +222,17 @@ def tiff_changed(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
+def heif_changed(data: bytes, chance: random.Random) -> bytes:
+    """Change numbers in the boxes that describe an AVIF or HEIC picture, or take bytes of its data."""
+    changed = bytearray(data)
+    start, end = data.index(b"meta"), data.index(b"mdat") + 20
+    for _ in range(chance.choice((1, 1, 3))):
+        at, size = chance.randrange(start, end), chance.choice((1, 2, 4))
+        small = chance.randrange(20) if chance.random() < 0.5 else chance.choice(EDGES)
+        changed[at : at + size] = (small % (1 << 8 * size)).to_bytes(size)
+    return bytes(changed[: chance.choice((len(data), len(data), len(data) - 30))])
+
+
 BY_STRUCTURE: dict[bytes, Callable[[bytes, random.Random], bytes]] = {
     b"\x89PNG": png_changed,
     b"\xff\xd8\xff\xe0": jpeg_changed,
@@ -229,13 +240,14 @@ BY_STRUCTURE: dict[bytes, Callable[[bytes, random.Random], bytes]] = {
     b"\xff\xd8\xff\xee": jpeg_changed,
     b"RIFF": riff_changed,
     b"II*\0": tiff_changed,
+    b"ftyp": heif_changed,
 }
 
 
 def next_input(chance: random.Random, corpus: list[bytes]) -> bytes:
     """Return a mutated seed."""
     data = chance.choice(corpus)
-    by_structure = BY_STRUCTURE.get(data[:4])
+    by_structure = BY_STRUCTURE.get(data[4:8] if data[4:8] == b"ftyp" else data[:4])
     if by_structure is None or chance.random() < 0.4:
         data = mutated(data, chance, corpus)
         return with_checksums(data) if data.startswith(b"\x89PNG") and chance.random() < 0.8 else data

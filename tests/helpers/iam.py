@@ -9,7 +9,8 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 __all__ = ["actions_of", "is_allowed", "is_granted", "known_actions", "listed", "matches"]
@@ -90,7 +91,8 @@ def known_actions() -> Mapping[str, Sequence[str]]:
 
     The data is what cfn-lint has of the service authorization reference; no resource is '*'.
     """
-    data = json.loads((resources.files("cfnlint.data.AdditionalSpecs") / "Policies.json").read_text("utf-8"))
+    file = metadata.distribution("cfn-lint").locate_file("cfnlint/data/AdditionalSpecs/Policies.json")
+    data = json.loads(Path(str(file)).read_text("utf-8"))
     found = {}
     for service, one in data.items():
         for action, about in one["Actions"].items():

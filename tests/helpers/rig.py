@@ -20,6 +20,7 @@ from beholder.queue.port import Received
 from beholder.results.counters import UnreportedCounters
 from beholder.store.keys import image_key, result_key
 from beholder.store.memory import MemoryStore
+from beholder.worker.cancellations import Cancellations
 from beholder.worker.consumer import Consumer, SharedPolls
 from beholder.worker.extender import VisibilityExtender
 from beholder.worker.journal import InFlightJournal
@@ -156,7 +157,7 @@ class Rig:
         self.replies = {name: MemoryQueue(clock=self.clock) for name in ("web-0", "web-1")}
         self.images = MemoryStore(clock=self.clock)
         self.results = MemoryStore(clock=self.clock)
-        self.classifiers = {name: FakeClassifier(name) for name in ("first", "second")}
+        self.classifiers = {f"{name}@1": FakeClassifier(name) for name in ("first", "second")}
         self.recorder = Recorder()
 
     def worker(
@@ -190,6 +191,7 @@ class Rig:
                     "heavy_decodes": threading.Semaphore(),
                     "map_items": map,
                     "unreported": UnreportedCounters(dict),
+                    "cancellations": Cancellations(self.results, self.clock, 0.0),
                 }
                 | more
             ),

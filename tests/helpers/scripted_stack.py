@@ -37,6 +37,7 @@ class ScriptedStack:
         self.tags: Sequence[Mapping[str, str]] = [TAG]
         self.parameters: Mapping[str, str] = {}
         self.buckets: Sequence[str] = ()
+        self.states: list[str] = []
         self.change_sets: list[str] = []
         self.busy = 0
         self.prepared: list[Mapping[str, Any]] = [{"Status": "CREATE_COMPLETE"}]
@@ -69,11 +70,17 @@ class ScriptedStack:
             return answer
         if action == "head_bucket":
             return {} if parameters["Bucket"] in self.buckets else {"Errors": [{"ErrorCode": "404"}]}
+        if action == "put_object" and parameters["Key"].startswith("states/"):
+            self.states.append(parameters["Key"])
         answers: Mapping[str, Mapping[str, Any]] = {
-            "get_caller_identity": {"Account": OWNER},
+            "get_caller_identity": {"Account": OWNER, "Arn": f"arn:aws:iam::{OWNER}:user/a"},
             "head_object": {"Metadata": {"models": "m", "message-version": "1"}},
             "describe_auto_scaling_groups": {"AutoScalingGroups": [_GROUP]},
             "create_service_linked_role": {},
+            "put_object": {},
+            "list_objects_v2": {"Contents": [{"Key": one} for one in self.states]},
+            "list_tags_for_resource": {"Errors": [{"ErrorCode": "ResourceNotFound"}]},
+            "set_desired_capacity": {},
         }
         if action not in answers:
             raise ResourceNotFound(service, action)

@@ -41,7 +41,7 @@ class RunningService:
         self.data_dir = data_dir
         self.url = ""
         self.lines: list[str] = []
-        self._settings = {"workers": 2, "port": 0} | settings
+        self._settings = {"workers": 2, "workers_min": 0, "port": 0} | settings
         self._seen = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None

@@ -11,6 +11,7 @@ from beholder.store.memory import MemoryStore
 from beholder.web.app import build_app
 from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.reply_sources import PolledReplies
 from helpers.asgi import Answer, call, running
 
 __all__ = ["Ask", "Breaking", "ask", "memory_lookup", "memory_ports"]
@@ -43,13 +44,12 @@ def memory_ports(**more: Any) -> WebPorts:
     """Return ports in memory, except those that are given."""
     ports: dict[str, Any] = {
         "queue": MemoryQueue(),
-        "replies": MemoryQueue(),
+        "replies": PolledReplies(MemoryQueue(), wait_s=0.01),
         "reply_to": lambda: "web-0",
         "images": MemoryStore(),
         "results": MemoryStore(),
         "models": (ServedModel("first", "1", "MIT", "", 4, "as-is", None),),
         "clock": ManualClock(),
-        "receive_wait_s": 0.01,
     }
     return WebPorts(**ports | more)
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnx
@@ -48,6 +49,57 @@ def test_a_failed_image_is_named_and_stops_no_other(samples: Path, tmp_path: Pat
     assert "bad.jpg" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_run_that_is_killed_goes_on_where_it_was(suffix: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "tiny", graph=smallest_graphs()["convolution"][0], preprocessing=AS_IS)
+    photos = []
+    for number in range(60):
+        photos.append(tmp_path / f"{number:03}.png")
+        Image.new("RGB", (64, 64), (4 * number, 0, 0)).save(photos[-1])
+    out = tmp_path / f"out{suffix}"
+    # It waits for standard input in the midst of them.
+    command = ("classify", *photos[:30], "-", *photos[30:], "--model", tmp_path / "tiny", "--top-k", "1")
+    begun = [sys.executable, "-m", "beholder", *map(str, command), "--resume", str(out)]
+    with subprocess.Popen(begun, stdin=subprocess.PIPE) as process:
+        while not out.exists() or out.read_bytes().count(b"\n") < 30:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    image = photos[0].read_bytes()
+    done = run(*command, "--resume", out, stdin=image)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b""
+    whole = run(*command, "--csv" if suffix == ".csv" else "--json", stdin=image)
+    assert out.read_bytes() == whole.stdout
+    assert whole.stdout.count(b"\n") == 61 + (suffix == ".csv")
+
+
+def test_a_finished_run_has_nothing_to_resume(samples: Path, tmp_path: Path) -> None:
+    command = ("classify", samples / "cat.jpg", samples / "coffee.jpg", "--resume", tmp_path / "out.jsonl")
+    assert run(*command).returncode == 0
+    before = (tmp_path / "out.jsonl").read_bytes()
+    again = run(*command)
+    assert again.returncode == 0
+    assert b"has a result of each of the 2 images" in again.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    assert run(*command, "--csv").returncode == 2
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_run_that_is_resumed_ends_with_1_for_what_failed_before(suffix: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "tiny", graph=smallest_graphs()["convolution"][0], preprocessing=AS_IS)
+    bad, good = tmp_path / "bad.png", tmp_path / "good.png"
+    bad.write_text("no image")
+    Image.new("RGB", (64, 64)).save(good)
+    options = ("--model", tmp_path / "tiny", "--resume", tmp_path / f"out{suffix}")
+    assert run("classify", bad, good, *options).returncode == 1
+    again = run("classify", bad, good, *options)
+    assert again.returncode == 1
+    assert b"1 image failed in an earlier run" in again.stderr
+    # Only the images of this command count.
+    assert run("classify", good, *options).returncode == 0
+
+
 def test_a_glob_and_standard_input(samples: Path) -> None:
     cat = (samples / "cat.jpg").read_bytes()
     done = run("classify", f"{samples}/co*.jpg", "-", "--min-confidence", "0.3", stdin=cat)
@@ -69,14 +121,25 @@ def test_a_model_is_imported_listed_shown_tried_and_used(samples: Path, tmp_path
     onnx.save(_mean_colour_model(), graph)
     labels.write_text("red\ngreen\nblue\n")
     data = ("--data-dir", tmp_path / "data")
-    imported = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
+    torchvision = ("--preprocessing", "torchvision")
+    check = ("--check", samples, "--expect", tmp_path / "expected.csv")
+    (tmp_path / "expected.csv").write_text("file,index,name\ncat.jpg,0,red\n")
+    imported = run(
+        "models", "import", graph, "--labels", labels, "--name", "colour", *torchvision, *check, *data
+    )
     assert imported.returncode == 0, imported.stderr.decode()
     assert "colour" in run("models", "list", *data).stdout.decode()
     assert json.loads(run("models", "show", "colour", *data).stdout)["classes"] == 3
-    assert "crop to 224 x 224" in imported.stdout.decode()
-    assert "the graph gives logits" in imported.stdout.decode()
-    for model in ("colour", tmp_path / "data" / "models" / "colour"):
-        assert "3 classes" in run("models", "test", model, samples / "cat.jpg", *data).stdout.decode()
+    assert "centre-crop to 224 x 224" in imported.stdout.decode()
+    assert "3 classes, logits" in imported.stdout.decode()
+    assert "answered; of 1 known" in imported.stdout.decode()
+    assert json.loads(run("models", "show", "colour", *data).stdout)["report"]["photos"]["known"] == 1
+    listed = [json.loads(line) for line in run("models", "list", "--json", *data).stdout.splitlines()]
+    assert {one["name"]: one["problems"] for one in listed} == {"efficientnet-lite0": [], "colour": []}
+    assert "3 classes" in run("models", "test", "colour", samples / "cat.jpg", *data).stdout.decode()
+    by_path = tmp_path / "data" / "models" / "colour"
+    tried = json.loads(run("models", "test", by_path, samples / "cat.jpg", "--json", *data).stdout)
+    assert (tried["classes"], len(tried["answers"]), tried["failures"]) == (3, 2, {})
     used = run("classify", samples / "cat.jpg", "--model", "colour", "--top-k", "3", *data)
     assert {label["name"] for label in json.loads(used.stdout)["labels"]} == {"red", "green", "blue"}
     again = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
@@ -100,11 +163,11 @@ def test_an_image_that_a_model_cannot_run_stops_no_other(tmp_path: Path) -> None
 
 
 def test_a_failed_import_is_reported_with_the_cause(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    onnx.save(_mean_colour_model(), tmp_path / "model.onnx")
     assert "--labels" in run("models", "import", tmp_path / "model.onnx", "--name", "x").stderr.decode()
     other = run("models", "import", tmp_path / "model.h5", "--name", "x")
     assert other.returncode == 2
-    assert "neither .onnx nor .pth" in other.stderr.decode()
+    assert "cannot be imported; give a folder with config.json" in other.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +178,7 @@ def test_a_failed_import_is_reported_with_the_cause(tmp_path: Path) -> None:
         ("m.onnx", ("--preprocessing", "as-is", "--size", "64"), "--size is not for --preprocessing as-is"),
         ("m.onnx", ("--preprocessing", "centre-crop", "--scale", "0"), "scale divides, so it cannot be 0"),
         ("m.onnx", ("--preprocessing", "centre-crop", "--mean", "nan"), "mean must be a number"),
+        ("m.onnx", ("--expect", "some.csv"), "--expect is for the photos of --check"),
         ("m.onnx", ("--size", "0"), "0 is not in the range 1<=x<=4096"),
         ("m.pth", ("--size", "64", "--source", "x", "--logits"), "--logits is for ONNX files"),
     ],

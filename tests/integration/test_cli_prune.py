@@ -1,5 +1,6 @@
 """`beholder prune` and the retention of a running service, on real folders."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -35,6 +36,8 @@ def test_prune_deletes_by_bytes_and_leaves_what_waits(tmp_path: Path) -> None:
     assert files(tmp_path) == before
     status, told, _ = run("prune", "--data-dir", str(tmp_path), "--retention-bytes-max", "0B")
     assert (status, told.split(",")[0]) == (0, "deleted 4 jobs")
+    told = run("prune", "--data-dir", str(tmp_path), "--retention-bytes-max", "0B", "--json")[1]
+    assert json.loads(told) == {"is_deleted": True, "jobs": 0, "size_bytes": 0}
     left = files(tmp_path)
     assert len(left) == 4  # two images, each with its metadata
     assert all(any(one in path for one in ids[4:]) for path in left)

@@ -1,9 +1,9 @@
 """A damaged queue file: the service says so and ends; `beholder repair` brings every accepted job back."""
 
 import contextlib
+import json
 import os
 import random
-import re
 import signal
 import sqlite3
 import subprocess
@@ -126,10 +126,10 @@ def test_a_damaged_queue_is_named_refused_and_repaired(
         check_queue_file(make_settings(data_dir=tmp_path))
     assert f"{tmp_path}/queue.sqlite" in str(refused.value)
     assert f"beholder repair --data-dir {tmp_path}" in str(refused.value)
-    status, told, errors = run("repair", "--data-dir", str(tmp_path))
+    status, told, errors = run("repair", "--json", "--data-dir", str(tmp_path))
     assert (status, errors) == (0, "")
-    kept, queued = (int(re.search(rf"{what} +(\d+)", told)[1]) for what in ("kept", "again"))
-    assert kept + queued == 40
+    done = json.loads(told)
+    assert done["kept"] + done["queued"] == 40
     found = waiting(tmp_path)
     assert sorted(one.job_id for one in found) == sorted(ids[20:])
     assert {one.input.options.top_k for one in found} == {3}
@@ -154,7 +154,9 @@ def test_an_unreadable_object_of_one_job_does_not_stop_the_repair_of_others(tmp_
 def test_a_sound_queue_is_left_with_the_same_messages(tmp_path: Path) -> None:
     ids = fill(tmp_path, 5)
     for _ in range(2):
-        assert run("repair", "--data-dir", str(tmp_path))[0] == 0
+        status, told, _ = run("repair", "--data-dir", str(tmp_path))
+        assert status == 0
+        assert "messages kept       5\n" in told
     assert sorted(one.job_id for one in waiting(tmp_path)) == sorted(ids)
 
 

@@ -31,6 +31,7 @@ from helpers.web import memory_ports
 pytestmark = pytest.mark.slow
 
 MODEL = "efficientnet-lite0"
+ONLY_A_PERSON = {"GeneralLabels": {"LabelInclusionFilters": ["Person"]}}
 NOT_AN_IMAGE = b"not an image"
 BRIEF = WebLimits(wait_s_default=0.01)
 STORE = MemoryStore()
@@ -88,7 +89,7 @@ def test_hugging_face_gets_labels(service: RunningService, photo: Path, path: st
 
 def test_hugging_face_gets_its_own_errors(service: RunningService, photo: Path, cut: bytes) -> None:
     client = InferenceClient(model=f"{service.url}/hf")
-    with pytest.raises(HfHubHTTPError, match="convert the image") as refused:
+    with pytest.raises(HfHubHTTPError, match="convert it to one of these") as refused:
         client.image_classification(NOT_AN_IMAGE)
     assert refused.value.response.status_code == 415
     with pytest.raises(HfHubHTTPError, match="send the whole file") as failed:
@@ -184,6 +185,9 @@ def test_rekognition_gets_labels(service: RunningService, photo: Path) -> None:
     filters = {"LabelExclusionFilters": ["Espresso"], "LabelInclusionFilters": ["cup", "espresso"]}
     filtered = client.detect_labels(Image=image, MinConfidence=0, Settings={"GeneralLabels": filters})
     assert [one["Name"] for one in filtered["Labels"]] == ["cup"]
+    filters = {"LabelExclusionFilters": ["Person"], "LabelInclusionFilters": ["Mug", "Espresso"]}
+    (found,) = client.detect_labels(Image=image, Settings={"GeneralLabels": filters})["Labels"]
+    assert found == label
 
 
 def test_rekognition_gets_its_own_errors(
@@ -197,6 +201,7 @@ def test_rekognition_gets_its_own_errors(
         (service.url, "ImageTooLargeException", {"Image": {"Bytes": bytes(20_000_001)}}),
         (service.url, "InvalidS3ObjectException", {"Image": s3_object}),
         (service.url, "InvalidParameterException", {"Image": {}}),
+        (service.url, "InvalidParameterException", {"Image": whole, "Settings": ONLY_A_PERSON}),
         (service.url, "InvalidParameterException", {"Image": whole, "Features": ["IMAGE_PROPERTIES"]}),
         (service.url, "InvalidParameterException", {"Image": whole, "MinConfidence": 101}),
         (full, "ThrottlingException", {"Image": whole}),
@@ -299,7 +304,7 @@ def test_triton_gets_its_own_errors(
     good, two = tensor(photo.read_bytes()), InferInput("IMAGE", [2], "BYTES")
     two.set_data_from_numpy(np.array([b"a", b"b"], dtype=object))
     cases = [
-        (service.url, MODEL, tensor(NOT_AN_IMAGE), "415", "convert the image"),
+        (service.url, MODEL, tensor(NOT_AN_IMAGE), "415", "convert it to one of these"),
         (service.url, MODEL, tensor(cut), "422", "send the whole file"),
         (service.url, MODEL, numbers, "400", "is not BYTES"),
         (service.url, MODEL, two, "400", "one image in each request"),
@@ -346,7 +351,8 @@ def test_cog_may_wait_less_and_cancel(late: str) -> None:
     assert (begun.status_code, begun.json()["status"], begun.json()["id"]) == (202, "starting", "mine")
     assert begun.headers["preference-applied"] == "respond-async"
     again = requests.put(f"{late}/predictions/mine", json=body, timeout=60)
-    assert (again.status_code, again.json()) == (202, {"id": "mine", "status": "processing"})
+    assert (again.status_code, again.json()["status"], again.json()["id"]) == (202, "processing", "mine")
+    assert again.json()["output"] is None
     canceled = requests.post(f"{late}/predictions/mine/cancel", timeout=60)
     assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
     assert requests.put(f"{late}/predictions/mine", json=body, timeout=60).json()["status"] == "canceled"
@@ -365,7 +371,7 @@ def test_cog_gets_its_own_errors(service: RunningService, cut: bytes, locked: st
             service.url,
             {"input": {"image": image}, "webhook": "https://example.org"},
             400,
-            "parameter_unknown",
+            "webhook_refused",
         ),
         (locked, {"input": {"image": image}}, 401, "key_missing"),
         (full, {"input": {"image": image}}, 503, "overloaded"),

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
-from beholder.model.decode import jpeg, png, tiff
+from beholder.model.decode import heif, jpeg, png, tiff
 from beholder.model.decode.limits import ImageLimits
 
 LIMITS = ImageLimits()
@@ -121,6 +122,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "webp animated": lambda: animated("WEBP", colour(), **LOSSY),
     "webp animated alpha": lambda: animated("WEBP", clear(), **LOSSY),
     "webp animated lossless": lambda: animated("WEBP", plain("RGBA"), **LOSSLESS),
+    "heic": lambda: heic("RGB"),
     "bmp run-length": run_length_bmp,
     "tiff": lambda: encoded("TIFF", compression="tiff_lzw", **ONE_STRIP),
     "tiff alpha": lambda: encoded("TIFF", clear(), compression="tiff_lzw", **ONE_STRIP),
@@ -183,6 +185,15 @@ def test_an_uncompressed_file_is_held_twice_at_most(name: str, tmp_path: Path) -
     assert grown_by(data, tmp_path) < PIXELS * BYTES_PER_PIXEL_MAX + len(data) + FIXED_BYTES
 
 
+def heic(mode: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    samples = {"RGB": colour().tobytes, "RGBA": clear().tobytes, "RGB;16": np.dstack([deep()] * 3).tobytes}
+    image = pillow_heif.from_bytes(mode, (SIDE, SIDE), samples[mode]())
+    image.save(file, enc_params={"preset": "ultrafast"}, **options)
+    return file.getvalue()
+
+
+FAST = {"speed": 10, "quality": 50}
 LARGER_FILES: dict[str, tuple[Callable[[], bytes], Callable[[bytes], int]]] = {
     "jpeg progressive 4:4:4": (
         lambda: encoded("JPEG", quality=50, progressive=True, subsampling=0),
@@ -192,6 +203,18 @@ LARGER_FILES: dict[str, tuple[Callable[[], bytes], Callable[[bytes], int]]] = {
         lambda: encoded("JPEG", colour().convert("CMYK"), quality=50, progressive=True),
         jpeg.read_decoder_bytes,
     ),
+    "avif": (lambda: encoded("AVIF", **FAST), heif.read_decoder_bytes),
+    "avif 4:4:4": (lambda: encoded("AVIF", subsampling="4:4:4", **FAST), heif.read_decoder_bytes),
+    "avif alpha": (lambda: encoded("AVIF", clear(), **FAST), heif.read_decoder_bytes),
+    "avif 16-bit": (
+        lambda: by_opencv(
+            ".avif", np.dstack([deep() >> 6] * 3), cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_SPEED, 10
+        ),
+        heif.read_decoder_bytes,
+    ),
+    "heic 4:4:4": (lambda: heic("RGB", chroma=444), heif.read_decoder_bytes),
+    "heic alpha": (lambda: heic("RGBA"), heif.read_decoder_bytes),
+    "heic 16-bit": (lambda: heic("RGB;16"), heif.read_decoder_bytes),
     "tiff 16-bit strip": (
         lambda: by_opencv(".tif", np.dstack([deep()] * 3), cv2.IMWRITE_TIFF_ROWSPERSTRIP, SIDE),
         tiff.read_decoder_bytes,

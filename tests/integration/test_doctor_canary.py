@@ -13,7 +13,7 @@ KEYS = {**OPEN, "Keys": "on"}
 
 
 def test_an_image_comes_back_recognised(service: RunningService) -> None:
-    finding = _canary("zoo", service.url, OPEN, "")
+    finding = _canary("zoo", {"Url": service.url}, OPEN, "")
 
     assert finding.level is Level.OK, finding.sentence
     assert finding.sentence.startswith("an image came back recognised: ")
@@ -22,10 +22,19 @@ def test_an_image_comes_back_recognised(service: RunningService) -> None:
 def test_a_web_tier_that_is_not_reached_is_a_problem_with_who_may_connect() -> None:
     with socket.socket() as taken:  # bound and not listening: a connection is refused
         taken.bind(("127.0.0.1", 0))
-        finding = _canary("zoo --region eu-west-1", f"http://127.0.0.1:{taken.getsockname()[1]}", OPEN, "")
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        finding = _canary("zoo --region eu-west-1", {"Url": url}, OPEN, "")
 
     assert (finding.level, finding.command) == (Level.PROBLEM, "beholder status zoo --region eu-west-1")
     assert "only 192.0.2.7/32 may connect" in finding.sentence
+
+
+def test_a_host_name_that_leads_elsewhere_is_told_with_the_record_that_dns_lacks() -> None:
+    outputs = {"Url": "https://photos.example.invalid", "BalancerHost": "zoo-web-1.example.invalid"}
+    finding = _canary("zoo", outputs, OPEN, "")
+
+    assert finding.level is Level.PROBLEM
+    assert "make it a CNAME of zoo-web-1.example.invalid" in finding.sentence
 
 
 @pytest.mark.parametrize(
@@ -33,7 +42,7 @@ def test_a_web_tier_that_is_not_reached_is_a_problem_with_who_may_connect() -> N
     [("", OPEN, "inside the VPC"), ("http://192.0.2.1:8080", KEYS, "there is no API key")],
 )
 def test_no_image_is_sent_where_there_is_no_way_in(url: str, parameters: dict[str, str], said: str) -> None:
-    finding = _canary("zoo", url, parameters, "")
+    finding = _canary("zoo", {"Url": url}, parameters, "")
 
     assert finding.level is Level.WARNING
     assert "no image was sent" in finding.sentence

@@ -19,7 +19,8 @@ from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
 from beholder.web.submission.addresses import UrlPolicy, is_public
 from beholder.web.submission.fetcher import UrlFetcher
-from beholder.web.submission.upload import UploadBudget
+from beholder.web.submission.upload import ImageFetchers
+from beholder.web.submission.upload_budget import UploadBudget
 from helpers.images import jpeg
 from helpers.web import Ask, ask, memory_ports
 
@@ -399,7 +400,9 @@ JSON = {"content_type": "application/json"}
 def test_a_request_may_hold_an_address_if_the_operator_allows_it(path: str, document: Any) -> None:
     with server(lambda one, _: one.sendall(whole(PHOTO))) as url:
         ports = memory_ports(limits=WebLimits(wait_s_default=0.01))
-        allowed = memory_ports(limits=ports.limits, fetch=UrlFetcher(HERE, ports.limits).fetch)
+        allowed = memory_ports(
+            limits=ports.limits, fetchers=ImageFetchers(UrlFetcher(HERE, ports.limits).fetch)
+        )
         body = json.dumps(document).replace("{}", f"{url}/photos/cat.jpg?size=1").encode()
         asked = Ask("POST", path, body, JSON)
         (refused,), (accepted,) = ask(ports, asked), ask(allowed, asked)
@@ -411,7 +414,7 @@ def test_a_request_may_hold_an_address_if_the_operator_allows_it(path: str, docu
 
 def test_what_was_fetched_is_checked_as_an_upload() -> None:
     with server(lambda one, _: one.sendall(whole(b"<html>"))) as url:
-        ports = memory_ports(fetch=UrlFetcher(HERE, LIMITS).fetch)
+        ports = memory_ports(fetchers=ImageFetchers(UrlFetcher(HERE, LIMITS).fetch))
         page, both = ask(
             ports,
             Ask("POST", "/v1/classify", json.dumps({"url": url}).encode(), JSON),

@@ -34,6 +34,7 @@ def photos() -> list[Path]:
         return [PHOTOS / row["file"] for row in csv.DictReader(file)]
 
 
+@pytest.mark.pure
 def test_both_runtimes_name_every_photo_alike(spec: ModelSpec) -> None:
     images = [prepare(path.read_bytes(), spec.preprocessing) for path in photos()]
 

@@ -28,7 +28,7 @@ def data_folder(data_dir: Path) -> None:
 def data_folder_replaced(data_dir: Path) -> None:
     # Copied before it goes: a controller that opens the buckets late would make folders beside the copy's.
     copy = data_dir.with_name("copy")
-    shutil.copytree(data_dir, copy, ignore=shutil.ignore_patterns("*.notifiers"))
+    shutil.copytree(data_dir, copy, ignore=shutil.ignore_patterns("*.notifiers", "*.replies"))
     data_dir.rename(data_dir.with_name("before"))
     copy.rename(data_dir)
 

@@ -268,14 +268,14 @@ def test_a_second_service_on_one_data_folder_is_refused(start_service: Start) ->
 
 
 def test_who_still_waits_when_the_service_must_end_is_told_where_to_ask(start_service: Start) -> None:
-    service = start_service(workers=0, drain_s=4)
+    service = start_service(workers=0, drain_s=10)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(service.classify, jpeg(seed)) for seed in range(3)]
         until(lambda: b"beholder_waiting_requests 3.0" in service.get("/metrics").body, "three waiters")
         os.kill(service.pid, signal.SIGTERM)
         service.await_line("up.stopping")
         # who comes now is refused, and does not hang until the end
-        until(lambda: _is_refused(service), "a refusal", timeout_s=3)
+        until(lambda: _is_refused(service), "a refusal", timeout_s=8)
         assert not any(one.done() for one in waiting)
         replies = [one.result() for one in waiting]
     assert service.wait() == 0

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 REGION, KEY, SECRET = "eu-central-1", "AKIDEXAMPLE", "wJalrXUtnFEMI"
 ADDRESS, INSTANCE = "eipalloc-0a", "i-0b"
-ASSOCIATE = f"Action=AssociateAddress&AllocationId={ADDRESS}&AllowReassociation=true&InstanceId={INSTANCE}"
+ASSOCIATE = f"Action=AssociateAddress&AllocationId={ADDRESS}&AllowReassociation=false&InstanceId={INSTANCE}"
 WAIT_S = 30.0
 
 

@@ -36,7 +36,7 @@ def answer(data: bytes) -> NDArray[np.uint8] | None:
 WHOLE = [answer(data) for data in CORPUS]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, len(CORPUS) - 1), st.floats(0, 1, exclude_max=True))
 def test_a_prefix_is_refused_or_is_the_whole_picture(index: int, kept: float) -> None:
     pixels = answer(CORPUS[index][: int(len(CORPUS[index]) * kept)])
@@ -52,7 +52,7 @@ def test_the_last_bytes_of_every_file_matter_or_do_not_change_the_picture() -> N
             assert pixels is None or np.array_equal(pixels, whole)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(CORPUS),
     st.lists(st.tuples(st.integers(0, 4_000), st.integers(0, 255)), min_size=1, max_size=20),
@@ -65,7 +65,7 @@ def test_changed_bytes_never_raise_anything_else(data: bytes, changes: list[tupl
     answer(bytes(changed))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([b"", *(data[:n] for data in CORPUS[::4] for n in (4, 12, 30))]),
     st.binary(max_size=400),

@@ -586,7 +586,7 @@ LARGE = [
 
 
 @pytest.mark.parametrize("rules", LARGE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(choices=st.lists(st.integers(0, 10**6), min_size=80, max_size=80))
 def test_every_message_is_served_and_then_the_fleet_is_gone(rules: Rules, choices: list[int]) -> None:
     # given

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -219,13 +219,9 @@ class SqliteMachine(QueueMachine):
 
 TestMemoryMachine = pytest.mark.pure(MemoryMachine.TestCase)
 TestSqliteMachine = SqliteMachine.TestCase
-TestMemoryMachine.settings = settings(
-    max_examples=300, stateful_step_count=30, deadline=None, derandomize=True
-)
+TestMemoryMachine.settings = settings(max_examples=300, stateful_step_count=30, derandomize=True)
 TestSqliteMachine.settings = settings(
     max_examples=120,
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
 )

@@ -66,11 +66,11 @@ class World:
             lived_s = self.lived_s[one.id] = before_s + seconds
             is_due = lived_s // 60 > before_s // 60
             if lived_s >= BOOT_S and (before_s < BOOT_S or is_due):
-                is_busy = before_s >= BOOT_S
-                write_heartbeat(self.store, one.id, InstanceState.IN_SERVICE, is_busy=is_busy)
+                # None takes a message: busy ones beside a backlog that stays would be a load that grows.
+                write_heartbeat(self.store, one.id, InstanceState.IN_SERVICE, is_busy=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(offsets, offsets, offsets, steps)
 def test_no_clock_makes_the_leader_end_or_double_a_healthy_fleet(
     fleet_s: float, store_s: float, leader_s: float, steps: dict[int, float]

@@ -202,7 +202,7 @@ def assert_one_at_a_time(acts: list[tuple[float, float, int]]) -> None:
             assert other == number, f"{number} acts from {began_s} to {ended_s}, {other} from {later_s}"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(0, 2**32),
     st.integers(2, 4),
@@ -217,7 +217,7 @@ def test_never_two_act_at_the_same_time(
     assert_one_at_a_time(play.acts)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(2, 4), st.floats(0.0, 0.3))
 def test_another_one_leads_within_three_periods_after_the_leader_died(
     seed: int, count: int, delay_s_max: float
@@ -229,7 +229,7 @@ def test_another_one_leads_within_three_periods_after_the_leader_died(
     assert_one_at_a_time(play.acts)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32))
 def test_a_lone_holder_leads_all_the_time(seed: int) -> None:
     play = run(seed, count=1, delay_s_max=0.1)

@@ -110,7 +110,7 @@ class Case:
         if step == "put":
             self.rig.results = Poisoned(results, ("put",), self.poisoned_keys, error)  # type: ignore[assignment]
         if step == "classify":
-            self.rig.classifiers["first"] = PoisonedClassifier(error)
+            self.rig.classifiers["first@1"] = PoisonedClassifier(error)
         if step == "reply":
             self.rig.replies["web-1"].send = self._raise  # type: ignore[method-assign]
 
@@ -238,7 +238,7 @@ def check_end(rig: Rig, step: str, error: Exception, poison: Message | None) -> 
 
 
 arguments = given(cases, st.integers(1, 6), st.integers(0, 5), st.integers(1, 4))
-bounds = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+bounds = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("stores", [memory_stores, folder_stores])

@@ -57,7 +57,8 @@ def test_what_may_be_tried_again_is_unavailable_now(error: type[BeholderError]) 
 def test_every_error_stands_in_one_branch() -> None:
     branches = (RequestError, JobError, BackendError, ConfigError, DeployError)
     elsewhere = {error.__name__ for error in ERRORS if not issubclass(error, branches)}
-    assert elsewhere == {"BeholderError", "MessageInvalid"}
+    groups = {"BadImage", "NotFound", "Unauthorized"}
+    assert elsewhere == {"BeholderError", "MessageInvalid", "ServiceUnreachable", *groups}
     for error in ERRORS:
         assert sum(issubclass(error, branch) for branch in branches) <= 1
 

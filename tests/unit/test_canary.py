@@ -1,15 +1,16 @@
 """The canary: what counts against a deployment, and what only tells that this machine cannot look."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from beholder.cli.canary import Canary
+from beholder.client import ServiceUnreachable
 from beholder.clock import ManualClock
 from beholder.deploy.waiting import Waiting
-from beholder.errors import BackendUnavailable, ConfigError, DeployError
-from beholder.job import Label
+from beholder.errors import BackendUnavailable, ConfigError, DeployError, KeyRefused
+from beholder.job import Job, JobStatus, Label
+from beholder.job.job import Result
 
 
 class Service:
@@ -18,17 +19,16 @@ class Service:
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
 
-    def labels_of(self, _data: bytes, _options: Any) -> tuple[Label, ...]:
+    def classify(self, _image: bytes) -> Job:
         error = self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
         if error is not None:
             raise error
-        return (Label("space shuttle", 812, 0.7),)
+        labels = (Label("space shuttle", 812, 0.7),)
+        return Job("1", JobStatus.SUCCEEDED, 0.0, result=Result(labels))
 
 
-def unreachable() -> ConfigError:
-    error = ConfigError("http://192.0.2.7:8080 cannot be reached: timed out")
-    error.__cause__ = TimeoutError("timed out")
-    return error
+def unreachable() -> ServiceUnreachable:
+    return ServiceUnreachable("http://192.0.2.7:8080 cannot be reached: timed out")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_web_tier_that_this_machine_cannot_reach_is_no_failure(send: Callable[
 
 
 @pytest.mark.parametrize(
-    "error", [ConfigError("the key is refused"), BackendUnavailable("service", "classify", "nothing")]
+    "error", [KeyRefused(), ConfigError("no job"), BackendUnavailable("service", "request", "nothing")]
 )
 def test_a_service_that_answers_wrongly_fails_the_deployment(
     send: Callable[..., list[str]], error: Exception

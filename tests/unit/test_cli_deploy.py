@@ -2,13 +2,21 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from beholder.cli import main
+from beholder.cli.deploy import _model_folder
+from beholder.cli.deploying import Deploying
 from beholder.deploy.account import Account
-from beholder.errors import BackendDenied
+from beholder.deploy.costs import Costs
+from beholder.deploy.deploy import Deploy
+from beholder.deploy.plan import Plan
+from beholder.errors import BackendDenied, DeployError
+from beholder.model.registry import ModelEntry, ModelRegistry
 
 Run = Callable[..., tuple[int, str]]
 
@@ -68,6 +76,8 @@ def test_without_credentials_nothing_is_begun(run: Run, arguments: tuple[str, ..
         ("--budget-per-hour", "two", "give dollars such as 2.50, or none"),
         ("--max", "-1", "not in the range"),
         ("--front", "door", "not one of"),
+        ("--alarm-email", "ops", "give an address such as ops@example.com, or none"),
+        ("--aim", "high", "not one of"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(run: Run, option: str, value: str, sentence: str) -> None:
@@ -93,6 +103,62 @@ def answering(monkeypatch: pytest.MonkeyPatch, regions: dict[str, str]) -> list[
 
     monkeypatch.setattr(Account, "call", call)
     return changed
+
+
+def test_ctrl_c_says_in_what_state_things_are_and_that_the_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = dict.fromkeys(("Models", "ImageId", "VpcId", "ExposeCidr", "RouteTables", "Prices"), "")
+    given |= {"Front": "instance", "Reach": "vpc", "WebInstanceType": "t3.small", "BudgetPerHour": "none"}
+    given |= {"FleetMax": "1", "InstanceTypes": "c6a.large", "OnDemandShare": "1"}
+    plan = Plan("zoo", "eu-west-1", "1", "", {}, given, "", Costs(None, None))
+
+    def interrupted(_self: Deploying, work: Deploy, *_: Any, **__: Any) -> str:
+        work.step = "CloudFormation changes the stack, and goes on without this command"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("beholder.cli.deploying.check_access", lambda *_: [])
+    monkeypatch.setattr(Deploying, "_check", lambda *_: None)
+    monkeypatch.setattr(Deploying, "_check_models", lambda *_: None)
+    monkeypatch.setattr(Deploy, "settle", lambda _: None)
+    monkeypatch.setattr(Deploying, "_carry_out", interrupted)
+    with pytest.raises(DeployError) as said:
+        Deploying(account=Account("eu-west-1"), name="zoo", python="3.12").run(lambda: plan, yes=True)
+    assert said.value.message == (
+        "interrupted: CloudFormation changes the stack, and goes on without this command; the same command "
+        "goes on from there, and beholder status zoo --region eu-west-1 shows what is there"
+    )
+
+
+@pytest.mark.parametrize("where", ["settle", "plan", "question"])
+def test_ctrl_c_before_the_change_says_that_nothing_was_changed(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise click.Abort if where == "question" else KeyboardInterrupt
+
+    monkeypatch.setattr("beholder.cli.deploying.check_access", lambda *_: [])
+    monkeypatch.setattr(Deploy, "settle", interrupt if where == "settle" else lambda _: None)
+    monkeypatch.setattr(Deploying, "_show", lambda *_, **__: None)
+    if where == "plan":
+        monkeypatch.setattr(Deploying, "_show", interrupt)
+    monkeypatch.setattr("click.confirm", interrupt)
+    with pytest.raises(DeployError) as said:
+        Deploying(account=Account("eu-west-1"), name="zoo", python="3.12").run(interrupt)
+    assert said.value.message == (
+        "interrupted: nothing was changed yet; the same command goes on from there, and "
+        "beholder status zoo --region eu-west-1 shows what is there"
+    )
+
+
+def test_an_imported_model_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models" / "mushrooms"
+    entry = ModelEntry("mushrooms", folder, is_builtin=False, spec=None)
+    monkeypatch.setattr(ModelRegistry, "list_models", lambda _: [entry])
+    assert _model_folder("mushrooms") == folder
+    assert _model_folder("efficientnet-lite0") is None
+    assert _model_folder("toadstools") is None
+    assert _model_folder(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize(

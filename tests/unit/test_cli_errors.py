@@ -285,7 +285,7 @@ def test_both_signals_end_in_order(number: signal.Signals) -> None:
     seen = threading.Event()
     end_on_signals(lambda: ended.append("drain"), lambda: ended.append("stop"), seen.set)
     os.kill(os.getpid(), number)
-    assert seen.wait(10)
+    assert seen.wait(60)
     assert ended == ["drain", "stop"]
 
 
@@ -296,6 +296,7 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
     monkeypatch.setenv("BEHOLDER_PORT", "1")
     monkeypatch.setenv("BEHOLDER_CONFIG", "some.toml")
     monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     settings = make_settings(port=2, data_dir=tmp_path, workers=2)
     # when
     web, worker_of = children(settings, socket_fd=7, parent_death_pipe_fd=8, ready_fd=9, in_fleet=True)
@@ -306,7 +307,9 @@ def test_children_get_the_settings_of_their_parent_and_nothing_of_its_environmen
         assert load_settings(child.environment, {}).settings == settings
         assert child.environment["LANG"] == "C.UTF-8"
         assert child.environment["OMP_NUM_THREADS"] == "1"
-        assert child.command[:3] == (sys.executable, "-m", "beholder")
+        assert child.command[:4] == (sys.executable, "-P", "-m", "beholder")
+    # and a service manager hears of the web tier alone
+    assert [one.environment["NOTIFY_SOCKET"] for one in (web, *workers)] == ["/run/notify", "", ""]
     # and the web tier, which alone has the socket, ends first
     assert (web.fds, [one.fds for one in workers]) == ((7, 8), [(8, 9), (8, 9)])
     assert web.stage < min(one.stage for one in workers)

@@ -83,3 +83,43 @@ def test_a_slip_of_the_pen_is_an_exit_status_of_2(arguments: list[str]) -> None:
 def test_no_command_at_all_shows_the_help() -> None:
     result = CliRunner().invoke(GROUP, [])
     assert "Commands:" in result.output
+
+
+# --- programs -----------------------------------------------------------------------------------------------
+
+# These start, change or ask, and tell what they do, which is no report; `models show` prints JSON alone.
+NO_REPORT = {
+    *("bake", "demo", "deploy", "destroy", "logs", "ship-logs", "up", "upgrade", "web", "worker"),
+    *("keys create", "keys revoke", "service install", "service uninstall"),
+    *(f"models {name}" for name in ("calibrate", "export", "import", "quantize", "remove", "show")),
+}
+
+
+def test_each_command_that_reports_can_print_json() -> None:
+    def has_json(command: click.Command) -> bool:
+        return any("--json" in parameter.opts for parameter in command.params)
+
+    leaves = {" ".join(path): one for path, one in ALL if not isinstance(one, click.Group)}
+    assert leaves.keys() >= NO_REPORT
+    assert {name for name, one in leaves.items() if not has_json(one)} == NO_REPORT
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("beholder serv", {"service"}),
+        ("beholder service un", {"uninstall"}),
+        ("beholder up --po", {"--port"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(line: str, offered: set[str]) -> None:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_BEHOLDER_COMPLETE": "bash_complete"}
+    told = CliRunner().invoke(GROUP, [], env=words, prog_name="beholder").output
+    assert {one.removeprefix("plain,") for one in told.split()} == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str) -> None:
+    # bash is asked for its version; where there is none, the script is the same.
+    told = CliRunner().invoke(GROUP, [], env={"_BEHOLDER_COMPLETE": f"{shell}_source"}, prog_name="beholder")
+    assert f"_BEHOLDER_COMPLETE={shell}_complete" in told.output

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from beholder.cli.recognise import STDIN, find_images
+from beholder.client.images import IMAGE_TYPES, STDIN, find_images
 from beholder.errors import ConfigError
-from beholder.loadgen.plan import IMAGE_TYPES, images_in
+from beholder.loadgen.plan import images_in
 
 
 @pytest.fixture

@@ -36,13 +36,22 @@ def said(answer: Answer) -> tuple[int, str]:
         ({"input": {"image": f"data:;base64,{TEXT}"}}, ACCEPTED),
         ({"input": {"image": TEXT, "top_k": 3, "min_confidence": 0.5, "model": "first"}}, ACCEPTED),
         ({"input": {"image": TEXT, "top_k": None}, "id": None}, ACCEPTED),
+        ({"input": {"image": TEXT, "top_k": 3.0, "min_confidence": 1.0}}, ACCEPTED),
+        ({"input": {"image": TEXT, "top_k": 3.5}}, (400, "bad_parameter")),
+        ({"input": {"image": TEXT, "top_k": float("inf")}}, (400, "bad_parameter")),
+        (b'{"input": {"image": "", "top_k": 1e999}}', (400, "image_missing")),
         ({"input": {"image": TEXT}, "id": 7}, ACCEPTED),
         ({"input": {"image": TEXT}, "id": ""}, (400, "idempotency_key_invalid")),
         ({"input": {"image": TEXT}, "id": "x" * 300}, (400, "idempotency_key_invalid")),
         ({"input": {"image": TEXT, "top_k": 0}}, (400, "bad_parameter")),
         ({"input": {"image": TEXT, "topk": 3}}, (400, "parameter_unknown")),
-        ({"input": {"image": TEXT}, "webhook_events_filter": ["start"]}, (400, "parameter_unknown")),
-        ({"input": {"image": "s3://bucket/key"}}, (415, "image_by_url")),
+        ({"input": {"image": TEXT}, "webhook_events_filter": ["start"]}, ACCEPTED),
+        ({"input": {"image": TEXT}, "webhook_events_filter": ["begun"]}, (400, "bad_parameter")),
+        ({"input": {"image": TEXT}, "webhook_events_filter": 1}, (400, "bad_parameter")),
+        ({"input": {"image": TEXT}, "webhook": None}, ACCEPTED),
+        ({"input": {"image": TEXT}, "webhook": "https://example.org/"}, (400, "webhook_refused")),
+        ({"input": {"image": TEXT}, "output_file_prefix": "x"}, (400, "parameter_unknown")),
+        ({"input": {"image": "s3://bucket/key"}}, (400, "bucket_refused")),
         ({"input": {"image": "data:text/plain,hello"}}, (400, "bad_parameter")),
         ({"input": {}}, (400, "image_missing")),
         ({"input": [TEXT]}, (400, "bad_parameter")),
@@ -50,7 +59,7 @@ def said(answer: Answer) -> tuple[int, str]:
         ([], (400, "bad_parameter")),
         (b"", (400, "bad_parameter")),
     ],
-    ids=str,
+    ids=lambda one: str(one)[:40],  # pytest puts ids into the environment
 )
 def test_the_input_holds_the_image(document: Any, expected: tuple[int, str]) -> None:
     assert said(post(document)) == expected
@@ -101,3 +110,15 @@ def test_an_id_and_an_idempotency_key_do_not_meet() -> None:
     )
     assert (first.status, second.status) == (202, 202)
     assert first.headers["x-job-id"] != second.json["id"]
+
+
+def test_a_deleted_job_is_not_found() -> None:
+    ports = memory_ports(limits=WebLimits(wait_s_default=0.01))
+    body = json.dumps({"id": "mine", "input": {"image": TEXT}}).encode()
+    (accepted,) = ask(ports, Ask("POST", "/predictions", body, JSON))
+    deleted, canceled = ask(
+        ports,
+        Ask("DELETE", f"/v1/jobs/{accepted.headers['x-job-id']}"),
+        Ask("POST", "/predictions/mine/cancel"),
+    )
+    assert (deleted.status, canceled.status) == (204, 404)

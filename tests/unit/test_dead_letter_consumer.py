@@ -10,10 +10,10 @@ import pytest
 
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.writer import DeadLetterWriter
-from beholder.errors import BackendUnavailable, JobAbandoned
+from beholder.errors import BackendUnavailable, JobAbandoned, JobDeleted
 from beholder.job import Failure, Job, JobInput, Message, new_job_id
 from beholder.results.messages import ParsedMessage, parse_body
-from beholder.results.outcomes import failed_job, upload_document
+from beholder.results.outcomes import failed_job, store_outcome, upload_document
 from beholder.store.keys import dead_letter_key, result_key, unreadable_key, upload_result_key
 from helpers import events
 from helpers.rig import BUCKET, RecordedPort, Rig
@@ -117,6 +117,18 @@ def test_an_earlier_outcome_stands_and_is_what_the_reply_says(
     assert rig.result(message) == stored
     assert stored["status"] == "succeeded"
     assert rig.replied() == [stored]
+
+
+def test_no_letter_keeps_the_message_of_a_deleted_job(
+    rig: Rig, dead_letter_consumer: DeadLetterConsumer
+) -> None:
+    message = rig.send(b"cat", image=b"cat")
+    deleted = failed_job(message, Failure(JobDeleted.code, JobDeleted.http_status, "Deleted."), 0.0)
+    store_outcome(rig.results, deleted)
+    rig.dead_letters.send([message.to_bytes()])
+    dead_letter_consumer.tick()
+    assert kept(rig) == []
+    assert [job["error"]["code"] for job in rig.replied()] == ["job_deleted"]
 
 
 def test_the_same_message_twice_is_one_outcome(rig: Rig, dead_letter_consumer: DeadLetterConsumer) -> None:

@@ -100,8 +100,6 @@ def test_too_many_bytes_are_refused_before_anything_is_read() -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1", "AVIF"),
         (b"\0\0\0\x1cftypisom\0\0\0\0isommp41", "MP4"),
         (b'<?xml version="1.0"?>\n<svg width="9">', "SVG"),
         (b"  <!DOCTYPE html><html>", "HTML"),
@@ -111,7 +109,6 @@ def test_too_many_bytes_are_refused_before_anything_is_read() -> None:
         (b'\xef\xbb\xbf {"image": "..."}', "JSON"),
         (b"/9j/4AAQSkZJRg", "base64"),
         (b"data:image/png;base64,", "data URL"),
-        (b"II+\0\x08\0\0\0", "BigTIFF"),
         (b"RIFF\0\0\0\0WAVEfmt ", "WAV"),
     ],
 )
@@ -121,7 +118,7 @@ def test_a_known_other_thing_is_named(data: bytes, name: str) -> None:
 
 
 def test_an_unknown_thing_is_refused() -> None:
-    with pytest.raises(ImageTypeUnsupported, match="convert the image"):
+    with pytest.raises(ImageTypeUnsupported, match="convert it"):
         read_header(b"\x07\x06\x05 hello", LIMITS)
 
 
@@ -132,7 +129,7 @@ def test_an_unknown_thing_is_refused() -> None:
         (jpeg_frame(9, 9, marker=0xC9), "arithmetic"),
         (jpeg_frame(9, 9, precision=12), "12 bits"),
         (jpeg_frame(9, 9, components=2), "2 components"),
-        (tiff((256, 30), (257, 20), (259, 7)), "method 7"),
+        (tiff((256, 30), (257, 20), (259, 7)), "JPEG compression"),
     ],
 )
 def test_a_kind_that_no_decoder_reads_is_refused(data: bytes, words: str) -> None:

@@ -1,12 +1,14 @@
 """A bundle has the same bytes for the same inputs, and nothing that no serving process reads."""
 
 import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import beholder
 from beholder.deploy import bundle
 from beholder.errors import DeployError
 
@@ -71,6 +73,16 @@ def test_what_no_serving_process_reads_is_left_out(name: str) -> None:
 )
 def test_what_a_serving_process_reads_is_in_it(name: str) -> None:
     assert bundle._is_needed(name)
+
+
+def test_each_service_that_the_source_makes_a_client_of_has_its_data_on_an_instance() -> None:
+    made = re.compile(r"(?:create_client|AwsClient)\(\s*\"([a-z0-9-]+)\"")
+    package = Path(beholder.__file__).parent
+    services = {service for path in package.rglob("*.py") for service in made.findall(path.read_text())}
+    assert "s3" in services
+    assert [
+        one for one in services if not bundle._is_needed(f"botocore/data/{one}/1/service-2.json.gz")
+    ] == []
 
 
 def test_packages_come_in_the_versions_that_are_installed_for_the_python_of_the_image() -> None:

@@ -10,12 +10,13 @@ from beholder.deploy.bundle import Bundle
 from beholder.deploy.costs import Costs
 from beholder.deploy.deploy import Deploy
 from beholder.deploy.destroy import Destroy
-from beholder.deploy.plan import Plan
+from beholder.deploy.plan import Plan, template_text
+from beholder.deploy.web_tier import WebTier
 from beholder.errors import ConfigError, DeployError
 from helpers.scripted_stack import OWNER, Moment, ScriptedStack
 
 BUNDLE = Bundle(Path("a" * 64 + ".tar.gz"), "a" * 64)
-PARAMETERS = {"Models": "m", "OnDemandShare": "1", "WebInstances": "1"}
+PARAMETERS = {"Models": "m", "OnDemandShare": "1", "WebInstances": "1", "HostName": ""}
 BUCKETS = [f"zoo-{OWNER}-eu-west-1-{purpose}" for purpose in ("input", "output", "bundles")]
 
 NOTHING: Moment = ("", [])
@@ -53,8 +54,10 @@ def deploying(stack: ScriptedStack) -> Deploy:
 def deploy(stack: ScriptedStack) -> str:
     """Carry out a plan that was made for a deployment as it is."""
     costs = Costs(None, None)
-    plan = Plan("zoo", "eu-west-1", OWNER, "", stack.parameters, PARAMETERS, "", costs)
-    return deploying(stack).run(plan, BUNDLE, canary=lambda _url: None)
+    plan = Plan(
+        "zoo", "eu-west-1", OWNER, "", stack.parameters, PARAMETERS, "", costs, template=template_text()
+    )
+    return deploying(stack).run(plan, BUNDLE, canary=lambda _url, _host_name: None)
 
 
 def there(**scripts: Any) -> ScriptedStack:
@@ -311,3 +314,34 @@ def test_a_change_that_does_not_end_is_told_and_nothing_is_deleted() -> None:
     with pytest.raises(DeployError, match="still UPDATE_ROLLBACK_IN_PROGRESS; run the command again"):
         Destroy(cast("Account", stack), "zoo", stack.waiting).run(delete_data=True)
     assert stack.actions == []
+
+
+@pytest.mark.parametrize(
+    ("is_ready", "came_through", "sizes"),
+    [(False, False, ["1", "0"]), (True, False, ["1", "1"]), (False, True, ["1", "1"])],
+    ids=["first-deploy-killed", "late-instance", "being-healed"],
+)
+def test_only_a_web_tier_that_never_worked_is_ended_where_a_version_fails(
+    monkeypatch: pytest.MonkeyPatch, *, is_ready: bool, came_through: bool, sizes: list[str]
+) -> None:
+    """The group would launch instances that fail for ever; one that worked heals itself."""
+
+    def fail(*_: Any) -> None:
+        raise DeployError("the web instance i-1 did not start: no space")
+
+    stack = there(execute_change_set=UPDATED)
+    stack.changes = changes("WebGroup")
+    monkeypatch.setattr(WebTier, "_is_ready", lambda *_: True)
+    if came_through:
+        deploy(stack)
+    monkeypatch.setattr(WebTier, "_is_ready", lambda *_: is_ready)
+    monkeypatch.setattr(WebTier, "replace", fail)
+    monkeypatch.setattr(WebTier, "end_new", lambda _: None)
+    stack.changed.clear()
+
+    with pytest.raises(DeployError, match="no space"):
+        deploy(stack)
+
+    made = [given["Parameters"] for action, given in stack.changed if action == "create_change_set"]
+    given = [{one["ParameterKey"]: one.get("ParameterValue") for one in parameters} for parameters in made]
+    assert [one["WebInstances"] for one in given] == sizes

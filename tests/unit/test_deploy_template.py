@@ -13,7 +13,7 @@ import pytest
 from beholder.config import DECLARED, Settings, load_settings, make_settings
 from beholder.fleet.ec2 import DEPLOYMENT_TAG, LAUNCH_TAG
 from docs.pages import read, table
-from helpers.cloudformation import PARAMETERS, Rendered, template_text
+from helpers.cloudformation import PARAMETERS, Rendered, schema_of, template_text
 
 LINES_MAX = 500
 FOURTEEN_DAYS_S = 14 * 86_400
@@ -30,7 +30,11 @@ UNTAGGED = {
 WAYS: dict[str, dict[str, str]] = {
     "instance": {},
     "internal": {"Reach": "vpc", "PublicAddresses": "no"},
-    "balancer": {"Front": "balancer", "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/a"},
+    "balancer": {
+        "Front": "balancer",
+        "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/a",
+        "HostName": "photos.example.com",
+    },
     "plain balancer": {"Front": "balancer", "Reach": "vpc"},
     "everything else": {"RouteTables": "rtb-0a", "BudgetPerHour": "1.5", "WebInstances": "2"},
 }
@@ -376,9 +380,9 @@ def test_only_the_balancer_is_a_proxy_that_counts() -> None:
         assert ",".join(told.web.trusted_proxies) == (networks if "balancer" in name else ""), name
 
 
-def test_a_stack_tells_the_bundle_before_its_own_if_there_was_one() -> None:
-    assert "PreviousBundleKey" not in Rendered().outputs
-    assert Rendered({"PreviousBundleKey": "a.tar.gz"}).outputs["PreviousBundleKey"] == "a.tar.gz"
+def test_a_stack_tells_the_state_before_its_own_if_there_was_one() -> None:
+    assert "PreviousState" not in Rendered().outputs
+    assert Rendered({"PreviousState": "states/a.json"}).outputs["PreviousState"] == "states/a.json"
 
 
 def test_a_certificate_makes_the_front_https_and_nothing_is_left_of_it_without() -> None:
@@ -386,7 +390,8 @@ def test_a_certificate_makes_the_front_https_and_nothing_is_left_of_it_without()
     listener = secure.resources["Listener"]["Properties"]
     assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
     assert listener["SslPolicy"].startswith("ELBSecurityPolicy-TLS13")
-    assert secure.outputs["Url"].startswith("https://")
+    assert secure.outputs["Url"] == "https://photos.example.com"
+    assert plain.outputs["Url"] == f"http://{plain.outputs['BalancerHost']}"
     listener = plain.resources["Listener"]["Properties"]
     assert (listener["Port"], listener["Protocol"]) == (80, "HTTP")
     assert "Certificates" not in listener
@@ -453,6 +458,7 @@ def test_what_a_stack_tells_is_what_stack_reads() -> None:
     assert read.queue.dead_letter_queue == "zoo-input-queue-dead"
     assert read.fleet.template.launch_template == "id-of-WorkerTemplate"
     ours = {"bundle_bucket", "web_group", "log_group", "worker_role", "web_role", "elastic_ip", "url"}
+    ours |= {"image_source"}
     assert {name for name in told if name not in DECLARED} == ours
 
 
@@ -465,3 +471,70 @@ def test_there_is_an_alarm_for_each_thing_that_needs_a_person() -> None:
     assert "SpendAlarm" in Rendered({"BudgetPerHour": "1.5"}).resources
     (group,) = Rendered().of_type("AWS::Logs::LogGroup").values()
     assert group["RetentionInDays"] == 14
+
+
+def test_every_alarm_tells_the_address_that_is_given_and_nobody_without() -> None:
+    told = Rendered({"BudgetPerHour": "1.5", "AlarmEmail": "ops@example.com"})
+    (topic,) = told.of_type("AWS::SNS::Topic").values()
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]
+    assert topic["TopicName"] == "zoo-alarms"
+    alarms = told.of_type("AWS::CloudWatch::Alarm").values()
+    assert [one["AlarmActions"] for one in alarms] == [["id-of-AlarmTopic"]] * 4
+    silent = Rendered({"BudgetPerHour": "1.5"})
+    assert silent.of_type("AWS::SNS::Topic") == {}
+    assert not [one for one in silent.of_type("AWS::CloudWatch::Alarm").values() if "AlarmActions" in one]
+
+
+# What deploy changes in place.
+CHANGED = {
+    "WorkerSubnets": "subnet-0c",
+    "WebSubnets": "subnet-0c,subnet-0d",
+    "PublicAddresses": "no",
+    "RouteTables": "rtb-0b",
+    "ImageId": "ami-0b",
+    "InstanceTypes": "m6a.large",
+    "WebInstanceType": "t3.medium",
+    "WebInstances": "2",
+    "ExposeCidr": "198.51.100.0/24",
+    "ProxyCidrs": "10.0.0.0/24",
+    "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/b",
+    "BundleKey": "b.tar.gz",
+    "Models": "b",
+    "AlarmEmail": "b@example.com",
+    "BudgetPerHour": "2.5",
+    "StartScript": "false",
+    "Keys": "open",
+}
+NAMES = (
+    "Name",
+    "BucketName",
+    "QueueName",
+    "RoleName",
+    "LaunchTemplateName",
+    "AutoScalingGroupName",
+    "AlarmName",
+)
+
+
+def replaced(parameter: str, value: str) -> set[str]:
+    """Return the named resources that CloudFormation would have to replace without another name."""
+    before = Rendered(WAYS["plain balancer"] | {"Reach": "internet"})
+    after = Rendered(WAYS["plain balancer"] | {"Reach": "internet", parameter: value})
+    found = set()
+    for name, one in before.resources.items():
+        old, new = one["Properties"], after.resources.get(name, one)["Properties"]
+        fixed = {each.split("/")[2] for each in schema_of(one["Type"]).get("createOnlyProperties", [])}
+        names = [key for key in (*NAMES, "TopicName", "LogGroupName") if key in old]
+        if names and old[names[0]] == new[names[0]] and any(old.get(key) != new.get(key) for key in fixed):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("parameter", CHANGED)
+def test_a_change_that_deploy_allows_replaces_no_resource_that_keeps_its_name(parameter: str) -> None:
+    assert replaced(parameter, CHANGED[parameter]) == set()
+
+
+def test_a_change_that_deploy_refuses_could_not_be_made() -> None:
+    assert replaced("VpcId", "vpc-0b") == {"TargetGroup"}
+    assert replaced("Reach", "vpc") == {"Balancer"}

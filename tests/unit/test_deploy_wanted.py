@@ -4,6 +4,7 @@ import io
 import math
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from beholder.deploy.network import Network
 from beholder.deploy.plan import Plan, make_plan
 from beholder.deploy.wanted import INSTANCE_TYPES, Exposure, Image, Wanted, parameters_of
 from beholder.errors import BackendDenied, ConfigError, DeployError
+from helpers.cloudformation import Rendered
 
 NETWORK = Network(
     "vpc-1", "10.0.0.0/16", ["a", "b"], ["a", "b"], ["10.0.0.0/24", "10.0.1.0/24"], True, ["rtb-1"], "why"
@@ -30,23 +32,18 @@ NEW: Mapping[str, Any] = {
 }
 AS_IT_IS: Mapping[str, Any] = NEW | {"exposure": None, "network": None, "image": None}
 
+WITH_TLS: Mapping[str, Any] = {"front": "balancer", "certificate": "arn:c", "host_name": "a.example.com"}
+
 
 def new(**options: Any) -> dict[str, str]:
     return parameters_of(Wanted(**options), {}, **NEW)
 
 
-def test_a_new_deployment_has_defaults_and_the_network_that_was_chosen() -> None:
-    assert new() == {
-        "FleetMax": "20",
+def test_a_new_deployment_has_the_template_s_defaults_and_the_network_that_was_chosen() -> None:
+    parameters = Rendered().template["Parameters"]
+    defaults = {key: str(parameters[key]["Default"]) for key in new() if "Default" in parameters[key]}
+    assert new() == defaults | {
         "InstanceTypes": ",".join(INSTANCE_TYPES),
-        "OnDemandShare": "0",
-        "LatencyGoal": "30",
-        "BudgetPerHour": "none",
-        "Front": "instance",
-        "CertificateArn": "",
-        "Models": "efficientnet-lite0",
-        "WebInstanceType": "t3.small",
-        "Keys": "on",
         "ExposeCidr": "192.0.2.7/32",
         "Reach": "internet",
         "VpcId": "vpc-1",
@@ -76,13 +73,61 @@ def test_a_new_deployment_has_defaults_and_the_network_that_was_chosen() -> None
         ({"budget_per_hour": math.inf}, {"BudgetPerHour": "none"}),
         ({"front": "balancer"}, {"Front": "balancer", "WebInstances": "2"}),
         ({"models": ["one", "two"]}, {"Models": "one,two"}),
+        ({"aim": "deadline"}, {"Aim": "deadline"}),
+        ({"alarm_email": "ops@example.com"}, {"AlarmEmail": "ops@example.com"}),
+        (
+            WITH_TLS,
+            {
+                "Front": "balancer",
+                "WebInstances": "2",
+                "CertificateArn": "arn:c",
+                "HostName": "a.example.com",
+            },
+        ),
     ],
     ids=lambda one: next(iter(one)),
 )
 def test_an_option_changes_its_parameters_alone(option: dict[str, Any], parameters: dict[str, str]) -> None:
     assert new(**option) == new() | parameters
+    if "Front" in parameters:  # it changes the address
+        return
     before = new() | {"BundleKey": "b", "LatencyGoal": "30"}
     assert parameters_of(Wanted(**option), before, **AS_IT_IS) == before | parameters
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ({"wanted": Wanted(front="balancer")}, "--front"),
+        ({"exposure": Exposure("10.0.0.0/16", is_internal=True)}, "--expose internal"),
+        ({"network": replace(NETWORK, vpc="vpc-2")}, "--vpc"),
+    ],
+    ids=["front", "reach", "vpc"],
+)
+def test_what_cannot_change_in_place_is_refused_in_one_sentence(change: dict[str, Any], option: str) -> None:
+    given = {"wanted": Wanted(), "before": new(), **AS_IT_IS, **change}
+    with pytest.raises(ConfigError) as refused:
+        parameters_of(**given)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{option} cannot change in place, because clients would lose the address")
+
+
+@pytest.mark.parametrize("cidr", ["0.0.0.0/1", "128.0.0.0/1", "64.0.0.0/7", "0.0.0.0/0"])
+def test_a_network_wider_than_anyone_owns_is_public(cidr: str) -> None:
+    with pytest.raises(ConfigError, match="needs TLS for its API keys"):
+        parameters_of(Wanted(), {}, **NEW | {"exposure": Exposure(cidr)})
+
+
+def test_a_network_that_one_owner_has_is_not_public() -> None:
+    given = parameters_of(Wanted(), {}, **NEW | {"exposure": Exposure("9.0.0.0/8")})
+    assert given["ExposeCidr"] == "9.0.0.0/8"
+
+
+@pytest.mark.parametrize("source", ["stock", "given"])
+def test_a_stack_remembers_whether_its_image_was_given(source: str) -> None:
+    image = Image("ami-2", "/dev/sda1", is_stock=source == "stock")
+    given = parameters_of(Wanted(), new(), **AS_IT_IS | {"image": image})
+    assert (given["ImageId"], given["ImageSource"]) == ("ami-2", source)
 
 
 def test_what_no_option_names_stays_as_it_is() -> None:
@@ -99,11 +144,18 @@ def test_a_deployment_inside_its_vpc_has_no_tls_to_give() -> None:
     ("options", "cidr", "problems"),
     [
         ({"certificate": "arn:c"}, "192.0.2.7/32", ["--certificate needs --front balancer"]),
-        ({"front": "balancer"}, "0.0.0.0/0", ["--expose public needs TLS"]),
+        ({"front": "balancer"}, "0.0.0.0/0", ["--expose public, as any network wider than a /8, needs TLS"]),
         ({"certificate": "arn:c"}, "0.0.0.0/0", ["--certificate needs --front balancer"]),
+        ({"host_name": "a.example.com"}, "192.0.2.7/32", ["--host-name needs --certificate"]),
         ({"front": "balancer", "certificate": "arn:c"}, "0.0.0.0/0", []),
     ],
-    ids=["certificate_without_balancer", "public_without_certificate", "public_instance", "public_with_tls"],
+    ids=[
+        "certificate_without_balancer",
+        "public_without_certificate",
+        "public_instance",
+        "name_without_certificate",
+        "public_with_tls",
+    ],
 )
 def test_what_does_not_go_together_is_refused(
     options: dict[str, str], cidr: str, problems: list[str]
@@ -151,6 +203,51 @@ class Reading:
             "describe_spot_price_history": [],
         }
         return answers[action]
+
+
+class Upgraded(Reading):
+    """A deployment whose stock image, or image that was given, is an old one."""
+
+    def __init__(self, source: str) -> None:
+        self.before = new(instance_types=["c6a.large"]) | {"ImageSource": source, "BundleKey": "b"}
+
+    def call(self, service: str, action: str, **parameters: Any) -> Mapping[str, Any]:
+        told = [{"ParameterKey": key, "ParameterValue": one} for key, one in self.before.items()]
+        tags = [{"Key": "beholder:deployment", "Value": "zoo"}]
+        stack = {"StackStatus": "UPDATE_COMPLETE", "Tags": tags, "Parameters": told}
+        answers: Mapping[str, Mapping[str, Any]] = {
+            "describe_stacks": {"Stacks": [stack]},
+            "get_template": {"TemplateBody": "old"},
+            "get_parameter": {"Parameter": {"Value": "ami-newest"}},
+            "head_object": {"Metadata": {"beholder-version": "0.0.1"}},
+        }
+        return answers[action] if action in answers else super().call(service, action, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("source", "image", "is_upgrade", "found"),
+    [
+        ("stock", None, True, ("ami-newest", "stock")),
+        ("given", None, True, ("ami-1", "given")),
+        ("stock", None, False, ("ami-1", "stock")),
+        ("given", "stock", True, ("ami-newest", "stock")),
+        ("given", "stock", False, ("ami-newest", "stock")),
+        ("stock", "ami-2", True, ("ami-2", "given")),
+    ],
+)
+def test_an_upgrade_takes_the_newest_stock_image_unless_one_was_given(
+    source: str,
+    image: str | None,
+    is_upgrade: bool,  # noqa: FBT001
+    found: tuple[str, str],
+) -> None:
+    account = cast("Account", Upgraded(source))
+    made = make_plan(account, "zoo", Wanted(), image=image, clock=ManualClock(), is_upgrade=is_upgrade)
+    assert (made.parameters["ImageId"], made.parameters["ImageSource"]) == found
+    assert any(line.startswith("  version    beholder 0.0.1 -> ") for line in made.lines())
+    assert f"  version    image {'ami-1 -> ' if found[0] != 'ami-1' else ''}{found[0]}" in "\n".join(
+        made.lines()
+    )
 
 
 def plan(expose: str | None, types: list[str] | None = None, address: str = "198.51.100.9") -> Plan:
@@ -265,7 +362,18 @@ def test_spot_prices_that_may_not_be_read_are_left_out() -> None:
 def lines(before: Mapping[str, str], prices: Mapping[str, float], **changed: str) -> list[str]:
     given = new(instance_types=["c7a.large"]) | changed
     made = Plan(
-        "zoo", "eu-west-1", "1", "", before, given, "vpc-1", hourly_costs(given, prices), ["left out"]
+        "zoo",
+        "eu-west-1",
+        "1",
+        "",
+        before,
+        given,
+        "vpc-1",
+        hourly_costs(given, prices),
+        template="new",
+        template_before="old",
+        versions=("0.1", "0.2"),
+        notes=["left out"],
     )
     return made.lines()
 
@@ -279,7 +387,9 @@ def test_a_plan_for_a_new_deployment_says_what_will_be_there() -> None:
         "0 to 20 of c7a.large, spot",
         "at 20 workers $",
         "left out",
-        "everything without the tag beholder:deployment=zoo, but that the account gets the role that spot",
+        "beholder:deployment=zoo, but that rtb-1 get the route of the gateway endpoint of S3, but that the",
+        "account gets the role that spot needs",
+        "eu-west-1 has other list prices, which beholder does not know",
     ):
         assert part in told
     assert "it exists" not in told
@@ -296,6 +406,12 @@ def test_a_plan_for_a_deployment_that_exists_says_what_changes_and_no_more() -> 
         "  OnDemandShare: 0 -> 1",
     ]
     assert "  costs      at 40 workers unknown" in told
+    assert [line for line in told if line.startswith("  version ")] == [
+        "  version    beholder 0.1 -> 0.2",
+        "  version    template cba06b57 -> 11507a0e",
+        "  version    image ami-1, as it is",
+        "  version    models efficientnet-lite0, as it is",
+    ]
     assert any("2 t3.small behind a balancer with plain HTTP" in line for line in told)
 
 

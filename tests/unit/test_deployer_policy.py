@@ -5,11 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from beholder.deploy.deployer_policy import deployer_policy
 from helpers.aws_calls import asked, rights_of
-from helpers.cloudformation import Rendered
+from helpers.cloudformation import Rendered, schema_of
 from helpers.iam import actions_of, is_allowed, is_granted, known_actions, listed, matches
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -46,6 +45,8 @@ NOT_NEEDED = {
     "iam:ListInstanceProfiles": "CloudFormation lists only for its own inventory of accounts",
     "iam:ListRoles": "CloudFormation lists only for its own inventory of accounts",
     "iam:UpdateRoleDescription": "the roles have no description",
+    "sns:ListTopics": "CloudFormation lists only for its own inventory of accounts",
+    "sns:PutDataProtectionPolicy": "the topic has none",
     "logs:*BearerTokenAuthentication": "the log group takes no bearer tokens",
     "logs:*DataProtectionPolicy": "the log group has none; it is granted to look",
     "logs:*IndexPolicy": "the log group has none",
@@ -95,6 +96,9 @@ ALSO_NEEDED = {
     "s3:Get*Configuration": "handlers read what a bucket has",
     "s3:GetBucket*": "handlers read what a bucket has",
     "s3:ListBucket*": "handlers and `destroy` list objects and versions",
+    "autoscaling:Attach*": "handlers attach the target group by one of two calls",
+    "autoscaling:Detach*": "as they attach it",
+    "elasticloadbalancing:Modify*": "handlers, five of them; a policy has not the room for their names",
     "autoscaling:Describe*": "in the handlers by this pattern",
     "elasticloadbalancing:Describe*": "in the handlers by this pattern",
 }
@@ -113,8 +117,7 @@ def types() -> list[str]:
 @functools.cache
 def handled(resource_type: str) -> set[str]:
     """Return the actions that the handlers of a resource type may call."""
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resource_type).schema
-    return {action for one in schema["handlers"].values() for action in one["permissions"]}
+    return {action for one in schema_of(resource_type)["handlers"].values() for action in one["permissions"]}
 
 
 @pytest.mark.parametrize("resource_type", types())

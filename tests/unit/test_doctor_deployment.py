@@ -3,16 +3,24 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from beholder.deploy.account import Account
 from beholder.deploy.deployer_policy import deployer_policy
 from beholder.deploy.doctor import Finding, Level
 from beholder.deploy.doctor.after import judge_alarms, judge_stack
 from beholder.deploy.doctor.queues import judge_queues
-from beholder.deploy.doctor.rights import Simulation, judge_rights, principal_of, simulations_of
+from beholder.deploy.doctor.rights import (
+    Simulation,
+    check_rights,
+    judge_rights,
+    principal_of,
+    simulations_of,
+)
 from beholder.deploy.doctor.templates import judge_launch, judge_template
+from beholder.errors import BackendDenied, ResourceNotFound
 from helpers.cloudformation import PARAMETERS, Rendered
 from helpers.iam import is_allowed
 
@@ -109,6 +117,47 @@ def test_a_right_that_depends_on_what_only_a_real_call_has_is_a_warning() -> Non
 )
 def test_the_principal_of_a_caller(arn: str, principal: str) -> None:
     assert principal_of(arn) == principal
+
+
+class Sso:
+    """An account whose caller has a permission set, and may read no roles.
+
+    Args:
+        home: The region of IAM Identity Center, as it is in the role's path.
+    """
+
+    region = REGION
+
+    def __init__(self, home: str) -> None:
+        path = f"aws-reserved/sso.amazonaws.com/{home}"
+        self.role = f"arn:aws:iam::{OWNER}:role/{path}AWSReservedSSO_Admin_0a1b"
+        self.simulated: set[str] = set()
+
+    def call(self, service: str, action: str, **parameters: Any) -> Mapping[str, Any]:
+        if action == "get_role":
+            raise BackendDenied(service, action)
+        if action == "simulate_principal_policy" and parameters["PolicySourceArn"] != self.role:
+            raise ResourceNotFound(service, action)
+        answers: Mapping[str, Mapping[str, Any]] = {
+            "get_caller_identity": {
+                "Account": OWNER,
+                "Arn": f"arn:aws:sts::{OWNER}:assumed-role/AWSReservedSSO_Admin_0a1b/ann@example.com",
+            },
+            "describe_regions": {"Regions": [{"RegionName": one} for one in ("eu-central-1", REGION)]},
+            "simulate_principal_policy": {"EvaluationResults": []},
+        }
+        return answers[action]
+
+    def pages(self, _service: str, _action: str, _member: str, **parameters: Any) -> list[Any]:
+        self.simulated.add(parameters["PolicySourceArn"])
+        return [{"EvalActionName": one, "EvalDecision": "allowed"} for one in parameters["ActionNames"]]
+
+
+@pytest.mark.parametrize("home", ["", f"{REGION}/", "eu-central-1/"])
+def test_the_role_of_a_permission_set_is_found_with_its_path_and_simulated(home: str) -> None:
+    account = Sso(home)
+    assert only(check_rights(cast("Account", account), "zoo")).level is Level.OK
+    assert account.simulated == {account.role}
 
 
 # --- the stack ----------------------------------------------------------------------------------------------

@@ -136,6 +136,17 @@ def test_a_change_of_state_delays_no_heartbeat() -> None:
     )
     scene.runs(1)
     assert scene.written == [IDLE]
-    scene.idle_since_s = None
-    scene.runs(6)
-    assert scene.written == [IDLE, BUSY]
+    for idle_since_s, condition in ((None, BUSY), (0.0, IDLE)):
+        scene.idle_since_s = idle_since_s
+        scene.runs(6)
+        assert scene.written[-1] == condition
+
+
+def test_the_first_heartbeat_that_says_busy_waits_for_nothing() -> None:
+    """The controller learns the arrival rate from the busy instances, and a burst fills a new one at once."""
+    scene = Scene()
+    scene.runs(1)
+    for idle_since_s, written in ((None, [IDLE, BUSY]), (0.0, [IDLE, BUSY]), (None, [IDLE, BUSY])):
+        scene.idle_since_s = idle_since_s
+        scene.runs(1)
+        assert scene.written == written

@@ -1,5 +1,6 @@
 """How long a worker stays idle that knows its own busy share and its seniority."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -12,8 +13,10 @@ from beholder.draining.idle_limit import (
     idle_limit_s,
     is_final_check_needed,
 )
+from beholder.scaling.policy.limits import Aim
 
-RULE = IdleSettings(startup_s=200.0, latency_goal_s=30.0)
+RULE = IdleSettings(startup_s=200.0, latency_goal_s=30.0, aim=Aim.DEADLINE)
+STEADY = replace(RULE, aim=Aim.STEADY)
 
 
 def stays_s(share: float, count: int, older: int, rule: IdleSettings = RULE) -> float:
@@ -39,12 +42,28 @@ def test_the_last_worker_stays_while_messages_come_within_a_startup() -> None:
 
 
 def test_the_last_worker_stays_until_the_counts_include_its_last_message() -> None:
-    rule = IdleSettings(stay_s_min=15.0)
+    rule = IdleSettings(aim=Aim.DEADLINE, stay_s_min=15.0)
     share = 0.5 / 1800
     assert stays_s(share, 1, 0, rule) == 15.0
     # the minimum does not hold for a younger worker, and adds nothing to a longer stay
     assert stays_s(share, 3, 2, rule) == 0.0
     assert stays_s(1.0, 1, 0, rule) == rule.longest_s
+
+
+def test_the_least_stay_is_no_more_than_half_a_startup() -> None:
+    short = IdleSettings(startup_s=10.0, aim=Aim.DEADLINE, stay_s_min=15.0)
+    assert stays_s(0.5 / 1800, 1, 0, short) == 5.0
+
+
+def test_nobody_leaves_while_the_first_minute_is_paid_for() -> None:
+    rule = IdleSettings(startup_s=10.0, aim=Aim.DEADLINE, bill_s_min=60.0)
+    ages = [(20.0, 1), (20.0, 0), (70.0, 1)]
+    assert [
+        idle_limit_s(
+            rule, BusyShare(0.0, 0.0), Seniority(older + 1, older), service_s=0.5, age_s=age_s
+        ).seconds
+        for age_s, older in ages
+    ] == [40.0, 29.0, 0.0]
 
 
 def test_the_last_worker_stays_as_long_as_the_idle_gaps_make_it_worth() -> None:
@@ -70,9 +89,15 @@ def test_the_last_worker_stays_as_long_as_the_idle_gaps_make_it_worth() -> None:
 
 
 def test_a_worker_stays_longer_where_the_goal_does_not_tolerate_a_startup() -> None:
-    impatient = IdleSettings(startup_s=200.0, latency_goal_s=30.0, startup_patience=0.0)
-    assert impatient.longest_s == 200.0
-    assert stays_s(0.5, 3, 1, impatient) > stays_s(0.5, 3, 1)
+    assert (STEADY.longest_s, RULE.longest_s) == (200.0, 100.0)
+    assert stays_s(0.9, 3, 1, STEADY) > stays_s(0.9, 3, 1)
+
+
+def test_with_the_aim_steady_a_worker_leaves_only_where_the_older_ones_have_one_free_at_most_times() -> None:
+    # a load of 3 of 5: four serve it with little to spare, three not at all
+    assert [older for older in range(5) if stays_s(0.6, 5, older) == 0] == [3, 4]
+    assert [older for older in range(5) if stays_s(0.6, 5, older, STEADY) == 0] == []
+    assert [older for older in range(5) if stays_s(0.55, 5, older, STEADY) == 0] == [4]
 
 
 def test_the_stay_can_be_fixed() -> None:

@@ -8,14 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-
-from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
-
-pytest.importorskip("boto3")
-
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
+from beholder.errors import BackendDenied, BackendError, BackendThrottled, BackendUnavailable
 from beholder.fleet.ec2 import Ec2Fleet
 from beholder.fleet.ec2_client import Ec2Client
 from beholder.fleet.ec2_refusals import sentences

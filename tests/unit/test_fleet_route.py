@@ -21,6 +21,7 @@ from beholder.web.fleet_document import fleet_document
 from beholder.web.fleet_view import FleetView
 from beholder.web.openapi.document import build_openapi
 from beholder.web.ports import ServedModel, WebPorts
+from beholder.web.submission.reply_sources import PolledReplies
 from helpers.asgi import Answer, call
 from helpers.openapi import faults, schema
 
@@ -54,7 +55,7 @@ class Web:
         self.sink = LatestRecord(self.bucket)
         self.ports = WebPorts(
             queue=MemoryQueue(),
-            replies=MemoryQueue(),
+            replies=PolledReplies(MemoryQueue()),
             reply_to=lambda: "replies",
             images=MemoryStore(),
             results=self.bucket,
@@ -276,6 +277,9 @@ def test_the_metrics_agree_with_the_answer(web: Web) -> None:
         "beholder_controller_decision_age_seconds": 7,
         "beholder_controller_launches_total": 2,
         'beholder_controller_terminations_total{cause="startup"}': 1,
+        'beholder_controller_failed_startups_total{cause="late"}': 0,
+        'beholder_controller_failed_startups_total{cause="ended"}': 0,
+        'beholder_controller_failed_startups_total{cause="unseen"}': 0,
     }
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from beholder.job import is_job_id, new_job_id
 from beholder.job.ids import created_at_s, job_id_from_key
 
+pytestmark = pytest.mark.pure
+
 TIMES = st.floats(0, 200_000_000_000)  # 48 bits of milliseconds last until the year 10889
 
 

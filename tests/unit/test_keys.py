@@ -9,7 +9,7 @@ from beholder.store.keys import (
     check_prefix,
     image_key,
     image_prefix,
-    is_upload_key,
+    is_drop_key,
     result_key,
     safe_file_name,
     upload_result_key,
@@ -57,7 +57,7 @@ def test_a_dropped_image_has_its_result_at_the_same_key() -> None:
 
 def test_only_what_lies_in_the_folder_was_dropped() -> None:
     keys = ["drop/a.jpg", "drop/", "drop", "dropped/a.jpg", "images/drop/a.jpg", "/drop/a.jpg"]
-    assert [is_upload_key(key) for key in keys] == [True, True, False, False, False, False]
+    assert [is_drop_key(key) for key in keys] == [True, True, False, False, False, False]
 
 
 def test_no_job_of_the_api_has_the_result_key_of_an_upload() -> None:

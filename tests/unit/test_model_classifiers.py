@@ -1,7 +1,10 @@
 """One suite for both runtimes: the same answers, the same refusals."""
 
+import ctypes
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from onnx import helper
 
 from beholder.errors import ConfigError, JobError, ModelInvalid
-from beholder.model import onnx_runtime, openvino_cpu
+from beholder.model import onnx_runtime, openvino_cpu, weights_in_place
 from beholder.model.folder import read_model
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.openvino_cpu import OpenVinoClassifier
@@ -25,6 +28,7 @@ from tiny_models import (
     WEIGHTS,
     expected_probabilities,
     graph_file,
+    head,
     tiny_graph,
     write_folder,
 )
@@ -63,6 +67,39 @@ def test_answers_are_probabilities_in_the_order_of_the_images(
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=PRECISION_TOLERANCE)
     np.testing.assert_allclose(found, expected_probabilities(images), atol=PRECISION_TOLERANCE)
+
+
+@BOTH
+@pytest.mark.parametrize("makes_files", [True, False])
+def test_a_large_graph_is_read_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime, *, makes_files: bool
+) -> None:
+    # given a graph with 200,704 bytes of weights that make no difference
+    monkeypatch.setattr("beholder.model.folder._LARGE_BYTES", 1_000)
+    asked = []
+
+    def new_file(**options: Any) -> Any:
+        asked.append(options["dir"])
+        if not makes_files:
+            raise PermissionError
+        return named_temporary_file(**options)
+
+    named_temporary_file = tempfile.NamedTemporaryFile
+    monkeypatch.setattr(weights_in_place.tempfile, "NamedTemporaryFile", new_file)
+    kernel = np.zeros((64, 3, 16, 16), np.float32)
+    ones = [
+        helper.make_node("Conv", ["image", "kernel"], ["zeros"], pads=[15, 15, 0, 0]),
+        helper.make_node("ReduceSum", ["zeros", "axis"], ["zero"], keepdims=1),
+        helper.make_node("Add", ["image", "zero"], ["x"]),
+    ]
+    graph = head("x", ones, kernel=kernel, axis=np.array([1]))
+    model = write_folder(tmp_path, graph=graph)
+    # when
+    found = ready(runtime, model).classify([RED, DARK])
+    # then
+    np.testing.assert_allclose(found, expected_probabilities([RED, DARK]), atol=PRECISION_TOLERANCE)
+    assert asked == [model]
+    assert sorted(path.name for path in model.iterdir()) == ["labels.txt", "model.onnx", "model.toml"]
 
 
 @BOTH
@@ -244,13 +281,7 @@ def test_a_precision_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_precision_follows_what_the_cpu_reports(
     monkeypatch: pytest.MonkeyPatch, capabilities: list[str], wanted: str | None, chosen: str | None
 ) -> None:
-    class FakeOpenVino:
-        class Core:
-            def get_property(self, device: str, name: str) -> list[str]:
-                assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
-                return capabilities
-
-    monkeypatch.setattr(openvino_cpu, "import_openvino", lambda: FakeOpenVino)
+    monkeypatch.setattr(openvino_cpu, "cpu_capabilities", lambda: capabilities)
 
     if chosen is None:
         with pytest.raises(ConfigError, match="does not compute in bf16"):
@@ -297,3 +328,38 @@ def test_softmax_does_not_overflow() -> None:
     found = onnx_runtime._softmax(np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32))
 
     np.testing.assert_allclose(found, [[1.0, 0.0], [0.5, 0.5]])
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> int | None:
+    """Return the address of this thread's stack for signals."""
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    start: int | None = found.start
+    return start
+
+
+@pytest.mark.parametrize("precision", ["fp32", None])
+def test_no_signal_of_this_thread_runs_on_a_stack_of_openvino_s(
+    tmp_path: Path, precision: str | None
+) -> None:
+    # given: a thread of its own, as those of other tests have been given what they have
+    folder = write_folder(tmp_path)
+
+    def stacks() -> list[int | None]:
+        found, kept = [signal_stack()], []
+        for _ in range(2):
+            kept.append(ready(OpenVinoClassifier, folder, precision=precision))
+            found.append(signal_stack())
+        return found
+
+    with ThreadPoolExecutor(1) as threads:
+        # when
+        first, *others = threads.submit(stacks).result()
+    # then: such a stack is freed with a classifier that another thread drops, and the next signal is the end
+    assert others == [first] * 2

@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from beholder.errors import ModelInvalid
-from beholder.model.external_data import has_external_data, read_whole_graph
-from beholder.model.folder import read_graph, read_model
-from beholder.model.importing import TORCHVISION, Description, import_onnx
+from beholder.errors import ConfigError, ModelInvalid
+from beholder.model import external_data
+from beholder.model.external_data import has_external_data, map_onnx, whole_graph
+from beholder.model.folder import read_model
+from beholder.model.importing import import_model
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.openvino_cpu import OpenVinoClassifier
 from beholder.model.port import Classifier, ModelSpec, Preprocessing
-from beholder.model.preprocessing_table import AS_IS
+from beholder.model.preprocessing_table import AS_IS, TORCHVISION
+from beholder.model.sources.source import Description
+from helpers.importing import import_onnx
 from tiny_models import (
     BIAS,
     LABELS,
@@ -31,6 +34,8 @@ from tiny_models import (
     tiny_graph,
     write_folder,
 )
+
+pytestmark = pytest.mark.pure
 
 Runtime = Callable[[ModelSpec], Classifier]
 
@@ -87,6 +92,8 @@ def imported(
     labels: tuple[str, ...] = LABELS,
     **described: Any,
 ) -> ModelSpec:
+    described = {"preprocessing": DIVIDED, **described}
+    folder.mkdir(exist_ok=True)
     file, names = folder / "mushrooms.onnx", folder / "mushrooms.txt"
     file.write_bytes(content)
     names.write_text("\n".join(labels), encoding="utf-8")
@@ -112,9 +119,13 @@ FOUND = {
     "299": (tiny_graph(side=299), {}, 299),
     "one image": (graph(shape=(1, 3, 24, 24), out_shape=(1, 4)), {}, 24),
     "colours last": (graph(TO_NCHW, value="x", shape=("n", 24, 24, 3)), {}, 24),
-    "colours last, any size": (graph(TO_NCHW, value="x", shape=("n", "h", "w", 3)), {}, 224),
-    "all axes free": (graph(shape=("n", "c", "h", "w")), {}, 224),
-    "all axes free, colours last": (graph(TO_NCHW, value="x", shape=("n", "h", "w", "c")), {}, 224),
+    "colours last, any size": (graph(TO_NCHW, value="x", shape=("n", "h", "w", 3)), {"size": 224}, 224),
+    "all axes free": (graph(shape=("n", "c", "h", "w")), {"size": 224}, 224),
+    "all axes free, colours last": (
+        graph(TO_NCHW, value="x", shape=("n", "h", "w", "c")),
+        {"size": 224},
+        224,
+    ),
     "float16": (graph(*HALF, value="image_", takes=TensorProto.FLOAT16), {}, 24),
     "float64": (graph(*HALF, value="image_", takes=TensorProto.DOUBLE), {}, 24),
     "(n, 4, 1, 1)": (
@@ -152,15 +163,15 @@ FOUND = {
 
 
 @BOTH
-@pytest.mark.parametrize(("content", "expected", "side"), FOUND.values(), ids=FOUND.keys())
+@pytest.mark.parametrize(("content", "said", "side"), FOUND.values(), ids=FOUND.keys())
 def test_what_a_graph_says_is_found(
-    tmp_path: Path, runtime: Runtime, content: bytes, expected: dict[str, Any], side: int
+    tmp_path: Path, runtime: Runtime, content: bytes, said: dict[str, Any], side: int
 ) -> None:
-    spec = imported(tmp_path, content, runtime, preprocessing=DIVIDED)
+    spec = imported(tmp_path, content, runtime, size=said.get("size"))
 
     images = [np.full((side, side, 3), colour, np.uint8) for colour in ((250, 10, 10), (10, 20, 200))]
     assert spec.preprocessing.size == side
-    assert spec.outputs_probabilities == expected.get("outputs_probabilities", False)
+    assert spec.outputs_probabilities == said.get("outputs_probabilities", False)
     np.testing.assert_allclose(runtime(spec).classify(images), expected_probabilities(images), atol=TOLERANCE)
 
 
@@ -292,7 +303,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
         {"outputs_probabilities": False},
         "leave out --logits",
     ),
-    "a background class": (graph(), {"labels": LABELS[:3]}, "put a line 'background' first"),
+    "a background class": (graph(), {"labels": LABELS[:3]}, "give --background if the graph counts"),
     "a title in the labels": (graph(), {"labels": ("name", *LABELS)}, "if its first line is a title"),
     "a name missing": (graph(), {"labels": ("red", "", "blue", "dark")}, "has no name on line 2"),
     "uint8 that shall be normalised": (
@@ -311,7 +322,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
                    outputs={"logits": ["n", 4], "more": ["n", 4]},
                    weights={"weights": WEIGHTS, "bias": BIAS}),
         {},
-        "1 inputs and 2 outputs (image and logits, more)",
+        "several outputs (logits, more); name the one with a value for each class by --output",
     ),
 }  # fmt: skip
 
@@ -363,7 +374,7 @@ def test_names_that_look_like_json_are_names(tmp_path: Path) -> None:
 def import_labels(folder: Path, content: bytes) -> ModelSpec:
     (folder / "it.onnx").write_bytes(graph())
     (folder / "names.txt").write_bytes(content)
-    description = Description("mine", "1", "CC0-1.0", "a test")
+    description = Description("mine", "1", "CC0-1.0", "a test", preprocessing=DIVIDED)
     return import_onnx(
         folder / "it.onnx", folder / "names.txt", folder / "mine", description, load=OpenVinoClassifier
     )
@@ -388,6 +399,88 @@ def test_a_graph_whose_layers_hold_the_number_of_images_is_refused(tmp_path: Pat
     )
 
     assert "cannot run one image" in refusal(tmp_path, content)
+
+
+SEVERAL = graph_file(
+    tail("image", node("Relu", "logits", out="more")),
+    inputs={"image": ["n", 3, 24, 24]},
+    outputs={"more": ["n", 4], "logits": ["n", 4]},
+    weights={"weights": WEIGHTS, "bias": BIAS},
+)
+
+
+@BOTH
+def test_one_of_several_outputs_is_named_by_an_option(tmp_path: Path, runtime: Runtime) -> None:
+    spec = imported(tmp_path, SEVERAL, runtime, output="logits")
+
+    image = np.full((24, 24, 3), (250, 10, 10), np.uint8)
+    np.testing.assert_allclose(
+        runtime(spec).classify([image]), expected_probabilities([image]), atol=TOLERANCE
+    )
+    with pytest.raises(ConfigError, match="has no output 'log'; its outputs are more, logits"):
+        imported(tmp_path / "again", SEVERAL, runtime, output="log")
+
+
+def test_a_background_that_the_labels_leave_out_is_named_by_an_option(tmp_path: Path) -> None:
+    spec = imported(tmp_path, graph(), labels=LABELS[1:], has_background=True)
+
+    assert spec.labels == ("background", *LABELS[1:])
+
+
+def test_what_a_graph_does_not_say_is_asked_for(tmp_path: Path) -> None:
+    free = graph(shape=("n", 3, "h", "w"))
+
+    assert "give --preprocessing torchvision" in refusal(tmp_path, graph(), preprocessing=None)
+    assert "by --size" in refusal(tmp_path, free)
+    assert imported(tmp_path, free, preprocessing=TORCHVISION).preprocessing.size == 224
+
+
+def test_a_pipeline_of_scikit_learn_is_refused_in_words(tmp_path: Path) -> None:
+    classifier = helper.make_node(
+        "LinearClassifier", ["image"], ["label", "scores"], domain="ai.onnx.ml", coefficients=[1.0, 2.0],
+        intercepts=[0.0, 0.0], classlabels_ints=[0, 1],
+    )  # fmt: skip
+    ends = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("image", TensorProto.FLOAT, ["n", 1]),
+            ("label", TensorProto.INT64, ["n"]),
+            ("scores", TensorProto.FLOAT, ["n", 2]),
+        )
+    ]
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(helper.make_graph([classifier], "it", ends[:1], ends[1:]), opset_imports=sets)
+
+    assert "is a pipeline of scikit-learn" in refusal(tmp_path, model.SerializeToString())
+
+
+def test_what_was_understood_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    # given
+    file, names = tmp_path / "it.onnx", tmp_path / "names.txt"
+    file.write_bytes(graph(TO_NCHW, value="x", shape=(1, 24, 24, 3), out_shape=(1, 4)))
+    names.write_text("\n".join(LABELS), encoding="utf-8")
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        assert (tmp_path / "models" / "it").exists() == (len(told) >= 5)
+        told.append(line)
+
+    # when
+    description = Description("it", labels=names, preprocessing=DIVIDED)
+    spec = import_model(file, tmp_path / "models" / "it", description, load=OpenVinoClassifier, tell=tell)
+    # then
+    assert [line.partition(" ")[0] for line in told[5:]] == ["measured", "agreement"]
+    assert told[:5] == [
+        "source         ONNX, opset 17",
+        "input          image: float32, NHWC, 24 x 24 pixels, 1 at once",
+        "output         logits: 4 classes, logits",
+        f"labels         red ... dark, from {names}",
+        (
+            "preprocessing  centre-crop to 24 x 24, 0.875 of the sides, mean [0, 0, 0], "
+            "scale [255, 255, 255]; from the options"
+        ),
+    ]
+    assert (spec.licence, spec.source) == ("unknown", "it.onnx")
 
 
 # --- weights in other files ---------------------------------------------------------------------------------
@@ -431,8 +524,12 @@ def test_weights_in_other_files_are_moved_into_the_graph(
     for path in [*tmp_path.glob("*.data"), *tmp_path.glob("*.bin"), *tmp_path.glob("weights")]:
         path.unlink()
     images = [np.full((8, 8, 3), colour, np.uint8) for colour in ((250, 10, 10), (10, 20, 200))]
-    assert not has_external_data(read_graph(spec))
+    assert not has_external_data(map_onnx(spec.onnx_path))
     np.testing.assert_allclose(runtime(spec).classify(images), expected_probabilities(images), atol=TOLERANCE)
+
+
+def read_whole_graph(path: Path) -> bytes:
+    return b"".join(whole_graph(path, map_onnx(path)))
 
 
 def test_weights_in_attributes_and_inner_graphs_are_moved_too(tmp_path: Path) -> None:
@@ -459,6 +556,24 @@ def test_a_file_without_other_files_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "it.onnx").write_bytes(tiny_graph())
 
     assert read_whole_graph(tmp_path / "it.onnx") == tiny_graph()
+
+
+def test_tensors_that_name_the_same_bytes_do_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(external_data, "_BYTES_MAX", 10_000)
+    monkeypatch.setattr(external_data, "_part", lambda *_: taken.append(4_000) or memoryview(bytes(4_000)))
+    (tmp_path / "weights").write_bytes(bytes(4_000))
+    model = onnx.load_from_string(tiny_graph())
+    model.graph.initializer.extend([model.graph.initializer[0]] * 20)
+    for tensor in model.graph.initializer:
+        onnx.external_data_helper.set_external_data(tensor, "weights")
+    (tmp_path / "mushrooms.onnx").write_bytes(model.SerializeToString())
+
+    with pytest.raises(ModelInvalid, match="more than 2 GB with its weights"):
+        read_whole_graph(tmp_path / "mushrooms.onnx")
+    assert len(taken) == 3
 
 
 @pytest.mark.parametrize(
@@ -500,7 +615,7 @@ def test_a_model_folder_with_weights_in_other_files_is_refused(
             runtime(read_model(folder)).warm_up()  # type: ignore[operator]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
     cut=st.integers(0, 600),

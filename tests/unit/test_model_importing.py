@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,18 +14,20 @@ import numpy as np
 import pytest
 
 from beholder.errors import ConfigError, ImageTypeUnsupported, ModelInvalid
-from beholder.model import importing
+from beholder.model import resnet
 from beholder.model.checking import check_model
 from beholder.model.checkpoint import read_checkpoint
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_model
-from beholder.model.importing import TORCHVISION, Description, import_onnx, import_resnet18
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.port import ModelSpec, Preprocessing
-from beholder.model.preprocessing_table import AS_IS
+from beholder.model.preprocessing_table import AS_IS, TORCHVISION
 from beholder.model.registry import BUILTIN_MODEL
-from beholder.model.resnet import check_resnet18
-from resnet_reference import State, random_state, resnet18
+from beholder.model.resnet import RESNETS, check_resnet
+from beholder.model.sources import checkpoint_file
+from beholder.model.sources.source import Description
+from helpers.importing import import_checkpoint, import_onnx
+from resnet_reference import NARROW, State, logits, random_state
 from tiny_models import LABELS, expected_probabilities, tiny_graph, write_folder
 
 DESCRIPTION = Description(
@@ -79,7 +82,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     [
         ({"graph": b"junk"}, "some.onnx is no ONNX file, or damaged"),
         ({"labels": ("one", "two")}, "names.txt 2 names"),
-        ({"licence": ""}, "'licence' must be a text that is not empty"),
+        ({"licence": " "}, "'licence' must be a text that is not empty"),
     ],
 )
 def test_what_cannot_be_used_leaves_nothing_behind(
@@ -95,7 +98,7 @@ def test_what_cannot_be_used_leaves_nothing_behind(
 
 def test_problems_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid) as caught:
-        import_tiny(tmp_path, licence="")
+        import_tiny(tmp_path, licence=" ")
 
     assert caught.value.problems[0].startswith(f"{tmp_path / 'models' / 'tiny'}: ")
 
@@ -122,7 +125,7 @@ def test_a_name_is_checked_before_a_path_is_made_of_it(
     make = {
         "onnx": partial(import_tiny, tmp_path, destination=models / name),
         "resnet18": partial(
-            import_resnet18, tmp_path / "none.pth", models / name, load=OnnxRuntimeClassifier
+            import_checkpoint, tmp_path / "none.pth", models / name, load=OnnxRuntimeClassifier
         ),
     }[kind]
     # when
@@ -150,6 +153,16 @@ def test_what_a_killed_import_left_is_removed_by_a_later_one(tmp_path: Path) -> 
     import_tiny(tmp_path)
 
     assert names(tmp_path / "models") == [".import-new", "tiny"]
+
+
+def test_an_import_that_ends_meanwhile_does_not_hinder_another(tmp_path: Path) -> None:
+    # given a name that is listed, and then has no folder
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / ".import-ended").symlink_to(tmp_path / "gone")
+
+    import_tiny(tmp_path)
+
+    assert names(tmp_path / "models") == [".import-ended", "tiny"]
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
@@ -200,7 +213,7 @@ def state() -> State:
 @pytest.fixture
 def _reads_state(monkeypatch: pytest.MonkeyPatch, state: State) -> None:
     """Stand in for torch, which the development environment does not have."""
-    monkeypatch.setattr(importing, "read_checkpoint", lambda _: state)
+    monkeypatch.setattr(checkpoint_file, "read_checkpoint", lambda _: state)
 
 
 @pytest.fixture
@@ -210,24 +223,31 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.pure
 @pytest.mark.usefixtures("_reads_state")
 def test_a_resnet18_runs_images_as_they_are(tmp_path: Path, checkpoint: Path, state: State) -> None:
     image = np.random.default_rng(2).integers(0, 256, (40, 33, 3), np.uint8)
 
-    spec = import_resnet18(checkpoint, tmp_path / "models" / "resnet18", load=OnnxRuntimeClassifier)
+    spec = import_checkpoint(checkpoint, tmp_path / "models" / "resnet18", load=OnnxRuntimeClassifier)
     found = OnnxRuntimeClassifier(spec).classify([image])[0]
 
-    logits = resnet18(state, image.transpose(2, 0, 1)[None] / np.float32(255))[0]
-    powers = np.exp(logits - logits.max())
+    values = logits(state, image.transpose(2, 0, 1)[None] / np.float32(255))[0]
+    powers = np.exp(values - values.max())
     np.testing.assert_allclose(found, powers / powers.sum(), rtol=1e-2, atol=1e-5)
     assert (spec.name, spec.licence, spec.preprocessing) == ("resnet18", "BSD-3-Clause", AS_IS)
     assert spec.labels[0] == "tench"
     assert spec.source.startswith("resnet18.pth, sha256 ")
 
 
-@pytest.mark.usefixtures("_reads_state")
-def test_the_preprocessing_of_the_training_is_an_option(tmp_path: Path, checkpoint: Path) -> None:
-    spec = import_resnet18(
+@pytest.mark.pure
+def test_the_preprocessing_of_the_training_is_an_option(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resnet, "_WIDTHS", NARROW)
+    narrow = random_state(classes=1000, widths=NARROW)
+    monkeypatch.setattr(checkpoint_file, "read_checkpoint", lambda _: narrow)
+
+    spec = import_checkpoint(
         checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, preprocessing=TORCHVISION
     )
 
@@ -240,9 +260,11 @@ def test_labels_of_another_length_are_refused(tmp_path: Path, checkpoint: Path) 
     labels.write_text("cat\ndog\n", encoding="utf-8")
 
     with pytest.raises(ModelInvalid, match="has 1000 classes, the labels are 2"):
-        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=labels)
+        import_checkpoint(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=labels)
     with pytest.raises(ConfigError, match="give a file with one class name per line"):
-        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=tmp_path / "no")
+        import_checkpoint(
+            checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, labels=tmp_path / "no"
+        )
 
 
 def test_without_torch_it_says_how_to_install_it(
@@ -251,7 +273,7 @@ def test_without_torch_it_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "torch", None)
 
     with pytest.raises(ConfigError, match="pip install torch onnx") as caught:
-        import_resnet18(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier)
+        import_checkpoint(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier)
 
     # pip would fetch the CUDA build unasked; who knows that takes the CPU one first.
     assert "CUDA build of several gigabytes" in caught.value.message
@@ -286,6 +308,7 @@ class FakeTensor:
 class FakeTorch:
     """Loads what a test puts there, as torch.load would."""
 
+    __version__ = "2.10.0+cpu"
     outcome: object = None
 
     @classmethod
@@ -315,7 +338,7 @@ def test_a_state_dict_is_found_and_its_prefix_left_out(
     found = read_checkpoint(checkpoint)
 
     assert found.keys() == state.keys()
-    assert check_resnet18(found) == 1000
+    assert check_resnet(found, RESNETS["resnet18"]) == 1000
 
 
 def test_names_without_a_common_prefix_are_left_alone(
@@ -336,11 +359,9 @@ def test_names_without_a_common_prefix_are_left_alone(
             pickle.UnpicklingError("Weights only load failed. ... you can set weights_only=False ..."),
             r"whole model or other Python objects.*; save model.state_dict\(\) alone$",
         ),
-        (
-            RuntimeError("Cannot use ``weights_only=True`` with TorchScript archives ..."),
-            r"it is a TorchScript archive; save model.state_dict\(\) alone$",
-        ),
         (EOFError(), "EOFError"),
+        (IndexError("pop from empty list"), "is no checkpoint of plain tensors: pop from empty list"),
+        (struct.error("unpack requires a buffer of 4 bytes"), "is no checkpoint of plain tensors"),
         ({"model": "not a tensor"}, "is no state dict"),
         ([1, 2], "is no state dict"),
         ({}, "is no state dict"),
@@ -354,6 +375,18 @@ def test_what_is_no_checkpoint_is_refused(
     monkeypatch.setattr(FakeTorch, "outcome", outcome)
 
     with pytest.raises(ModelInvalid, match=words):
+        read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("version", ["2.9.1+cpu", "1.13.1"])
+def test_a_torch_that_may_run_code_of_a_checkpoint_is_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    monkeypatch.setattr(FakeTorch, "__version__", version)
+    monkeypatch.setattr(FakeTorch, "outcome", AssertionError("it was read"))
+
+    with pytest.raises(ConfigError, match=r"may run code that a checkpoint holds; .*torch>=2\.10"):
         read_checkpoint(checkpoint)
 
 

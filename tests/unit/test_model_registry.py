@@ -46,14 +46,38 @@ def test_a_broken_folder_is_listed_with_its_problems(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_taken_is_a_problem_of_the_later_folder(tmp_path: Path) -> None:
-    write_folder(tmp_path / "mine", name=BUILTIN_MODEL)
+    for folder in ("a", "b"):
+        write_folder(tmp_path / folder)
 
     entries = ModelRegistry(tmp_path).list_models()
 
-    assert entries[0].spec is not None
-    assert entries[1].spec is None
-    assert f"already has the name '{BUILTIN_MODEL}'" in entries[1].problems[0]
-    assert ModelRegistry(tmp_path).find(BUILTIN_MODEL) == entries[0].spec
+    assert entries[1].spec is not None
+    assert entries[2].spec is None
+    assert "already has the name 'tiny' and the version '1'" in entries[2].problems[0]
+    assert ModelRegistry(tmp_path).find("tiny") == entries[1].spec
+
+
+def test_versions_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+    for version in ("1", "2"):
+        write_folder(registry.folder_for("tiny", version), version=version)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["tiny", "tiny@2"]
+
+    assert [registry.find(name).reference for name in ("tiny", "tiny@1", "tiny@2")] == [
+        "tiny@1",
+        "tiny@1",
+        "tiny@2",
+    ]
+    with pytest.raises(ConfigError, match="no model is named 'tiny@3'"):
+        registry.find("tiny@3")
+    assert registry.folder_for("tiny", "2") == tmp_path / "tiny@2", "which is taken, so an import refuses it"
+    assert registry.folder_for(BUILTIN_MODEL, "9") == tmp_path / f"{BUILTIN_MODEL}@9"
+    with pytest.raises(ConfigError, match="version 'a/b' cannot be a part"):
+        registry.folder_for("tiny", "a/b")
+    with pytest.raises(ConfigError, match="both called 'tiny'; add an @ and the version"):
+        registry.remove("tiny")
+    assert registry.remove("tiny@1") == tmp_path / "tiny"
+    assert registry.find("tiny").reference == "tiny@2"
 
 
 def test_files_and_unfinished_imports_are_no_models(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from beholder.model.pool import ClassifierPool
 from beholder.model.port import Classifier
 from tiny_models import expected_probabilities, head, smallest_graphs, tiny_graph, write_folder
 
+pytestmark = pytest.mark.pure
+
 Runtime = type[OpenVinoClassifier] | type[OnnxRuntimeClassifier]
 
 AS_IS = 'preprocessing = "as-is"'

@@ -53,3 +53,24 @@ def test_agrees_with_a_full_sort_on_random_probabilities() -> None:
         expected = np.argsort(-probabilities, kind="stable")[:7].tolist()
         found = top_labels(probabilities, [str(i) for i in range(40)], top_k=7, min_confidence=0.0)
         assert [label.index for label in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"include": (4, 0)}, [4, 0]),
+        ({"include": (3, 1)}, [1, 3]),
+        ({"exclude": (1, 3)}, [4, 0, 2, 5]),
+        ({"include": (0, 1, 4), "exclude": (1,)}, [4, 0]),
+        ({"include": (1,), "exclude": (1,)}, []),
+        ({"exclude": range(6)}, []),
+    ],
+)
+def test_filters_come_before_the_count_and_change_no_confidence(
+    filters: dict[str, Any], expected: list[int]
+) -> None:
+    assert indices(PROBABILITIES, top_k=6, min_confidence=0.0, **filters) == expected
+    assert indices(PROBABILITIES, top_k=1, min_confidence=0.0, **filters) == expected[:1]
+    labels = top_labels(PROBABILITIES, NAMES, top_k=6, min_confidence=0.0, **filters)
+    assert all(one.confidence == round(float(PROBABILITIES[one.index]), 6) for one in labels)
+    assert all(one.name == NAMES[one.index] for one in labels)

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import pytest
+from openapi_spec_validator import validate
 from starlette.routing import Route, Router
 
+from beholder.api_keys import KnownKeys
 from beholder.clock import ManualClock
 from beholder.documents import Count
 from beholder.errors import BackendError, ConfigError, JobError, RequestError, all_errors
@@ -21,7 +23,12 @@ from beholder.web.app import build_app
 from beholder.web.openapi.document import build_openapi
 from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import ServedModel, WebPorts
+from beholder.web.routes.compat.rekognition import MEDIA_TYPE
+from beholder.web.routes.parameters import OPTIONS
 from beholder.web.submission.form import IMAGE_FIELDS
+from beholder.web.submission.reply_sources import PolledReplies
+from beholder.web.webhooks.ports import WebhookPorts
+from beholder.web.webhooks.schedule import Attempt
 from helpers.openapi import faults, resolve, schema
 
 HEALTH = re.compile(r"/readyz|/ping|/v2/.*ready")
@@ -33,7 +40,7 @@ def ports() -> WebPorts:
     model = ServedModel("a-model", "7", "Apache-2.0", "https://example.org/a-model", 1000, "centre-crop", 224)
     return WebPorts(
         queue=MemoryQueue(),
-        replies=MemoryQueue(),
+        replies=PolledReplies(MemoryQueue()),
         reply_to=lambda: "replies",
         images=MemoryStore(),
         results=MemoryStore(),
@@ -63,6 +70,26 @@ def walk(node: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(node, list):
         for index, child in enumerate(node):
             yield from walk(child, f"{where}/{index}")
+
+
+@pytest.mark.parametrize("keys", [None, KnownKeys(MemoryStore(), ManualClock())], ids=["open", "locked"])
+def test_the_document_is_valid_openapi(ports: WebPorts, keys: KnownKeys | None) -> None:
+    validate(build_openapi(replace(ports, keys=keys)))
+
+
+def test_a_webhook_is_described_where_one_may_be_asked_for(ports: WebPorts) -> None:
+    async def post(*_: Any) -> Attempt:
+        raise AssertionError("nothing is sent")
+
+    hooked = build_openapi(replace(ports, webhooks=WebhookPorts(str, post, (), "web-0")))
+    validate(hooked)
+    described = {
+        operation["operationId"]
+        for _, _, operation in operations(hooked)
+        if "webhook" in json.dumps([operation["parameters"], operation.get("requestBody")]).lower()
+    }
+    assert described == {"classify", "put_job", "cog_create", "torchserve_put"}
+    assert '"webhook' not in json.dumps(build_openapi(ports)["paths"]).replace('"webhook_refused"', "")
 
 
 # --- against the code ---------------------------------------------------------------------------------------
@@ -99,7 +126,15 @@ def test_every_code_that_a_caller_may_see_is_in_the_table_and_in_the_problem_sch
 
 def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict[str, Any]) -> None:
     elsewhere = {"bad_request", "job_failed", "job_not_found", "path_not_found", "method_not_allowed"}
-    elsewhere |= {"outcome_late", "model_version_not_found", "job_finished", "stream_unsupported"}
+    elsewhere |= {
+        "outcome_late",
+        "model_version_not_found",
+        "job_finished",
+        "job_not_failed",
+        "dead_letter_not_found",
+        "stream_unsupported",
+        "upload_link_expired",
+    }
     expected = {
         (str(e.http_status), e.code)
         for e in all_errors()
@@ -146,7 +181,7 @@ def test_a_retryable_error_has_a_retry_after(document: dict[str, Any]) -> None:
 def test_the_form_has_the_fields_that_are_read(document: dict[str, Any]) -> None:
     content = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
     form = content["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {*IMAGE_FIELDS, "top_k", "min_confidence", "model"}
+    assert set(form["properties"]) == {*IMAGE_FIELDS, *OPTIONS}
     assert {"image/*", "application/octet-stream"} <= content.keys()
 
 
@@ -177,7 +212,7 @@ def test_a_job_of_any_status_keeps_its_schema(document: dict[str, Any], status: 
 
 
 def test_models_and_limits_keep_their_schemas(document: dict[str, Any], ports: WebPorts) -> None:
-    models = {"default": "a-model", "models": [asdict(one) for one in ports.models]}
+    models = {"default": "a-model", "default_version": "1", "models": [asdict(one) for one in ports.models]}
     assert faults(document, schema(document, "Models"), models) == []
     assert faults(document, schema(document, "Limits"), ports.limits.to_dict()) == []
 
@@ -251,7 +286,8 @@ def test_every_response_is_described_and_every_error_of_our_own_paths_is_a_probl
             assert response["description"], (method, path, status)
             assert "x-request-id" in response["headers"]
             if status != "default" and int(status) >= 400 and not HEALTH.fullmatch(path):
-                assert list(response["content"]) == [error_type]
+                also = [MEDIA_TYPE] if (method, path) == ("post", "/") else []
+                assert list(response["content"]) == [error_type, *also]
 
 
 def test_every_example_keeps_its_schema(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from beholder.model.port import Preprocessing, PreprocessingKind
 from beholder.model.prepare import prepare
 
 CROP = Preprocessing(size=224, crop_fraction=0.875)
+STRETCH = Preprocessing(kind=PreprocessingKind.STRETCH, size=224, crop_fraction=0.875)
 AS_IS = Preprocessing(kind=PreprocessingKind.AS_IS, size=None)
 
 
@@ -55,17 +56,32 @@ def test_the_square_is_centred_and_scaled_by_the_measured_method(size: tuple[int
     assert np.array_equal(prepare(encoded(image), CROP), cv2.resize(square, (224, 224), interpolation=method))
 
 
+@pytest.mark.parametrize(("size", "method"), [((500, 375), cv2.INTER_CUBIC), ((700, 300), cv2.INTER_AREA)])
+def test_the_whole_image_or_its_centre_is_stretched(size: tuple[int, int], method: int) -> None:
+    image = photo(*size)
+    columns, rows = (int(0.875 * side) for side in size)
+    top, left = (size[1] - rows + 1) // 2, (size[0] - columns + 1) // 2
+
+    part = np.asarray(image)[top : top + rows, left : left + columns]
+
+    expected = cv2.resize(part, (224, 224), interpolation=method)
+    assert np.array_equal(prepare(encoded(image), STRETCH), expected)
+
+
+@pytest.mark.parametrize("taken", [CROP, STRETCH], ids=["crop", "stretch"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(301, 222), (300, 221), (222, 301), (460, 601)])
-def test_turning_after_scaling_equals_turning_before(orientation: int, size: tuple[int, int]) -> None:
+def test_turning_after_scaling_equals_turning_before(
+    orientation: int, size: tuple[int, int], taken: Preprocessing
+) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     stored = encoded(photo(*size), exif=exif, compress_level=1)
     upright = Image.fromarray(prepare(stored, AS_IS))
 
-    turned = prepare(stored, CROP).astype(int)
+    turned = prepare(stored, taken).astype(int)
 
-    assert np.abs(turned - prepare(encoded(upright, compress_level=1), CROP)).max() <= 1
+    assert np.abs(turned - prepare(encoded(upright, compress_level=1), taken)).max() <= 1
 
 
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:

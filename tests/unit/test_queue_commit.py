@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from beholder.queue.commit import FileLock, GroupCommit
+from beholder.file_lock import FileLock
+from beholder.queue.commit import GroupCommit
 
 
 @pytest.fixture
@@ -17,13 +18,6 @@ def connection() -> Iterator[sqlite3.Connection]:
     connection.execute("create table t(x integer)")
     yield connection
     connection.close()
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[FileLock]:
-    lock = FileLock(tmp_path / "lock")
-    yield lock
-    lock.close()
 
 
 @pytest.fixture

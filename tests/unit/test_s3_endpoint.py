@@ -3,10 +3,10 @@
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+import obstore
 import pytest
 
-pytest.importorskip("boto3")
-obstore = pytest.importorskip("obstore")
+from beholder.store.s3 import S3Store
 
 HOSTS = {
     "us-east-1": "s3.us-east-1.amazonaws.com",
@@ -21,8 +21,6 @@ HOSTS = {
 
 def _asked(monkeypatch: pytest.MonkeyPatch, region: str, bucket: str, **settings: str) -> tuple[str, str]:
     """Return host and path of a GET."""
-    from beholder.store.s3 import S3Store  # noqa: PLC0415 -- only where obstore is
-
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     store = S3Store(bucket, region=region, **settings)

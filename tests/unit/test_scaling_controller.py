@@ -11,7 +11,8 @@ from beholder.queue import MemoryQueue
 from beholder.scaling import InstanceState, Limits, Record
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
-from beholder.scaling.policy.state import FAILURES_MAX
+from beholder.scaling.policy.learnt import Learnt, LearntService
+from beholder.scaling.policy.state import FAILURES_MAX, PolicyState
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.records.snapshot import LatestRecord, read_last
 from beholder.scaling.sensor import FleetSensor
@@ -342,6 +343,24 @@ def test_startups_that_seem_to_take_no_time_tell_nothing() -> None:
     world.fleet.launch(count=1, token=world.tokens())
     world.go(controller, 20)
     assert controller.last.decision.forecast.startup_s_p95 > 0
+
+
+def test_the_next_leader_goes_on_with_what_was_learnt() -> None:
+    # given
+    learnt = Learnt(
+        startups_s=(40.0, 41.0, 42.0, 43.0),
+        services=(LearntService("", 2.0, 30),),
+        arrivals_per_s=3.0,
+        arrivals_slow_per_s=2.0,
+    )
+    limits = Limits()
+    # when
+    young, old = (PolicyState().with_learnt(learnt, limits, old_s=old_s) for old_s in (60.0, 86_400.0))
+    # then
+    assert young.learnt == learnt
+    assert young.startup_times(limits).median_s == 42.0
+    # and: of yesterday's arrivals nothing follows
+    assert old.learnt == replace(learnt, arrivals_per_s=0.0, arrivals_slow_per_s=0.0)
 
 
 def test_the_next_leader_goes_on_with_the_failed_startups_and_the_ages_that_were_written() -> None:

@@ -15,8 +15,11 @@ from beholder.scaling import (
     ServiceSeen,
     decide,
 )
+from beholder.scaling.policy.limits import Aim
+from beholder.scaling.policy.staffing import _must_wait, instances_for, load_of
 
-LIMITS = Limits(startup_s=200.0, service_s=0.5, latency_goal_s=30.0, max=20)
+LIMITS = Limits(startup_s=200.0, service_s=0.5, latency_goal_s=30.0, aim=Aim.DEADLINE, max=20)
+STEADY = replace(LIMITS, aim=Aim.STEADY)
 PENDING, DRAINING = (InstanceState.PENDING, False), (InstanceState.DRAINING, False)
 IDLE, BUSY = (InstanceState.IN_SERVICE, False), (InstanceState.IN_SERVICE, True)
 Condition = tuple[InstanceState, bool]
@@ -262,11 +265,125 @@ def test_arrivals_are_learnt_from_depths() -> None:
     assert decision.forecast.arrivals_per_s == pytest.approx(10.0, rel=0.05)
 
 
-def test_patience_0_launches_before_the_queue_is_a_startup_long() -> None:
+def test_steady_launches_before_the_queue_is_a_startup_long() -> None:
     memory, now_s = PolicyState(), 5000.0
     for tick in range(60):
         seen = replace(at(10 + tick * 10, *[BUSY] * 4, now_s=now_s + tick * 5), in_flight=4)
         patient, _ = decide(seen, memory, LIMITS)
-        hasty, memory = decide(seen, memory, replace(LIMITS, startup_patience=0.0))
+        steady, memory = decide(seen, memory, STEADY)
     assert patient.launch == 0
-    assert hasty.launch >= 1
+    assert steady.launch >= 1
+    assert "messages a second are expected" in steady.reason
+
+
+def test_steady_keeps_instances_free_for_a_load_that_leaves_no_backlog() -> None:
+    # given: five instances, all of them busy, as 9.6 messages a second keep them
+    memory = PolicyState()
+    for tick in range(400):
+        at_s = 5000.0 + 5 * tick
+        seen = replace(at(tick % 2, *[BUSY] * 5, now_s=at_s), in_flight=5)
+        decision, memory = decide(seen, memory, STEADY)
+    # then: one more serves this load without a wait
+    assert decision.forecast.arrivals_per_s == pytest.approx(10.0, rel=0.1)
+    assert decision.desired == 6
+
+
+def test_steady_replaces_no_worker_that_leaves_after_the_last_message() -> None:
+    # given: a steady load that keeps five instances busy
+    state, now_s = PolicyState(), 5000.0
+    for _ in range(200):
+        _, state = decide(replace(at(1, *[BUSY] * 5, now_s=now_s), in_flight=5), state, STEADY)
+        now_s += 5
+    # when: it ends, and the workers leave, while the learnt rate is still that of the load
+    launched = 0
+    for left in range(5, -1, -1):
+        decision, state = decide(at(0, *[IDLE] * left, now_s=now_s), state, STEADY)
+        launched += decision.launch
+        now_s += 5
+    # then
+    assert decision.forecast.arrivals_per_s > 1.0
+    assert launched == 0
+
+
+def test_steady_launches_for_growth_a_startup_ahead() -> None:
+    desired = []
+    for growth_per_s in (0.0, 0.02):
+        # given: a load that was the same, or grew to the same, and keeps all 15 instances busy
+        state = PolicyState()
+        for tick in range(300):
+            load = 15.0 - growth_per_s * (299 - tick) * 5 * 0.5
+            busy = max(1, round(load))
+            seen = replace(at(0, *[BUSY] * busy, now_s=5000.0 + 5 * tick), in_flight=busy)
+            decision, state = decide(seen, state, STEADY)
+        # when, then: what it is now is nearly the same, what is launched is not
+        assert busy == 15
+        assert decision.forecast.arrivals_per_s == pytest.approx(30.0, rel=0.05)
+        desired.append(decision.desired)
+    # the load in a startup of 200 s, less what the learnt rate lags behind
+    assert desired[0] == 16
+    assert desired[1] >= 17
+
+
+def test_steady_launches_nothing_while_an_instance_is_free_or_the_rate_is_gone() -> None:
+    # given: a load that keeps six instances busy
+    state, now_s = PolicyState(), 5000.0
+    for _ in range(200):
+        _, state = decide(replace(at(1, *[BUSY] * 6, now_s=now_s), in_flight=6), state, STEADY)
+        now_s += 5
+    # when: four instances are left, and one of them is free
+    free, _ = decide(replace(at(0, *[BUSY] * 3, IDLE, now_s=now_s), in_flight=3), state, STEADY)
+    busy, _ = decide(replace(at(0, *[BUSY] * 4, now_s=now_s), in_flight=4), state, STEADY)
+    # then
+    assert (free.launch, busy.launch > 0) == (0, True)
+    # and when: after half a minute with a load of one the remembered rate is still that of many
+    for _ in range(6):
+        now_s += 5
+        gone, state = decide(replace(at(0, BUSY, BUSY, now_s=now_s), in_flight=1), state, STEADY)
+    late, _ = decide(replace(at(1, BUSY, BUSY, now_s=now_s + 5), in_flight=1), state, STEADY)
+    # then
+    assert gone.forecast.arrivals_per_s > 6.0
+    assert late.launch <= 1
+
+
+def test_warm_instances_are_beyond_a_load_that_is_there() -> None:
+    """After the last message each worker that left was replaced while the learnt rate fell."""
+    limits, state, now_s = replace(STEADY, warm_min=2), PolicyState(), 5000.0
+    for _ in range(200):
+        seen = replace(at(1, *[BUSY] * 5, IDLE, IDLE, now_s=now_s), in_flight=5)
+        decision, state = decide(seen, state, limits)
+        now_s += 5
+    assert decision.desired >= 7
+    # when: no message is there any more
+    for left in range(7, 1, -1):
+        decision, state = decide(at(0, *[IDLE] * left, now_s=now_s), state, limits)
+        now_s += 5
+        # then: nothing is launched until only the warm ones are left
+        assert (decision.launch, state.arrivals.per_s > 1.0) == (0, True)
+    assert decide(at(0, IDLE, now_s=now_s), state, limits)[0].launch == 1
+
+
+@pytest.mark.parametrize("retried", [0, 20])
+def test_messages_that_wait_in_flight_for_their_next_try_keep_no_instance_busy(retried: int) -> None:
+    # given: one of five instances works, and 20 messages wait hidden until they are tried again
+    state = PolicyState()
+    for tick in range(100):
+        seen = replace(at(0, BUSY, *[IDLE] * 4, now_s=5000.0 + 5 * tick), in_flight=1 + retried)
+        decision, state = decide(seen, state, STEADY)
+    assert decision.forecast.arrivals_per_s == pytest.approx(2.0, rel=0.1)
+
+
+def test_arrivals_are_seen_where_sqs_counts_nothing_in_flight_and_the_backlog_stays() -> None:
+    state = PolicyState()
+    for tick in range(100):
+        decision, state = decide(at(30, *[BUSY] * 5, now_s=5000.0 + 5 * tick), state, STEADY)
+    assert decision.forecast.arrivals_per_s == pytest.approx(10.0, rel=0.1)
+
+
+def test_the_formula_of_erlang_says_how_many_serve_a_load() -> None:
+    """Tables of the formula: with ten for a load of eight, 0.409 of the requests wait."""
+    assert _must_wait(10, 8.0) == pytest.approx(0.409, abs=0.001)
+    assert [instances_for(load) for load in (0.0, 0.5, 1.0, 5.0, 10.0, 99.0)] == [0, 1, 2, 6, 11, 100]
+    for count in (1, 2, 7, 40):
+        assert instances_for(load_of(count)) == count
+        # what a worker leaves behind is not launched for again
+        assert load_of(count) < count

@@ -8,6 +8,7 @@ import pytest
 from beholder.errors import BackendUnavailable
 from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, PolicyState, Record, decide
 from beholder.scaling.policy.decision import Termination
+from beholder.scaling.policy.learnt import Learnt, LearntService
 from beholder.scaling.records.snapshot import SNAPSHOT_KEY, FleetSnapshot, LatestRecord, Tee, read_last
 from beholder.store import MemoryStore
 
@@ -60,13 +61,16 @@ def test_where_no_controller_ever_led_there_is_nothing() -> None:
 def test_a_record_comes_back_with_its_instances() -> None:
     # given
     store = MemoryStore()
+    learnt = Learnt((40.0, 41.5), (LearntService("c7a.large", 0.3, 7),), 2.5, 1.5)
     one = record(conditions=(BUSY, DRAINING), launched=("i-7",), refused="no room")
+    one = replace(one, learnt=learnt)
     # when
     LatestRecord(store).write(one)
     # then
     last = found(store)
     assert last.record == one
     assert last.record.instances == one.instances
+    assert last.record.learnt == learnt
     assert len(last.record.instances) == 2
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from beholder.draining.idle_limit import IdleSettings, Seniority
 from beholder.simulator.cloud import WorldSettings
-from beholder.simulator.ours import Ours
+from beholder.simulator.ours import IdleWorkers, Ours
 from beholder.simulator.policy import WorldLimits
 from beholder.simulator.run import Run, figures_of
 from beholder.simulator.traffic import Traffic, make_traffic
@@ -30,8 +31,8 @@ def test_where_messages_come_hours_apart_the_last_worker_learns_to_go_at_once() 
     arrivals_s = np.arange(1.0, 10 * 3600.0, 3600.0)
     run = played(Traffic("hourly", "", arrivals_s, 10 * 3600.0), WorldSettings(startup_spread=0.0))
     assert run.startups == 10
-    # the first three stays are by the prior; then a startup, the least stay, and the way out
-    assert run.bill_s < 3 * 330 + 7 * 230
+    # the first three stays are by the prior, a startup; then a startup, the least stay, and the way out
+    assert run.bill_s < 3 * 430 + 7 * 230
 
 
 def test_where_they_come_within_a_startup_it_learns_to_stay() -> None:
@@ -39,6 +40,31 @@ def test_where_they_come_within_a_startup_it_learns_to_stay() -> None:
     run = played(Traffic("close", "", arrivals_s, 5 * 3600.0), WorldSettings(startup_spread=0.0))
     assert run.startups <= 5
     assert len(arrivals_s) == 120
+
+
+@pytest.mark.parametrize("name", ["trickle", "poisson-bursts"])
+def test_startup_times_that_were_set_wrong_are_learnt_by_controller_and_workers(name: str) -> None:
+    """With 45 s true and 200 s set, workers paid 14.0 instance-hours instead of 4.8."""
+    traffic, settings = make_traffic(name, 1), WorldSettings(WorldLimits(startup_s=45.0))
+    right = played(traffic, settings)
+    wrong = simulate(Ours(WorldLimits(startup_s=200.0), queue_lag_s=settings.queue_lag_s), traffic, settings)
+    assert wrong.bill_s <= 1.05 * right.bill_s
+
+
+def test_a_worker_reads_the_learnt_startup_time_when_it_first_rests_and_each_ten_minutes() -> None:
+    """As in production (`draining.idle_monitor`), where each look is a GET."""
+    settings = IdleSettings(startup_s=200.0)
+    workers, alone = IdleWorkers(settings, service_s=0.5), Seniority()
+
+    def stay_s(learnt_s: float, now_s: float) -> float:
+        workers.startup_s = learnt_s
+        if now_s > 0:
+            workers.works(1, now_s - 290.0, now_s - 290.0)
+        return workers.rests(1, now_s, alone)
+
+    stays = [stay_s(*one) for one in ((40.0, 0.0), (80.0, 300.0), (80.0, 602.0))]
+    # a worker that was busy stays for a startup
+    assert stays == pytest.approx([40.0, 40.0, 80.0])
 
 
 def test_with_a_fifth_of_startups_failing_all_is_served() -> None:

@@ -293,3 +293,10 @@ def test_a_worker_that_never_leaves_is_told_by_a_word() -> None:
     settings = load_settings({"BEHOLDER_IDLE_S_MAX": "never"}, {}).settings
     assert settings.worker.idle_s_max == math.inf
     assert to_environment(settings)["BEHOLDER_IDLE_S_MAX"] == "never"
+
+
+@pytest.mark.parametrize(("workers", "kept"), [(0, 0), (1, 1), (2, 2), (8, 2)])
+def test_two_workers_stay_by_default_and_never_more_than_there_may_be(workers: int, kept: int) -> None:
+    environment = {"BEHOLDER_WORKERS": str(workers)}
+    assert load_settings(environment, {}).settings.machine.workers_min == kept
+    assert load_settings(environment | {"BEHOLDER_WORKERS_MIN": "0"}, {}).settings.machine.workers_min == 0

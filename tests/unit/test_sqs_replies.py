@@ -7,11 +7,8 @@ import pytest
 
 from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendError, BackendUnavailable, QueueGone
-from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, IdleQueueSweeper, QueueHeartbeat
-
-pytest.importorskip("boto3")
-
 from beholder.queue.sqs_replies import OwnReplyQueue, ReplyQueues
+from beholder.queue.sqs_sweeper import DEPLOYMENT, HEARTBEAT_AT, IdleQueueSweeper, QueueHeartbeat
 
 LOOK_S = 720.0
 

@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 
 from beholder.errors import BackendDenied, BackendError, BackendThrottled
-
-pytest.importorskip("boto3")
-
 from beholder.queue.sqs import SqsQueue
 from beholder.queue.sqs_batches import send_batches
 

@@ -3,12 +3,11 @@
 from typing import Any
 
 import pytest
+from botocore import exceptions
+from botocore import session as botocore
 
 from beholder.deploy import read_outputs
 from beholder.errors import BackendThrottled, BackendUnavailable, BeholderError, ConfigError
-
-botocore = pytest.importorskip("botocore.session")
-exceptions = pytest.importorskip("botocore.exceptions")
 
 
 def refusal(code: str, status: int) -> Exception:

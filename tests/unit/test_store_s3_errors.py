@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore import exceptions
 from obstore.store import S3Store as ObstoreS3
 
 from beholder.errors import BackendUnavailable
@@ -64,8 +65,6 @@ def test_a_metadata_service_that_gives_no_credentials_is_worth_another_try(
 
 
 def test_so_is_boto3_where_it_finds_none() -> None:
-    exceptions = pytest.importorskip("botocore.exceptions")
-
     def none() -> Any:
         raise exceptions.NoCredentialsError
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from beholder.errors import BackendFull, BeholderError
-from beholder.job import Job, JobStatus, Options
+from beholder.errors import BackendFull, BackendUnavailable, BeholderError
+from beholder.job import Job, JobInput, JobStatus, Message, Options
+from beholder.queue.port import Priority
 from beholder.web.submission.batcher import Batcher
-from beholder.web.submission.request import Outcome, SubmissionRequest
+from beholder.web.submission.request import Outcome, SubmissionRequest, Unsent
 
 WAIT_S = 10.0
 Batch = Sequence[tuple[str, SubmissionRequest]]
@@ -20,6 +21,9 @@ Batch = Sequence[tuple[str, SubmissionRequest]]
 
 class Data:
     """Stands for an image's bytes, which cannot be watched: whether anything still holds it."""
+
+    def __len__(self) -> int:
+        return 1
 
 
 def submission(data: Any = b"x") -> SubmissionRequest:
@@ -31,6 +35,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.threads: list[str] = []
         self.entered = threading.Event()
         self.door = threading.Event()
         self.failure: Exception | None = None
@@ -39,6 +44,7 @@ class Shop:
         self.entered.set()
         assert self.door.wait(WAIT_S)
         self.batches.append([job_id for job_id, _ in batch])
+        self.threads.append(threading.current_thread().name)
         if self.failure is not None:
             raise self.failure
         return [
@@ -48,10 +54,10 @@ class Shop:
 
 
 def with_batcher(
-    shop: Shop, scenario: Callable[[Batcher], Awaitable[None]], *, threads: int = 1, batch_max: int = 3
+    shop: Shop, scenario: Callable[[Batcher], Awaitable[None]], *, loop_bytes_max: int = -1
 ) -> None:
     async def run() -> None:
-        batcher = Batcher(shop.accept, threads=threads, batch_max=batch_max)
+        batcher = Batcher(shop.accept, threads=1, batch_max=3, loop_bytes_max=loop_bytes_max)
         batcher.start()
         try:
             await scenario(batcher)
@@ -168,7 +174,40 @@ def test_a_close_before_the_start_is_no_error() -> None:
     Batcher(Shop().accept, threads=2, batch_max=3).close()
 
 
-def test_no_image_is_kept_in_memory_once_it_is_stored() -> None:
+def test_the_event_loop_submits_small_images_by_itself_and_those_of_one_turn_together() -> None:
+    shop = Shop()
+    shop.door.set()
+
+    async def scenario(batcher: Batcher) -> None:
+        await asyncio.gather(*accepting(batcher, "a", "b", "c", "d"))
+        await asyncio.gather(*accepting(batcher, "e"), batcher.submit("large", submission(b"xx")))
+
+    with_batcher(shop, scenario, loop_bytes_max=1)
+    assert shop.batches[:2] == [["a", "b", "c"], ["d"]]
+    assert sorted(zip(shop.batches[2:], shop.threads[2:], strict=True)) == [
+        (["e"], "MainThread"),
+        (["large"], "submit-0"),
+    ]
+
+
+def test_a_close_finishes_what_the_event_loop_has_not_begun() -> None:
+    shop = Shop()
+    shop.door.set()
+
+    async def scenario() -> None:
+        batcher = Batcher(shop.accept, threads=1, batch_max=3, loop_bytes_max=1)
+        batcher.start()
+        waiting = accepting(batcher, "a", "b", "c", "d")
+        await asyncio.sleep(0)
+        batcher.close()
+        assert shop.batches == [["a", "b", "c"], ["d"]]
+        assert len(await asyncio.gather(*waiting)) == 4
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("loop_bytes_max", [-1, 1])
+def test_no_image_is_kept_in_memory_once_it_is_stored(loop_bytes_max: int) -> None:
     shop = Shop()
     shop.door.set()
 
@@ -182,4 +221,40 @@ def test_no_image_is_kept_in_memory_once_it_is_stored() -> None:
         gc.collect()
         assert kept() is None
 
-    with_batcher(shop, scenario)
+    with_batcher(shop, scenario, loop_bytes_max=loop_bytes_max)
+
+
+def test_what_the_loop_cannot_do_at_once_a_thread_does_and_the_rest_is_answered_before() -> None:
+    """Of an image that is stored, its message alone goes to the thread; of one that is not, all."""
+    seen: list[tuple[str, list[tuple[str, bool]]]] = []
+    unsent = Unsent(Message("b", 1.0, JobInput("images/b/a.jpg", "a.jpg", 1)), Priority.INTERACTIVE, None)
+    first: dict[str, BeholderError | Unsent] = {"a": BackendUnavailable("folder store", "put"), "b": unsent}
+    free = threading.Event()
+
+    def accept(
+        batch: Sequence[tuple[str, SubmissionRequest | Unsent]],
+    ) -> list[Job | Outcome | Unsent | BeholderError]:
+        seen.append((threading.current_thread().name, [(name, one is unsent) for name, one in batch]))
+        if len(seen) == 1:
+            return [first.get(name, Job(name, JobStatus.QUEUED, 0.0)) for name, _ in batch]
+        assert free.wait(WAIT_S)
+        return [Job(name, JobStatus.QUEUED, 0.0) for name, _ in batch]
+
+    async def run() -> None:
+        batcher = Batcher(accept, threads=1, batch_max=3, loop_bytes_max=1)
+        batcher.start()
+        try:
+            late = [asyncio.create_task(batcher.submit(name, submission())) for name in "ab"]
+            await batcher.submit("c", submission())
+            assert not any(one.done() for one in late)
+            free.set()
+            await asyncio.gather(*late)
+        finally:
+            free.set()
+            batcher.close()
+
+    asyncio.run(run())
+    (_, in_loop), *others = seen
+    assert in_loop == [("c", False), ("a", False), ("b", False)]
+    assert [one for _, batch in others for one in batch] == [("a", False), ("b", True)]
+    assert {thread for thread, _ in others} == {"submit-0"}

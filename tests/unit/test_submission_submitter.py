@@ -22,13 +22,16 @@ from beholder.queue.memory import MemoryQueue
 from beholder.queue.port import Depth, Priority
 from beholder.store.keys import image_key, image_prefix, result_key
 from beholder.store.memory import MemoryStore
-from beholder.web.ports import WebPorts
+from beholder.store.s3 import _attributes_of as attributes_of
+from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.submission.lookup import JobLookup
+from beholder.web.submission.reply_sources import PolledReplies
 from beholder.web.submission.request import Outcome, SubmissionRequest
 from beholder.web.submission.submitter import Submitter
 from helpers.rig import RecordedPort, Recorder
 
-PLAIN = SubmissionRequest(data=b"data", file_name="a cat.jpg", options=Options())
+PLAIN = SubmissionRequest(data=b"data", file_name="a cat.jpg", options=Options(), model="first@1")
+MODELS = (ServedModel("first", "1", "MIT", "", 4, "as-is", None),)
 KEYED = replace(PLAIN, idempotency_key="once")
 
 
@@ -44,11 +47,11 @@ class Submissions:
         self.sent: list[int] = []
         ports = WebPorts(
             queue=RecordedPort(self.queue, "queue", self.recorder),
-            replies=MemoryQueue(clock=self.clock),
+            replies=PolledReplies(MemoryQueue(clock=self.clock)),
             reply_to=lambda: "web-0",
             images=RecordedPort(self.images, "images", self.recorder),
             results=RecordedPort(self.results, "results", self.recorder),
-            models=(),
+            models=MODELS,
             clock=self.clock,
             on_sent=self.sent.append,
         )
@@ -107,6 +110,7 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: Submissions
             reply_to="web-0",
             deadline_s=2e9,
             wants_text=True,
+            model="first@1",
         )
     ]
     assert (job.status, job.created_at_s) == (JobStatus.QUEUED, submissions.clock.now_s())
@@ -114,10 +118,56 @@ def test_the_image_is_stored_before_the_message_is_sent(submissions: Submissions
     assert job.input == JobInput(key, "a cat.jpg", 4, Options(top_k=3))
 
 
-def test_before_it_ran_a_job_names_the_model_that_was_asked_for(submissions: Submissions) -> None:
-    job = submissions.submit_new(replace(PLAIN, options=Options(model="mine")))
-    assert job.to_dict()["model"] == "mine"
+def test_before_it_ran_a_job_names_the_model_that_will_run(submissions: Submissions) -> None:
+    job = submissions.submit_new(replace(PLAIN, options=Options(model="mine"), model="mine@2"))
+    assert (job.to_dict()["model"], job.model_version) == ("mine", "2")
     assert Job.from_dict(job.to_dict()).input == job.input
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "metadata"),
+    [
+        ("first@1", Options(), {}),
+        ("mine@2", Options(), {"model": "mine@2"}),
+        (
+            "mine@2",
+            Options("mine", include=(3, 4)),
+            {
+                "options": {"model": "mine", "top_k": 5, "min_confidence": 0.0, "include": [3, 4]},
+                "model": "mine@2",
+            },
+        ),
+    ],
+)
+def test_a_job_whose_message_is_lost_keeps_its_model_and_its_filters(
+    submissions: Submissions, model: str, options: Options, metadata: dict[str, object]
+) -> None:
+    sent = submissions.submit_new(replace(PLAIN, options=options, model=model))
+    (key,) = submissions.image_keys()
+    assert json.loads(submissions.images.head(key).metadata.get("order", "{}")) == metadata
+    (before,) = [Message.from_bytes(one.body) for one in submissions.queue.receive(count_max=10, wait_s=0)]
+    submissions.clock.advance(4000.0)
+    found = submissions.lookup.find(sent.id)
+    assert isinstance(found, Job)
+    assert (found.model, found.model_version, found.input) == (sent.model, sent.model_version, sent.input)
+    after = [Message.from_bytes(one.body) for one in submissions.queue.receive(count_max=10, wait_s=0)]
+    assert [one.model for one in after if one.reply_to] == [before.model] * len(after)
+    assert before.model == model
+    assert len(after) >= 1
+
+
+@pytest.mark.parametrize("character", ["n", " ", "%", "\\", "猫", "\N{CAT FACE}"])
+def test_the_longest_filters_fit_into_the_metadata_of_an_object(
+    submissions: Submissions, character: str
+) -> None:
+    classes = tuple(range(90_000, 90_000 + submissions.lookup._ports.limits.filter_labels_max))
+    options = Options("m" * 100, 1000, 0.123456789, classes, classes)
+    request = replace(PLAIN, options=options, model="m" * 100 + "@1", idempotency_key="a key")
+    submissions.submit(replace(request, file_name=character * 100))
+    (key,) = submissions.image_keys()
+    metadata = submissions.images.head(key).metadata
+    attributes_of(metadata)  # S3's store refuses what is too long
+    assert ("file_name" in json.loads(metadata["order"])) == character.isascii()
 
 
 def test_on_sent_is_called_with_the_messages_that_were_sent_and_no_others(
@@ -343,8 +393,9 @@ def test_two_keys_are_two_jobs_and_the_id_of_a_key_has_no_time(submissions: Subm
     [
         PLAIN,
         KEYED,
-        replace(PLAIN, options=Options(model="mine", top_k=3, min_confidence=0.5)),
+        replace(PLAIN, options=Options(model="mine", top_k=3, min_confidence=0.5), model="mine@1"),
         replace(KEYED, options=Options(top_k=3), file_name="猫.jpg"),
+        replace(PLAIN, file_name="C:\\photos\\a/b: c?.jpg"),
     ],
 )
 def test_an_unfinished_job_is_found_from_the_input_bucket_alone(

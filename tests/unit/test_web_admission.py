@@ -72,6 +72,42 @@ def test_the_bound_holds_between_two_readings(admission: Admission, queue: Memor
     refusal(admission)
 
 
+def test_a_job_that_is_sent_during_a_reading_counts_once(clock: ManualClock) -> None:
+    # given
+    class Busy(MemoryQueue):
+        readings = 0
+
+        def depth(self) -> Depth:
+            self.readings += 1
+            if self.readings == 1:
+                send(admission, self, 4)
+            return super().depth()
+
+    busy = Busy(clock=clock)
+    admission = Admission(busy, clock, backlog_max=10)
+    # when
+    admission.tick()
+    # then
+    assert busy.readings == 2
+    send(admission, busy, 6)
+    assert refusal(admission).message.startswith("10 jobs wait already")
+
+
+def test_a_rush_that_never_pauses_does_not_keep_the_reading_from_its_end(clock: ManualClock) -> None:
+    class Rushed(MemoryQueue):
+        readings = 0
+
+        def depth(self) -> Depth:
+            self.readings += 1
+            send(admission, self)
+            return super().depth()
+
+    rushed = Rushed(clock=clock)
+    admission = Admission(rushed, clock, backlog_max=10)
+    admission.tick()
+    assert rushed.readings == 3
+
+
 def test_what_was_received_makes_room_at_the_next_reading(admission: Admission, queue: MemoryQueue) -> None:
     send(admission, queue, 10)
     queue.receive(count_max=3, wait_s=0)

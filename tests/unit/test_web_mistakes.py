@@ -83,7 +83,7 @@ def refused(answer: Answer, status: int, code: str, *words: str) -> bool:
         ("minConfidence=0.5", ["did you mean min_confidence?"]),
         ("modle=first", ["did you mean model?"]),
         ("filename=a.jpg", ["did you mean file_name?"]),
-        ("_=1700000000", ["takes top_k, min_confidence, model, file_name"]),
+        ("_=1700000000", ["takes top_k, min_confidence, model, include, exclude, webhook, file_name"]),
         ("1700000000", ["takes top_k"]),
         ("=2", ["there is no parameter ''"]),
         ("x" * 5000 + "=2", ["takes top_k"]),
@@ -158,13 +158,14 @@ def test_the_file_name_in_the_query_overrides_that_of_a_form_or_header() -> None
 
 def test_upload_heeds_its_min_confidence() -> None:
     job = post_form("/upload?min_confidence=0.5", file()).json
-    assert job["input"]["options"] == {"model": None, "top_k": 1, "min_confidence": 0.5}
+    expected = {"model": None, "top_k": 1, "min_confidence": 0.5, "include": [], "exclude": []}
+    assert job["input"]["options"] == expected
 
 
 # --- which part of a form is the image ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ROUTES)
+@pytest.mark.parametrize("target", ["/upload", "/"])
 @pytest.mark.parametrize(
     "parts",
     [
@@ -290,7 +291,7 @@ def test_an_encoded_image_is_refused_with_the_cause_however_it_is_wrapped(kind: 
         quote(plain, safe=""),
     ]
     for body in bodies:
-        # An object with its own content type is an upload (test_web_app).
+        # An object with its own content type is an upload (test_web_refusals).
         content_type = "text/plain" if body.startswith("{") else "application/json"
         answer = post("/v1/classify", body.encode(), content_type)
         assert refused(answer, 415, "image_encoded", "base64" if "URL" not in answer.json["detail"] else "")
@@ -384,12 +385,12 @@ def test_several_files_in_one_field_are_refused() -> None:
         ("/v1/classify/", "POST /v1/classify?"),
         ("/classify", "POST /v1/classify?"),
         ("/v1/model", "GET /v1/models?"),
-        ("/v1/jobs", "GET /v1/jobs/{job_id}?"),
-        ("/v1/job", "GET /v1/jobs/{job_id}?"),
-        ("/v1/jobs/", "GET /v1/jobs/{job_id}?"),
-        ("/v1/job/" + JOB_ID, "GET /v1/jobs/{job_id}?"),
-        (f"/v1/jobs/{JOB_ID}/", "GET /v1/jobs/{job_id}?"),
-        (f"/jobs/{JOB_ID}/result", "GET /v1/jobs/{job_id}?"),
+        ("/v1/jbs", "GET /v1/jobs?"),
+        ("/v1/job", "GET /v1/jobs?"),
+        ("/v1/jobs/", "GET /v1/jobs?"),
+        ("/v1/job/" + JOB_ID, "GET/PUT /v1/jobs/{job_id}?"),
+        (f"/v1/jobs/{JOB_ID}/", "GET/PUT /v1/jobs/{job_id}?"),
+        (f"/jobs/{JOB_ID}/result", "GET/PUT /v1/jobs/{job_id}?"),
         ("/health", "GET /healthz?"),
         ("/v1/classify&top_k=2", "POST /v1/classify?"),
     ],

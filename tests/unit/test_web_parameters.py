@@ -6,8 +6,16 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from beholder.errors import BadParameter, IdempotencyKeyInvalid, ModelNotFound, ParameterRepeated
+from beholder.errors import (
+    BadParameter,
+    IdempotencyKeyInvalid,
+    LabelUnknown,
+    ModelNotFound,
+    ModelVersionNotFound,
+    ParameterRepeated,
+)
 from beholder.job import Options
+from beholder.web.labels import LabelIndex
 from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel
 from beholder.web.routes.parameters import (
@@ -19,9 +27,19 @@ from beholder.web.routes.parameters import (
     read_options,
     read_prefer,
 )
+from beholder.web.served_models import ServedModels
 
 LIMITS = WebLimits(wait_s_default=60.0, wait_s_max=90.0, idempotency_key_chars_max=20)
-MODELS = tuple(ServedModel(name, "1", "MIT", "", 4, "as-is", None) for name in ("first", "second"))
+MODELS = ServedModels(
+    tuple(
+        ServedModel(name, version, "MIT", "", 4, "as-is", None)
+        for name, version in (("first", "1"), ("second", "2"), ("second", "1"))
+    ),
+    {
+        "first@1": LabelIndex(("Egyptian cat", "crane", "crane", "7", "tabby", "TABBY", "a, b", "x  y")),
+        "second@1": LabelIndex(("dog", "cat")),
+    },
+)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +136,79 @@ def test_a_value_that_is_not_allowed_is_named(name: str, value: str) -> None:
 def test_an_unknown_model_is_refused_with_those_that_are_served() -> None:
     with pytest.raises(ModelNotFound, match="no model is named 'third'; served here: first, second"):
         read_options({"model": "third"}, MODELS, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("written", "classes"),
+    [
+        ("tabby", (4,)),
+        ("TABBY", (5,)),  # the very same letters come before others
+        ("Tabby", (4, 5)),
+        ("egyptian CAT", (0,)),
+        (" Egyptian  cat ", (0,)),
+        ("x y", (7,)),
+        ("crane", (1, 2)),  # two classes of one name
+        ("7", (3,)),  # the label, not the class of this number
+        ("0", (0,)),
+        ("2,0,2,crane", (0, 1, 2)),
+        ("n02124075", (0,)),  # WordNet's Egyptian cat
+        ('["a, b", 0, "tabby"]', (0, 4, 6)),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+@pytest.mark.parametrize("name", ["include", "exclude"])
+def test_a_filter_names_classes(name: str, written: str, classes: tuple[int, ...]) -> None:
+    assert getattr(read_options({name: written}, MODELS, LIMITS), name) == classes
+
+
+@pytest.mark.parametrize("name", ["include", "exclude"])
+@pytest.mark.parametrize(
+    "written", ["cot", "8", "-1", "n01440764", "n99999999", "tabby,cot", "a, b", '["7,7"]']
+)
+def test_a_label_that_the_model_does_not_have_is_named(name: str, written: str) -> None:
+    with pytest.raises(LabelUnknown, match=f"^{name} has '.*', which is no label of first; give ") as caught:
+        read_options({name: written}, MODELS, LIMITS)
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        (",", "has an empty entry"),
+        ("tabby,,crane", "has an empty entry"),
+        ('["tabby", " "]', "has an empty entry"),
+        ('["tabby"', "begins like a list in JSON"),
+        ("[" * 100_000, "begins like a list in JSON"),
+        ("[true]", "is no list of labels"),
+        ('[["tabby"]]', "is no list of labels"),
+        ("0,1,2,3,4,5", "names more than 5 classes"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_refused(written: str, problem: str) -> None:
+    with pytest.raises(BadParameter, match=f"^include {problem}"):
+        read_options({"include": written}, MODELS, WebLimits(filter_labels_max=5))
+
+
+def test_a_filter_is_for_the_model_that_the_request_names() -> None:
+    values = {"include": "dog", "exclude": "cat", "model": "second@1"}
+    assert read_options(values, MODELS, LIMITS) == Options("second@1", include=(0,), exclude=(1,))
+    with pytest.raises(LabelUnknown):
+        read_options(values | {"model": "first"}, MODELS, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reference"),
+    [(None, "first@1"), ("first", "first@1"), ("second", "second@2"), ("second@1", "second@1")],
+)
+def test_a_request_names_a_model_with_its_version_or_without(asked: str | None, reference: str) -> None:
+    assert MODELS.chosen(asked).reference == reference
+
+
+@pytest.mark.parametrize("asked", ["first@2", "second@", "second@3"])
+def test_an_unknown_version_is_refused_with_those_that_are_served(asked: str) -> None:
+    with pytest.raises(ModelVersionNotFound, match=r"is served in version '.*', not in '"):
+        read_options({"model": asked}, MODELS, LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from beholder.model.decode.limits import ImageLimits
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.limits import WebLimits
 from beholder.web.submission.form import IMAGE_FIELDS, header_parameters, split_form
-from beholder.web.submission.upload import Upload, UploadBudget, find_image, read_body
+from beholder.web.submission.upload import Upload, find_image, read_body
+from beholder.web.submission.upload_budget import UploadBudget
 
 LIMITS = WebLimits(
     image=ImageLimits(image_bytes_max=1000), multipart_overhead_bytes_max=500, multipart_parts_max=5

@@ -57,14 +57,14 @@ def test_a_worker_is_idle_from_the_end_of_its_last_batch(rig: Rig) -> None:
     assert worker.idle_since_s is not None
     rig.clock.advance(10)
     rig.send(b"cat")
-    classify = rig.classifiers["first"].classify
+    classify = rig.classifiers["first@1"].classify
     seen = []
 
     def watched(images: object) -> object:
         seen.append(worker.idle_since_s)
         return classify(images)  # type: ignore[arg-type]
 
-    rig.classifiers["first"].classify = watched  # type: ignore[assignment, method-assign]
+    rig.classifiers["first@1"].classify = watched  # type: ignore[assignment, method-assign]
     worker.tick()
     assert seen == [None]
     assert worker.idle_since_s == rig.clock.now_s()

@@ -45,7 +45,7 @@ def standing(rig: Rig) -> dict[str, bytes]:
 
 def settle(rig: Rig) -> None:
     """Let a successor, with a newer model, work until there is nothing left."""
-    rig.classifiers["first"] = FakeClassifier("first", version="2")
+    rig.classifiers["first@1"] = FakeClassifier("first", version="2")
     worker = rig.worker()
     for _ in range(5):
         worker.tick()

@@ -1,8 +1,10 @@
-"""The reply listener: it wakes who waits, counts what was done, and trips over no garbage."""
+"""Replies on their way to the requests that wait: what is counted, acked, and put aside."""
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +14,13 @@ from beholder.job import Job, JobStatus, Metrics, read_outcome
 from beholder.job.job import Result
 from beholder.job.reply import Reply
 from beholder.queue.memory import MemoryQueue
+from beholder.queue.reply_socket import ReplySender, ReplySocket
+from beholder.runner import Runner
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.reply_sources import PolledReplies, ReplySource, SocketReplies
 from beholder.web.submission.request import Outcome
-from beholder.web.submission.worker_replies import ReplyListener
+from beholder.web.submission.worker_replies import ReplyReader
 from helpers.web import memory_lookup
 
 METRICS = Metrics(1.0, 2.0, 3.0, 4.0, 1, 1)
@@ -29,6 +34,10 @@ def document(job_id: str, status: JobStatus = JobStatus.SUCCEEDED) -> bytes:
 
 def reply(*documents: bytes) -> bytes:
     return Reply(documents, {"sqs:SendMessageBatch": 2}).to_bytes()
+
+
+def reader_of(telemetry: Telemetry) -> ReplyReader:
+    return ReplyReader(PendingReplies(1, memory_lookup(), ManualClock()), telemetry)
 
 
 GARBAGE = {
@@ -52,12 +61,12 @@ def settled(
     async def scenario() -> dict[str, Outcome]:
         pending_replies = PendingReplies(10, memory_lookup(), ManualClock())
         futures = {job_id: pending_replies.expect(job_id) for job_id in waiting}
-        listener = ReplyListener(queue, pending_replies, asyncio.get_running_loop(), telemetry, wait_s=0.0)
+        reader = ReplyReader(pending_replies, telemetry)
+        source = PolledReplies(queue, wait_s=0.0)
         queue.send(bodies)
         while queue.depth().backlog:
-            assert await asyncio.to_thread(listener.tick) == 0.0
-        await asyncio.to_thread(listener.tick)  # one that finds nothing more
-        await asyncio.sleep(0)
+            assert source.tick(reader.take) == 0.0
+        source.tick(reader.take)  # one that finds nothing more
         return {job_id: future.result() for job_id, future in futures.items() if future.done()}
 
     return asyncio.run(scenario()), queue, telemetry
@@ -104,65 +113,63 @@ def test_a_reply_is_acked_before_it_becomes_visible_even_if_replies_never_pause(
     """One a second: never a pass without a reply, and never fifty of them within its hidden time."""
     clock = ManualClock()
     queue, telemetry = MemoryQueue(visibility_timeout_s=30.0, clock=clock), Telemetry()
-
-    async def scenario() -> None:
-        listener = ReplyListener(
-            queue,
-            PendingReplies(1, memory_lookup(), ManualClock()),
-            asyncio.get_running_loop(),
-            telemetry,
-            wait_s=0.0,
-        )
-        for number in range(100):
-            queue.send([reply(document(f"job-{number}"))])
-            await asyncio.to_thread(listener.tick)
-            clock.advance(1)
-
-    asyncio.run(scenario())
+    reader, source = reader_of(telemetry), PolledReplies(queue, wait_s=0.0)
+    for number in range(100):
+        queue.send([reply(document(f"job-{number}"))])
+        source.tick(reader.take)
+        clock.advance(1)
     assert telemetry.registry.get_sample_value("beholder_jobs_total", {"state": "succeeded"}) == 100
 
 
 def test_under_load_many_replies_share_one_ack() -> None:
     queue = AckCounter(clock=ManualClock())
-
-    async def scenario() -> None:
-        listener = ReplyListener(
-            queue,
-            PendingReplies(1, memory_lookup(), ManualClock()),
-            asyncio.get_running_loop(),
-            Telemetry(),
-            wait_s=0.0,
-        )
-        queue.send([reply(document(f"job-{number}")) for number in range(100)])
-        for _ in range(10):
-            await asyncio.to_thread(listener.tick)
-
-    asyncio.run(scenario())
+    reader, source = reader_of(Telemetry()), PolledReplies(queue, wait_s=0.0)
+    queue.send([reply(document(f"job-{number}")) for number in range(100)])
+    for _ in range(10):
+        source.tick(reader.take)
     assert queue.acked == [50, 50]
 
 
 def test_an_ack_that_fails_is_made_up_for() -> None:
     queue, telemetry = AckCounter(clock=ManualClock()), Telemetry()
-
-    async def scenario() -> None:
-        listener = ReplyListener(
-            queue,
-            PendingReplies(1, memory_lookup(), ManualClock()),
-            asyncio.get_running_loop(),
-            telemetry,
-            wait_s=0.0,
-        )
-        queue.send([reply(document("a"))])
-        await asyncio.to_thread(listener.tick)
-        queue.is_failing = True
-        with pytest.raises(BackendUnavailable):
-            await asyncio.to_thread(listener.tick)
-        queue.is_failing = False
-        await asyncio.to_thread(listener.tick)
-
-    asyncio.run(scenario())
+    reader, source = reader_of(telemetry), PolledReplies(queue, wait_s=0.0)
+    queue.send([reply(document("a"))])
+    source.tick(reader.take)
+    queue.is_failing = True
+    with pytest.raises(BackendUnavailable):
+        source.tick(reader.take)
+    queue.is_failing = False
+    source.tick(reader.take)
     assert queue.acked == [1]
     assert telemetry.registry.get_sample_value("beholder_jobs_total", {"state": "succeeded"}) == 1
+
+
+@pytest.mark.parametrize("kind", ["queue", "socket"])
+def test_the_event_loop_gets_what_is_sent_from_a_thread(kind: str, tmp_path: Path) -> None:
+    taken: list[bytes] = []
+    queue = MemoryQueue()
+
+    async def scenario(source: ReplySource, send: Callable[[Sequence[bytes]], None]) -> None:
+        loop, runner, all_there = asyncio.get_running_loop(), Runner(), asyncio.Event()
+
+        def take(bodies: Sequence[bytes]) -> None:
+            assert asyncio.get_running_loop() is loop
+            taken.extend(bodies)
+            if len(taken) == 30:
+                all_there.set()
+
+        source.listen(take, runner)
+        for number in range(30):  # more than the kernel keeps for a socket
+            await asyncio.to_thread(send, [b"%d" % number])
+        await asyncio.wait_for(all_there.wait(), 60)
+        await asyncio.to_thread(runner.stop)
+
+    if kind == "queue":
+        asyncio.run(scenario(PolledReplies(queue, wait_s=0.01), queue.send))
+    else:
+        with closing(ReplySocket(tmp_path, "web-0")) as socket:
+            asyncio.run(scenario(SocketReplies(socket), ReplySender(tmp_path, "web-0").send))
+    assert taken == [b"%d" % number for number in range(30)]
 
 
 class AckCounter(MemoryQueue):

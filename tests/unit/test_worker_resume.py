@@ -71,8 +71,8 @@ def test_what_is_taken_over_stays_hidden_until_the_first_extension(rig: Rig) -> 
             seen.append(rig.queue.depth().in_flight)
         return classify(images)  # type: ignore[arg-type]
 
-    classify = rig.classifiers["first"].classify
-    rig.classifiers["first"].classify = slow  # type: ignore[assignment, method-assign]
+    classify = rig.classifiers["first@1"].classify
+    rig.classifiers["first@1"].classify = slow  # type: ignore[assignment, method-assign]
     # when
     rig.worker().tick()
     # then
@@ -95,7 +95,7 @@ def test_the_journal_of_a_batch_that_was_taken_over_says_so(rig: Rig) -> None:
     rig.send(b"cat")
     left(rig)
     found = []
-    classify = rig.classifiers["first"].classify
+    classify = rig.classifiers["first@1"].classify
 
     def watching(images: object) -> object:
         journal = InFlightJournal(rig.in_flight_path())
@@ -103,7 +103,7 @@ def test_the_journal_of_a_batch_that_was_taken_over_says_so(rig: Rig) -> None:
         journal.close()
         return classify(images)  # type: ignore[arg-type]
 
-    rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
+    rig.classifiers["first@1"].classify = watching  # type: ignore[assignment, method-assign]
     # when
     rig.worker().tick()
     # then

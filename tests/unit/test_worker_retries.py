@@ -289,7 +289,7 @@ def test_a_file_that_may_not_be_read_costs_only_that_image(rig: Rig) -> None:
 def test_a_label_that_the_model_lacks_costs_no_other_image(rig: Rig) -> None:
     worker = rig.begun()
     bad, good = (rig.send(one, options=Options(top_k=1)) for one in (b"owl", b"cat"))
-    spec = rig.classifiers["first"].spec
+    spec = rig.classifiers["first@1"].spec
     object.__setattr__(spec, "labels", spec.labels[:3])  # the graph has one class more
     worker.tick()
     assert rig.label(good) == "cat"
@@ -337,7 +337,7 @@ def test_what_is_unreadable_in_place_of_an_outcome_is_replaced(rig: Rig, kind: s
 
 def test_a_model_that_cannot_be_loaded_costs_the_jobs_of_others_nothing(rig: Rig) -> None:
     # given
-    rig.classifiers["second"] = UnloadedClassifier(ModelInvalid(["second: damaged"]))  # type: ignore[assignment]
+    rig.classifiers["second@1"] = UnloadedClassifier(ModelInvalid(["second: damaged"]))  # type: ignore[assignment]
     worker = rig.begun()
     bad = rig.send(b"owl", options=Options(model="second"))
     good = [rig.send(b"cat") for _ in range(3)]
@@ -361,7 +361,7 @@ def test_a_worker_loads_the_other_models_where_one_is_damaged(
         write_folder(tmp_path / "models" / name, name=name)
     (tmp_path / "models" / "torn" / "model.onnx").write_bytes(b"rubbish")
     found = warm_classifiers(make_settings(data_dir=tmp_path, model=("sound", "torn")))
-    assert found["sound"].spec.name == "sound"
+    assert found["sound@1"].spec.name == "sound"
     with pytest.raises(ModelInvalid, match="damaged"):
         found["torn"].classify([])
     assert [one.action for one in caplog.records if hasattr(one, "action")] == ["worker.model_unloaded"]

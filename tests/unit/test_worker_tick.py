@@ -47,7 +47,7 @@ def test_every_result_of_a_batch_is_stored_before_any_reply(rig: Rig) -> None:
     effects = [one for one in rig.recorder.calls if not one.startswith("images")]
     assert effects == ["queue.receive", *["results.put"] * 3, *["replies.send"] * 2, "queue.ack"]
     assert [rig.label(message) for message in messages] == ["cat", "dog", "hen"]
-    assert rig.classifiers["first"].batches == [3]
+    assert rig.classifiers["first@1"].batches == [3]
     assert [job["id"] for job in rig.replied("web-0")] == [messages[0].job_id, messages[2].job_id]
     assert [job["id"] for job in rig.replied("web-1")] == [messages[1].job_id]
 
@@ -90,7 +90,7 @@ def test_a_batch_of_two_models_runs_each_once(rig: Rig) -> None:
     worker = rig.begun()
     messages = [rig.send(b"cat", options=Options(model=name)) for name in ("first", "second", "first", None)]
     worker.tick()
-    assert (rig.classifiers["first"].batches, rig.classifiers["second"].batches) == ([3], [1])
+    assert (rig.classifiers["first@1"].batches, rig.classifiers["second@1"].batches) == ([3], [1])
     assert [rig.result(one)["model"] for one in messages] == ["first", "second", "first", "first"]
     assert {job["id"] for job in rig.replied()} == {one.job_id for one in messages}
 
@@ -126,14 +126,14 @@ def test_an_image_that_cannot_be_decoded_harms_no_other_of_its_batch(rig: Rig) -
 def test_an_image_that_the_model_cannot_run_fails_at_its_first_receive_and_alone(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = rig.classifiers["first"].classify
+    run = rig.classifiers["first@1"].classify
 
     def refusing(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         if any(image[0, 0, 0] == 3 for image in images):
             raise ImageSizeUnsupported
         return run(images)
 
-    monkeypatch.setattr(rig.classifiers["first"], "classify", refusing)
+    monkeypatch.setattr(rig.classifiers["first@1"], "classify", refusing)
     worker = rig.begun()
     good, bad, other = rig.send(b"cat"), rig.send(b"owl"), rig.send(b"dog")
     worker.tick()
@@ -165,7 +165,7 @@ def test_a_job_past_its_deadline_is_not_worked_on(rig: Rig) -> None:
     worker.tick()
     job = rig.result(later)
     assert (job["status"], job["error"]["code"]) == ("expired", "job_expired")
-    assert rig.classifiers["first"].batches == [2]
+    assert rig.classifiers["first@1"].batches == [2]
 
 
 def test_a_model_that_is_no_longer_served_fails_its_job_alone(rig: Rig) -> None:
@@ -206,7 +206,7 @@ def test_a_message_received_before_is_worked_on_alone(rig: Rig) -> None:
     # when
     worker.tick()
     # then
-    assert sorted(rig.classifiers["first"].batches) == [1, 1, 2]
+    assert sorted(rig.classifiers["first@1"].batches) == [1, 1, 2]
     assert [rig.result(one)["metrics"]["batch_size"] for one in (*known, *fresh)] == [1, 1, 2, 2]
     assert [rig.result(one)["metrics"]["receive_count"] for one in (*known, *fresh)] == [2, 2, 1, 1]
 
@@ -263,7 +263,7 @@ def test_what_was_done_before_a_backend_failed_is_not_done_again(rig: Rig) -> No
     # when
     worker.tick()
     # then: the first batch twice, since its ack failed; the other once
-    assert rig.classifiers["first"].batches == [1, 1, 1]
+    assert rig.classifiers["first@1"].batches == [1, 1, 1]
     assert rig.is_idle()
 
 
@@ -344,7 +344,7 @@ def test_a_job_without_a_reply_queue_gets_no_reply(rig: Rig) -> None:
 def test_a_model_that_is_broken_hands_the_messages_back_and_gives_the_jobs_up_in_the_end(rig: Rig) -> None:
     worker = rig.begun()
     messages = [rig.send(b"cat"), rig.send(b"dog")]
-    rig.classifiers["first"].failure = RuntimeError("the model broke")
+    rig.classifiers["first@1"].failure = RuntimeError("the model broke")
     with pytest.raises(RuntimeError, match="broke"):
         worker.tick()
     assert rig.extender._held == {}
@@ -401,13 +401,13 @@ def test_a_drain_finishes_the_batch_that_is_begun_and_no_other(rig: Rig) -> None
     known = rig.send(b"cat")
     rig.queue.nack([one.receipt for one in rig.queue.receive(count_max=1, wait_s=0)])
     fresh = rig.send(b"dog")
-    classify = rig.classifiers["first"].classify
+    classify = rig.classifiers["first@1"].classify
 
     def stopped_meanwhile(images: object) -> object:
         worker.drain()
         return classify(images)  # type: ignore[arg-type]
 
-    rig.classifiers["first"].classify = stopped_meanwhile  # type: ignore[assignment, method-assign]
+    rig.classifiers["first@1"].classify = stopped_meanwhile  # type: ignore[assignment, method-assign]
     # when
     worker.tick()
     # then
@@ -422,13 +422,13 @@ def test_a_message_is_kept_hidden_while_it_is_processed_and_released_at_the_end(
     worker = rig.begun()
     rig.send(b"cat")
     held: list[dict[str, float]] = []
-    classify = rig.classifiers["first"].classify
+    classify = rig.classifiers["first@1"].classify
 
     def watching(images: object) -> object:
         held.append(dict(rig.extender._held))
         return classify(images)  # type: ignore[arg-type]
 
-    rig.classifiers["first"].classify = watching  # type: ignore[assignment, method-assign]
+    rig.classifiers["first@1"].classify = watching  # type: ignore[assignment, method-assign]
     worker.tick()
     assert [len(one) for one in held] == [1]
     assert rig.extender._held == {}

@@ -63,7 +63,7 @@ def test_uploads_and_submitted_jobs_share_a_batch(rig: Rig) -> None:
     upload(rig, b"dog")
     message = rig.send(b"hen")
     worker.tick()
-    assert rig.classifiers["first"].batches == [2]
+    assert rig.classifiers["first@1"].batches == [2]
     assert (label(rig), rig.label(message)) == ("dog", "hen")
     assert [job["id"] for job in rig.replied()] == [message.job_id]
 
@@ -106,16 +106,16 @@ def test_a_slow_worker_does_not_leave_the_result_of_an_older_object(rig: Rig) ->
 
 def overtake(rig: Rig, fast: Consumer, data: bytes) -> None:
     """Let another worker do all its work on a newer object while the first classifies."""
-    classify = rig.classifiers["first"].classify
+    classify = rig.classifiers["first@1"].classify
 
     def overtaken(images: Any) -> Any:
-        rig.classifiers["first"].classify = classify  # type: ignore[method-assign]
+        rig.classifiers["first@1"].classify = classify  # type: ignore[method-assign]
         upload(rig, data, number=2)
         fast.tick()
         assert label(rig) == data.decode()
         return classify(images)
 
-    rig.classifiers["first"].classify = overtaken  # type: ignore[method-assign]
+    rig.classifiers["first@1"].classify = overtaken  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("later", [b"dog", b"!", None])

@@ -8,6 +8,7 @@ from beholder.clock import Clock
 from beholder.errors import BackendError, BackendUnavailable, ObjectNotFound
 from beholder.store.keys import API_KEYS
 from beholder.store.port import Store
+from beholder.store.shared_reading import SharedReading
 from beholder.telemetry.log import log_event
 
 __all__ = ["KnownKeys"]
@@ -42,8 +43,7 @@ class KnownKeys:
         self._by_id: dict[str, ApiKey] = {}
         self._asked_at_s = self._read_at_s = float("-inf")
         self._trouble: BackendError | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._reading_since_s = 0.0
+        self._reading = SharedReading(self._read_all)
 
     async def find(self, text: bytes) -> ApiKey | None:
         """Return the record of a key as a client sent it; None if it is unknown, revoked or expired.
@@ -65,7 +65,8 @@ class KnownKeys:
             BackendUnavailable: The store does not answer, and it alone could say whether there is such a key.
         """
         if not self._is_fresh(is_known=key_id in self._by_id):
-            await self._read(is_known=key_id in self._by_id and self._age_s() <= _OUTAGE_AGE_S_MAX)
+            is_known = key_id in self._by_id and self._age_s() <= _OUTAGE_AGE_S_MAX
+            await self._reading.wait(_SLOW_S_MAX if is_known else None)
         record = self._by_id.get(key_id)
         if self._trouble is not None and (record is None or self._age_s() > _OUTAGE_AGE_S_MAX):
             raise BackendUnavailable("api keys", "read", self._trouble.message) from self._trouble
@@ -79,18 +80,6 @@ class KnownKeys:
 
     def _age_s(self) -> float:
         return self._clock.now_s() - self._read_at_s
-
-    async def _read(self, *, is_known: bool) -> None:
-        """Read the records, or wait for the reading that goes on; not for long if the key is a known one."""
-        loop = asyncio.get_running_loop()
-        if self._reading is None:
-            self._reading = loop.create_task(self._read_all())
-            self._reading_since_s = loop.time()
-        reading = self._reading
-        rest_s = max(0.0, self._reading_since_s + _SLOW_S_MAX - loop.time()) if is_known else None
-        await asyncio.wait({reading}, timeout=rest_s)
-        if reading.done():
-            reading.result()  # an unexpected error is that of the request
 
     async def _read_all(self) -> None:
         now_s = self._clock.now_s()
@@ -106,7 +95,6 @@ class KnownKeys:
             self._by_id = {one.id: one for _, one in self._records.values() if one is not None}
         finally:
             self._asked_at_s = now_s
-            self._reading = None
 
     def _load(self) -> dict[str, tuple[float, ApiKey | None]]:
         """Return all records; those that are known are not read again, since a record never changes."""

@@ -113,7 +113,7 @@ class AwsClient:
             )
 
         try:
-            session = _session()
+            session = _session(region)
             session.register(f"before-send.{service}", self._count)
             self.boto = client(timeout_s)
             self._poller = client(timeout_s + poll_s_max) if poll_s_max else self.boto
@@ -208,13 +208,13 @@ def _error_of(exc: boto_errors.ClientError) -> tuple[str, str]:
     return str(error.get("Code")), str(error.get("Message"))
 
 
-def _session() -> Any:
+def _session(region: str) -> Any:
     """Return a session that asks instance metadata more than once: a busy instance may be slow to answer.
 
     botocore gives up after one second and one attempt, and then says that there are no credentials.
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html (2026-11)
     """
-    session = new_session()
+    session = new_session(region)
     for name, value in _METADATA.items():
         if session.get_config_variable(name) == 1:  # the default, so it is not set
             session.set_config_variable(name, value)

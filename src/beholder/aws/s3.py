@@ -62,10 +62,12 @@ def profile_credentials(environ: Mapping[str, str]) -> Any:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 -- an optional extra
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
 
+    from beholder.aws.session import new_session  # noqa: PLC0415 -- imports botocore
+
     try:
         # botocore renews credentials with less than ten minutes left, so what it gives lasts at least nine.
         # Source: https://github.com/boto/botocore/blob/develop/botocore/credentials.py (2026-11)
-        return Boto3CredentialProvider(ttl=timedelta(minutes=9))
+        return Boto3CredentialProvider(new_session(), ttl=timedelta(minutes=9))
     except (BotoCoreError, ValueError) as exc:
         if profile:
             raise ConfigError(f"AWS_PROFILE is {profile!r}: {exc}") from exc

@@ -4,34 +4,34 @@ from importlib import resources
 
 from beholder.api_keys import KeyScope, create_key, revoke_key
 from beholder.cli.options import open_backends
-from beholder.cli.remote import RemoteService
+from beholder.client import Client, ServiceUnreachable, Unauthorized
 from beholder.clock import SystemClock
 from beholder.deploy.waiting import Waiting
-from beholder.errors import BackendUnavailable, ConfigError, DeployError
+from beholder.errors import BackendError, ConfigError, DeployError, OutcomeLate, Overloaded
 
 __all__ = ["CANARY", "Canary", "send_canary"]
 
 CANARY = "canary"
 """The name of the API keys that canaries use."""
 
-# From zero instances the first answer takes a startup; a new balancer's name takes a minute to be known.
+# From zero instances the first answer takes a startup.
 _ANSWER_S_MAX = 900.0
 # A new balancer's name takes a minute to be known.
 _UNREACHABLE_S_MAX = 180.0
 _KEY_S = 1800.0
+_PASSING = (BackendError, ConfigError, OutcomeLate, Overloaded, ServiceUnreachable, Unauthorized)
 
 
-def send_canary(service: RemoteService) -> str:
+def send_canary(client: Client) -> str:
     """Send the image once, and return what it shows.
 
     Raises:
-        ConfigError: The service does not answer, or refuses the key.
-        RequestError: It refuses the image.
-        JobError: The image cannot be recognised.
-        BackendUnavailable: It gives no outcome.
+        BeholderError: The error that the service answers, or that the job ended with.
+        ConfigError: The address is not that of a service of beholder.
+        ServiceUnreachable: The service does not answer.
     """
     photo = (resources.files("beholder.deploy") / "canary.jpg").read_bytes()
-    return service.labels_of(photo, {})[0].name
+    return client.classify(photo).labels[0].name
 
 
 class Canary:
@@ -47,14 +47,15 @@ class Canary:
         self._flags = {"stack": stack, "region": region, "backend": "aws"}
         self._waiting = waiting
 
-    def check(self, url: str) -> None:
+    def check(self, url: str, host_name: str) -> None:
         """Return once the image came back recognised; its API key lives no longer than that.
 
-        A web tier that this machine cannot reach, because it may not or because the certificate has another
-        name, proves nothing against the deployment: then it is said that no image was sent.
+        A web tier that this machine cannot reach proves nothing against the deployment: then it is said that
+        no image was sent.
 
         Args:
             url: Of the web tier, whose instances are ready.
+            host_name: Of its certificate, if that is not the URL's.
 
         Raises:
             DeployError: It did not come back.
@@ -70,24 +71,26 @@ class Canary:
                 expires_at_s=now_s + _KEY_S,
             )
             try:
-                self._send(RemoteService(url, key.text, self._waiting.pause))
+                pause = self._waiting.pause
+                with Client(url, api_key=key.text, pause=pause, host_name=host_name) as client:
+                    self._send(client)
             finally:
                 revoke_key(backends.results, key.record.id)
 
-    def _send(self, service: RemoteService) -> None:
+    def _send(self, client: Client) -> None:
         unreachable_s_max = self._waiting.now_s() + _UNREACHABLE_S_MAX
         problem = ""
 
         def is_over() -> bool:
             nonlocal problem
             try:
-                label = send_canary(service)
+                label = send_canary(client)
             # A new address, name or key is known everywhere after a moment.
-            except (ConfigError, BackendUnavailable) as exc:
+            except _PASSING as exc:
                 if exc.message != problem:
                     self._waiting.tell(f"not yet: {exc.message}")
                 problem = exc.message
-                is_unreachable = isinstance(exc.__cause__, OSError)
+                is_unreachable = isinstance(exc, ServiceUnreachable)
                 if not is_unreachable or self._waiting.now_s() < unreachable_s_max:
                     return False
                 self._waiting.tell(f"no image was sent: {problem}; the web tier says that it is ready")

@@ -1,26 +1,28 @@
 """`beholder classify`: recognise image files in this process, or by a service."""
 
-import csv
-import io
-import json
-import os
+import contextlib
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
+from beholder.cli.results_file import CSV_HEAD, csv_rows, json_line, resumed
+from beholder.errors import ConfigError
 
-if TYPE_CHECKING:  # it imports numpy, which `beholder --help` does not need
-    from beholder.cli.recognise import FileResult
+if TYPE_CHECKING:  # it imports httpx2, which `beholder --help` does not need
+    from beholder.client import Client, FileResult
+    from beholder.client.steps import Parameters
 
 __all__ = ["classify"]
 
 _PROGRESS_FROM = 20
 _FILE_WIDTH = 40
+_NAMED_MAX = 20
 
 
 @click.command()
@@ -34,6 +36,14 @@ _FILE_WIDTH = 40
 )
 @click.option("--csv", "as_csv", is_flag=True, help="CSV: file, rank, name, index, confidence, error.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, also on a terminal.")
+@click.option(
+    "--resume",
+    "results",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the results to FILE, as JSON lines (.jsonl) or CSV (.csv), and leave out the images that it "
+    "has results of.",
+)
 @click.option("--url", help="Recognise them by the service at this address instead of in this process.")
 @click.option(
     "--key",
@@ -51,34 +61,73 @@ def classify(
     min_confidence: float,
     as_csv: bool,
     as_json: bool,
+    results: Path | None,
     url: str | None,
     key: str,
     **flags: Any,
 ) -> None:
     """Recognise images: files, folders, glob patterns, or - for standard input.
 
-    Prints a table on a terminal and JSON lines elsewhere. If images fail, standard error names them and the
-    exit status is 1.
+    Prints a table on a terminal and JSON lines elsewhere. If images fail, standard error names the first of
+    them, and the exit status is 1. A folder of any size takes all cores and the same memory; with --resume
+    the same command goes on where it was stopped.
 
     \b
     beholder classify photo.jpg
     beholder classify ~/Pictures --csv > labels.csv
+    beholder classify /mnt/photos --resume labels.csv
     cat photo.jpg | beholder classify -
     beholder classify photo.jpg --url http://127.0.0.1:8080
     """  # noqa: D301 -- click needs the character \b itself, not its escape
-    from beholder.cli.recognise import find_images  # noqa: PLC0415
+    from beholder.client.images import find_images  # noqa: PLC0415
 
+    if results is not None and (as_csv or as_json):
+        raise click.UsageError("with --resume the file's suffix says what is written")
     files = find_images(paths)
-    if url is None:
-        findings = _here(files, flags, top_k=top_k, min_confidence=min_confidence)
-    else:
-        findings = _remotely(files, url, key, flags, top_k=top_k, min_confidence=min_confidence)
-    failed = _print_all(_with_progress(findings, len(files)), _form(as_csv=as_csv, as_json=as_json))
-    if failed:
-        click.echo(f"{len(failed)} of {len(files)} images failed:", err=True)
+    failed_before = 0
+    recognised = _here if url is None else partial(_remotely, url=url, key=key)
+    with contextlib.ExitStack() as stack:
+        if results is None:
+            write = _printer(_form(as_csv=as_csv, as_json=as_json))
+        else:
+            done, write = stack.enter_context(resumed(results))
+            failed_before = sum(done.get(file, False) for file in files)
+            left = [file for file in files if file not in done]
+            if not left:
+                click.echo(f"{results} has a result of each of the {len(files)} images", err=True)
+            files = left
+            done.clear()
+        failed_now = 0
+        if files:
+            found = recognised(files, flags, top_k=top_k, min_confidence=min_confidence)
+            failed_now = _write_all(_with_progress(found, len(files)), write, len(files))
+    if failed_before:
+        images = "1 image" if failed_before == 1 else f"{failed_before} images"
+        click.echo(f"{images} failed in an earlier run, with the errors in {results}", err=True)
+    if failed_now or failed_before:
+        sys.exit(1)
+
+
+def _write_all(found: Iterator["FileResult"], write: Callable[["FileResult"], None], count: int) -> int:
+    """Write all results; name the first of the images that failed, and return how many these are."""
+    failed: list[FileResult] = []
+    failed_count = 0
+    for result in found:
+        write(result)
+        if result.error is not None:
+            failed_count += 1
+            failed = [*failed, result][:_NAMED_MAX]
+    if failed_count:
+        click.echo(f"{failed_count} of {count} images failed:", err=True)
         for one in failed:
             click.echo(f"  {one.file}: {one.error.message if one.error else ''}", err=True)
-        sys.exit(1)
+        if failed_count > len(failed):
+            click.echo(f"  and {failed_count - len(failed)} more, with their errors in the results", err=True)
+    return failed_count
+
+
+def _printer(form: Callable[["FileResult"], str]) -> Callable[["FileResult"], None]:
+    return lambda result: click.echo(form(result))
 
 
 def _here(
@@ -86,12 +135,17 @@ def _here(
 ) -> Iterator["FileResult"]:
     from beholder.cli.recognise import recognise  # noqa: PLC0415
     from beholder.config.models import served_specs  # noqa: PLC0415
+    from beholder.config.settings import cores  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
-    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
+    from beholder.wiring.classifiers import load_classifier, load_copies  # noqa: PLC0415
 
     settings = read_settings(flags).settings
-    threads = os.cpu_count() or 1
-    classifier = load_classifier(served_specs(settings)[0], settings, threads=threads)
+    copies = min(cores(), len(files))
+    spec = served_specs(settings)[0]
+    if copies > 1:
+        classifier = load_copies(spec, settings, copies)
+    else:
+        classifier = load_classifier(spec, settings, threads=cores())
     classifier.warm_up()
     return recognise(
         files,
@@ -99,40 +153,45 @@ def _here(
         partial(prepare, limits=settings.limits.image),
         top_k=top_k,
         min_confidence=min_confidence,
-        threads=threads,
+        copies=copies,
     )
 
 
 def _remotely(
-    files: list[str], url: str, key: str, flags: dict[str, Any], *, top_k: int, min_confidence: float
+    files: list[str], flags: dict[str, Any], *, url: str, key: str, top_k: int, min_confidence: float
 ) -> Iterator["FileResult"]:
-    from beholder.cli.remote import RemoteService, recognise_remotely  # noqa: PLC0415
+    from beholder.client import Client  # noqa: PLC0415
+    from beholder.client.steps import Parameters  # noqa: PLC0415
 
     if flags["precision"] or flags["data_dir"]:
         raise click.UsageError("--precision and --data-dir are the service's own with --url")
-    options: dict[str, object] = {"top_k": top_k, "min_confidence": min_confidence}
+    parameters = Parameters(top_k=top_k, min_confidence=min_confidence)
     if flags["model"]:
-        options["model"] = flags["model"][0]
-    service = RemoteService(url, key, threading.Event().wait)
-    return recognise_remotely(files, service, options)
+        parameters["model"] = flags["model"][0]
+    return _answers(Client(url, api_key=key), files, parameters)
+
+
+def _answers(client: "Client", files: list[str], parameters: "Parameters") -> Iterator["FileResult"]:
+    from beholder.client import Unauthorized  # noqa: PLC0415
+    from beholder.client.images import STDIN  # noqa: PLC0415
+
+    images = (sys.stdin.buffer if file == STDIN else file for file in files)
+    with client:
+        results = client.stream(images, is_ordered=True, **parameters)
+        try:
+            for file, result in zip(files, results, strict=True):
+                yield replace(result, file=file)
+        except Unauthorized as exc:
+            raise ConfigError(f"{exc.message} (--key or BEHOLDER_API_KEY)") from exc
 
 
 def _form(*, as_csv: bool, as_json: bool) -> Callable[["FileResult"], str]:
     if as_csv:
-        click.echo("file,rank,name,index,confidence,error")
-        return _csv_rows
+        click.echo(CSV_HEAD)
+        return csv_rows
     if as_json or not sys.stdout.isatty():
-        return _json_line
+        return json_line
     return _table_rows
-
-
-def _print_all(findings: Iterable["FileResult"], form: Callable[["FileResult"], str]) -> list["FileResult"]:
-    failed = []
-    for finding in findings:
-        click.echo(form(finding))
-        if finding.error is not None:
-            failed.append(finding)
-    return failed
 
 
 def _with_progress(findings: Iterator["FileResult"], count: int) -> Iterator["FileResult"]:
@@ -146,27 +205,6 @@ def _with_progress(findings: Iterator["FileResult"], count: int) -> Iterator["Fi
     is_table_shown = sys.stdout.isatty()
     with Progress(console=Console(stderr=not is_table_shown), redirect_stdout=is_table_shown) as progress:
         yield from progress.track(findings, total=count, description="recognising")
-
-
-def _json_line(finding: "FileResult") -> str:
-    document: dict[str, Any] = {"file": finding.file}
-    if finding.error is not None:
-        document["error"] = {"code": finding.error.code, "detail": finding.error.message}
-    else:
-        document["labels"] = [
-            {"name": one.name, "index": one.index, "confidence": one.confidence} for one in finding.labels
-        ]
-    return json.dumps(document, ensure_ascii=False)
-
-
-def _csv_rows(finding: "FileResult") -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    if finding.error is not None:
-        rows.writerow([finding.file, "", "", "", "", finding.error.code])
-    for rank, one in enumerate(finding.labels, 1):
-        rows.writerow([finding.file, rank, one.name, one.index, one.confidence, ""])
-    return text.getvalue().rstrip("\n")
 
 
 def _table_rows(finding: "FileResult") -> str:

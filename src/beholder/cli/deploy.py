@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beholder.cli.options import read_region
+from beholder.cli.options import read_region, read_settings
 from beholder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,8 +45,15 @@ def check_deployment(_context: click.Context, _parameter: click.Parameter, name:
     type=click.FloatRange(0.001, 86_400),
     help="Seconds from image to answer.  [default: 30]",
 )
+@click.option(
+    "--aim",
+    type=click.Choice(["steady", "deadline"]),
+    help="What the latency goal holds for: a steady load, or a deadline of every image.  [default: steady]",
+)
 @click.option("--budget-per-hour", metavar="DOLLARS", help="Launch no worker beyond it.  [default: none]")
-@click.option("--image", metavar="AMI", help="Machine image of the instances.  [default: Ubuntu 24.04]")
+@click.option(
+    "--image", metavar="AMI", help="Machine image of the instances, or stock.  [default: stock, Ubuntu 24.04]"
+)
 @click.option(
     "--python", metavar="VERSION", default="3.12", show_default=True, help="Python of the machine image."
 )
@@ -64,16 +71,22 @@ def check_deployment(_context: click.Context, _parameter: click.Parameter, name:
 @click.option(
     "--certificate", metavar="ARN", help="TLS certificate of the balancer; --expose public needs it."
 )
+@click.option(
+    "--host-name",
+    metavar="NAME",
+    help="Name of the certificate by which clients reach the balancer.  [default: its first name]",
+)
+@click.option("--alarm-email", metavar="ADDRESS", help="Told of alarms, or none.  [default: none]")
 @click.option("--vpc", metavar="ID", help="Where the instances run.  [default: the default VPC]")
 @click.option(
     "--model",
     "models",
     metavar="NAME|FOLDER",
     multiple=True,
-    help="efficientnet-lite0 or a model folder; may be given several times.",
+    help="efficientnet-lite0, an imported model or a model folder; may be given several times.",
 )
 @click.option("--plan", "is_plan", is_flag=True, help="Show the plan and change nothing.")
-@click.option("--rollback", is_flag=True, help="Go back to the version before the last upgrade.")
+@click.option("--rollback", is_flag=True, help="Take the last change back: version, image and settings.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def deploy(
     name: str,
@@ -105,10 +118,11 @@ def deploy(
     from beholder.deploy.account import Account  # noqa: PLC0415
     from beholder.deploy.plan import make_plan  # noqa: PLC0415
 
-    wanted = _wanted(models, **options)
-    folders = [Path(one) for one in models if Path(one).is_dir()]
+    folders = {one: folder for one in models if (folder := _model_folder(one))}
+    names = [folders[one].resolve().name if one in folders else one for one in models]
+    wanted = _wanted(names, **options)
     account = Account(place)
-    Deploying(account=account, name=name, folders=folders, python=python).run(
+    Deploying(account=account, name=name, folders=list(folders.values()), python=python).run(
         lambda: make_plan(
             account,
             name,
@@ -127,7 +141,7 @@ def deploy(
 
 
 def _wanted(
-    models: tuple[str, ...],
+    models: list[str],
     *,
     fleet_max: int | None,
     instance_types: str | None,
@@ -136,6 +150,9 @@ def _wanted(
     budget_per_hour: str | None,
     front: str | None,
     certificate: str | None,
+    host_name: str | None,
+    aim: str | None,
+    alarm_email: str | None,
 ) -> "Wanted":
     from beholder.deploy.wanted import Wanted  # noqa: PLC0415
 
@@ -147,8 +164,33 @@ def _wanted(
         budget_per_hour=None if budget_per_hour is None else _budget(budget_per_hour),
         front=front,
         certificate=certificate,
-        models=[Path(one).resolve().name if Path(one).is_dir() else one for one in models] or None,
+        host_name=host_name,
+        aim=aim,
+        alarm_email=None if alarm_email is None else _email(alarm_email),
+        models=models or None,
     )
+
+
+def _model_folder(name_or_path: str) -> Path | None:
+    """Return the folder of a model that the bundle has to take along; None for the one that it has."""
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from beholder.config.models import models_folder  # noqa: PLC0415
+    from beholder.model.registry import BUILTIN_MODEL, ModelRegistry  # noqa: PLC0415
+
+    if name_or_path == BUILTIN_MODEL:
+        return None
+    folder = models_folder(read_settings({}).settings)
+    imported = [one for one in ModelRegistry(folder).list_models() if not one.is_builtin]
+    return next((one.folder for one in imported if one.name == name_or_path), None)
+
+
+def _email(text: str) -> str:
+    if text == "none":
+        return ""
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+        raise ConfigError(f"--alarm-email is {text!r}; give an address such as ops@example.com, or none")
+    return text
 
 
 def _types(text: str) -> list[str]:

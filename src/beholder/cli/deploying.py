@@ -10,15 +10,18 @@ import click
 
 from beholder.api_keys import KeyScope, create_key, list_keys
 from beholder.cli.canary import CANARY, Canary
+from beholder.cli.host_name import missing_record
 from beholder.cli.options import open_backends
 from beholder.clock import SystemClock
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import build_bundle, read_models
+from beholder.deploy.bundle_bucket import BundleBucket
 from beholder.deploy.deploy import Deploy
 from beholder.deploy.doctor import Finding, Level, check_before
 from beholder.deploy.doctor.access import check_access
 from beholder.deploy.find import find_deployment
 from beholder.deploy.plan import Plan
+from beholder.deploy.stack import Stack
 from beholder.deploy.waiting import Waiting
 from beholder.errors import ConfigError, DeployError
 from beholder.model.registry import BUILTIN_MODEL
@@ -72,29 +75,46 @@ class Deploying:
         _refuse_problems(check_access(self.account, SystemClock()))
         waiting = Waiting(SystemClock(), threading.Event().wait, click.echo)
         work = Deploy(self.account, self.name, waiting)
-        if not is_plan:
-            work.settle()
-        if must_exist:
-            find_deployment(self.account, self.name, "deploy" if rollback else "upgrade")
+        try:
+            if not is_plan:
+                work.settle()
+            if must_exist:
+                find_deployment(self.account, self.name, "deploy" if rollback else "upgrade")
+            plan = self._show(work, make_plan, rollback=rollback)
+            if is_plan:
+                return
+            if not yes:
+                click.confirm("go ahead?", abort=True)
+            url = self._carry_out(work, plan, waiting, rollback=rollback, drain=drain)
+        except (KeyboardInterrupt, click.Abort) as exc:
+            raise DeployError(
+                f"interrupted: {work.step}; the same command goes on from there, and "
+                f"beholder status {self.name} --region {self.account.region} shows what is there"
+            ) from exc
+        self._tell_first_steps(url)
+
+    def _show(self, work: Deploy, make_plan: Callable[[], Plan], *, rollback: bool) -> Plan:
+        """Print the plan and what the account says to it, and return it."""
         plan = make_plan()
-        self._check_models(plan)
+        if rollback:
+            plan = work.earlier(plan)
+        else:
+            self._check_models(plan)
         for line in plan.lines():
             click.echo(line)
         self._check(plan)
-        if is_plan:
-            return
-        if not yes:
-            click.confirm("go ahead?", abort=True)
+        return plan
+
+    def _carry_out(self, work: Deploy, plan: Plan, waiting: Waiting, *, rollback: bool, drain: bool) -> str:
+        """Bring the deployment to its plan, and return its URL."""
         canary = Canary(self.name, self.account.region, waiting)
         if rollback:
-            url = work.roll_back(plan, canary=canary.check)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                waiting.tell("building the bundle")
-                models = self.folders or self._running_models(work, plan, Path(folder))
-                bundle = build_bundle(Path(folder), models, python=self.python)
-                url = work.run(plan, bundle, canary=canary.check, drain=drain)
-        self._tell_first_steps(url)
+            return work.roll_back(plan, canary=canary.check)
+        with tempfile.TemporaryDirectory() as folder:
+            waiting.tell("building the bundle")
+            models = self.folders or self._running_models(plan, Path(folder))
+            bundle = build_bundle(Path(folder), models, python=self.python)
+            return work.run(plan, bundle, canary=canary.check, drain=drain)
 
     def _check_models(self, plan: Plan) -> None:
         """Refuse models that the bundle would not have; raises `ConfigError`."""
@@ -103,7 +123,8 @@ class Deploying:
         missing = [one for one in models.split(",") if one not in known]
         if missing and models != plan.before.get("Models"):
             raise ConfigError(
-                f"{', '.join(missing)} is neither {BUILTIN_MODEL} nor the path of a model folder"
+                f"{', '.join(missing)} is neither {BUILTIN_MODEL} nor an imported model nor the path of a "
+                "model folder"
             )
 
     def _check(self, plan: Plan) -> None:
@@ -114,12 +135,12 @@ class Deploying:
                 click.echo(one.line())
         _refuse_problems(findings)
 
-    def _running_models(self, work: Deploy, plan: Plan, folder: Path) -> Sequence[Path]:
+    def _running_models(self, plan: Plan, folder: Path) -> Sequence[Path]:
         """Return the folders of the running bundle's models, where the plan keeps them."""
         key = plan.before.get("BundleKey", "")
         if not key or plan.parameters["Models"] != plan.before["Models"]:
             return ()
-        archive = work.fetch_bundle(key, folder)
+        archive = BundleBucket(self.account, self.name).fetch(key, folder)
         return read_models(archive, folder) if archive else ()
 
     def _tell_first_steps(self, url: str) -> None:
@@ -137,6 +158,8 @@ class Deploying:
                 others = f"beholder keys create NAME --stack {self.name} --region {self.account.region}"
                 click.echo(f"API key, shown this once; `{others}` makes others:")
                 click.echo(f"export BEHOLDER_API_KEY={made.text}")
+        if missing := missing_record(Stack(self.account, self.name).outputs()):
+            click.echo(missing)
         click.echo(f"beholder classify photo.jpg --url {url}")
 
 

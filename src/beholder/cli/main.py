@@ -14,8 +14,10 @@ __all__ = ["main"]
 _COMMANDS = (
     "up",
     "demo",
+    "service",
     "classify",
     "load",
+    "top",
     "simulate",
     "models",
     "keys",

@@ -1,26 +1,32 @@
-"""`beholder models`: list, show, test, import and remove models."""
+"""`beholder models`: list, show, test, import, export, quantize, calibrate and remove models."""
 
 import json
 import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from beholder.cli.options import read_settings, setting_options
+from beholder.config import Settings
 from beholder.config.models import models_folder
 from beholder.errors import ConfigError
 from beholder.model.port import ModelSpec
 from beholder.model.registry import ModelRegistry
 
+if TYPE_CHECKING:
+    from beholder.model.checking import ModelReport
+
 __all__ = ["models"]
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="JSON: a line for each model, or one object.")
 
 
 @click.group()
 def models() -> None:
-    """List, show, test, import and remove models.
+    """List, show, test, import, export, quantize, calibrate and remove models.
 
     A model is a folder with model.onnx, model.toml and labels.txt. `beholder up --model NAME` serves one by
     its name, or any folder by its path.
@@ -28,11 +34,16 @@ def models() -> None:
 
 
 @models.command("list")
+@_as_json
 @setting_options("data_dir")
-def list_models(**flags: Any) -> None:
+def list_models(*, as_json: bool, **flags: Any) -> None:
     """List the built-in model and the imported ones."""
     settings = read_settings(flags).settings
     for entry in ModelRegistry(models_folder(settings)).list_models():
+        if as_json:
+            spec = {} if entry.spec is None else _facts(entry.spec)
+            click.echo(json.dumps({"name": entry.name, "problems": list(entry.problems), **spec}))
+            continue
         where = "built in" if entry.is_builtin else str(entry.folder)
         if entry.spec is None:
             click.echo(f"{entry.name:<24} cannot be used: {'; '.join(entry.problems)}")
@@ -55,8 +66,9 @@ def show(name: str, **flags: Any) -> None:
 @models.command()
 @click.argument("name")
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1)
+@_as_json
 @setting_options("precision", "data_dir")
-def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
+def test(name: str, images: tuple[Path, ...], *, as_json: bool, **flags: Any) -> None:
     """Load the model NAME (a name, or the path of a folder), time it, and recognise IMAGES with it."""
     from beholder.model.checking import check_model  # noqa: PLC0415 -- slow imports, only here
     from beholder.model.prepare import prepare  # noqa: PLC0415
@@ -69,15 +81,37 @@ def test(name: str, images: tuple[Path, ...], **flags: Any) -> None:
         load=partial(load_classifier, settings=settings),
         prepare=partial(prepare, limits=settings.limits.image),
     )
+    if as_json:
+        click.echo(json.dumps(_document(report)))
+    else:
+        _print(report)
+    for image, error in report.failures:
+        click.echo(f"{image}: {error.message}", err=True)
+    if report.failures:
+        sys.exit(1)
+
+
+def _print(report: "ModelReport") -> None:
     click.echo(f"{report.spec.name} {report.spec.version}: {report.classes} classes, {report.precision}")
     click.echo(f"loaded in {report.load_s:.2f} s, {report.image_ms:.1f} ms an image on one thread")
     for image, labels in report.answers:
         found = ", ".join(f"{label.name} {label.confidence:.1%}" for label in labels)
         click.echo(f"  {image}: {found}")
-    for image, error in report.failures:
-        click.echo(f"{image}: {error.message}", err=True)
-    if report.failures:
-        sys.exit(1)
+
+
+def _document(report: "ModelReport") -> dict[str, Any]:
+    answers = {image: [asdict(label) for label in labels] for image, labels in report.answers}
+    failures = {image: {"code": error.code, "message": error.message} for image, error in report.failures}
+    return {
+        "name": report.spec.name,
+        "version": report.spec.version,
+        "classes": report.classes,
+        "precision": report.precision,
+        "load_s": report.load_s,
+        "image_ms": report.image_ms,
+        "answers": answers,
+        "failures": failures,
+    }
 
 
 @models.command()
@@ -90,125 +124,269 @@ def remove(name: str, **flags: Any) -> None:
     click.echo(f"removed {folder}")
 
 
+@models.command()
+@click.argument("name")
+@click.argument("destination", type=click.Path(path_type=Path))
+@setting_options("data_dir")
+def export(name: str, destination: Path, **flags: Any) -> None:
+    """Write the model NAME to DESTINATION: a folder, or a file that ends in .zip or .tar.
+
+    `beholder models import DESTINATION` takes it back, on this or another machine.
+    """
+    from beholder.model.exporting import export_model  # noqa: PLC0415 -- slow imports, only here
+
+    settings = read_settings(flags).settings
+    spec = ModelRegistry(models_folder(settings)).find(name)
+    export_model(spec, destination)
+    click.echo(
+        f"{spec.reference} is in {destination}; take it back with: beholder models import {destination}"
+    )
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="A folder of photos such as the model will see; a hundred are enough.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns file,index,name: report how many of the photos are right.",
+)
+@click.option("--as", "new_name", help="The new model's name.  [default: NAME-int8]")
+@setting_options("precision", "data_dir")
+def quantize(name: str, new_name: str | None, **given: Any) -> None:
+    """Make a further model of the model NAME that computes in int8, and compare the two.
+
+    It needs `pip install onnxruntime onnx`.
+    """
+    from beholder.model.quantizing import quantize_model  # noqa: PLC0415 -- slow imports, only here
+    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
+
+    settings = read_settings({key: given[key] for key in ("precision", "data_dir")}).settings
+    registry = ModelRegistry(models_folder(settings))
+    spec = registry.find(name)
+    photos = _photos({"check": given["calibration"], "expect": given["expect"]}, settings)
+    called = new_name or f"{spec.name}-int8"
+    destination = registry.folder_for(called, spec.version)
+    load = partial(load_classifier, settings=settings)
+    new = quantize_model(spec, destination, called, photos, load=load, tell=click.echo)
+    click.echo(f"{new.name}: {len(new.labels)} classes, in {destination}")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("photos", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="CSV with the columns file,index,name: what the photos show.",
+)
+@setting_options("precision", "data_dir")
+def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
+    """Make the confidences of the model NAME mean what they say, by PHOTOS that it was not trained on.
+
+    The temperature that fits them best is written into the model's folder; the order of its labels stays.
+    """
+    from beholder.model.calibration import calibrate_model  # noqa: PLC0415 -- slow imports, only here
+    from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
+
+    settings = read_settings(flags).settings
+    registry = ModelRegistry(models_folder(settings))
+    spec = registry.find(name)
+    if any(entry.is_builtin and entry.spec == spec for entry in registry.list_models()):
+        raise ConfigError(f"{name} is built in; calibrate a copy: beholder models export {name} ./mine")
+    load = partial(load_classifier, settings=settings)
+    found = calibrate_model(spec, _photos({"check": photos, "expect": expect}, settings), load=load)
+    click.echo(f"temperature    {found.after}, was {found.before}, by {found.photos} photos")
+    click.echo(
+        f"error          {found.error_after:.1%}, was {found.error_before:.1%} (expected calibration error)"
+    )
+    click.echo("a service that runs takes it when it starts again")
+
+
 @models.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="The model's name in requests and answers.")
-@click.option("--labels", type=click.Path(path_type=Path), help="One class name per line; needed for ONNX.")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", help="The model's name in requests and answers; an exported model has its own.")
+@click.option("--labels", type=click.Path(path_type=Path), help="One class name per line, by class number.")
+@click.option(
+    "--background", is_flag=True, help="The graph's first class is a background, not in the labels."
+)
 @click.option("--version", default="1", show_default=True, help="Echoed in every answer.")
 @click.option("--licence", default="", help="SPDX identifier of the weights' licence.")
 @click.option("--source", default="", help="Where the weights come from; the file's name by default.")
 @click.option(
     "--preprocessing",
-    type=click.Choice(["as-is", "torchvision", "centre-crop"]),
+    type=click.Choice(["as-is", "torchvision", "centre-crop", "stretch"]),
     help="as-is: pixels / 255 at the image's own size; torchvision: crop to 224, ImageNet's mean and "
-    "deviation; centre-crop: crop to --size, then (pixel - mean) / scale.  "
-    "[default: as-is for .pth, torchvision for ONNX, raw pixels for ONNX that takes uint8]",
+    "deviation; centre-crop: crop to --size, then (pixel - mean) / scale; stretch: the same without a crop, "
+    "each side to --size.  [default: what the model's files say; as-is for a resnet18 of ImageNet; raw "
+    "pixels for uint8]",
 )
 @click.option(
     "--size",
     type=click.IntRange(1, 4096),
-    help="Side of the input, in pixels.  [default: the graph's own, or 224 if it has none]",
+    help="Side of the input, in pixels.  [default: what the model's files say, or the graph's own]",
 )
-@click.option("--mean", type=float, help="For centre-crop, in 0..255.  [default: 0]")
-@click.option("--scale", type=float, help="For centre-crop, in 0..255.  [default: 255]")
+@click.option(
+    "--mean",
+    help="For centre-crop and stretch, in 0..255: a number, or three with commas for red, green, blue.  "
+    "[default: 0]",
+)
+@click.option("--scale", help="Likewise.  [default: 255]")
+@click.option(
+    "--crop-fraction",
+    type=float,
+    help="For centre-crop and stretch: the part of the sides that is kept.  "
+    "[default: 0.875 for centre-crop, 1 for stretch]",
+)
+@click.option(
+    "--arch", help="The architecture of a checkpoint, such as resnet50.  [default: found by its arrays]"
+)
+@click.option("--output", help="The output with a value for each class, of a graph with several.")
 @click.option(
     "--probabilities/--logits",
     default=None,
     help="Whether the ONNX graph ends in a softmax.  [default: found by running it]",
 )
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder of photos to run the new model on.",
+)
+@click.option(
+    "--expect",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns file,index,name: report how many of the photos are right.",
+)
 @setting_options("data_dir")
-def import_model(file: Path, name: str, **given: Any) -> None:
-    """Make a model folder from FILE: an ONNX graph, or a torchvision ResNet-18 checkpoint (.pth).
+def import_model(path: Path, **given: Any) -> None:
+    """Make a model folder of the model in PATH.
 
-    The new model is loaded and run before it is kept. A checkpoint needs `pip install torch onnx`.
+    PATH is an ONNX graph, a folder of Hugging Face or timm, a checkpoint of a ResNet (.pth, .safetensors), an
+    archive of TorchServe (.mar), or what `beholder models export` wrote. What was understood is shown before
+    the model is kept, and what the files do not say is asked for. The new model is loaded and run first. A
+    checkpoint needs `pip install torch onnx`, or onnx alone if it is .safetensors.
     """
-    from beholder.model.importing import Description, import_onnx, import_resnet18  # noqa: PLC0415
+    from beholder.model import exporting, importing  # noqa: PLC0415 -- slow imports, only here
+    from beholder.model.sources.source import Description  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
 
     settings = read_settings({"data_dir": given["data_dir"]}).settings
-    destination = models_folder(settings) / name
+    registry = ModelRegistry(models_folder(settings))
     load = partial(load_classifier, settings=settings)
-    _check_options(file, given)
-    if file.suffix.lower() == ".onnx":
-        if given["labels"] is None:
-            raise ConfigError(
-                f"{file} does not name its classes; give a file with one name per line by --labels"
-            )
-        description = Description(
-            name=name,
-            version=given["version"],
-            licence=given["licence"] or "unknown",
-            source=given["source"] or file.name,
-            outputs_probabilities=given["probabilities"],
-            preprocessing=_preprocessing(given["preprocessing"], given),
-            size=given["size"],
-        )
-        spec = import_onnx(file, given["labels"], destination, description, load=load)
-    elif file.suffix.lower() in (".pth", ".pt"):
-        spec = import_resnet18(
-            file,
-            destination,
-            load=load,
-            labels=given["labels"],
-            name=name,
-            version=given["version"],
-            licence=given["licence"] or "BSD-3-Clause",
-            preprocessing=_preprocessing(given["preprocessing"] or "as-is", given),
-        )
+    if exporting.is_exported(path):
+        _check_is_alone(path)
+        spec, destination = exporting.import_exported(path, registry, load=load)
     else:
-        raise ConfigError(f"{file} is neither .onnx nor .pth; these two can be imported")
-    click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}")
-    click.echo(_taken_as(spec))
+        name = given["name"]
+        if name is None:
+            raise ConfigError("the new model needs a name; give one by --name")
+        destination = registry.folder_for(name, given["version"])
+        _check_options(given)
+        keys = ("name", "version", "licence", "source", "labels", "output", "size", "arch")
+        description = Description(
+            outputs_probabilities=given["probabilities"],
+            preprocessing=_preprocessing(given),
+            has_background=given["background"],
+            **{key: given[key] for key in keys},
+        )
+        photos = _photos(given, settings)
+        spec = importing.import_model(
+            path, destination, description, load=load, tell=click.echo, photos=photos
+        )
+    least = spec.preprocessing
+    smallest = "" if least.size else f", images from {least.width_min} x {least.height_min} pixels"
+    click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}{smallest}")
     folder = f" --data-dir {settings.deployment.data_dir}" if given["data_dir"] else ""
-    click.echo(f"serve it with: beholder up --model {spec.name}{folder}")
+    called = spec.name if destination.name == spec.name else spec.reference
+    click.echo(f"serve it with: beholder up --model {called}{folder}")
 
 
-def _check_options(file: Path, given: dict[str, Any]) -> None:
+def _check_is_alone(path: Path) -> None:
+    """Refuse the options that describe a model; an exported one says all of it."""
+    context = click.get_current_context()
+    given = [
+        f"--{key.replace('_', '-')}"
+        for key in context.params
+        if key not in ("path", "data_dir")
+        and context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise ConfigError(
+            f"{path} is an exported model, which says all of itself; leave out {', '.join(given)}"
+        )
+
+
+def _check_options(given: dict[str, Any]) -> None:
     """Refuse options that would have no effect."""
     kind = given["preprocessing"]
-    unused = [key for key in ("mean", "scale") if kind != "centre-crop" and given[key] is not None]
-    problems = [f"--{key} is for --preprocessing centre-crop; add that, or leave it out" for key in unused]
+    problems = [
+        f"--{key.replace('_', '-')} is for --preprocessing centre-crop and stretch; add one, or leave it out"
+        for key in ("mean", "scale", "crop_fraction")
+        if kind not in ("centre-crop", "stretch") and given[key] is not None
+    ]
     if kind == "as-is" and given["size"] is not None:
         problems.append("--size is not for --preprocessing as-is, which leaves an image at its size")
-    if file.suffix.lower() in (".pth", ".pt"):
-        problems += [
-            f"--{key} is for ONNX files; leave it out"
-            for key, value in (
-                ("size", given["size"]),
-                ("source", given["source"] or None),
-                ("logits" if given["probabilities"] is False else "probabilities", given["probabilities"]),
-            )
-            if value is not None
-        ]
     if problems:
         raise ConfigError(problems)
 
 
-def _taken_as(spec: ModelSpec) -> str:
-    """Return what was found or assumed, so that the user sees a wrong assumption before serving the model."""
-    taken, values = spec.preprocessing, "probabilities" if spec.outputs_probabilities else "logits"
-    size = f"crop to {taken.size} x {taken.size}" if taken.size else "as is"
-    least = "" if taken.size else f" from {taken.width_min} x {taken.height_min} pixels"
-    return (
-        f"images {size}{least}, mean {list(taken.mean)}, scale {list(taken.scale)}; the graph gives {values}"
-    )
+def _photos(given: dict[str, Any], settings: Settings) -> Any:
+    """Return the photos of the options --check and --expect; None if there are none."""
+    from beholder.loadgen.expect import read_expected  # noqa: PLC0415
+    from beholder.model.prepare import prepare  # noqa: PLC0415
+    from beholder.model.verification import Photos  # noqa: PLC0415
+
+    folder, expect = given["check"], given["expect"]
+    if folder is None:
+        if expect is not None:
+            raise ConfigError("--expect is for the photos of --check; add that, or leave it out")
+        return None
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}; give a folder of photos by --check") from error
+    if not files:
+        raise ConfigError(f"{folder} has no files; give a folder of photos by --check")
+    expected = read_expected(expect) if expect is not None else {}
+    return Photos(files, expected, partial(prepare, limits=settings.limits.image))
 
 
-def _preprocessing(kind: str | None, given: dict[str, Any]) -> Any:
-    from beholder.model.importing import TORCHVISION  # noqa: PLC0415
-    from beholder.model.preprocessing_table import AS_IS, read_preprocessing  # noqa: PLC0415
+def _preprocessing(given: dict[str, Any]) -> Any:
+    from beholder.model.preprocessing_table import AS_IS, TORCHVISION, read_preprocessing  # noqa: PLC0415
 
-    if kind == "centre-crop":
-        numbers = {key: given[key] for key in ("mean", "scale") if given[key] is not None}
-        problems: list[str] = []
-        found = read_preprocessing({"kind": kind, **numbers}, problems)
-        if found is None:
-            raise ConfigError([problem.removeprefix("[preprocessing] ") for problem in problems])
-        return found
-    return {None: None, "as-is": AS_IS, "torchvision": TORCHVISION}[kind]
+    kind = given["preprocessing"]
+    if kind not in ("centre-crop", "stretch"):
+        return {None: None, "as-is": AS_IS, "torchvision": TORCHVISION}[kind]
+    table = {key: _numbers(given[key]) for key in ("mean", "scale") if given[key] is not None}
+    fraction = given["crop_fraction"]
+    if fraction is not None or kind == "stretch":
+        table["crop_fraction"] = 1.0 if fraction is None else fraction
+    problems: list[str] = []
+    found = read_preprocessing({"kind": kind, **table}, problems)
+    if found is None:
+        raise ConfigError([problem.removeprefix("[preprocessing] ") for problem in problems])
+    return found
+
+
+def _numbers(text: str) -> Any:
+    """Return a number, or a list of those between the commas; the text itself if there are none."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
     facts = asdict(spec)
     labels = facts.pop("labels")
+    from beholder.model.verification import read_report  # noqa: PLC0415 -- imports numpy
+
+    facts["report"] = read_report(spec.onnx_path.parent)
     return facts | {"onnx_path": str(spec.onnx_path), "classes": len(labels), "labels": [*labels[:5], "..."]}

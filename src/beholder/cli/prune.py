@@ -1,5 +1,6 @@
 """`beholder prune`: delete old finished jobs, or the oldest beyond a size, all at once."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ _TIDY_AGE_S = 3600.0
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @setting_options("retention", "retention_bytes_max", "prefix", "data_dir")
-def prune(*, dry_run: bool, **flags: Any) -> None:
+def prune(*, dry_run: bool, as_json: bool, **flags: Any) -> None:
     """Delete images and outcomes of finished jobs that are old, oldest first.
 
     `beholder up` does so by itself, a few jobs a second; this command may run beside it. A job without an
@@ -40,7 +42,7 @@ def prune(*, dry_run: bool, **flags: Any) -> None:
     now_s = SystemClock().now_s()
     found = expired(images, results, bounds_of(settings), now_s)
     if dry_run:
-        _print("would delete", [one.size_bytes for one in found])
+        _print([one.size_bytes for one in found], is_deleted=False, as_json=as_json)
         return
     deleted: list[int] = []
     refused: list[BackendError] = []
@@ -52,10 +54,14 @@ def prune(*, dry_run: bool, **flags: Any) -> None:
             refused.append(exc)
     for bucket in (images, results):
         bucket.tidy(now_s - _TIDY_AGE_S)
-    _print("deleted", deleted)
+    _print(deleted, is_deleted=True, as_json=as_json)
     if refused:
         raise refused[0]
 
 
-def _print(what: str, sizes_bytes: Sequence[int]) -> None:
-    click.echo(f"{what} {len(sizes_bytes)} jobs, {sum(sizes_bytes) / 1e6:.1f} MB")
+def _print(sizes_bytes: Sequence[int], *, is_deleted: bool, as_json: bool) -> None:
+    jobs, size_bytes = len(sizes_bytes), sum(sizes_bytes)
+    if as_json:
+        click.echo(json.dumps({"is_deleted": is_deleted, "jobs": jobs, "size_bytes": size_bytes}))
+    else:
+        click.echo(f"{'deleted' if is_deleted else 'would delete'} {jobs} jobs, {size_bytes / 1e6:.1f} MB")

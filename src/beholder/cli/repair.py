@@ -1,5 +1,6 @@
 """`beholder repair`: replaces a damaged queue file."""
 
+import json
 from typing import Any
 
 import click
@@ -11,8 +12,9 @@ __all__ = ["repair"]
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @setting_options("prefix", "data_dir")
-def repair(**flags: Any) -> None:
+def repair(*, as_json: bool, **flags: Any) -> None:
     """Set a damaged queue file aside, and queue again every image without an outcome.
 
     Stop the service first. Messages that can still be read are kept. The command may be interrupted and run
@@ -34,6 +36,10 @@ def repair(**flags: Any) -> None:
             done = queue_file.repair(settings, SystemClock())
         except OSError as exc:
             raise BackendUnavailable("queue file", "repair", f"{exc}; run it again then") from exc
+    if as_json:
+        aside = None if done.aside is None else str(done.aside)
+        click.echo(json.dumps({"aside": aside, "kept": done.kept, "queued": done.queued}))
+        return
     if done.aside is not None:
         click.echo(f"the old queue file is {done.aside}; delete it once you no longer need it")
     click.echo(f"messages kept       {done.kept}")

@@ -1,6 +1,7 @@
 """The HTTP server of a web process: uvicorn, with an end that load balancers and clients notice in time."""
 
 import asyncio
+import contextlib
 import logging
 from types import FrameType
 from typing import Any
@@ -14,6 +15,8 @@ from beholder.web.app import WebApp
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
+# By these uvicorn counts when the Date header is due.
+_TICKS_PER_S = 10
 
 
 class Server(uvicorn.Server):
@@ -30,6 +33,7 @@ class Server(uvicorn.Server):
         self._app = app
         self._shutdown_delay_s = shutdown_delay_s
         self._is_draining = False
+        self._is_ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[Any] | None = None) -> None:
@@ -42,10 +46,17 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         tell_service_manager("READY=1")
 
+    async def main_loop(self) -> None:
+        """Tick once a second until the shutdown; uvicorn's own loop looks each 0.1 s whether it has come."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += _TICKS_PER_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_ending.wait(), 1.0)
+
     async def on_tick(self, counter: int) -> bool:
-        """Tell the service manager once a second that the loop turns; uvicorn calls this each 0.1 s."""
-        if counter % 10 == 0:
-            tell_service_manager("WATCHDOG=1")
+        """Tell the service manager that the loop turns."""
+        tell_service_manager("WATCHDOG=1")
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -70,6 +81,7 @@ class Server(uvicorn.Server):
         """Close the listener, and schedule the answers to the pending requests."""
         super().handle_exit(sig, frame)
         if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._is_ending.set)
             patience_s = (self.config.timeout_graceful_shutdown or 0) * 0.8
             self._loop.call_soon_threadsafe(
                 self._loop.call_later, patience_s, self._app.release_pending_replies

@@ -62,7 +62,12 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 @_time("--service", "service_s", default="0.5s", help="Mean time to process one job.")
 @_count("--max", "capacity_max", type=click.IntRange(min=1), default=20, help="Instances at most.")
 @_count("--min", "capacity_min", type=click.IntRange(min=0), default=0, help="Instances at least.")
-@_time("--latency-goal", "latency_goal_s", default="30s", help="Latency goal, beside a startup's time.")
+@_time(
+    "--latency-goal",
+    "latency_goal_s",
+    default="30s",
+    help="Latency goal; with a startup's time, what counts as late.",
+)
 @_number("--price", "price_per_hour", default=0.1, help="Price of an instance-hour.")
 @click.option(
     "--spot",
@@ -81,10 +86,12 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 @_number("--service-spread", default=0.0, help="Standard deviation of job times over their mean.")
 @_time("--queue-lag", "queue_lag_s", default="3s", help="Age of the message counts that the policy sees.")
 @_share("--queue-noise", default=0.0, help="Relative error of the counts.")
-@_share(
-    "--startup-patience",
-    default=1.0,
-    help="beholder only: share of a startup that a request may wait beside the goal.",
+@click.option(
+    "--aim",
+    type=click.Choice(["steady", "deadline"]),
+    default="steady",
+    show_default=True,
+    help="beholder only: how it reads the goal; see the setting of this name.",
 )
 @_time(
     "--stay-min",
@@ -97,6 +104,16 @@ _file = partial(click.option, type=click.Path(path_type=Path))
 @click.option("--csv", "is_csv", is_flag=True, help="Print the figures as CSV.")
 @click.option("--json", "is_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--compare", "is_compared", is_flag=True, help="Print the comparison as Markdown tables.")
+@click.option(
+    "--aims",
+    "is_of_aims",
+    is_flag=True,
+    help="Print beholder with each aim against the baselines, over all workloads together, as one table;"
+    " seven workloads if none is chosen.",
+)
+@_count(
+    "--seeds", type=click.IntRange(min=1), default=1, help="With --aims: pool so many seeds, from --seed."
+)
 @_file("--into", help="With --compare: insert the tables into this Markdown file, between its marks.")
 @click.option("--list", "is_listed", is_flag=True, help="List the traffics and the policies.")
 def simulate(
@@ -106,6 +123,8 @@ def simulate(
     is_csv: bool,
     is_json: bool,
     is_compared: bool,
+    is_of_aims: bool,
+    seeds: int,
     is_listed: bool,
     **choices: Any,
 ) -> None:
@@ -127,6 +146,9 @@ def simulate(
         click.echo(_listing())
         return
     experiment, world = _experiment(**choices)
+    if is_of_aims:
+        _print_aims(experiment, choices, seeds, has_form=bool(page or is_csv or is_json or is_compared))
+        return
     runs, figures = _played(experiment, keeps_runs=page is not None)
     found = verdicts(figures, ours=Ours.name)
     if page is not None:
@@ -141,6 +163,21 @@ def simulate(
         _print_or_insert(markdown_tables(figures, found), into)
     else:
         click.echo("\n".join((text_table(figures), *verdict_lines(found))))
+
+
+def _print_aims(experiment: "Experiment", choices: dict[str, Any], seeds: int, *, has_form: bool) -> None:
+    from beholder.simulator.aims import AIMS_TRAFFICS, aims_table  # noqa: PLC0415
+
+    if has_form:
+        raise ConfigError("--aims prints a table in Markdown; leave out --html, --csv, --json and --compare")
+    if choices["files"] or choices["policies"]:
+        raise ConfigError(
+            "--aims plays built-in workloads with its own policies; leave out --arrivals and --policy"
+        )
+    traffics = [one.name for one in experiment.traffics] if choices["names"] else AIMS_TRAFFICS
+    first = experiment.settings.seed
+    for line in aims_table(experiment.settings, traffics, range(first, first + seeds)):
+        click.echo(line)
 
 
 def _played(experiment: "Experiment", *, keeps_runs: bool) -> tuple[list["Run"], list["Figures"]]:
@@ -162,10 +199,11 @@ def _experiment(
     files: Sequence[Path],
     policies: Sequence[str],
     is_spot: bool,
-    startup_patience: float,
+    aim: str,
     stay_s_min: float,
     **numbers: Any,
 ) -> tuple["Experiment", list[tuple[str, str]]]:
+    from beholder.scaling.policy.limits import Aim  # noqa: PLC0415
     from beholder.simulator.experiment import POLICIES, Experiment  # noqa: PLC0415
 
     if is_spot:
@@ -181,13 +219,13 @@ def _experiment(
         _traffics(names, files, numbers["seed"]),
         _chosen(policies, POLICIES, "policy") or POLICIES,
         _settings(numbers),
-        startup_patience,
+        Aim(aim),
         stay_s_min,
     )
     world = [(name, f"{value:g}") for name, value in numbers.items()]
     return experiment, [
         *world,
-        ("startup_patience", f"{startup_patience:g}"),
+        ("aim", aim),
         ("stay_s_min", f"{stay_s_min:g}"),
     ]
 
@@ -237,7 +275,8 @@ def _document(
 ) -> dict[str, Any]:
     return {
         "goal_s": experiment.goal_s,
-        "settings": {name: float(value) for name, value in world},
+        "aim": experiment.aim,
+        "settings": {name: float(value) for name, value in world if name != "aim"},
         "runs": [one.as_json() for one in figures],
         "verdicts": [
             {

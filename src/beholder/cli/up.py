@@ -21,10 +21,21 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @setting_options(
-    "host", "port", "keys", "data_dir", "workers", "model", "precision", "batch_max", "log_level", "log_form"
+    "host",
+    "port",
+    "keys",
+    "data_dir",
+    "workers",
+    "model",
+    "shadow",
+    "shadow_share",
+    "precision",
+    "batch_max",
+    "log_level",
+    "log_form",
 )
 def up(**flags: Any) -> None:
-    """Start the service: a web tier and one worker per core, until Ctrl-C.
+    """Start the service: a web tier and its workers, up to one per core by demand, until Ctrl-C.
 
     Every accepted image is answered, even after a crash: start the service again on the same data folder, and
     it continues.

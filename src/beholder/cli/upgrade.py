@@ -11,7 +11,11 @@ __all__ = ["upgrade"]
 @click.command()
 @click.argument("name", default="beholder", callback=check_deployment)
 @click.option("--region", metavar="REGION", help="Where it is; by default where AWS's tools would look.")
-@click.option("--image", metavar="AMI", help="Machine image of the instances; by default as it is.")
+@click.option(
+    "--image",
+    metavar="AMI",
+    help="Machine image of the instances, or stock; by default the newest stock image, or as it was given.",
+)
 @click.option(
     "--python", metavar="VERSION", default="3.12", show_default=True, help="Python of the machine image."
 )
@@ -38,7 +42,7 @@ def upgrade(name: str, region: str | None, *, image: str | None, python: str, dr
 
     account = Account(place)
     Deploying(account=account, name=name, python=python).run(
-        lambda: make_plan(account, name, Wanted(), image=image, clock=SystemClock()),
+        lambda: make_plan(account, name, Wanted(), image=image, clock=SystemClock(), is_upgrade=True),
         must_exist=True,
         yes=yes,
         drain=drain,

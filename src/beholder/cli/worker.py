@@ -46,6 +46,8 @@ _SIGNAL_S = 1.0
     "prefix",
     "data_dir",
     "model",
+    "shadow",
+    "shadow_share",
     "precision",
     "consumers",
     "idle_s_max",

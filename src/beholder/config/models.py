@@ -21,7 +21,8 @@ def served_specs(settings: Settings) -> list[ModelSpec]:
         ConfigError: No model has one of the names.
         ModelInvalid: A model folder cannot be used.
     """
-    return [find_spec(settings, name) for name in settings.worker.model]
+    specs = [find_spec(settings, name) for name in settings.worker.model]
+    return list({spec.reference: spec for spec in specs}.values())
 
 
 def find_spec(settings: Settings, name: str) -> ModelSpec:

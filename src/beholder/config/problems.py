@@ -59,6 +59,10 @@ def problems_of(settings: Settings, sources: Mapping[str, str], *, given: Collec
         first, second = value_of(settings, low), value_of(settings, high)
         if first > second:
             problems.append(f"{low} ({first}) is above {high} ({second}); lower it")
+    if settings.web.webhooks != "off" and settings.web.webhook_secrets is None:
+        problems.append(
+            f"webhooks is {settings.web.webhooks}, and nothing signs them; name a file in webhook_secrets"
+        )
     return problems
 
 

@@ -8,6 +8,7 @@ from beholder.config.settings import Settings, cores
 
 __all__ = ["make_settings"]
 
+_WORKERS_KEPT = 2
 # What 'auto' means on one machine and on AWS.
 _BY_BACKEND: Mapping[str, Mapping[str, Callable[[], float]]] = {
     "local": {"batch_max": lambda: 4, "consumers": lambda: 1, "latency_goal_s": lambda: 0.25},
@@ -36,5 +37,7 @@ def make_settings(**flat: Any) -> Settings:
         "dead_letter_queue": f"{queue.rpartition('/')[2]}-dead",
         "output_queue": f"{prefix}-output-queue",
     }
+    # An idle worker takes 0.1 % of a core, so that a burst needs not wait for a startup.
+    follows["workers_min"] = min(_WORKERS_KEPT, values["workers"])
     follows |= {name: value() for name, value in _BY_BACKEND[values["backend"]].items()}
     return make(values | {name: value for name, value in follows.items() if values[name] == AUTO})

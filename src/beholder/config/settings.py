@@ -5,13 +5,14 @@ The limits of the web tier and of images, and what is launched on EC2, are decla
 
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
 from beholder.fleet.template import InstanceTemplate
-from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.limits import Aim, Limits
 from beholder.setting import Setting
 from beholder.web.limits import WebLimits
 
@@ -49,6 +50,12 @@ def default_data_dir() -> Path:
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", text):
+        raise ValueError("name a bucket, or a bucket and the beginning of keys as bucket/prefix")
+    return text
 
 
 def _network(text: str) -> str:
@@ -97,6 +104,28 @@ class WebSettings:
         "fetches: off; https; http, which allows https and http.",
         Setting(choices=("off", "https", "http")),
     ] = "off"
+    s3_inputs: Annotated[
+        tuple[str, ...],
+        "Buckets of S3, or beginnings of keys in them (bucket/prefix), whose objects requests may name "
+        "instead of an image, commas between them.",
+        Setting(words={"off": ()}, item=_bucket),
+    ] = ()
+    webhooks: Annotated[
+        str,
+        "Whether requests may name an address that the outcome is sent to: off; https; http, which allows "
+        "https and http.",
+        Setting(choices=("off", "https", "http")),
+    ] = "off"
+    webhook_secrets: Annotated[
+        Path | None,
+        "File with the secrets that sign webhooks, one whsec_… a line; each signs.",
+        Setting(words={"none": None}),
+    ] = None
+    webhook_networks: Annotated[
+        tuple[str, ...],
+        "Private networks that webhooks may be sent to, commas between them; with any, on any port.",
+        Setting(words={"none": ()}, item=_network),
+    ] = ()
     shutdown_delay_s: Annotated[
         float,
         "How long a web process that is stopped serves on while /readyz answers 503, in seconds; 0 without a "
@@ -117,6 +146,15 @@ class WorkerSettings:
     model: Annotated[
         tuple[str, ...], "Models served, by name or folder; the first is the default.", Setting()
     ] = ("efficientnet-lite0",)
+    shadow: Annotated[
+        str | None,
+        "Model that workers also run on a share of the default's traffic, by name or folder; its answers are "
+        "compared and given to no caller.",
+        Setting(words={"none": None}),
+    ] = None
+    shadow_share: Annotated[
+        float, "Share of the requests without a model that the shadow is compared on.", Setting(0, 1)
+    ] = 0.1
     precision: Annotated[
         str,
         "What the model computes in; auto takes bf16 where the CPU has it.",
@@ -234,9 +272,10 @@ class MachineSettings:
     )
     workers_min: Annotated[
         int,
-        "Worker processes that `beholder up` always keeps; as many as `workers` for a fixed number.",
-        Setting(0, 256),
-    ] = 0
+        "Worker processes that `beholder up` always keeps; auto is two, or `workers` if that is less. With "
+        "0 the first image after a pause waits for a startup.",
+        Setting(0, 256, is_auto=True),
+    ]
     workers_warm_min: Annotated[
         int,
         "Worker processes that `beholder up` keeps beyond those that the load needs.",
@@ -261,9 +300,16 @@ class FleetSettings:
     )
     latency_goal_s: Annotated[
         float,
-        "How long a request may take beyond a startup, in seconds; auto is 0.25 on one machine, 30 on AWS.",
+        "Within this time 95 of 100 requests are to be answered, in seconds; auto is 0.25 on one machine,"
+        " 30 on AWS. See `aim`.",
         Setting(0.001, _DAY_S, is_auto=True),
     ]
+    aim: Annotated[
+        str,
+        "steady: the goal holds for all but growth that nobody could foresee by a startup;"
+        " deadline: every request may take a startup and the goal, which is cheapest.",
+        Setting(choices=tuple(Aim)),
+    ] = _POLICY.aim.value
     budget_per_hour: Annotated[
         float | None,
         "Instances are not launched beyond this price of the fleet per hour, in the currency of prices.",

@@ -15,12 +15,16 @@ class DeadLetterConsumer:
         queue: The dead-letter queue.
         writer: Writes outcomes and letters.
         wait_s: How long one pass waits for a message.
+
+    Attributes:
+        given_up: Messages given up so far.
     """
 
     def __init__(self, queue: Queue, writer: DeadLetterWriter, *, wait_s: float) -> None:
         self._queue = queue
         self._writer = writer
         self._wait_s = wait_s
+        self.given_up = 0
 
     def tick(self) -> float:
         """Give up the messages in the queue; return the seconds until the next pass.
@@ -36,3 +40,4 @@ class DeadLetterConsumer:
     def _give_up(self, received: Received) -> None:
         self._writer.give_up(received.body)
         self._queue.ack([received.receipt])
+        self.given_up += 1

@@ -18,14 +18,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from beholder.clock import Clock, age_s, time_s_of
-from beholder.errors import BackendDenied, ConfigError, JobAbandoned, ObjectExists, ObjectNotFound
+from beholder.errors import (
+    BackendDenied,
+    ConfigError,
+    JobAbandoned,
+    NotFound,
+    ObjectExists,
+    ObjectNotFound,
+    RequestError,
+)
 from beholder.job import Job, Message, MessageInvalid, read_outcome
 from beholder.queue.port import Queue
 from beholder.results.fan_out import MapItems
 from beholder.store.keys import redrive_claim_key, result_key, text_key
 from beholder.store.port import ObjectInfo, Store
 
-__all__ = ["Action", "DeadLetter", "Redrive", "RedriveDecision", "decide"]
+__all__ = ["Action", "DeadLetter", "DeadLetterNotFound", "Redrive", "RedriveDecision", "decide"]
 
 _DEAD = "dead/"
 _UNREADABLE = "dead/unreadable/"
@@ -68,6 +76,10 @@ class DeadLetter:
             return Message.from_bytes(self.body or b"")
         except MessageInvalid:
             return None
+
+
+class DeadLetterNotFound(RequestError, NotFound, code="dead_letter_not_found", http_status=404):
+    """No dead letter has this id; another redrive may have sent it back."""
 
 
 class Action(StrEnum):
@@ -138,6 +150,16 @@ class Redrive:
             BackendError: The output bucket cannot be read.
         """
         return self._read_all(self._ids())
+
+    def newest(self, count_max: int) -> tuple[list[DeadLetter], int]:
+        """Return the letters of the newest jobs by id, newest last, and how many letters there are.
+
+        Raises:
+            BackendError: The output bucket cannot be read.
+        """
+        known = self._ids()
+        ids = sorted(known)[-count_max:]
+        return self._read_all({letter_id: known[letter_id] for letter_id in ids}), len(known)
 
     def find(self, ids: Sequence[str]) -> list[DeadLetter]:
         """Return the letters of these ids, newest last; an id that is given twice counts once.

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 
 from beholder.clock import Clock, utc_text
-from beholder.errors import JobAbandoned, ObjectExists, ObjectNotFound
+from beholder.errors import JobAbandoned, JobDeleted, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, MessageInvalid, read_outcome
 from beholder.job.events import EventBatch
-from beholder.queue.port import Queue
+from beholder.queue.port import Sender
 from beholder.results import outcomes
 from beholder.results.messages import ParsedMessage, parse_body
 from beholder.store.keys import dead_letter_key, unreadable_key, upload_result_key
@@ -32,13 +32,13 @@ class DeadLetterWriter:
 
     Args:
         results: The output bucket.
-        replies: Returns the reply queue of a web process by its name.
+        replies: Returns the way to the replies of a web process, by its name.
         clock: The time.
         input_bucket: The bucket whose upload events are taken; empty to take none.
     """
 
     def __init__(
-        self, results: Store, replies: Callable[[str], Queue], clock: Clock, *, input_bucket: str
+        self, results: Store, replies: Callable[[str], Sender], clock: Clock, *, input_bucket: str
     ) -> None:
         self._results = results
         self._replies = replies
@@ -96,6 +96,8 @@ class DeadLetterWriter:
             self._fail_upload(job, upload_result_key(message.input.image_key))
         else:
             document = outcomes.store_outcome(self._results, job)
+            if _is_deleted(document):  # the message may contain the image
+                self._results.delete(key)
             outcomes.reply(self._replies, [message], [document])
 
     def _earlier_reason(self, key: str) -> str | None:
@@ -127,3 +129,8 @@ def _is_as_new(document: bytes, job: Job) -> bool:
     except ValueError:
         return False
     return standing.id == job.id or standing.created_at_s > job.created_at_s
+
+
+def _is_deleted(document: bytes) -> bool:
+    error = read_outcome(document).error
+    return error is not None and error.code == JobDeleted.code

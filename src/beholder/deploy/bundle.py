@@ -63,7 +63,18 @@ _LEFT_OUT = (
 # Level 6 makes a tenth less, and takes twice as long; unpacking takes the same time.
 _GZIP_LEVEL = 1
 _AWS_DATA = "botocore/data/"
-_AWS_SERVICES = ("autoscaling", "cloudformation", "ec2", "elbv2", "logs", "sqs", "sso", "sso-oidc", "sts")
+_AWS_SERVICES = (
+    "autoscaling",
+    "cloudformation",
+    "ec2",
+    "elbv2",
+    "logs",
+    "s3",
+    "sqs",
+    "sso",
+    "sso-oidc",
+    "sts",
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from beholder.deploy.account import Account
 from beholder.errors import BackendError
 
-__all__ = ["Costs", "hourly_costs", "instance_prices", "price_table"]
+__all__ = ["Costs", "hourly_costs", "instance_prices", "price_table", "prices_in"]
 
 _HOURS_PER_MONTH = 730
 # A root device of 8 GB, which is what the stock image asks for.
@@ -38,6 +38,12 @@ def instance_prices(account: Account, types: Sequence[str], *, spot: bool, now_s
     if spot:
         prices |= _spot_prices(account, types, datetime.fromtimestamp(now_s - _SPOT_S, UTC))
     return prices
+
+
+def prices_in(text: str) -> dict[str, float]:
+    """Return the prices that a stack's parameter has, as `instance_prices` returns them."""
+    pairs = [one.partition("=") for one in text.split(",") if "=" in one]
+    return {name: float(price) for name, _, price in pairs}
 
 
 def _spot_prices(account: Account, types: Sequence[str], since: datetime) -> dict[str, float]:

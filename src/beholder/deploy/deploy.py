@@ -5,14 +5,16 @@ again, and does what is missing. The order keeps the working version: new web in
 go, and what fails leaves the old ones in place, with the stack set back to them.
 """
 
-import base64
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
+from typing import NoReturn
 
 from beholder.deploy.account import Account
 from beholder.deploy.bundle import Bundle
+from beholder.deploy.bundle_bucket import MESSAGE_VERSION, VERSION, BundleBucket, State
+from beholder.deploy.costs import hourly_costs, prices_in
 from beholder.deploy.inventory import bucket_names
-from beholder.deploy.plan import Plan, template_text
+from beholder.deploy.plan import Plan
 from beholder.deploy.stack import ChangeSet, Stack
 from beholder.deploy.waiting import Waiting
 from beholder.deploy.web_tier import WebTier
@@ -21,10 +23,10 @@ from beholder.job.message import Message
 
 __all__ = ["Deploy"]
 
-_NO_OBJECT = ("NoSuchKey", "NoSuchBucket", "404")
+Canary = Callable[[str, str], None]
+
 # A balancer takes minutes, an Auto Scaling group with a failing instance as well.
 _STACK_S_MAX = 3600.0
-_CHUNK_BYTES = 1 << 20
 # How the template begins the names of buckets.
 _BUCKET_PREFIX = '"${AWS::StackName}-${AWS::AccountId}-${AWS::Region}-'
 # How IAM says that a service-linked role is there already. Source:
@@ -34,7 +36,6 @@ _ROLE_EXISTS = ("InvalidInput", "EntityAlreadyExists")
 _BUSY_S_MAX = 60.0
 # Of the messages that the workers have, once no web instance sends any.
 _DRAIN_S_MAX = 3600.0
-_MESSAGE_VERSION = "message-version"
 _DEPTHS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -69,6 +70,8 @@ class Deploy:
         self._waiting = waiting
         self._tell = waiting.tell
         self._stack = Stack(account, name)
+        self._bundles = BundleBucket(account, name)
+        self.step = "nothing was changed yet"
         self._told: set[str] = set()
 
     def settle(self) -> None:
@@ -83,12 +86,14 @@ class Deploy:
         status = self._stack.status()
         if status == "UPDATE_ROLLBACK_FAILED":
             self._tell("the rollback of an earlier change failed; trying it again")
+            self.step = "the rollback of an earlier change is being tried again, or was"
             self._told = self._stack.begin(self._stack.continue_rollback, self._waiting)
             self._finish(is_under_way=True)
             status = self._stack.status()
         if status in _STILLBORN:
             self._tell(f"an earlier creation failed: {self._cause()}")
             self._tell("removing what is left of it")
+            self.step = "what an earlier creation left is being removed, or was"
             self._told = self._stack.begin(self._stack.delete, self._waiting)
             self._finish(is_under_way=True)
             status = self._stack.status()
@@ -102,7 +107,7 @@ class Deploy:
         plan: Plan,
         bundle: Bundle,
         *,
-        canary: Callable[[str], None],
+        canary: Canary,
         drain: bool = False,
     ) -> str:
         """Bring the deployment to the plan, and return its URL once the canary came back.
@@ -110,8 +115,8 @@ class Deploy:
         Args:
             plan: Made after `settle`.
             bundle: What its instances run.
-            canary: Sends an image to the web tier at this URL; raises `DeployError` if it does not come back
-                recognised.
+            canary: Sends an image to the web tier at this URL, whose certificate is for this host name if
+                there is one; raises `DeployError` if it does not come back recognised.
             drain: Whether the service may be stopped until the queue is empty, where the processes of the two
                 versions cannot read each other's messages.
 
@@ -120,107 +125,122 @@ class Deploy:
             ConfigError: The stack of this name is not beholder's.
             BackendError: A service refuses, or does not answer.
         """
-        wanted = _steady({**plan.parameters, **self._bundle_parameters(plan.before, bundle)}, plan.before)
+        wanted = _steady(
+            {**plan.parameters, "BundleKey": bundle.key, "BundleSha256": bundle.sha256}, plan.before
+        )
         if float(wanted["OnDemandShare"]) < 1:
             self._make_spot_role()
         if self._stack.status() in _EMPTY:
-            self._change(template_text(), {**wanted, "WebInstances": "0"})
-        self._upload(bundle, wanted["Models"])
+            self._change(State(plan.template, {**wanted, "WebInstances": "0"}))
+        if not self._bundles.metadata(bundle.key):
+            self.step = "the bundle was being uploaded, and nothing uses it yet"
+            self._tell(f"uploading the bundle, {bundle.path.stat().st_size / 1e6:.0f} MB")
+            self._bundles.upload(bundle, wanted["Models"])
         self._check_messages(plan.before, drain=drain)
-        return self._switch(plan.before, wanted, canary)
+        return self._switch(plan.before, State(plan.template, wanted), canary)
 
-    def roll_back(self, plan: Plan, *, canary: Callable[[str], None]) -> str:
-        """Bring the deployment back to the bundle that it had before, and return its URL.
+    def earlier(self, plan: Plan) -> Plan:
+        """Return the plan that takes the last change back: template and parameters as they were before it.
 
         Args:
             plan: Of the deployment as it is.
+
+        Raises:
+            DeployError: There is nothing to go back to.
+            BackendError: A service refuses, or does not answer.
+        """
+        state = self._bundles.read_state(plan.before.get("PreviousState", ""))
+        metadata = self._bundles.metadata(state.parameters["BundleKey"]) if state else {}
+        if not state or not metadata:
+            raise DeployError(f"{self._name} has no earlier version to go back to")
+        if metadata[MESSAGE_VERSION] != str(Message.VERSION):
+            raise DeployError(
+                f"the earlier version reads messages of version {metadata[MESSAGE_VERSION]} alone, "
+                f"and the queue may hold some of version {Message.VERSION}"
+            )
+        return replace(
+            plan,
+            parameters=state.parameters,
+            template=state.template,
+            versions=(plan.versions[0], metadata.get(VERSION, "unknown")),
+            costs=hourly_costs(state.parameters, prices_in(state.parameters["Prices"])),
+            network="",
+            notes=(),
+        )
+
+    def roll_back(self, plan: Plan, *, canary: Canary) -> str:
+        """Bring the deployment back to what it was before its last change, and return its URL.
+
+        Args:
+            plan: As `earlier` returns it.
             canary: As `run` has it.
 
         Raises:
-            DeployError: There is none, or it does not work; what worked before still does.
+            DeployError: It does not work; what worked before still does.
             BackendError: A service refuses, or does not answer.
         """
-        key = plan.before.get("PreviousBundleKey", "")
-        metadata = self._metadata(key) if key else {}
-        if not metadata:
-            raise DeployError(f"{self._name} has no earlier version to go back to")
-        if metadata[_MESSAGE_VERSION] != str(Message.VERSION):
-            raise DeployError(
-                f"the earlier version reads messages of version {metadata[_MESSAGE_VERSION]} alone, "
-                f"and the queue may hold some of version {Message.VERSION}"
-            )
-        wanted = {
-            **plan.parameters,
-            "BundleKey": key,
-            "BundleSha256": key.partition(".")[0],
-            "PreviousBundleKey": plan.before["BundleKey"],
-            "Models": metadata["models"],
-        }
-        return self._switch(plan.before, wanted, canary)
-
-    def fetch_bundle(self, key: str, folder: Path) -> Path | None:
-        """Return a bundle of the bucket as a file in a folder, None where it is not there any more.
-
-        Raises:
-            BackendError: S3 refuses, or does not answer.
-        """
-        bucket = bucket_names(self._account, self._name)[-1]
-        found = self._account.call("s3", "get_object", expected=_NO_OBJECT, Bucket=bucket, Key=key)
-        if "Body" not in found:
-            return None
-        path = folder / f"running-{key}"
-        with path.open("wb") as written:
-            for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
-                written.write(chunk)
-        return path
+        return self._switch(plan.before, State(plan.template, plan.parameters), canary)
 
     # --- the stack ---------------------------------------------------------------------------------------
 
-    def _switch(
-        self,
-        before: Mapping[str, str],
-        wanted: Mapping[str, str],
-        canary: Callable[[str], None],
-    ) -> str:
+    def _switch(self, before: Mapping[str, str], wanted: State, canary: Canary) -> str:
         """Change the stack and replace the web instances; go back to the old ones if the new ones fail."""
-        had_instances = int(before.get("WebInstances", 0))
-        template, working = self._stack.template(), self._working(before)
-        self._change(template_text(), wanted)
+        working = self._working(before)
+        key = before.get("PreviousState", "")
+        if working and not working.equals(wanted):
+            key = self._bundles.store_state(working)
+        wanted = State(wanted.template, {**wanted.parameters, "PreviousState": key})
+        self._change(wanted)
         outputs = self._stack.outputs()
         tier = WebTier(self._account, outputs, self._waiting)
+        self.step = "new web instances were starting" + ("; the old ones still serve" if working else "")
         try:
-            tier.replace(int(wanted["WebInstances"]), lambda: canary(tier.url(outputs)))
+            tier.replace(
+                int(wanted.parameters["WebInstances"]),
+                lambda own: canary(
+                    *((own, "") if own else _way_in(tier, outputs, wanted.parameters["HostName"]))
+                ),
+            )
         except BeholderError as exc:
-            if not had_instances:
-                raise
-            self._tell(f"{exc.message}; going back to the version before")
-            tier.end_new()
-            self._change(template, working)
-            tier.set_size(had_instances)
-            raise DeployError(f"{exc.message}; {self._name} is as it was") from exc
+            self._take_back(exc, tier, wanted, working)
+        if not key:  # the first version that came through; with each later one, that before it is stored
+            self._bundles.store_state(wanted)
         return tier.url(outputs)
 
-    def _working(self, before: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the parameters of the version that works: the stack's, or those of instances that are older.
+    def _take_back(self, exc: BeholderError, tier: WebTier, failed: State, working: State | None) -> NoReturn:
+        """Go back to what works; raises `DeployError`."""
+        if working is None:
+            self._tell(f"{exc.message}; ending the web tier, which would launch such instances for ever")
+            self._change(State(failed.template, {**failed.parameters, "WebInstances": "0"}))
+            raise exc
+        self._tell(f"{exc.message}; going back to the version before")
+        self.step = "the version before was being brought back"
+        tier.end_new()
+        self._change(working)
+        tier.set_size(int(working.parameters["WebInstances"]))
+        raise DeployError(f"{exc.message}; {self._name} is as it was") from exc
+
+    def _working(self, before: Mapping[str, str]) -> State | None:
+        """Return the state that works: the stack's, or that of instances that are older; None for a new one.
 
         Where an earlier run was interrupted after it had changed the stack, the stack's version never came
-        through, and instances of the version before still serve.
+        through, and instances of the version before still serve. After a first run that never came through,
+        none do, unless one was late; an instance that is being healed is not ready either, so that alone
+        does not tell.
         """
         if not int(before.get("WebInstances", 0)):
-            return before
-        key = WebTier(self._account, self._stack.outputs(), self._waiting).older_bundle()
-        metadata = self._metadata(key) if key not in {"", before["BundleKey"]} else {}
-        if not metadata:
-            return before
-        return {
-            **before,
-            "BundleKey": key,
-            "BundleSha256": key.partition(".")[0],
-            "PreviousBundleKey": "",
-            "Models": metadata["models"],
-        }
+            return None
+        now = State(self._stack.template(), before)
+        tier = WebTier(self._account, self._stack.outputs(), self._waiting)
+        if not self._bundles.has_states() and not tier.has_any_ready():
+            return None
+        key = tier.older_bundle()
+        if key in {"", before["BundleKey"]}:
+            return now
+        previous = self._bundles.read_state(before.get("PreviousState", ""))
+        return previous if previous and previous.parameters["BundleKey"] == key else now
 
-    def _change(self, template: str, parameters: Mapping[str, str]) -> None:
+    def _change(self, wanted: State) -> None:
         """Bring the stack to a template and parameters, by a change set."""
         is_new = self._stack.status() in _EMPTY
         existing = is_new and any(map(self._has_bucket, bucket_names(self._account, self._name)))
@@ -229,8 +249,8 @@ class Deploy:
         ):
             raise DeployError("CloudFormation is busy with an earlier change; run the command again to go on")
         self._stack.prepare(
-            self._with_names(template) if existing else template,
-            parameters,
+            self._with_names(wanted.template) if existing else wanted.template,
+            wanted.parameters,
             is_new=is_new,
             imports_existing=existing,
         )
@@ -250,6 +270,7 @@ class Deploy:
             f"{len(prepared.changes)} resources change"
             + (f", {', '.join(replaced)} by new ones" if replaced else "")
         )
+        self.step = "CloudFormation changes the stack, and goes on without this command"
         self._told = self._stack.begin(self._stack.execute, self._waiting)
         self._finish(is_under_way=True)
         status = self._stack.status()
@@ -324,7 +345,7 @@ class Deploy:
         key = before.get("BundleKey", "")
         if not key or not int(before["WebInstances"]):
             return
-        version = self._metadata(key).get(_MESSAGE_VERSION, "")
+        version = self._bundles.metadata(key).get(MESSAGE_VERSION, "")
         if version == str(Message.VERSION):
             return
         if not drain:
@@ -345,34 +366,13 @@ class Deploy:
         told = self._account.call("sqs", "get_queue_attributes", QueueUrl=queue, AttributeNames=["All"])
         return not any(int(told["Attributes"][one]) for one in _DEPTHS)
 
-    # --- the bundle --------------------------------------------------------------------------------------
 
-    def _bundle_parameters(self, before: Mapping[str, str], bundle: Bundle) -> Mapping[str, str]:
-        had = before.get("BundleKey", "")
-        previous = had if had not in {"", bundle.key} else before.get("PreviousBundleKey", "")
-        return {"BundleKey": bundle.key, "BundleSha256": bundle.sha256, "PreviousBundleKey": previous}
+def _way_in(tier: WebTier, outputs: Mapping[str, str], host_name: str) -> tuple[str, str]:
+    """Return a URL that leads to the web tier at once, and the host name of its certificate if it has one.
 
-    def _metadata(self, key: str) -> Mapping[str, str]:
-        """Return what is said of a bundle in the bucket; empty where there is no such bundle."""
-        bucket = bucket_names(self._account, self._name)[-1]
-        found = self._account.call("s3", "head_object", expected=_NO_OBJECT, Bucket=bucket, Key=key)
-        metadata: Mapping[str, str] = found.get("Metadata", {})
-        return metadata
-
-    def _upload(self, bundle: Bundle, models: str) -> None:
-        if self._metadata(bundle.key):
-            return
-        self._tell(f"uploading the bundle, {bundle.path.stat().st_size / 1e6:.0f} MB")
-        with bundle.path.open("rb") as content:
-            self._account.call(
-                "s3",
-                "put_object",
-                Bucket=bucket_names(self._account, self._name)[-1],
-                Key=bundle.key,
-                Body=content,
-                ChecksumSHA256=base64.b64encode(bytes.fromhex(bundle.sha256)).decode(),
-                Metadata={"models": models, _MESSAGE_VERSION: str(Message.VERSION)},
-            )
+    The host name leads nowhere until a person has pointed it at the balancer.
+    """
+    return (f"https://{outputs['BalancerHost']}", host_name) if host_name else (tier.url(outputs), "")
 
 
 def _steady(wanted: Mapping[str, str], before: Mapping[str, str]) -> Mapping[str, str]:

@@ -24,6 +24,9 @@ _OBJECTS_AT_ONCE = 1_000
 # ELB tells the tags of so many resources by one call.
 # Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html (2026-11)
 _ARNS_AT_ONCE = 20
+# There is no such topic.
+# Source: https://docs.aws.amazon.com/sns/latest/api/API_ListTagsForResource.html (2026-11)
+_NO_TOPIC = ("ResourceNotFound", "NotFound")
 
 
 @dataclass(frozen=True, order=True)
@@ -308,6 +311,18 @@ def _delete_alarm(account: Account, alarm: str) -> None:
     account.call("cloudwatch", "delete_alarms", AlarmNames=[alarm])
 
 
+def _find_topics(account: Account, name: str) -> list[Found]:
+    caller = account.call("sts", "get_caller_identity")
+    partition, owner = caller["Arn"].split(":")[1], caller["Account"]
+    topic = f"arn:{partition}:sns:{account.region}:{owner}:{name}-alarms"
+    told = account.call("sns", "list_tags_for_resource", expected=_NO_TOPIC, ResourceArn=topic)
+    return [] if "Errors" in told else _judged("topic", name, [(topic, _tags_of(told))], is_named=True)
+
+
+def _delete_topic(account: Account, topic: str) -> None:
+    account.call("sns", "delete_topic", TopicArn=topic)
+
+
 # What launches comes before what is launched, and what refers before what is referred to.
 KINDS: Sequence[Kind] = (
     Kind("Auto Scaling group", _find_groups, _delete_group),
@@ -356,6 +371,7 @@ KINDS: Sequence[Kind] = (
     Kind("instance profile", _find_profiles, _delete_profile),
     Kind("role", _find_roles, _delete_role),
     Kind("alarm", _find_alarms, _delete_alarm),
+    Kind("topic", _find_topics, _delete_topic),
     Kind("log group", _find_log_groups, _delete_log_group),
     Kind("bucket", _find_buckets, _delete_bucket),
 )

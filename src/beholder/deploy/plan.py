@@ -3,12 +3,15 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
+from importlib import metadata, resources
+from typing import Any
 
 from beholder.clock import Clock
 from beholder.deploy.account import Account
+from beholder.deploy.bundle_bucket import VERSION, BundleBucket, State, changes
+from beholder.deploy.certificate import host_name_of
 from beholder.deploy.costs import Costs, hourly_costs, instance_prices, price_table
-from beholder.deploy.network import choose_network, look_at_network
+from beholder.deploy.network import Network, choose_network, look_at_network
 from beholder.deploy.stack import Stack
 from beholder.deploy.wanted import (
     INSTANCE_TYPES,
@@ -24,6 +27,7 @@ from beholder.errors import BackendDenied, ConfigError, DeployError, ResourceNot
 __all__ = ["Plan", "make_plan", "template_text"]
 
 _ARCHITECTURE = "x86_64"
+_STOCK = "stock"
 # A person would see nothing in these.
 _UNTOLD = (
     "StartScript",
@@ -31,7 +35,7 @@ _UNTOLD = (
     "RootDevice",
     "BundleKey",
     "BundleSha256",
-    "PreviousBundleKey",
+    "PreviousState",
     "WebInstances",
 )
 _HOURS_PER_DAY = 24
@@ -50,6 +54,9 @@ class Plan:
         parameters: What they will be, those of the bundle excepted.
         network: Why this network, as a sentence; empty where it stays.
         costs: Dollars per hour.
+        template: The text that the stack's template will be.
+        template_before: What it is; empty where there is no stack.
+        versions: Of beholder, as it is and as it will be.
         notes: What was left out, as sentences.
     """
 
@@ -61,6 +68,9 @@ class Plan:
     parameters: Mapping[str, str]
     network: str
     costs: Costs
+    template: str = ""
+    template_before: str = ""
+    versions: tuple[str, str] = ("", "")
     notes: Sequence[str] = ()
 
     def lines(self) -> list[str]:
@@ -78,6 +88,10 @@ class Plan:
                 if changed
                 else ["it exists; its settings stay"]
             )
+            before = State(self.template_before, self.before)
+            told += [
+                f"  version    {one}" for one in changes(before, State(self.template, given), self.versions)
+            ]
         told.append(f"  web tier   {_web(given)}")
         told.append(f"  reached    {_reached(given)}")
         told.append(f"  workers    0 to {given['FleetMax']} of {given['InstanceTypes']}, {_purchase(given)}")
@@ -91,7 +105,8 @@ class Plan:
         told += [f"  {note}" for note in self.notes]
         told += [f"  costs      {line}" for line in self._costs()]
         told.append(
-            f"  untouched  everything without the tag beholder:deployment={self.name}{_spot_role(given)}"
+            f"  untouched  everything without the tag beholder:deployment={self.name}"
+            + "".join(f", but that {one}" for one in _touched(given))
         )
         return told
 
@@ -106,6 +121,8 @@ class Plan:
         where = f"list prices of {table['region']} of {table['date']}"
         if "/spot=" in self.parameters["Prices"]:
             where += f", spot prices of {self.region} of now"
+        if self.region != table["region"]:
+            where += f"; {self.region} has other list prices, which beholder does not know"
         return [f"idle {idle}", f"at {most} workers {full}", f"({where}; without traffic and storage)"]
 
 
@@ -115,7 +132,7 @@ def _dollars(per_hour: float) -> str:
 
 def _web(given: Mapping[str, str]) -> str:
     if given["Front"] == "balancer":
-        tls = "TLS" if given["CertificateArn"] else "plain HTTP"
+        tls = f"TLS for {given['HostName']}" if given["CertificateArn"] else "plain HTTP"
         return f"{given['WebInstances']} {given['WebInstanceType']} behind a balancer with {tls}"
     return f"one {given['WebInstanceType']}, replaced if it fails, at a fixed address, plain HTTP"
 
@@ -132,8 +149,14 @@ def _purchase(given: Mapping[str, str]) -> str:
     return bought if budget == "none" else f"{bought}; none is launched beyond ${budget} an hour"
 
 
-def _spot_role(given: Mapping[str, str]) -> str:
-    return ", but that the account gets the role that spot needs" if float(given["OnDemandShare"]) < 1 else ""
+def _touched(given: Mapping[str, str]) -> list[str]:
+    """Return what changes of what is not the deployment's own."""
+    touched = []
+    if given["RouteTables"]:
+        touched.append(f"{given['RouteTables']} get the route of the gateway endpoint of S3")
+    if float(given["OnDemandShare"]) < 1:
+        touched.append("the account gets the role that spot needs")
+    return touched
 
 
 def template_text() -> str:
@@ -155,6 +178,7 @@ def make_plan(
     vpc: str | None = None,
     find_address: Callable[[], str] = _no_address,
     clock: Clock,
+    is_upgrade: bool = False,
 ) -> Plan:
     """Return the plan; nothing is changed.
 
@@ -163,10 +187,11 @@ def make_plan(
         name: Its name.
         wanted: What is asked for.
         expose: 'mine', 'internal', 'public' or 'cidr=…'; None for as it is, or 'mine'.
-        image: Id of the image; None for as it is, or the stock image.
+        image: Id of the image, or 'stock'; None for as it is, or the stock image.
         vpc: Id of the VPC; None for as it is, or the default one.
         find_address: Returns the caller's own address on the internet; only for a new deployment.
         clock: The time, for prices.
+        is_upgrade: Whether the stock image is taken anew, unless another one was given.
 
     Raises:
         ConfigError: The options do not go together, or the stack of this name is someone else's.
@@ -178,28 +203,20 @@ def make_plan(
     zones = _zones(account, [*(wanted.instance_types or _types(before)), WEB_TYPE])
     types, notes = _offered(wanted.instance_types, before, zones, account.region)
     wanted = replace(wanted, instance_types=types)
-    front = wanted.front or before.get("Front", "instance")
-    network = exposure = None
-    if not before or expose or vpc or front != before.get("Front"):
-        seen = look_at_network(account, name, vpc or before.get("VpcId"))
-        exposure = _exposure(expose, before, seen.cidr, find_address)
-        network = choose_network(
-            seen,
-            is_internal=exposure.is_internal,
-            has_balancer=front == "balancer",
-            worker_zones={zone for one in types for zone in zones[one]},
-            web_zones=zones.get(WEB_TYPE, ()),
-        )
+    exposure, network = _network(
+        account, name, wanted, before, zones, expose=expose, vpc=vpc, find_address=find_address
+    )
     prices = instance_prices(account, types, spot=_has_spot(wanted, before), now_s=clock.now_s())
     parameters = parameters_of(
         wanted,
         before,
         exposure=exposure,
         network=network,
-        image=_image(account, image) if image or not before else None,
+        image=_image_of(account, image, before, is_upgrade=is_upgrade),
         prices=prices,
         script=(resources.files("beholder.deploy") / "user_data.sh").read_text("utf-8"),
     )
+    parameters["HostName"] = _host_name(account, parameters, before)
     return Plan(
         name=name,
         region=account.region,
@@ -209,8 +226,53 @@ def make_plan(
         parameters=parameters,
         network=network.reason if network else "",
         costs=hourly_costs(parameters, prices),
+        template=template_text(),
         notes=notes,
+        **_as_it_is(account, stack, status, before),
     )
+
+
+def _network(
+    account: Account,
+    name: str,
+    wanted: Wanted,
+    before: Mapping[str, str],
+    zones: Mapping[str, set[str]],
+    *,
+    expose: str | None,
+    vpc: str | None,
+    find_address: Callable[[], str],
+) -> tuple[Exposure | None, Network | None]:
+    """Return from where it is reached, and its network; None for as they are."""
+    front = wanted.front or before.get("Front", "instance")
+    if before and not expose and not vpc and front == before.get("Front"):
+        return None, None
+    seen = look_at_network(account, name, vpc or before.get("VpcId"))
+    exposure = _exposure(expose, before, seen.cidr, find_address)
+    return exposure, choose_network(
+        seen,
+        is_internal=exposure.is_internal,
+        has_balancer=front == "balancer",
+        worker_zones={zone for one in wanted.instance_types or () for zone in zones[one]},
+        web_zones=zones.get(WEB_TYPE, ()),
+    )
+
+
+def _as_it_is(account: Account, stack: Stack, status: str, before: Mapping[str, str]) -> dict[str, Any]:
+    """Return the template and the versions of a plan for a stack that was made."""
+    installed = metadata.version("beholder")
+    if not before or status == "REVIEW_IN_PROGRESS":
+        return {"versions": ("", installed)}
+    key = before.get("BundleKey", "")
+    told = BundleBucket(account, stack.name).metadata(key) if key else {}
+    return {"template_before": stack.template(), "versions": (told.get(VERSION, ""), installed)}
+
+
+def _host_name(account: Account, parameters: Mapping[str, str], before: Mapping[str, str]) -> str:
+    """Return the host name of the certificate, which is looked at where it or the name is new."""
+    certificate, asked = parameters["CertificateArn"], parameters["HostName"]
+    is_new = (certificate, asked) != (before.get("CertificateArn"), before.get("HostName"))
+    return host_name_of(account, certificate, asked) if certificate and is_new else asked
 
 
 def _has_spot(wanted: Wanted, before: Mapping[str, str]) -> bool:
@@ -273,6 +335,17 @@ def _addresses(expose: str) -> str:
     except ValueError as exc:
         reason = str(exc)
     raise ConfigError(f"--expose takes mine, internal, public or cidr=ADDRESSES, not {expose!r}: {reason}")
+
+
+def _image_of(
+    account: Account, asked: str | None, before: Mapping[str, str], *, is_upgrade: bool
+) -> Image | None:
+    """Return the image, None for as it is; an upgrade takes the patches that a newer stock image has."""
+    if asked and asked != _STOCK:
+        return _image(account, asked)
+    if asked or not before or (is_upgrade and before.get("ImageSource") == _STOCK):
+        return replace(_image(account, None), is_stock=True)
+    return None
 
 
 def _image(account: Account, image: str | None) -> Image:

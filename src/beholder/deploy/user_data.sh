@@ -30,6 +30,7 @@ object() {
 report() {
   echo "beholder did not start: $step: $1"
   (echo "$step: $1"; tail -c 4000 $work/log) > $work/reason
+  sign || true
   aws s3 -T $work/reason "$(object "$BEHOLDER_OUTPUT_BUCKET" "fleet/failed-starts/$instance")"
 }
 fail() {
@@ -41,16 +42,21 @@ fail() {
 }
 trap 'fail "$BASH_COMMAND"' EXIT
 
+# The role's credentials end after six hours; a failure may come later.
+sign() {
+  token=$(imds api/token -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600')
+  header="X-aws-ec2-metadata-token: $token"
+  role=$(imds meta-data/iam/security-credentials/ -H "$header")
+  given=$(imds "meta-data/iam/security-credentials/$role" -H "$header" | tr , '\n')
+  (umask 077; echo "user = \"$(given AccessKeyId):$(given SecretAccessKey)\"
+header = \"x-amz-security-token: $(given Token)\"" > $work/curl)
+}
+given() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" <<< "$given"; }
+
 step="ask the instance metadata"
-token=$(imds api/token -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600')
-header="X-aws-ec2-metadata-token: $token"
+sign
 instance=$(imds meta-data/instance-id -H "$header")
 domain=$(imds meta-data/services/domain -H "$header")
-role=$(imds meta-data/iam/security-credentials/ -H "$header")
-given=$(imds "meta-data/iam/security-credentials/$role" -H "$header" | tr , '\n')
-given() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" <<< "$given"; }
-(umask 077; echo "user = \"$(given AccessKeyId):$(given SecretAccessKey)\"
-header = \"x-amz-security-token: $(given Token)\"" > $work/curl)
 
 if [ "$(cat /opt/beholder/SHA256 2> /dev/null || true)" != "$BUNDLE_SHA256" ]; then
   step="fetch the bundle"

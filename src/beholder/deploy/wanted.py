@@ -33,7 +33,14 @@ STOCK_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/h
 Source: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/ (2026-11)
 """
 
+# The widest network that one owner has is a /8; what is wider is a part of the internet.
+_PREFIX_MIN = 8
 _STARTUPS_IN_ALARM = 2
+# What cannot change in place: the address that clients have, and what CloudFormation can only replace, for
+# which it needs another name.
+# Source (2026-11): https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/,
+# pages aws-resource-elasticloadbalancingv2-loadbalancer (Scheme) and -targetgroup (VpcId)
+_FIXED = {"Front": "--front", "Reach": "--expose internal", "VpcId": "--vpc"}
 _STARTUP_S = 200.0
 
 
@@ -51,8 +58,8 @@ class Exposure:
 
     @property
     def is_public(self) -> bool:
-        """Whether everyone may connect."""
-        return not self.is_internal and ipaddress.ip_network(self.cidr).prefixlen == 0
+        """Whether everyone may connect, or so many that it comes to the same."""
+        return not self.is_internal and ipaddress.ip_network(self.cidr).prefixlen < _PREFIX_MIN
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,12 @@ class Image:
     Args:
         id: Its id.
         root_device: The name of its root device.
+        is_stock: Whether it is the newest stock image, which an upgrade replaces by a newer one.
     """
 
     id: str
     root_device: str
+    is_stock: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,10 @@ class Wanted:
         budget_per_hour: See the setting of this name; `math.inf` for none.
         front: 'instance' or 'balancer'.
         certificate: ARN of the balancer's certificate.
+        host_name: A name of the certificate, by which clients reach the balancer.
         models: Names of the models that are served.
+        aim: See the setting of this name.
+        alarm_email: Address that is told of alarms; empty for none.
     """
 
     fleet_max: int | None = None
@@ -90,7 +102,10 @@ class Wanted:
     budget_per_hour: float | None = None
     front: str | None = None
     certificate: str | None = None
+    host_name: str | None = None
     models: Sequence[str] | None = None
+    aim: str | None = None
+    alarm_email: str | None = None
 
 
 def parameters_of(
@@ -125,7 +140,10 @@ def parameters_of(
         "BudgetPerHour": _text(wanted.budget_per_hour),
         "Front": wanted.front,
         "CertificateArn": wanted.certificate,
+        "HostName": wanted.host_name,
         "Models": ",".join(wanted.models or ()) or None,
+        "Aim": wanted.aim,
+        "AlarmEmail": wanted.alarm_email,
     }
     if exposure:
         asked |= {"ExposeCidr": exposure.cidr, "Reach": "vpc" if exposure.is_internal else "internet"}
@@ -139,7 +157,8 @@ def parameters_of(
             "RouteTables": ",".join(network.route_tables),
         }
     if image:
-        asked |= {"ImageId": image.id, "RootDevice": image.root_device}
+        source = "stock" if image.is_stock else "given"
+        asked |= {"ImageId": image.id, "RootDevice": image.root_device, "ImageSource": source}
     parameters = {**_DEFAULTS, **before, **{key: value for key, value in asked.items() if value is not None}}
     parameters |= {
         "Prices": ",".join(f"{name}={price:g}" for name, price in sorted(prices.items())) or "none",
@@ -149,7 +168,7 @@ def parameters_of(
             math.ceil(max(60.0, float(parameters["LatencyGoal"]) + _STARTUPS_IN_ALARM * _STARTUP_S))
         ),
     }
-    _check(parameters)
+    _check(parameters, before)
     return parameters
 
 
@@ -161,9 +180,12 @@ _DEFAULTS: Mapping[str, str] = {
     "BudgetPerHour": "none",
     "Front": "instance",
     "CertificateArn": "",
+    "HostName": "",
     "Models": "efficientnet-lite0",
     "WebInstanceType": WEB_TYPE,
     "Keys": "on",
+    "Aim": "steady",
+    "AlarmEmail": "",
 }
 
 
@@ -173,14 +195,22 @@ def _text(value: float | None) -> str | None:
     return "none" if value == math.inf else f"{value:g}"
 
 
-def _check(parameters: Mapping[str, str]) -> None:
+def _check(parameters: Mapping[str, str], before: Mapping[str, str]) -> None:
     exposure = Exposure(parameters["ExposeCidr"], parameters["Reach"] == "vpc")
-    problems = []
+    problems = [
+        f"{option} cannot change in place, because clients would lose the address, and a failure could not "
+        "bring it back; make another deployment with it, beside this one, and then destroy this one"
+        for key, option in _FIXED.items()
+        if before and before.get(key, parameters[key]) != parameters[key]
+    ]
     if parameters["CertificateArn"] and parameters["Front"] != "balancer":
         problems.append("--certificate needs --front balancer, because the balancer is what speaks TLS")
+    if parameters["HostName"] and not parameters["CertificateArn"]:
+        problems.append("--host-name needs --certificate, whose name it is")
     if exposure.is_public and not parameters["CertificateArn"]:
         problems.append(
-            "--expose public needs TLS for its API keys: give --front balancer and --certificate ARN"
+            "--expose public, as any network wider than a /8, needs TLS for its API keys: give "
+            "--front balancer and --certificate ARN"
         )
     if problems:
         raise ConfigError(problems)

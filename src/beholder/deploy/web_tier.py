@@ -1,7 +1,7 @@
 """The web tier of a deployment: which instances it has, whether they are ready, and their replacement."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,10 @@ _NO_OBJECT = ("NoSuchKey", "404", "403", "AccessDenied")
 _READY_S_MAX = 900.0
 # A start that hangs ends after 15 minutes, with its instance.
 _START_S_MAX = 1200.0
+# A ready instance takes a free address within seconds; EC2 frees the address of one that ends in minutes.
+_ADDRESS_S_MAX = 300.0
+# What the network takes to lead a moved address elsewhere, and most requests to be answered.
+_MOVE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,15 @@ class WebTier:
             if not one["LifecycleState"].startswith("Terminat")
         ]
 
+    def has_any_ready(self) -> bool:
+        """Say whether an instance serves, of whatever version.
+
+        Raises:
+            DeployError: The group was deleted.
+            BackendError: A service does not answer, or refuses.
+        """
+        return bool(self._ready(self.instances()))
+
     def older_bundle(self) -> str:
         """Return the key of the bundle of a ready instance of an older version; empty where there is none.
 
@@ -104,13 +117,14 @@ class WebTier:
             return script.partition("\nBUNDLE=")[2].partition("\n")[0].rpartition("/")[2]
         return ""
 
-    def replace(self, count: int, check: Callable[[], None]) -> None:
+    def replace(self, count: int, check: Callable[[str], None]) -> None:
         """Bring the tier to `count` instances of the newest version; an old one goes when a new one is ready.
 
         Args:
             count: Instances wanted.
             check: Called once, when a new instance is ready and the old ones are still there; what it raises
-                ends the replacement.
+                ends the replacement. It gets the URL of that instance alone where clients do not reach it
+                yet, else an empty text.
 
         Raises:
             DeployError: An instance does not start.
@@ -122,7 +136,7 @@ class WebTier:
             new, old = self._split()
             ready = self._ready(new)
             if ready and not is_checked:
-                check()
+                self._prove(ready[0], {one.id for one in old}, check)
                 is_checked = True
             if len(ready) >= count:
                 break
@@ -150,16 +164,63 @@ class WebTier:
             BackendError: A service does not answer, or refuses.
         """
         new, old = self._split()
-        if self._elastic_ip and old:
-            self._account.call(
-                "ec2",
-                "associate_address",
-                AllocationId=self._allocation(),
-                InstanceId=old[0].id,
-                AllowReassociation=True,
-            )
+        if self._elastic_ip and old and self._holder() not in {one.id for one in old}:
+            self._move_address(old[0].id)
         for one in new:
             self._end(one)
+
+    # --- the address -------------------------------------------------------------------------------------
+
+    def _prove(self, new: WebInstance, old: Collection[str], check: Callable[[str], None]) -> None:
+        """Check a new instance; only then the address moves to it from an old one.
+
+        An address that no old instance has is taken by the instance itself, as where nobody deploys.
+        """
+        if not self._elastic_ip:
+            check("")
+        elif self._holder() in old:
+            check(self.own_url(new.id))
+            self._waiting.tell(f"{self._elastic_ip} moves to the web instance {new.id}")
+            self._move_address(new.id)
+            # Until every client is led to the new instance, the old one serves.
+            self._waiting.pause(_MOVE_S)
+        else:
+            self._await_address(new.id)
+            check("")
+
+    def _await_address(self, instance: str) -> None:
+        def has_address() -> bool:
+            self._refuse_failed(instance)
+            return self._holder() == instance
+
+        what = f"the web instance {instance} has taken {self._elastic_ip}"
+        if not self._waiting.until(what, has_address, most_s=_ADDRESS_S_MAX):
+            self._move_address(instance)
+
+    def own_url(self, instance: str) -> str:
+        """Return the URL of one instance, whatever address the tier has.
+
+        Raises:
+            BackendError: EC2 does not answer, or refuses.
+        """
+        told = self._account.call("ec2", "describe_instances", InstanceIds=[instance])
+        found = told["Reservations"][0]["Instances"][0]
+        return f"http://{found.get('PublicIpAddress') or found['PrivateIpAddress']}:8080"
+
+    def _holder(self) -> str:
+        """Return the id of the instance that has the Elastic IP; empty where none has."""
+        told = self._account.call("ec2", "describe_addresses", PublicIps=[self._elastic_ip])
+        return str(told["Addresses"][0].get("InstanceId", ""))
+
+    def _move_address(self, instance: str) -> None:
+        told = self._account.call("ec2", "describe_addresses", PublicIps=[self._elastic_ip])
+        self._account.call(
+            "ec2",
+            "associate_address",
+            AllocationId=told["Addresses"][0]["AllocationId"],
+            InstanceId=instance,
+            AllowReassociation=True,
+        )
 
     # --- readiness ---------------------------------------------------------------------------------------
 
@@ -247,7 +308,3 @@ class WebTier:
             InstanceId=one.id,
             ShouldDecrementDesiredCapacity=True,
         )
-
-    def _allocation(self) -> str:
-        told = self._account.call("ec2", "describe_addresses", PublicIps=[self._elastic_ip])
-        return str(told["Addresses"][0]["AllocationId"])

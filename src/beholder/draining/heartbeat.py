@@ -25,7 +25,8 @@ class HeartbeatWriter:
         idle_since_s: Since when the worker has had no message; None while it has any.
         clock: The time; only durations count.
         every_s: Between two heartbeats of the same state.
-        flip_s: Between two heartbeats that differ only in busy or idle; each costs a PUT.
+        flip_s: Between two heartbeats that differ only in busy or idle; each costs a PUT. The first that says
+            busy is written at once: the controller learns the arrival rate from the busy instances.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class HeartbeatWriter:
         self._lock = threading.Lock()
         self._written: tuple[InstanceState, bool] | None = None
         self._written_at_s = 0.0
-        self._is_draining = False
+        self._is_draining = self._was_busy = False
 
     def announce(self, announced: Announced) -> None:
         """Write the state as a heartbeat; when this returns, the controller can see it.
@@ -69,6 +70,8 @@ class HeartbeatWriter:
         with self._lock:
             condition = self._condition(is_draining=self._is_draining)
             interval_s = self._every_s if condition == self._written else self._flip_s
+            if condition[1] and not self._was_busy:
+                interval_s = 0.0
             if self._written is None or self._clock.now_s() - self._written_at_s >= interval_s:
                 self._write_now(condition)
         return _TICK_S
@@ -90,3 +93,4 @@ class HeartbeatWriter:
     def _write_now(self, condition: tuple[InstanceState, bool]) -> None:
         self._write(*condition)
         self._written, self._written_at_s = condition, self._clock.now_s()
+        self._was_busy = self._was_busy or condition[1]

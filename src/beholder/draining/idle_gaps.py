@@ -7,8 +7,8 @@ message when that gap ended.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from beholder.clock import age_s
@@ -77,15 +77,7 @@ class IdleGaps:
         Args:
             startup_cost_s: What a startup costs, in seconds of an instance.
         """
-        if len(self.samples_s) < _LEARNT_MIN:
-            return None
-        count = len(self.samples_s)
-        weights = [0.5 ** ((count - 1 - place) / _HALF_LIFE) for place in range(count)]
-        weights += [_GUESS_WEIGHT / len(_GUESSES)] * len(_GUESSES)
-        idle_gaps_s = [*self.samples_s, *(startup_cost_s * guess for guess in _GUESSES)]
-        # The minimum lies right after one of the gaps, or at no stay at all.
-        stays_s = [0.0, *(gap_s for gap_s in idle_gaps_s if gap_s < _STAY_STARTUPS_MAX * startup_cost_s)]
-        return min(stays_s, key=lambda stay_s: (_cost(idle_gaps_s, weights, stay_s, startup_cost_s), stay_s))
+        return _stay_s(self.samples_s, startup_cost_s) if len(self.samples_s) >= _LEARNT_MIN else None
 
     def _seen(self, idle_gap_s: float) -> Self:
         return type(self)((*self.samples_s, idle_gap_s)[-_KEPT:], self.idle_since_s)
@@ -114,14 +106,25 @@ class IdleGaps:
             raise ValueError(f"not idle gaps: {exc}") from exc
 
 
-def _cost(
-    idle_gaps_s: Sequence[float], weights: Sequence[float], stay_s: float, startup_cost_s: float
-) -> float:
-    """Return what these gaps cost a worker with this stay: each the gap itself, or the stay and a startup."""
-    return sum(
-        weight * (idle_gap_s if idle_gap_s <= stay_s else stay_s + startup_cost_s)
-        for idle_gap_s, weight in zip(idle_gaps_s, weights, strict=True)
-    )
+# A worker asks whenever it falls idle, and a new gap is rare.
+@lru_cache(maxsize=8)
+def _stay_s(samples_s: tuple[float, ...], startup_cost_s: float) -> float:
+    """Return the stay with the least cost; each gap costs itself, or the stay and a startup."""
+    count = len(samples_s)
+    gaps = [(gap_s, 0.5 ** ((count - 1 - place) / _HALF_LIFE)) for place, gap_s in enumerate(samples_s)]
+    gaps += [(startup_cost_s * guess, _GUESS_WEIGHT / len(_GUESSES)) for guess in _GUESSES]
+    longer = sum(weight for _, weight in gaps)
+    sat_through_s, best_s, least_s = 0.0, 0.0, startup_cost_s * longer
+    # The minimum lies right after one of the gaps, or at no stay at all.
+    for gap_s, weight in sorted(gaps):
+        if gap_s >= _STAY_STARTUPS_MAX * startup_cost_s:
+            break
+        longer -= weight
+        sat_through_s += weight * gap_s
+        cost_s = sat_through_s + longer * (gap_s + startup_cost_s)
+        if cost_s < least_s:
+            best_s, least_s = gap_s, cost_s
+    return best_s
 
 
 def read_idle_gaps(store: Store) -> IdleGaps:

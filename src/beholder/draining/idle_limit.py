@@ -14,8 +14,13 @@ from dataclasses import dataclass, replace
 from math import exp, inf, log
 
 from beholder.draining.idle_gaps import IdleGaps
+from beholder.scaling.policy.limits import Aim
+from beholder.scaling.policy.staffing import load_of
 
 __all__ = [
+    "BUSY_SHARE_AT_START",
+    "EC2_BILL_S_MIN",
+    "STARTUP_EVERY_S",
     "STAY_S_MIN",
     "BusyShare",
     "IdleLimit",
@@ -28,22 +33,44 @@ __all__ = [
 STAY_S_MIN = 15.0
 """How long the last worker of a fleet stays at least, in seconds: three ticks of the controller.
 
-By then the queue's counts mostly include its last message.
+By then the queue's counts mostly include its last message. Where a startup takes less than twice this, half a
+startup is the least.
 """
+
+EC2_BILL_S_MIN = 60.0
+"""EC2 bills an instance with Linux by the second, and for a minute at least.
+
+Source: AWS, "Announcing Amazon EC2 per second billing", October 2017; read 2026-11.
+"""
+
+STARTUP_EVERY_S = 600.0
+"""Between two looks of a worker at the startup time that was learnt, each a GET."""
+
+BUSY_SHARE_AT_START = 1.0
+"""A worker is launched for a load, and stays until it knows better."""
 
 # Share of one more instance's time; above this a cycle saves less than the estimate errs.
 _LOAD_OVER_MAX = 0.95
-# Time constant of the busy share, in startups.
+# Time constant of the busy share, in startups, and at least: of fewer messages a load cannot be told.
 _MEMORY_STARTUPS = 0.3
+_MEMORY_S_MIN = 30.0
 # How many startups' worth of idle time leaving must save.
 _SAVINGS_MIN = 2.0
-_PATIENCE_SAVES = 0.5
+# Share of a startup that an idle worker stays at most where a request may wait for a startup.
+_PATIENT_STAY = 0.5
+# Part of the load that `older` instances can serve, below which this instance leaves them.
+_STEADY_MARGIN = 0.9
 # Part of the load's fall that a worker waits for if there are older workers: by then it has been idle for
 # many times its usual gap. In the simulator a flash costs 2 % less this way, and no more requests are late.
 _YOUNG_STAY = 0.25
 # A startup also makes requests wait. In the simulator, from 1 to 2 the instance hours rise by 3 % and a
 # quarter fewer requests are late.
 _STARTUP_COSTS = 1.5
+# The least stay of the last worker is no longer than this part of a startup: waiting for counts costs what a
+# launch for nothing costs.
+_STAY_STARTUPS_MIN = 0.5
+# From the last worker's decision to its end: half of a long poll of 20 s, and the final poll.
+_LAST_LEAVES_S = 11.0
 _NO_IDLE_GAPS = IdleGaps()
 
 
@@ -53,11 +80,12 @@ class IdleSettings:
 
     Args:
         startup_s: How long a startup takes: the cost of leaving too early.
-        latency_goal_s: The goal beyond a startup, as in `scaling.Limits`.
-        startup_patience: As in `scaling.Limits`: 1 if a request may wait for a startup, 0 if it may not.
+        latency_goal_s: The goal, as in `scaling.Limits`.
+        aim: As in `scaling.Limits`.
         stay_min: Instances that never leave for being idle; the oldest stay.
         idle_s_max: A fixed stay, whatever the load was; infinity for ever. None to compute it: at most a
             startup's time, the answer of ski rental, and half of it if a request may wait for a startup.
+        bill_s_min: The bill of an instance is for at least so long: leaving earlier saves nothing.
         stay_s_min: How long the last worker stays at least, until the queue's counts include its last
             message. If it leaves earlier, the controller sees a message that no longer exists and launches
             for it.
@@ -65,15 +93,16 @@ class IdleSettings:
 
     startup_s: float = 200.0
     latency_goal_s: float = 30.0
-    startup_patience: float = 1.0
+    aim: Aim = Aim.STEADY
     stay_min: int = 0
     idle_s_max: float | None = None
+    bill_s_min: float = 0.0
     stay_s_min: float = 0.0
 
     @property
     def tau_s(self) -> float:
         """The time constant of the busy share."""
-        return max(1.0, self.startup_s * _MEMORY_STARTUPS)
+        return max(_MEMORY_S_MIN, self.startup_s * _MEMORY_STARTUPS)
 
     @property
     def startup_cost_s(self) -> float:
@@ -83,7 +112,7 @@ class IdleSettings:
     @property
     def longest_s(self) -> float:
         """The longest stay that is computed."""
-        return self.startup_s * (1.0 - _PATIENCE_SAVES * self.startup_patience)
+        return self.startup_s * (_PATIENT_STAY if self.aim is Aim.DEADLINE else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +161,7 @@ def idle_limit_s(
     *,
     service_s: float,
     idle_gaps: IdleGaps = _NO_IDLE_GAPS,
+    age_s: float = inf,
 ) -> IdleLimit:
     """Return how long a worker that becomes idle now stays before it leaves.
 
@@ -143,6 +173,7 @@ def idle_limit_s(
         peers: The other workers, as last seen.
         service_s: Its time per message.
         idle_gaps: The gaps that are known; they count for the last worker.
+        age_s: How long before it became idle its instance was launched.
     """
     if settings.idle_s_max == inf:
         return IdleLimit(inf, "workers stay")
@@ -152,8 +183,14 @@ def idle_limit_s(
         return IdleLimit(settings.idle_s_max, f"{settings.idle_s_max:.0f} s are allowed")
     if peers.older == 0:
         limit = _limit_by_idle_gaps(settings, idle_gaps) or _limit_by_load(settings, busy, peers, service_s)
-        return replace(limit, seconds=max(limit.seconds, settings.stay_s_min))
-    return _limit_by_load(settings, busy, peers, service_s)
+        least_s = min(settings.stay_s_min, settings.startup_s * _STAY_STARTUPS_MIN)
+        limit = replace(limit, seconds=max(limit.seconds, least_s))
+    else:
+        limit = _limit_by_load(settings, busy, peers, service_s)
+    paid_s = settings.bill_s_min - age_s - (_LAST_LEAVES_S if peers.older == 0 else 0.0)
+    if limit.seconds >= paid_s:
+        return limit
+    return IdleLimit(paid_s, f"the first {settings.bill_s_min:.0f} s are paid for")
 
 
 def _limit_by_idle_gaps(settings: IdleSettings, idle_gaps: IdleGaps) -> IdleLimit | None:
@@ -187,7 +224,9 @@ def _load_for_fewer(fewer: int, settings: IdleSettings, service_s: float) -> flo
     idled, `cycle * (1 - f)`, and costs one startup.
     """
     startup_s = settings.startup_s
-    wait_s = settings.startup_patience * startup_s + settings.latency_goal_s
+    if settings.aim is Aim.STEADY and fewer > 0:
+        return load_of(fewer) * _STEADY_MARGIN
+    wait_s = startup_s + settings.latency_goal_s
     cost_s = _SAVINGS_MIN * startup_s
     if fewer == 0:
         # No queue grows before the first message. One gap between messages is saved: (1 - f) / rate +

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 from beholder.clock import Clock, age_s
 from beholder.draining.idle_gaps import IdleGaps, read_idle_gaps, write_idle_gaps
 from beholder.draining.idle_limit import (
+    BUSY_SHARE_AT_START,
+    STARTUP_EVERY_S,
     BusyShare,
     IdleLimit,
     IdleSettings,
@@ -66,9 +69,8 @@ class IdleMonitor:
         store: The output bucket, where the idle gaps are kept.
         wall_clock: The time by which messages are stamped.
         service_s: The time per message until the worker has processed messages.
-        busy_share: The busy share at the start; 1 lets a worker that is launched for a burst stay a while
-            after it.
         peers_every_s: Between two looks at the other workers while this worker has not been idle for long.
+        startup_s: Returns the startup time that the controller has learnt; None where that is not known.
     """
 
     def __init__(
@@ -81,10 +83,13 @@ class IdleMonitor:
         store: Store,
         wall_clock: Clock,
         service_s: float,
-        busy_share: float,
         peers_every_s: float,
+        startup_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._read_startup_s = startup_s
+        self._startup_at_s = -inf
+        self._began_at_s = clock.now_s()
         self._work = work
         self._list_peers = peers
         self._clock = clock
@@ -93,7 +98,7 @@ class IdleMonitor:
         self._service_s = service_s
         self._peers_every_s = peers_every_s
         self._done = WorkDone()
-        self._busy = self._busy_at_rest = BusyShare(busy_share, clock.now_s())
+        self._busy = self._busy_at_rest = BusyShare(BUSY_SHARE_AT_START, clock.now_s())
         self._rest_since_s = -inf
         self._peers = Seniority()
         self._peers_at_s = -inf
@@ -112,6 +117,7 @@ class IdleMonitor:
         self._update_busy_share(now_s)
         if now_s - idle_s > self._rest_since_s + 1e-6:
             self._learn_idle_gap()
+            self._refresh_startup(now_s)
             self._rest_since_s, self._busy_at_rest = now_s - idle_s, self._busy
             self._refresh_peers(now_s, self._peers_every_s)
         self._rest_s, self._decided_at_s = idle_s, now_s
@@ -178,6 +184,14 @@ class IdleMonitor:
         if work.messages:
             self._service_s = work.busy_s / work.messages
 
+    def _refresh_startup(self, now_s: float) -> None:
+        if now_s - self._startup_at_s <= STARTUP_EVERY_S:
+            return
+        self._startup_at_s = now_s
+        startup_s = self._read_startup_s()
+        if startup_s is not None:
+            self._settings = replace(self._settings, startup_s=startup_s)
+
     def _refresh_peers(self, now_s: float, age_s_max: float) -> bool:
         if now_s - self._peers_at_s <= age_s_max:
             return False
@@ -191,4 +205,5 @@ class IdleMonitor:
             self._peers,
             service_s=self._service_s,
             idle_gaps=self._idle_gaps or IdleGaps(),
+            age_s=self._rest_since_s - self._began_at_s + self._settings.startup_s,
         )

@@ -5,9 +5,12 @@ Source: RFC 9562, section 5.7 (UUIDv7: 48 bits of milliseconds since the Unix ep
 
 import hashlib
 import os
-import uuid
+import re
 
 __all__ = ["created_at_s", "is_job_id", "job_id_from_key", "new_job_id"]
+
+# With the version and the variant that `new_job_id` writes. An expression, since `uuid.UUID` takes 5 us.
+_JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def new_job_id(now_s: float) -> str:
@@ -29,20 +32,17 @@ def job_id_from_key(caller: str, key: str, *, epoch_s: float) -> str:
 
 def created_at_s(job_id: str) -> float:
     """Return the time in `job_id`, in seconds since the Unix epoch, to the millisecond."""
-    return (uuid.UUID(job_id).int >> 80) / 1000
+    return int(job_id[:8] + job_id[9:13], 16) / 1000
 
 
 def is_job_id(text: str) -> bool:
     """Return whether `text` is a job id in the form that this module writes."""
-    try:
-        parsed = uuid.UUID(text)
-    except ValueError:
-        return False
-    return parsed.version == 7 and str(parsed) == text  # noqa: PLR2004 -- the version that new_job_id writes
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def _uuid7(now_s: float, tail: bytes) -> str:
     value = (round(now_s * 1000) << 80) | int.from_bytes(tail)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

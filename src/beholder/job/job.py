@@ -48,9 +48,11 @@ class Label:
 class Options:
     """What the caller asked of the classifier."""
 
-    model: Annotated[str | None, "Name of the model; null for the service's default."] = None
+    model: Annotated[str | None, "The model that the request names; null for the service's default."] = None
     top_k: Annotated[int, Form(minimum=1), "Labels at most, best first."] = 5
     min_confidence: Annotated[Probability, "Labels below this probability are left out."] = 0.0
+    include: Annotated[tuple[int, ...], "Numbers of the classes that alone are ranked; empty for all."] = ()
+    exclude: Annotated[tuple[int, ...], "Numbers of the classes that are left out."] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +102,22 @@ class Job:
     created_at_s: Annotated[Time, "When the image was accepted."]
     started_at_s: Annotated[Time | None, "When a worker received the job."] = None
     completed_at_s: Annotated[Time | None, "When the outcome was known."] = None
-    model: Annotated[str | None, "The model that ran; before that, the model that the request names."] = None
-    model_version: Annotated[str | None, "Version of the model that ran."] = None
+    model: Annotated[str | None, "The model that ran; before that, the model that will run."] = None
+    model_version: Annotated[str | None, "Version of that model."] = None
     input: Annotated[JobInput | None, "The image and how it was sent."] = None
     result: Annotated[Result | None, "What the model recognised, once the job succeeded."] = None
     error: Annotated[Failure | None, "Why the job failed or expired."] = None
     metrics: Annotated[Metrics | None, "Where the time went."] = None
 
     @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels of the result, best first; none if the job has no result."""
+        return self.result.labels if self.result else ()
+
+    @property
     def best_label(self) -> Label | None:
         """The likeliest label; None if the job has no result, or min_confidence left no label."""
-        return self.result.labels[0] if self.result and self.result.labels else None
+        return self.labels[0] if self.labels else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as in `GET /v1/jobs/{id}` and in `results/<job_id>.json`."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from beholder.errors import BeholderError
 from beholder.job.ids import is_job_id
 from beholder.job.job import JobInput, Options
+from beholder.job.reference import split_reference
 
 __all__ = ["TIME_MAX_S", "Message", "MessageInvalid"]
 
@@ -46,6 +47,7 @@ class Message:
         deadline_s: When the job expires; None for never.
         wants_text: Whether the best label is also stored as plain text, for classic load generators.
         image: The image, if it is small enough; otherwise None, and the worker fetches it by its key.
+        model: The reference of the model that was chosen when the job was accepted; None if none was chosen.
     """
 
     VERSION: ClassVar[int] = 1
@@ -57,6 +59,13 @@ class Message:
     deadline_s: float | None = None
     wants_text: bool = False
     image: bytes | None = None
+    model: str | None = None
+
+    @property
+    def model_and_version(self) -> tuple[str | None, str | None]:
+        """The name and the version of the model, as far as they are known."""
+        known = self.model or self.input.options.model
+        return (None, None) if known is None else split_reference(known)
 
     def to_bytes(self) -> bytes:
         """Return the wire form: compact JSON, UTF-8, with the version first."""
@@ -74,6 +83,12 @@ class Message:
             "deadline": self.deadline_s,
             "text": self.wants_text,
         }
+        if self.input.options.include:
+            document["include"] = self.input.options.include
+        if self.input.options.exclude:
+            document["exclude"] = self.input.options.exclude
+        if self.model is not None:
+            document["chosen"] = self.model
         if self.image is not None:
             document["image"] = b64encode(self.image).decode()
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
@@ -99,15 +114,30 @@ class Message:
                     document["key"],
                     document["name"],
                     document["bytes"],
-                    Options(document["model"], document["top_k"], document["min"]),
+                    Options(
+                        document["model"],
+                        document["top_k"],
+                        document["min"],
+                        _classes(document, "include"),
+                        _classes(document, "exclude"),
+                    ),
                 ),
                 reply_to=document["reply"],
                 deadline_s=document["deadline"],
                 wants_text=document["text"],
                 image=None if image is None else b64decode(image, validate=True),
+                model=document.get("chosen"),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise MessageInvalid(f"not a message: {type(exc).__name__}: {exc}") from exc
+
+
+def _classes(document: dict[str, Any], name: str) -> tuple[int, ...]:
+    """Return the class numbers of a filter; none if the message has no such filter."""
+    classes = document.get(name, [])
+    if not isinstance(classes, list) or not all(isinstance(one, int) for one in classes):
+        raise TypeError(f"{name} is {classes!r:.80}")
+    return tuple(classes)
 
 
 def _check(document: dict[str, Any]) -> None:
@@ -120,6 +150,9 @@ def _check(document: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}")
         if isinstance(value, str):
             value.encode()  # fails for a lone surrogate, which no result can contain
+    chosen = document.get("chosen")
+    if not isinstance(chosen, str | None):
+        raise TypeError(f"chosen is {chosen!r:.80}")
     if not is_job_id(document["job"]):
         raise ValueError(f"job is {document['job']!r:.80}")
     if not 0 <= document["at"] < TIME_MAX_S:

@@ -21,7 +21,8 @@ class Reply:
 
     Args:
         documents: The documents of the jobs, as the output bucket has them.
-        calls: How often the worker called AWS since its last reply, by `service:Operation`.
+        calls: How often the worker called AWS since its last reply, by `service:Operation`, and how often its
+            shadow was compared, by `shadow:result`.
     """
 
     VERSION: ClassVar[int] = 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from beholder.loadgen.plan import IMAGE_TYPES
+from beholder.client.images import IMAGE_TYPES
 
 __all__ = ["Bodies", "Body", "multipart_body"]
 

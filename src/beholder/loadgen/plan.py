@@ -9,28 +9,10 @@ from itertools import count, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from beholder.client.images import IMAGE_TYPES
 from beholder.errors import ConfigError
 
-__all__ = ["IMAGE_TYPES", "Api", "Arrival", "LoadPlan", "Shot", "api_of", "images_in", "shots"]
-
-IMAGE_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".jpe": "image/jpeg",
-    ".jif": "image/jpeg",
-    ".jfif": "image/jpeg",
-    ".pjpeg": "image/jpeg",
-    ".pjp": "image/jpeg",
-    ".mpo": "image/jpeg",
-    ".png": "image/png",
-    ".apng": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".bmp": "image/bmp",
-    ".dib": "image/bmp",
-}
+__all__ = ["Api", "Arrival", "LoadPlan", "Shot", "api_of", "images_in", "shots"]
 
 
 class Api(StrEnum):

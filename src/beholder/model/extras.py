@@ -1,14 +1,22 @@
 """Imports packages that only an extra of beholder installs."""
 
 import importlib
+import importlib.util
+from functools import cache
 from typing import Any
 
 from beholder.errors import ConfigError
 
-__all__ = ["import_extra"]
+__all__ = ["import_extra", "is_installed"]
 
 # Packages by name, because beholder itself is on no package index.
-_PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch onnx"}
+_PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "torch": "torch onnx",
+    "onnx": "onnx",
+    "quantize": "onnxruntime onnx",
+    "heic": "pillow-heif",
+}
 # Advice to a person who installs a package, by its import name.
 _ADVICE = {
     "torch": "plain torch from the default package index is a CUDA build of several gigabytes; its CPU build "
@@ -33,3 +41,13 @@ def import_extra(module: str, extra: str) -> Any:
         raise ConfigError(
             f"{module} is not installed; run: pip install {_PACKAGES[extra]}{advice}"
         ) from error
+
+
+@cache
+def is_installed(module: str) -> bool:
+    """Return whether an extra's module is installed, without importing it.
+
+    Args:
+        module: Its import name.
+    """
+    return importlib.util.find_spec(module) is not None

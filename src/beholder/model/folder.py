@@ -12,16 +12,21 @@ from typing import Any
 
 from beholder.errors import ModelInvalid
 from beholder.model.external_data import has_external_data
+from beholder.model.mapped_file import map_file
 from beholder.model.port import ModelSpec
 from beholder.model.preprocessing_table import read_preprocessing
 
 __all__ = [
+    "FORMAT",
     "GRAPH_FILE",
+    "KEYS",
     "LABELS_FILE",
     "MODEL_FILE",
     "NAME_RULE",
+    "REPORT_FILE",
     "file_sha256",
     "is_model_name",
+    "model_files",
     "read_graph",
     "read_model",
 ]
@@ -29,8 +34,16 @@ __all__ = [
 MODEL_FILE = "model.toml"
 GRAPH_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
+# What an import measured; the service does not read it.
+REPORT_FILE = "report.json"
+# Counts changes of what a folder holds that an earlier beholder would misread.
+FORMAT = 1
+# Graphs of this size stay in their file while they are loaded.
+_LARGE_BYTES = 64_000_000
+_TEMPERATURES = (0.05, 20.0)
 _OUTPUTS = ("logits", "probabilities")
 _TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
+KEYS = ("format", *_TEXT_KEYS, "temperature", "preprocessing")
 # A name becomes that of a folder, which may have 255 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 NAME_RULE = (
@@ -50,8 +63,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_graph(spec: ModelSpec) -> bytes:
-    """Return the bytes of `model.onnx`, which are those whose checksum was checked.
+def read_graph(spec: ModelSpec) -> bytes | Path:
+    """Return the bytes of `model.onnx`, which are those whose checksum was checked; its path if it is large.
 
     A graph that keeps its weights in other files is refused: the checksum does not cover them, and a runtime
     that reads the graph from memory would look for them in the current folder.
@@ -59,18 +72,33 @@ def read_graph(spec: ModelSpec) -> bytes:
     Raises:
         ModelInvalid: The file is gone, has changed since the folder was read, or refers to other files.
     """
+    path = spec.onnx_path
     try:
-        graph = spec.onnx_path.read_bytes()
+        is_large = path.stat().st_size >= _LARGE_BYTES
+        graph = path if is_large else path.read_bytes()
+        sha256 = file_sha256(graph) if isinstance(graph, Path) else hashlib.sha256(graph).hexdigest()
+        content = map_file(graph) if isinstance(graph, Path) else memoryview(graph)
     except OSError as error:
-        raise ModelInvalid(f"{spec.onnx_path} cannot be read ({error.strerror}); restore it") from error
-    if hashlib.sha256(graph).hexdigest() != spec.sha256:
-        raise ModelInvalid(f"{spec.onnx_path} has changed since its sha256 was checked; start again")
-    if has_external_data(graph):
+        raise ModelInvalid(f"{path} cannot be read ({error.strerror}); restore it") from error
+    if sha256 != spec.sha256:
+        raise ModelInvalid(f"{path} has changed since its sha256 was checked; start again")
+    if has_external_data(content):
         raise ModelInvalid(
-            f"{spec.onnx_path} keeps its weights in another file; import it by `beholder models import`, "
+            f"{path} keeps its weights in another file; import it by `beholder models import`, "
             "which takes them along"
         )
     return graph
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a model folder that was read, which are all that belongs to it.
+
+    Raises:
+        OSError: The folder is gone.
+    """
+    table = tomllib.loads((folder / MODEL_FILE).read_text(encoding="utf-8-sig"))
+    names = [MODEL_FILE, GRAPH_FILE, str(table.get("labels", LABELS_FILE)), REPORT_FILE]
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def read_model(folder: Path) -> ModelSpec:
@@ -89,6 +117,7 @@ def read_model(folder: Path) -> ModelSpec:
     if table is None:
         raise ModelInvalid(problems)
     texts = _read_texts(table, problems)
+    temperature = _temperature(table.get("temperature", 1.0), problems)
     preprocessing = read_preprocessing(table.get("preprocessing"), problems)
     _check_graph(folder / GRAPH_FILE, texts.get("sha256"), problems)
     labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems)
@@ -104,6 +133,7 @@ def read_model(folder: Path) -> ModelSpec:
         labels=labels,
         outputs_probabilities=texts["output"] == "probabilities",
         preprocessing=preprocessing,
+        temperature=temperature,
     )
 
 
@@ -127,11 +157,15 @@ def _read_table(folder: Path, problems: list[str]) -> dict[str, Any] | None:
 
 def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
     """Return the texts by key; report missing, wrong and unknown keys."""
-    known = (*_TEXT_KEYS, "preprocessing")
+    if (form := table.get("format", FORMAT)) != FORMAT:
+        problems.append(
+            f"{MODEL_FILE} has the format {form!r}, this beholder reads format {FORMAT}; import the model "
+            "anew, or upgrade beholder"
+        )
     problems.extend(
-        f"{MODEL_FILE} has the unknown key '{key}'; remove it (known keys: {', '.join(known)})"
+        f"{MODEL_FILE} has the unknown key '{key}'; remove it (known keys: {', '.join(KEYS)})"
         for key in table
-        if key not in known
+        if key not in KEYS
     )
     texts = {}
     for key in _TEXT_KEYS:
@@ -148,6 +182,14 @@ def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
     if output is not None and output not in _OUTPUTS:
         problems.append(f"output = '{output}' is not known; write 'logits' or 'probabilities'")
     return texts
+
+
+def _temperature(value: Any, problems: list[str]) -> float:
+    low, high = _TEMPERATURES
+    if type(value) in (int, float) and low <= value <= high:
+        return float(value)
+    problems.append(f"{MODEL_FILE}: temperature must be a number from {low} to {high}, not {value!r}")
+    return 1.0
 
 
 def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:

@@ -10,10 +10,12 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from beholder.errors import ImageSizeUnsupported, ModelInvalid
 from beholder.model.port import ModelSpec, Preprocessing
+from beholder.model.weights_in_place import read_graph_in_place
 
 __all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_openvino", "smallest_side"]
 
@@ -33,11 +35,12 @@ _SIZES_KEPT_MAX = 4096
 class Graph:
     """A classifier's graph: its input, its classes and the sizes it takes."""
 
-    def __init__(self, content: bytes, where: str) -> None:
+    def __init__(self, content: bytes | Path, where: str) -> None:
         """Read the graph.
 
         Args:
-            content: The ONNX file's bytes.
+            content: The ONNX file's bytes, or its path: then its weights stay in it while the graph is in
+                use, so it must not be shortened.
             where: Its name in messages.
 
         Raises:
@@ -47,11 +50,12 @@ class Graph:
         self.where = where
         self._reasons: dict[tuple[int, int], str] = {}
         try:
-            self.model = self._ov.Core().read_model(content)
+            self.model = read_graph_in_place(self._ov.Core(), content)
         except RuntimeError as error:
             raise self._invalid(f"OpenVINO cannot use this graph: {first_line(error)}") from error
         self._check_ends()
         shape = self.model.inputs[0].partial_shape
+        self.input_name, self.output_name = _names(self.model.inputs), _names(self.model.outputs)
         self.element: str = _ELEMENTS[self.model.inputs[0].element_type.to_string()]
         self.is_nhwc = shape[1] != CHANNELS and (shape[3] == CHANNELS or not self._takes_nchw())
         fixed = [axis.get_length() if axis.is_static else None for axis in shape]
@@ -198,7 +202,7 @@ class Graph:
             return
         hint = "use the label file that belongs to the graph"
         if count == self.classes - 1:
-            hint += ", or put a line 'background' first if the graph counts that as a class"
+            hint += ", or give --background if the graph counts a background as its first class"
         elif count == self.classes + 1:
             hint += "; if its first line is a title, or a background that the graph does not count, remove it"
         raise self._invalid(f"the graph has {self.classes} classes, {labels} {count} names; {hint}")

@@ -4,13 +4,14 @@ The graph stays as it was exported, so numpy does the normalisation and the soft
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, InferenceFailed, JobError, ModelInvalid
-from beholder.model.answers import check_answers, warm_up_image
+from beholder.model.answers import at_temperature, check_answers, warm_up_image
 from beholder.model.batching import plan_runs
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_graph
@@ -101,7 +102,7 @@ class OnnxRuntimeClassifier:
             probabilities[run] = self._infer(np.stack([images[i] for i in run]))
         return probabilities
 
-    def _open(self, content: bytes) -> Any:
+    def _open(self, content: bytes | Path) -> Any:
         ort = import_extra("onnxruntime", "onnxruntime")
         missing = [name for name in self._providers if name not in ort.get_available_providers()]
         if missing:
@@ -135,7 +136,7 @@ class OnnxRuntimeClassifier:
         values = values.reshape(expected).astype(np.float32)
         found: NDArray[np.float32] = values if self.spec.outputs_probabilities else _softmax(values)
         check_answers(found, self.spec)
-        return found
+        return at_temperature(found, self.spec.temperature)
 
     def _input(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
         if self._graph.element != "uint8":

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, ImageSizeUnsupported, InferenceFailed, JobError, ModelInvalid
-from beholder.model.answers import check_answers, warm_up_image
+from beholder.model.answers import at_temperature, check_answers, warm_up_image
 from beholder.model.batching import batch_sizes, plan_runs
 from beholder.model.folder import read_graph
 from beholder.model.graph import Graph, check_graph, first_line, import_openvino
 from beholder.model.heap import release_free_memory
+from beholder.model.openvino_core import compile_model, cpu_capabilities
 from beholder.model.port import ModelSpec
 
 __all__ = ["OpenVinoClassifier"]
@@ -116,7 +117,7 @@ class OpenVinoClassifier:
         except InferenceFailed:
             self._forget_runs()
             raise
-        return found
+        return at_temperature(found, self.spec.temperature)
 
     def _forget_runs(self) -> None:
         """Compile anew, because the next image would read what a failed run left between the layers.
@@ -143,7 +144,7 @@ class OpenVinoClassifier:
                 batch_size=batch_size,
                 adds_softmax=not self.spec.outputs_probabilities,
             )
-            compiled = import_openvino().Core().compile_model(model, "CPU", self._settings())
+            compiled = compile_model(model, self._settings())
         except RuntimeError as error:
             raise ModelInvalid(
                 f"{self.spec.onnx_path}: OpenVINO cannot use this graph: {first_line(error)}"
@@ -168,7 +169,7 @@ def _choose_precision(wanted: str | None) -> str:
         raise ConfigError(f"precision '{wanted}' is not known; write 'fp32', 'bf16', or nothing")
     if wanted == "fp32":
         return wanted
-    has_bf16 = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = "BF16" in cpu_capabilities()
     if wanted == "bf16" and not has_bf16:
         raise ConfigError("this CPU does not compute in bf16; write precision 'fp32', or leave it out")
     return "bf16" if has_bf16 else "fp32"

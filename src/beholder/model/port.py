@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from beholder.job.reference import reference_of
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -23,6 +25,7 @@ class PreprocessingKind(StrEnum):
     """How an image's pixels become the model's input."""
 
     CENTRE_CROP = "centre-crop"
+    STRETCH = "stretch"
     AS_IS = "as-is"
 
 
@@ -31,9 +34,11 @@ class Preprocessing:
     """From pixels to the model's input.
 
     Args:
-        kind: `centre-crop` cuts a centred square and scales it to `size`; `as-is` leaves the image as it is.
+        kind: `centre-crop` cuts a centred square and scales it to `size`; `stretch` cuts a centred part of
+            the image's own shape and scales it to that square; `as-is` leaves the image as it is.
         size: Side of the model's input in pixels; None for `as-is`.
-        crop_fraction: Side of the centred square as a fraction of the shorter side (`centre-crop` only).
+        crop_fraction: Side of the centred square as a fraction of the shorter side; for `stretch` the sides
+            of the part as a fraction of the image's.
         mean: Subtracted from each of red, green and blue (0 to 255); the classifier does it.
         scale: What the difference is divided by, for red, green and blue; the classifier does it.
         height_min: Pixels; a lower image is refused (`as-is` only).
@@ -64,6 +69,7 @@ class ModelSpec:
         labels: One text per class, by class number.
         outputs_probabilities: The graph ends in a softmax; otherwise the classifier adds it.
         preprocessing: From pixels to the input.
+        temperature: What the logits are divided by before the softmax.
     """
 
     name: str
@@ -75,6 +81,12 @@ class ModelSpec:
     labels: tuple[str, ...]
     outputs_probabilities: bool
     preprocessing: Preprocessing
+    temperature: float = 1.0
+
+    @property
+    def reference(self) -> str:
+        """Its name and version, as requests and messages name both."""
+        return reference_of(self.name, self.version)
 
 
 class Classifier(Protocol):

@@ -38,8 +38,7 @@ def prepare(
         limits: The bounds on the image, which the web tier has checked, too.
 
     Shape:
-        returns: (size, size, 3) uint8, RGB, contiguous and writable, for `centre-crop`; (height, width, 3)
-            for `as-is`.
+        returns: (size, size, 3) uint8, RGB, contiguous and writable; (height, width, 3) for `as-is`.
 
     Raises:
         RequestError: The header is refused; see `read_header`.
@@ -55,8 +54,8 @@ def prepare(
         return np.ascontiguousarray(image)
     shorter_side_min = math.ceil(_AREA_RATIO * preprocessing.size / preprocessing.crop_fraction)
     image = decode(data, header, shorter_side_min=shorter_side_min)
-    square = _centre_square(image, preprocessing.crop_fraction, orientation)
-    scaled = _scale(square, preprocessing.size)
+    part = _centre(image, preprocessing, orientation)
+    scaled = _scale(part, preprocessing.size)
     # Turning the small square gives the same pixels as turning the photo, and costs less.
     return np.ascontiguousarray(apply_orientation(scaled, orientation))
 
@@ -73,19 +72,21 @@ def _check_size(header: ImageHeader, orientation: int, preprocessing: Preprocess
         )
 
 
-def _centre_square(image: NDArray[np.uint8], crop_fraction: float, orientation: int) -> NDArray[np.uint8]:
-    """Return a view of the centred square whose side is `crop_fraction` of the shorter side.
+def _centre(image: NDArray[np.uint8], preprocessing: Preprocessing, orientation: int) -> NDArray[np.uint8]:
+    """Return a view of the centred square, or for `stretch` of a centred part of the image's own shape.
 
-    If the centre falls between two pixels, the square begins at the later pixel of the upright image.
+    If the centre falls between two pixels, the part begins at the later pixel of the upright image.
     """
     height, width = image.shape[:2]
-    side = max(1, int(crop_fraction * min(height, width)))
-    top = (height - side + (orientation not in _ROWS_REVERSED)) // 2
-    left = (width - side + (orientation not in _COLUMNS_REVERSED)) // 2
-    return image[top : top + side, left : left + side]
+    is_stretched = preprocessing.kind is PreprocessingKind.STRETCH
+    rows, columns = (height, width) if is_stretched else (min(height, width),) * 2
+    rows, columns = (max(1, int(preprocessing.crop_fraction * side)) for side in (rows, columns))
+    top = (height - rows + (orientation not in _ROWS_REVERSED)) // 2
+    left = (width - columns + (orientation not in _COLUMNS_REVERSED)) // 2
+    return image[top : top + rows, left : left + columns]
 
 
-def _scale(square: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    method = cv2.INTER_AREA if square.shape[0] > _AREA_RATIO * size else cv2.INTER_CUBIC
-    scaled: NDArray[np.uint8] = cv2.resize(square, (size, size), interpolation=method)
+def _scale(part: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    method = cv2.INTER_AREA if max(part.shape[:2]) > _AREA_RATIO * size else cv2.INTER_CUBIC
+    scaled: NDArray[np.uint8] = cv2.resize(part, (size, size), interpolation=method)
     return scaled

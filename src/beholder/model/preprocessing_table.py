@@ -69,7 +69,7 @@ def read_preprocessing(entry: Any, problems: list[str]) -> Preprocessing | None:
 def write_preprocessing(preprocessing: Preprocessing) -> str:
     """Return the `[preprocessing]` table as TOML text."""
     lines = ["[preprocessing]", f'kind = "{preprocessing.kind}"']
-    if preprocessing.kind is PreprocessingKind.CENTRE_CROP:
+    if preprocessing.kind is not PreprocessingKind.AS_IS:
         lines += [f"size = {preprocessing.size}", f"crop_fraction = {preprocessing.crop_fraction!r}"]
     else:
         lines += [f"height_min = {preprocessing.height_min}", f"width_min = {preprocessing.width_min}"]
@@ -81,7 +81,7 @@ def _kind(entry: dict[str, Any], problems: list[str]) -> PreprocessingKind | Non
     kind = entry.get("kind")
     if kind in list(PreprocessingKind):
         return PreprocessingKind(kind)
-    problems.append(f"[preprocessing] kind must be 'centre-crop' or 'as-is', not {kind!r}")
+    problems.append(f"[preprocessing] kind must be 'centre-crop', 'stretch' or 'as-is', not {kind!r}")
     return None
 
 

@@ -1,6 +1,7 @@
 """Finds models: the built-in models, and those in the operator's folder of model folders."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from beholder.errors import ConfigError, ModelInvalid
+from beholder.job.reference import reference_of, split_reference
 from beholder.model.folder import is_model_name, read_model
 from beholder.model.port import ModelSpec
 
 __all__ = ["BUILTIN_MODEL", "ModelEntry", "ModelRegistry"]
 
 BUILTIN_MODEL = "efficientnet-lite0"
+_FOLDER_VERSION = re.compile(r"[\w.+-]{1,50}", re.ASCII)
 _BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 
 
@@ -36,6 +39,10 @@ class ModelEntry:
     spec: ModelSpec | None
     problems: tuple[str, ...] = ()
 
+    def is_called(self, text: str) -> bool:
+        """Return whether a text is its name, or its name with its version."""
+        return text == self.name or (self.spec is not None and text == self.spec.reference)
+
 
 class ModelRegistry:
     """Finds models by name or by folder, and reads the folders anew each time.
@@ -55,7 +62,8 @@ class ModelRegistry:
         """Return the model of this name, or the model in this folder.
 
         Args:
-            name_or_path: A model's name, or a folder: a path, or a text that cannot be a name ('./mine').
+            name_or_path: A model's name, with an '@' and its version if the first folder of the name has
+                another; or a folder: a path, or a text that cannot be a name ('./mine').
 
         Raises:
             ModelInvalid: The folder cannot be used.
@@ -65,28 +73,49 @@ class ModelRegistry:
             return read_model(Path(name_or_path))
         names = []
         for entry in self._entries():
-            if name_or_path == entry.name:
+            if entry.is_called(name_or_path):
                 if entry.spec is None:
                     raise ModelInvalid(entry.problems)
                 return entry.spec
             names.append(entry.name)
+        names = list(dict.fromkeys(names))
         where = f" and in {self._models_folder}" if self._models_folder else ""
         raise ConfigError(
             f"no model is named '{name_or_path}'{_meant(name_or_path, names)}; there is {', '.join(names)} "
             f"(built in{where}); for a folder write its path, such as ./{name_or_path or 'mine'}"
         )
 
+    def folder_for(self, name: str, version: str) -> Path:
+        """Return the folder of a new model: called by its name or, beside another version, by its reference.
+
+        Raises:
+            ConfigError: There is no folder of models; or the version cannot name a folder and has to.
+        """
+        if self._models_folder is None:
+            raise ConfigError("there is no folder of models; give one with --data-dir")
+        entries = [entry for entry in self._entries() if entry.name == name]
+        for entry in entries:
+            if entry.spec is None or entry.spec.version == version:
+                return entry.folder
+        if entries and not _FOLDER_VERSION.fullmatch(version):
+            raise ConfigError(
+                f"the version '{version}' cannot be a part of a folder's name, which a second version needs; "
+                "use letters, digits, '.', '_', '+' and '-'"
+            )
+        return self._models_folder / (reference_of(name, version) if entries else name)
+
     def remove(self, name: str) -> Path:
         """Remove an imported model, and return the folder that it had.
 
         Args:
-            name: The model's, or that of its folder if the folder cannot be used; not a path.
+            name: The model's, with its version or without, or that of its folder if the folder cannot be
+                used; not a path.
 
         Raises:
             ConfigError: It is built in, no model has this name, or its folder cannot be removed.
         """
         known = self.list_models()
-        entries = [entry for entry in known if entry.name == name]
+        entries = [entry for entry in known if entry.is_called(name)]
         if any(entry.is_builtin for entry in entries):
             raise ConfigError(f"'{name}' is built in and cannot be removed; serve another by --model")
         if not entries:
@@ -96,7 +125,7 @@ class ModelRegistry:
             )
         if len(entries) > 1:
             folders = " and ".join(str(entry.folder) for entry in entries)
-            raise ConfigError(f"{folders} are both called '{name}'; remove the one that you mean yourself")
+            raise ConfigError(f"{folders} are both called '{name}'; add an @ and the version")
         folder = entries[0].folder
         try:
             if folder.is_symlink():
@@ -116,11 +145,13 @@ class ModelRegistry:
         seen: dict[str, Path] = {}
         for folder, is_builtin in self._folders():
             entry = _read_entry(folder, is_builtin=is_builtin)
-            if entry.spec is not None and entry.name in seen:
-                problem = f"{folder}: {seen[entry.name]} already has the name '{entry.name}'; give it another"
+            spec = entry.spec
+            if spec is not None and spec.reference in seen:
+                first = f"{seen[spec.reference]} already has the name '{spec.name}' and the version"
+                problem = f"{folder}: {first} '{spec.version}'; give it another"
                 entry = ModelEntry(folder.name, folder, is_builtin, None, (problem,))
-            elif entry.spec is not None:
-                seen[entry.name] = folder
+            elif spec is not None:
+                seen[spec.reference] = folder
             yield entry
 
     def _folders(self) -> Iterator[tuple[Path, bool]]:
@@ -136,7 +167,8 @@ class ModelRegistry:
 def _is_folder(text: str) -> bool:
     """Say whether a text means a folder; a misspelt name ('Mine') does not."""
     # os.path returns False for a text that is too long for a path.
-    return "/" in text or (not is_model_name(text) and os.path.isdir(text))  # noqa: PTH112
+    is_name = is_model_name(split_reference(text)[0])
+    return "/" in text or (not is_name and os.path.isdir(text))  # noqa: PTH112
 
 
 def _meant(name: str, names: Sequence[str]) -> str:

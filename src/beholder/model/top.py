@@ -13,7 +13,13 @@ _DIGITS = 6
 
 
 def top_labels(
-    probabilities: NDArray[np.float32], labels: Sequence[str], *, top_k: int, min_confidence: float
+    probabilities: NDArray[np.float32],
+    labels: Sequence[str],
+    *,
+    top_k: int,
+    min_confidence: float,
+    include: Sequence[int] = (),
+    exclude: Sequence[int] = (),
 ) -> tuple[Label, ...]:
     """Return the most likely labels, best first; of equally likely labels, the lower class number first.
 
@@ -22,10 +28,15 @@ def top_labels(
         labels: One text per class, by class number.
         top_k: How many labels at most, from 0.
         min_confidence: Leave out labels below this probability, 0 to 1.
+        include: Numbers of the classes that alone are ranked; empty for all. Confidences stay as they are.
+        exclude: Numbers of the classes that are not ranked; it comes before `include`.
 
     Shape:
         probabilities: (classes,) float32.
     """
+    classes = _ranked(len(labels), include, exclude) if include or exclude else None
+    if classes is not None:
+        probabilities = probabilities[classes]
     count = min(top_k, len(probabilities))
     if count <= 0:
         return ()
@@ -34,6 +45,16 @@ def top_labels(
     last = np.partition(probabilities, -count)[-count]
     candidates = np.flatnonzero(probabilities >= max(float(last), min_confidence))
     best = candidates[np.argsort(-probabilities[candidates], kind="stable")][:count]
+    numbers = best if classes is None else classes[best]
     return tuple(
-        Label(labels[index], int(index), round(float(probabilities[index]), _DIGITS)) for index in best
+        Label(labels[number], int(number), round(float(probabilities[index]), _DIGITS))
+        for number, index in zip(numbers, best, strict=True)
     )
+
+
+def _ranked(count: int, include: Sequence[int], exclude: Sequence[int]) -> NDArray[np.intp]:
+    """Return the numbers of the classes that are ranked, ascending."""
+    is_ranked = np.full(count, not include)
+    is_ranked[list(include)] = True
+    is_ranked[list(exclude)] = False
+    return np.flatnonzero(is_ranked)

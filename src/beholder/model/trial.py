@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import JobError, ModelInvalid
-from beholder.model.graph import RAW, Graph, first_line, import_openvino, smallest_side
+from beholder.model.graph import RAW, Graph, first_line, smallest_side
+from beholder.model.openvino_core import compile_model
 from beholder.model.port import Classifier, Preprocessing
 from beholder.model.preprocessing_table import TORCHVISION
 
-__all__ = ["find_output", "find_preprocessing", "find_smallest", "try_batches"]
+__all__ = ["find_output", "find_preprocessing", "find_smallest", "trial_images", "try_batches"]
 
 _TINTS = ((230, 30, 30), (30, 220, 40), (30, 40, 240), (25, 20, 30), (235, 240, 225))
 _BLOCKS = 8
@@ -29,13 +30,19 @@ def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | No
 
     Args:
         graph: The graph.
-        asked: What the user asked for, or None for torchvision's.
-        size: The side that the user asked for; None for the graph's own or, failing that, that of `asked`.
+        asked: What the user or the model's files say, or None; a graph of uint8 gets raw pixels.
+        size: The side that they say; None for the graph's own or, failing that, torchvision's.
 
     Raises:
-        ModelInvalid: The graph takes another input.
+        ModelInvalid: The graph takes another input, or something is not said that it does not tell.
     """
-    wanted = asked or (Preprocessing() if graph.element == "uint8" else TORCHVISION)
+    if asked is None and graph.element != "uint8":
+        raise ModelInvalid(
+            f"{graph.where}: the graph does not say how its training made numbers of pixels; give "
+            "--preprocessing torchvision (ImageNet's mean and deviation), as-is (pixels / 255), or "
+            "centre-crop or stretch with --mean and --scale"
+        )
+    wanted = asked or Preprocessing()
     if graph.element == "uint8":
         default = Preprocessing()
         if (wanted.mean, wanted.scale) not in (RAW, (default.mean, default.scale)):
@@ -45,8 +52,15 @@ def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | No
             )
         wanted = replace(wanted, mean=RAW[0], scale=RAW[1])
     if wanted.size is None:
+        if size is not None:
+            raise ModelInvalid(f"{graph.where}: as-is leaves an image at its size; leave out --size")
         graph.check_takes_any_size()
         return wanted
+    if (size or graph.side) is None and wanted != TORCHVISION:
+        raise ModelInvalid(
+            f"{graph.where}: the graph takes images of any size; give the side that it was trained with by "
+            "--size"
+        )
     side = size or graph.side or wanted.size
     graph.check_side(side)
     return replace(wanted, size=side)
@@ -107,7 +121,7 @@ def find_smallest(classifier: Classifier, works: int) -> tuple[int, int]:
 
     def runs(height: int, width: int) -> bool:
         try:
-            classifier.classify([_images(height, width)[0]])
+            classifier.classify([trial_images(height, width)[0]])
         except JobError:
             return False
         return True
@@ -125,7 +139,7 @@ def try_batches(classifier: Classifier, side: int, where: str) -> None:
         ModelInvalid: The answers to a batch differ from those to single images.
         JobError: The model cannot run an image of this side.
     """
-    images = _images(side, side)
+    images = trial_images(side, side)
     together = classifier.classify(images)
     alone = np.concatenate([classifier.classify([image]) for image in images])
     if np.abs(together - alone).max() > _BATCH_TOLERANCE:
@@ -141,14 +155,14 @@ def _answers(graph: Graph, preprocessing: Preprocessing) -> NDArray[np.float32]:
     model = graph.with_ends(replace(preprocessing, size=side), batch_size=1, adds_softmax=False)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     try:
-        request = import_openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
-        rows = [request.infer(image[np.newaxis])[0].copy() for image in _images(side, side)]
+        request = compile_model(model, settings).create_infer_request()
+        rows = [request.infer(image[np.newaxis])[0].copy() for image in trial_images(side, side)]
     except RuntimeError as error:
         raise ModelInvalid(f"{graph.where}: OpenVINO cannot run this graph: {first_line(error)}") from error
     return np.concatenate(rows)
 
 
-def _images(height: int, width: int) -> Sequence[NDArray[np.uint8]]:
+def trial_images(height: int, width: int) -> Sequence[NDArray[np.uint8]]:
     """Return five images of blocks in different colours and brightness, the same every time."""
     random = np.random.default_rng(1)
     rows, columns = np.mgrid[0:height, 0:width]

@@ -4,46 +4,25 @@ The first thread leads: it takes the file lock, does the work of all threads in 
 others. Threads that come meanwhile wait for the next round, which one of them leads. No thread waits for a
 timer, so a single writer pays nothing. Between processes a lock on a file of its own keeps the order, because
 a process that waits inside SQLite for the transaction of another sleeps for up to 100 ms at a time.
+
+An event loop never waits: what it cannot do at once fails, and a thread may try it again.
 Source: https://www.sqlite.org/src/file/src/main.c, sqliteDefaultBusyCallback (2025-06).
 """
 
 import contextlib
-import fcntl
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["FileLock", "GroupCommit"]
+from beholder.file_lock import FileLock, is_in_event_loop
+
+__all__ = ["BUSY_TIMEOUT_S", "GroupCommit"]
 
 _T = TypeVar("_T")
-
-
-class FileLock:
-    """A lock between processes, and between objects of one process; the kernel frees it when its holder dies.
-
-    Args:
-        path: The file that is locked; made if it is missing.
-
-    Raises:
-        OSError: The file cannot be opened for writing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-
-    def __enter__(self) -> None:
-        """Take the lock, once it is free."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        """Free the lock."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Close the file; the lock cannot be taken any more."""
-        self._file.close()
+# Only other programs hold SQLite's own lock for long; beholder's processes wait for the file lock.
+BUSY_TIMEOUT_S = 10.0
 
 
 class _Work:
@@ -64,7 +43,7 @@ class GroupCommit:
     """Does pieces of work in transactions on one connection, those of several threads together.
 
     Args:
-        connection: In autocommit mode, and usable from any thread.
+        connection: In autocommit mode, usable from any thread, with `BUSY_TIMEOUT_S`.
         lock: Held during each transaction.
     """
 
@@ -75,6 +54,8 @@ class GroupCommit:
         self._pending: list[_Work] = []
         self._is_led = False
         self._is_writing = threading.Lock()
+        self._is_patient = True
+        self._is_stuck = False
         self._is_closed = False
 
     def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -86,17 +67,20 @@ class GroupCommit:
 
         Raises:
             sqlite3.Error: Nothing of this piece of work was stored.
-            OSError: The file lock cannot be taken.
+            OSError: The file lock cannot be taken, or the event loop would have to wait for a thread.
         """
         piece = _Work(work)
+        is_loop = is_in_event_loop()
         with self._mutex:
-            self._pending.append(piece)
             is_leader = not self._is_led
+            if is_loop and not is_leader:
+                raise OSError(errno.EBUSY, "a thread of this process writes")
+            self._pending.append(piece)
             self._is_led = True
         if not is_leader:
             self._follow(piece)
         if not piece.is_done:
-            self._lead()
+            self._lead(piece if is_loop else None)
         if piece.error is not None:
             raise piece.error
         result: _T = piece.result
@@ -120,9 +104,11 @@ class GroupCommit:
                 self._hand_over()
             raise
 
-    def _lead(self) -> None:
+    def _lead(self, only: _Work | None) -> None:
+        """Do the work that is pending; an event loop does its own work only, since the other may wait."""
         with self._mutex:
-            batch, self._pending = self._pending, []
+            batch = self._pending if only is None else [only]
+            self._pending = [] if only is None else [one for one in self._pending if one is not only]
         try:
             self._do(batch)
         finally:
@@ -143,12 +129,12 @@ class GroupCommit:
             self._transact(batch)
         except (sqlite3.Error, OSError) as exc:
             is_full = getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-            if is_full:
+            if is_full and not is_in_event_loop():
                 self._make_room()
             if len(batch) > 1:
                 for piece in batch:  # a piece that is too large must not fail the others
                     self._do([piece])
-            elif is_full and not is_last_try:
+            elif is_full and not is_last_try and not is_in_event_loop():
                 self._do(batch, is_last_try=True)
             else:
                 batch[0].error = exc
@@ -167,7 +153,7 @@ class GroupCommit:
             if self._is_closed:
                 raise sqlite3.ProgrammingError("the queue is closed")
             with self._lock:
-                self._connection.execute("begin immediate")
+                self._begin()
                 try:
                     for piece in batch:
                         piece.result = piece.run(self._connection)
@@ -175,3 +161,16 @@ class GroupCommit:
                 finally:
                     if self._connection.in_transaction:
                         self._connection.execute("rollback")
+
+    def _begin(self) -> None:
+        is_patient = not self._is_stuck and not is_in_event_loop()
+        if is_patient != self._is_patient:
+            timeout_ms = round(BUSY_TIMEOUT_S * 1000) if is_patient else 0
+            self._connection.execute(f"pragma busy_timeout = {timeout_ms}").fetchone()
+            self._is_patient = is_patient
+        try:
+            self._connection.execute("begin immediate")
+        except sqlite3.OperationalError:
+            self._is_stuck = self._is_stuck or is_patient
+            raise
+        self._is_stuck = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Protocol
 
-__all__ = ["Depth", "Priority", "Queue", "Received", "Receiver"]
+__all__ = ["Depth", "Priority", "Queue", "Received", "Receiver", "Sender"]
 
 
 class Priority(IntFlag):
@@ -80,6 +80,18 @@ class Receiver(Protocol):
 
     def ack(self, receipts: Sequence[str]) -> None:
         """Delete messages for good; a receipt whose message is gone or was received again is ignored."""
+        ...
+
+
+class Sender(Protocol):
+    """The way to the replies of one web process; it may lose what it has taken."""
+
+    def send(self, bodies: Sequence[bytes]) -> None:
+        """Send every body as a message of its own.
+
+        Raises:
+            BackendError: Some of them were not sent.
+        """
         ...
 
 

@@ -18,9 +18,10 @@ from typing import Self, TypeVar
 
 from beholder.clock import Clock, SystemClock
 from beholder.errors import BackendDenied, BackendError, BackendFull, BackendUnavailable, QueueDamaged
+from beholder.file_lock import FileLock
 from beholder.queue import statements as sql
 from beholder.queue.bounds import check_heavy, check_name, check_receive, check_redrive, check_seconds
-from beholder.queue.commit import FileLock, GroupCommit
+from beholder.queue.commit import BUSY_TIMEOUT_S, GroupCommit
 from beholder.queue.damage import damage_marker, mark_damaged
 from beholder.queue.notifier import Notifiers
 from beholder.queue.port import Depth, Priority, Received
@@ -34,8 +35,6 @@ _BACKEND = "sqlite queue"
 
 # A waiting receive that is not notified looks again after this long: the sender may have been killed.
 _RECHECK_S = 1.0
-# Only other programs hold SQLite's own lock for long; beholder's processes wait for the file lock.
-_BUSY_TIMEOUT_S = 10.0
 # 16 MB of log between two checkpoints, because every checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES = 4000
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
@@ -231,14 +230,6 @@ class SqliteQueue:
         interactive = sum(backlogs[classes[0]] for classes in (LIGHT, HEAVY))
         return Depth(sum(backlogs.values()), in_flight, 0, interactive)
 
-    def purge(self) -> None:
-        """Delete every message of this queue, those in flight too.
-
-        Raises:
-            BackendError: Nothing was deleted.
-        """
-        self._write("purge", lambda db: db.execute(sql.PURGE, (self._name,)).rowcount)
-
     def _take(self, count_max: int, timeout_s: float) -> list[Received]:
         if self._due_in_s() > 0:  # read-only: an idle poll takes no lock
             return []
@@ -347,7 +338,7 @@ def _file_id(path: str, log: str) -> tuple[int, int, int]:
 
 def _connect(path: Path, *, fsync: bool) -> sqlite3.Connection:
     # Usable from any thread: the locks above let one thread at a time use a connection.
-    db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     try:
         db.execute("pragma journal_mode = wal")
         db.execute(f"pragma synchronous = {'full' if fsync else 'normal'}")

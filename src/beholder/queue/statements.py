@@ -11,7 +11,6 @@ __all__ = [
     "HIDE",
     "INSERT",
     "NACK",
-    "PURGE",
     "REDRIVE",
     "VISIBLE",
     "make_tables",
@@ -50,7 +49,6 @@ NACK = (
     " where id = ? and token = ? and queue = ? and visible_at_s > ?"
 )
 ACK = "delete from message where id = ? and token = ? and queue = ?"
-PURGE = "delete from message where queue = ?"
 BACKLOG = "select count(*) from message where queue = ? and priority = ? and visible_at_s <= ?"
 HIDDEN = (
     "select count(*) from message indexed by message_by_class"

@@ -11,7 +11,8 @@ class UnreportedCounters:
     """The calls since the last report; several consumers may use it at once.
 
     Args:
-        read_totals: Returns the calls since the process began, by `service:Operation`.
+        read_totals: Returns the calls since the process began, by `service:Operation`, and the comparisons
+            with a shadow, by `shadow:result`.
     """
 
     def __init__(self, read_totals: Callable[[], Mapping[str, int]]) -> None:

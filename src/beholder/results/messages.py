@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from beholder.job import Message, MessageInvalid
 from beholder.job.events import EventBatch, UnknownMessage, UploadEvent, read_event
-from beholder.store.keys import IMAGES, check_key, is_upload_key, upload_result_key
+from beholder.store.keys import IMAGES, check_key, is_drop_key, upload_result_key
 
 __all__ = ["ParsedMessage", "parse_body"]
 
@@ -50,7 +50,7 @@ def _parse_upload(upload: UploadEvent, input_bucket: str, now_s: float) -> Parse
     if upload.bucket != input_bucket:
         expected = f"the input bucket is {input_bucket!r}" if input_bucket else "no upload events are taken"
         raise MessageInvalid(f"an object was put into {upload.bucket!r:.80}, and {expected}")
-    if not is_upload_key(upload.key):
+    if not is_drop_key(upload.key):
         if upload.key.startswith(IMAGES):
             return UnknownMessage("no upload", f"an event of {upload.key!r:.200}, which a web process put")
         raise MessageInvalid(f"an object was put at {upload.key!r:.200}, not under drop/")

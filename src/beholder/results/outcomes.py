@@ -4,31 +4,35 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from beholder.errors import BeholderError, JobExpired, ObjectExists, ObjectNotFound
+from beholder.errors import BeholderError, JobCanceled, JobExpired, ObjectExists, ObjectNotFound
 from beholder.job import Failure, Job, JobStatus, Message, read_outcome
 from beholder.job.reply import Reply, bundled
-from beholder.queue.port import Queue
+from beholder.queue.port import Sender
 from beholder.results.attempts import attempt
 from beholder.results.counters import UnreportedCounters
 from beholder.store.keys import result_key, text_key, upload_result_key
 from beholder.store.port import Store
 from beholder.telemetry.log import log_event
 
-__all__ = ["failed_job", "reply", "store_outcome", "store_upload_outcome", "upload_document"]
+__all__ = ["failed_job", "reply", "report", "store_outcome", "store_upload_outcome", "upload_document"]
 
 _log = logging.getLogger(__name__)
 
+_STATUSES = {JobExpired.code: JobStatus.EXPIRED, JobCanceled.code: JobStatus.CANCELED}
+
 
 def failed_job(message: Message, failure: Failure, now_s: float, *, started_at_s: float | None = None) -> Job:
-    """Return the outcome of a job that failed or expired."""
+    """Return the outcome of a job that failed, expired or was canceled."""
+    model, version = message.model_and_version
     return Job(
         id=message.job_id,
-        status=JobStatus.EXPIRED if failure.code == JobExpired.code else JobStatus.FAILED,
+        status=_STATUSES.get(failure.code, JobStatus.FAILED),
         created_at_s=message.created_at_s,
         input=message.input,
         started_at_s=started_at_s,
         completed_at_s=now_s,
-        model=message.input.options.model,
+        model=model,
+        model_version=version,
         error=failure,
     )
 
@@ -78,7 +82,7 @@ def upload_document(job: Job) -> bytes:
 
 
 def reply(
-    replies: Callable[[str], Queue],
+    replies: Callable[[str], Sender],
     messages: Sequence[Message],
     documents: Sequence[bytes],
     unreported: UnreportedCounters | None = None,
@@ -88,7 +92,7 @@ def reply(
     If a reply cannot be sent, the web process finds the outcomes in the bucket.
 
     Args:
-        replies: Returns the reply queue of a web process by its name.
+        replies: Returns the way to the replies of a web process, by its name.
         messages: The messages of the jobs.
         documents: Their outcomes, in the same order.
         unreported: The calls to report; the first reply carries them.
@@ -107,6 +111,22 @@ def reply(
             unreported.put_back(calls)
         reason = error.message if isinstance(error, BeholderError) else f"{type(error).__name__}: {error}"
         log_event(_log, logging.WARNING, "worker.reply_lost", reason, queue=name, jobs=len(of_queue))
+
+
+def report(replies: Callable[[str], Sender], name: str, unreported: UnreportedCounters) -> None:
+    """Send a web process what was counted, in a reply without outcomes; the next reply carries it otherwise.
+
+    Args:
+        replies: Returns the way to the replies of a web process, by its name.
+        name: Its name.
+        unreported: What to report.
+    """
+    counted = unreported.take()
+    if (
+        counted
+        and attempt(lambda body: replies(name).send([body]), Reply((), counted).to_bytes()) is not None
+    ):
+        unreported.put_back(counted)
 
 
 def _bodies(documents: Sequence[bytes], calls: Mapping[str, int]) -> list[bytes]:

@@ -14,7 +14,11 @@ from beholder.clock import age_s
 from beholder.scaling.heartbeats import SKEW_S, Heartbeat
 from beholder.scaling.policy.observation import InstanceSeen
 
-__all__ = ["Ages"]
+__all__ = ["LOOK_S_MAX", "Ages"]
+
+# So much one step of a clock makes things older at most: a fraction of a startup and of the patience with a
+# worker that gives no heartbeat, so that several steps within one use up neither.
+LOOK_S_MAX = 20.0
 
 
 class Ages:

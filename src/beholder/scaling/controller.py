@@ -122,6 +122,7 @@ class Controller:
                 failed_startups=failed,
                 failures=self._state.failures,
                 awaited_s=self._state.awaited_s(seen.now_s),
+                learnt=self._state.learnt,
             )
             self._ports.records.write(self._last)
         return self._limits.tick_s
@@ -132,12 +133,11 @@ class Controller:
             before = self._ports.before()
             self._state, self._is_new = PolicyState(), False
             if before is not None:
-                at_s = seen.now_s if seen.at_s is None else seen.at_s
+                old_s = age_s(seen.now_s if seen.at_s is None else seen.at_s, before.at_s)
+                if before.learnt is not None:
+                    self._state = self._state.with_learnt(before.learnt, self._limits, old_s=old_s)
                 self._state = self._state.after_takeover(
-                    before.failures,
-                    before.awaited_s,
-                    old_s=age_s(at_s, before.at_s),
-                    now_s=seen.now_s,
+                    before.failures, before.awaited_s, old_s=old_s, now_s=seen.now_s
                 )
         known = self._state.inherited
         if not known:

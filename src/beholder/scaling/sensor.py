@@ -5,7 +5,7 @@ from collections.abc import Callable
 from beholder.clock import Clock, age_s
 from beholder.fleet.port import Fleet, FleetInstance
 from beholder.queue.port import Queue
-from beholder.scaling.ages import Ages
+from beholder.scaling.ages import LOOK_S_MAX, Ages
 from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats, seen_of
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.store.port import Store
@@ -27,8 +27,8 @@ class FleetSensor:
         services: Returns the service times seen since the last look.
         startup_s: Expected startup time.
         look_s_max: Two looks are no further apart; see `scaling.ages`.
-        sent_lately: How many messages this process sent in the last seconds; the depth may not tell of them
-            yet. They count where there is no instance: one that drains may have served them.
+        unanswered: Returns how many more messages are sent and not answered than at the last look, which the
+            depth may not tell yet.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class FleetSensor:
         services: Callable[[], tuple[ServiceSeen, ...]] = tuple,
         *,
         startup_s: float = 200.0,
-        look_s_max: float = 60.0,
-        sent_lately: Callable[[], int] = lambda: 0,
+        look_s_max: float = LOOK_S_MAX,
+        unanswered: Callable[[], int] = lambda: 0,
     ) -> None:
         self._queue = queue
         self._fleet = fleet
         self._results = results
         self._clock = clock
         self._services = services
-        self._sent_lately = sent_lately
+        self._unanswered = unanswered
         self._ready_at_s: dict[str, float] = {}
         self._starting: set[str] = set()
         self._ages = Ages(look_s_max=look_s_max, startup_s=startup_s)
@@ -57,9 +57,11 @@ class FleetSensor:
         """Return what there is now; see `Sensor.observe`.
 
         The queue is read before the fleet: a worker that announced its leaving before the last message came
-        is then seen to drain.
+        is then seen to drain. And it is read before the web processes' counts, which then have every message
+        that it counts.
         """
         depth = self._queue.depth()
+        unanswered = self._unanswered()
         read = read_heartbeats(self._results)
         described = self._fleet.describe()
         at_s = self._clock.now_s()
@@ -76,9 +78,10 @@ class FleetSensor:
                 delete_heartbeat(self._results, instance_id)
         return Observation(
             now_s=now_s,
-            backlog=depth.backlog if instances else max(depth.backlog, self._sent_lately()),
+            backlog=depth.backlog,
             in_flight=depth.in_flight,
             delayed=depth.delayed,
+            unanswered=unanswered,
             instances=instances,
             services=self._services(),
             last_heartbeats=last_heartbeats,

@@ -7,8 +7,10 @@ from itertools import repeat
 
 import numpy as np
 
+from beholder.draining.idle_limit import EC2_BILL_S_MIN
 from beholder.scaling.policy.observation import InstanceState
 from beholder.simulator.policy import InstanceView, KillRule, WorldLimits
+from beholder.simulator.traffic import Times
 
 __all__ = ["Cloud", "Instance", "WorldSettings", "service_times", "take_idle"]
 
@@ -16,9 +18,6 @@ _HOUR_S = 3600.0
 _DRAWS = 1024
 # Age at which an instance that never comes up is terminated, in mean startup times.
 _PATIENCE_STARTUPS = 2.5
-# EC2 bills an instance with Linux by the second, and for a minute at least.
-# Source: AWS, "Announcing Amazon EC2 per second billing", October 2017; read 2026-11.
-_BILL_S_MIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,12 @@ class WorldSettings:
         service_spread: Standard deviation of service times over their mean (gamma); 0 makes all equal.
         queue_lag_s: How old the queue's approximate counts are when they are read.
         queue_noise: Standard deviation of these counts over their value.
+        web_lag_s: How old the web processes' own counts are when they are read; 0 where all images come by
+            the leader's web process, whose first message also wakes it.
         visibility_timeout_s: How long after its receive a killed worker's message is visible again.
+        slower_from_s: From when on services and startups take longer, as after a change of model and image.
+        slower_services: So many times as long.
+        slower_startups: So many times as long.
         interruptions_per_hour: How often spot interrupts an instance, with two minutes' notice.
         tail_s_max: How long the run goes on after the traffic's end, at most.
         seed: The seed of every draw.
@@ -52,7 +56,11 @@ class WorldSettings:
     service_spread: float = 0.0
     queue_lag_s: float = 3.0
     queue_noise: float = 0.0
+    web_lag_s: float = 0.0
     visibility_timeout_s: float = 30.0
+    slower_from_s: float = math.inf
+    slower_services: float = 1.0
+    slower_startups: float = 1.0
     interruptions_per_hour: float = 0.0
     tail_s_max: float = 7200.0
     seed: int = 1
@@ -140,6 +148,8 @@ class Cloud:
             return None
         self.startup_count += 1
         startup_s = self._startup()
+        if now_s >= self._settings.slower_from_s:
+            startup_s *= self._settings.slower_startups
         if self._luck_of_launch() < self._settings.startup_failures or _is_in(
             now_s, self._settings.failing_s
         ):
@@ -178,7 +188,7 @@ class Cloud:
     def bill_s(self, now_s: float) -> float:
         """Return the seconds to pay for; instances that are alive are billed until now."""
         lives = [(one.launched_at_s, min(one.gone_at_s, now_s)) for one in self._all()]
-        return float(sum(max(math.ceil(gone - launched - 1e-9), _BILL_S_MIN) for launched, gone in lives))
+        return float(sum(max(math.ceil(gone - launched - 1e-9), EC2_BILL_S_MIN) for launched, gone in lives))
 
     def in_service_s(self, now_s: float) -> float:
         """Return the seconds in service, the last job of a draining instance included, over all instances."""
@@ -219,14 +229,13 @@ def _is_in(now_s: float, window_s: tuple[float, float]) -> bool:
     return window_s[0] <= now_s < window_s[1]
 
 
-def service_times(settings: WorldSettings, rng: np.random.Generator, count: int) -> list[float]:
-    """Return how long each of `count` requests takes, in seconds."""
-    mean, spread = settings.limits.service_s, settings.service_spread
-    if spread == 0:
-        return [mean] * count
-    shape = 1.0 / spread**2
-    draws: list[float] = rng.gamma(shape, mean / shape, count).tolist()
-    return draws
+def service_times(settings: WorldSettings, rng: np.random.Generator, arrivals_s: Times) -> list[float]:
+    """Return how long each request takes, in seconds."""
+    mean, spread, count = settings.limits.service_s, settings.service_spread, len(arrivals_s)
+    draws = rng.gamma(1.0 / spread**2, mean * spread**2, count) if spread else np.full(count, mean)
+    slower = np.where(arrivals_s >= settings.slower_from_s, settings.slower_services, 1.0)
+    times: list[float] = (draws * slower).tolist()
+    return times
 
 
 def take_idle(idle: list[Instance], share: float) -> Instance:

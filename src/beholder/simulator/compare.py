@@ -11,6 +11,10 @@ __all__ = ["Comparison", "geometric_mean", "verdicts"]
 
 # A share is rounded to one request of a million.
 _SHARE_EPSILON = 1e-6
+# A baseline counts as good with so many more requests late: one in ten thousand must not disqualify it.
+_AS_GOOD_SHARE = 0.005
+# As quick: its p50 and p95 are no longer by more than this.
+_AS_QUICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +23,18 @@ class Comparison:
 
     Args:
         ours: Our policy's figures.
-        best: The baseline with the fewest instance-hours among those that serve at least our share of
-            requests inside the goal; None where none does.
+        best: The baseline with the fewest instance-hours among those that are as good: at most half a
+            percentage point more of the requests are late; None where none is.
         better_in_both: Baselines with fewer instance-hours and a better latency: fewer requests over the
             goal, or as many and a lower p99.
+        quick: The baseline with the fewest instance-hours among those as good whose p50 and p95 are no
+            longer than ours either; None where none is.
     """
 
     ours: Figures
     best: Figures | None
     better_in_both: tuple[str, ...]
+    quick: Figures | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -50,12 +57,18 @@ def verdicts(figures: Iterable[Figures], *, ours: str) -> list[Comparison]:
 
 
 def _verdict(ours: Figures, others: Sequence[Figures]) -> Comparison:
-    as_good = [one for one in others if one.share_over <= ours.share_over + _SHARE_EPSILON]
+    as_good = [one for one in others if one.share_over <= ours.share_over + _AS_GOOD_SHARE]
     best = min(as_good, key=lambda one: one.instance_hours, default=None)
+    as_quick = (
+        one
+        for one in as_good
+        if one.p50_s <= ours.p50_s + _AS_QUICK_S and one.p95_s <= ours.p95_s + _AS_QUICK_S
+    )
+    quick = min(as_quick, key=lambda one: one.instance_hours, default=None)
     better = (
         one.policy for one in others if one.instance_hours < ours.instance_hours and _is_sooner(one, ours)
     )
-    return Comparison(ours, best, tuple(better))
+    return Comparison(ours, best, tuple(better), quick)
 
 
 def _is_sooner(one: Figures, other: Figures) -> bool:
@@ -65,7 +78,7 @@ def _is_sooner(one: Figures, other: Figures) -> bool:
     return one.p99_s < other.p99_s
 
 
-def geometric_mean(found: Iterable[Comparison]) -> float | None:
-    """Return the geometric mean of the ratios; None where there is none."""
-    ratios = [one.ratio for one in found if one.ratio is not None]
+def geometric_mean(found: Iterable[float | None]) -> float | None:
+    """Return the geometric mean of the ratios that there are; None where there is none."""
+    ratios = [ratio for ratio in found if ratio is not None]
     return math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios)) if ratios else None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from beholder.draining.idle_limit import STAY_S_MIN
+from beholder.scaling.policy.limits import Aim
 from beholder.simulator.baselines import BASELINES, make_baseline
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours
@@ -25,14 +26,14 @@ class Experiment:
         traffics: The traffics.
         policies: Names out of POLICIES.
         settings: The world.
-        startup_patience: Of our policy; see `scaling.Limits`.
+        aim: Of our policy; see `scaling.Limits`.
         stay_s_min: Of our policy: how long the last worker stays idle at least.
     """
 
     traffics: Sequence[Traffic]
     policies: Sequence[str] = POLICIES
     settings: WorldSettings = field(default_factory=WorldSettings)
-    startup_patience: float = 1.0
+    aim: Aim = Aim.STEADY
     stay_s_min: float = STAY_S_MIN
 
     @property
@@ -54,6 +55,6 @@ class Experiment:
         return Ours(
             self.settings.limits,
             queue_lag_s=self.settings.queue_lag_s,
-            startup_patience=self.startup_patience,
+            aim=self.aim,
             stay_s_min=self.stay_s_min,
         )

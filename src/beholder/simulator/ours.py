@@ -4,11 +4,15 @@ Nothing is decided here. World observations become observations, decisions becom
 idle times and jobs of a worker become what `draining.idle_limit` needs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from beholder.draining.idle_gaps import IdleGaps
 from beholder.draining.idle_limit import (
+    BUSY_SHARE_AT_START,
+    EC2_BILL_S_MIN,
+    STARTUP_EVERY_S,
     STAY_S_MIN,
     BusyShare,
     IdleSettings,
@@ -18,10 +22,10 @@ from beholder.draining.idle_limit import (
 )
 from beholder.draining.protocol import DrainLimits
 from beholder.fleet.port import FleetInstance, Launch
-from beholder.scaling.ages import Ages
+from beholder.scaling.ages import LOOK_S_MAX, Ages
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import Heartbeat
-from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.limits import Aim, Limits
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation, ServiceSeen
 from beholder.scaling.records.record import Record
 from beholder.simulator.policy import (
@@ -38,20 +42,30 @@ __all__ = ["IdleWorkers", "Ours"]
 
 # From the announcement to the end: half of a long poll of 20 s, and the final poll.
 _DRAIN_S = 11.0
-_LOOK_S_MAX = 60.0
 
 
 class _Worker:
     """What one worker knows."""
 
-    __slots__ = ("busy", "has_begun", "idle_gaps", "peers", "rests_at_s")
+    __slots__ = (
+        "began_at_s",
+        "busy",
+        "has_begun",
+        "idle_gaps",
+        "peers",
+        "rests_at_s",
+        "settings",
+        "startup_at_s",
+    )
 
-    def __init__(self, now_s: float, idle_gaps: IdleGaps) -> None:
-        self.busy = BusyShare(0.0, now_s)
+    def __init__(self, now_s: float, idle_gaps: IdleGaps, settings: IdleSettings) -> None:
+        self.settings = settings
+        self.startup_at_s = -math.inf
+        self.busy = BusyShare(BUSY_SHARE_AT_START, now_s)
         self.has_begun = False
         self.idle_gaps = idle_gaps
         self.peers = Seniority()
-        self.rests_at_s = now_s
+        self.began_at_s = self.rests_at_s = now_s
 
 
 class IdleWorkers:
@@ -59,6 +73,7 @@ class IdleWorkers:
 
     def __init__(self, settings: IdleSettings, *, service_s: float) -> None:
         self._settings, self._service_s = settings, service_s
+        self.startup_s = settings.startup_s
         self._workers: dict[int, _Worker] = {}
         self._stored_gaps = IdleGaps()
 
@@ -66,9 +81,12 @@ class IdleWorkers:
         """Return how long a worker that falls idle now stays."""
         worker = self._workers.get(instance_id)
         if worker is None:
-            worker = self._workers[instance_id] = _Worker(now_s, self._stored_gaps)
+            worker = self._workers[instance_id] = _Worker(now_s, self._stored_gaps, self._settings)
         else:
-            worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=True)
+            worker.busy = worker.busy.after(now_s, worker.settings.tau_s, is_busy=True)
+        if now_s - worker.startup_at_s > STARTUP_EVERY_S:
+            worker.startup_at_s = now_s
+            worker.settings = replace(self._settings, startup_s=self.startup_s)
         worker.rests_at_s = now_s
         return self._limit_s(worker, peers)
 
@@ -84,7 +102,7 @@ class IdleWorkers:
         elif worker.idle_gaps.idle_since_s is not None:
             worker.idle_gaps = self._stored_gaps = worker.idle_gaps.after_first(sent_at_s)
         worker.has_begun = True
-        worker.busy = worker.busy.after(now_s, self._settings.tau_s, is_busy=False)
+        worker.busy = worker.busy.after(now_s, worker.settings.tau_s, is_busy=False)
 
     def leaves(self, instance_id: int) -> None:
         """Store the idle gaps if this is the last worker."""
@@ -99,7 +117,12 @@ class IdleWorkers:
     def _limit_s(self, worker: _Worker, peers: Seniority) -> float:
         worker.peers = peers
         return idle_limit_s(
-            self._settings, worker.busy, worker.peers, service_s=self._service_s, idle_gaps=worker.idle_gaps
+            worker.settings,
+            worker.busy,
+            worker.peers,
+            service_s=self._service_s,
+            idle_gaps=worker.idle_gaps,
+            age_s=worker.rests_at_s - worker.began_at_s + worker.settings.startup_s,
         ).seconds
 
 
@@ -108,9 +131,9 @@ class _SimulatedPorts:
 
     def __init__(self, clock: Callable[[float], float], policy: Limits, workers: IdleWorkers) -> None:
         self._observed: WorldObservation | None = None
-        self._token = 0
+        self._token = self._unanswered = 0
         self._clock, self._workers = clock, workers
-        self._ages = Ages(look_s_max=_LOOK_S_MAX, startup_s=policy.startup_s)
+        self._ages = Ages(look_s_max=LOOK_S_MAX, startup_s=policy.startup_s)
 
     def see(self, observed: WorldObservation) -> None:
         self._observed = observed
@@ -129,8 +152,17 @@ class _SimulatedPorts:
         found, heartbeats = self._ages.instances(exact.values(), self._ages.heartbeats(heartbeats))
         instances = tuple(_by(one, exact[one.id], heartbeats) for one in found)
         gone = dict.fromkeys(self._workers.came_up() - exact.keys(), now_s)
-        return replace(
-            _observation(observed), now_s=now_s, at_s=at_s, instances=instances, last_heartbeats=gone
+        services = () if observed.service_s is None else (ServiceSeen("", observed.service_s),)
+        before, self._unanswered = self._unanswered, observed.unanswered
+        return Observation(
+            now_s=now_s,
+            backlog=observed.visible,
+            in_flight=observed.in_flight,
+            unanswered=observed.unanswered - before,
+            instances=instances,
+            services=services,
+            last_heartbeats=gone,
+            at_s=at_s,
         )
 
     def describe(self) -> list[FleetInstance]:
@@ -169,7 +201,7 @@ class Ours:
         limits: The bounds and guesses that every policy gets.
         queue_lag_s: The lag of the queue's counts that the policy assumes.
         warm_min: Instances kept beyond those that the load needs.
-        startup_patience: See `scaling.Limits`.
+        aim: See `scaling.Limits`.
         stay_s_min: How long the last worker stays idle at least.
         clock: Returns what the leader's clock shows at a virtual time.
     """
@@ -182,7 +214,7 @@ class Ours:
         *,
         queue_lag_s: float = 0.0,
         warm_min: int = 0,
-        startup_patience: float = 1.0,
+        aim: Aim = Aim.STEADY,
         stay_s_min: float = STAY_S_MIN,
         clock: Callable[[float], float] = lambda now_s: now_s,
     ) -> None:
@@ -191,7 +223,7 @@ class Ours:
             max=limits.capacity_max,
             latency_goal_s=limits.latency_goal_s,
             warm_min=warm_min,
-            startup_patience=startup_patience,
+            aim=aim,
             price_per_hour=limits.price_per_hour,
             startup_s=limits.startup_s,
             service_s=limits.service_s,
@@ -200,8 +232,9 @@ class Ours:
         idle = IdleSettings(
             startup_s=limits.startup_s,
             latency_goal_s=limits.latency_goal_s,
-            startup_patience=startup_patience,
+            aim=aim,
             stay_min=limits.capacity_min + warm_min,
+            bill_s_min=EC2_BILL_S_MIN,
             stay_s_min=stay_s_min,
         )
         workers = IdleWorkers(idle, service_s=limits.service_s)
@@ -214,6 +247,7 @@ class Ours:
             uses_actuator=True,
             has_activator=True,
         )
+        self._workers = workers
         self._ports = _SimulatedPorts(clock, policy, workers)
         ports = ControllerPorts(self._ports, self._ports, SoleLeader(), self._ports, self._ports.new_token)
         self._controller = Controller(ports, policy, name="simulator")
@@ -224,22 +258,13 @@ class Ours:
         next_s = self._controller.tick()
         record = self._controller.last
         assert record is not None, "a sole leader's tick leaves a record"  # noqa: S101 - our own bug
+        self._workers.startup_s = record.decision.forecast.startup_s
         return DesiredCapacity(record.decision.alive + len(record.launched), next_s)
 
     @property
     def last(self) -> Record | None:
         """The record of the last tick."""
         return self._controller.last
-
-
-def _observation(observed: WorldObservation) -> Observation:
-    services = () if observed.service_s is None else (ServiceSeen("", observed.service_s),)
-    return Observation(
-        now_s=observed.now_s,
-        backlog=observed.visible if observed.instances else max(observed.visible, observed.unseen),
-        in_flight=observed.in_flight,
-        services=services,
-    )
 
 
 def _by(one: InstanceSeen, exact: InstanceSeen, heartbeats: dict[str, Heartbeat]) -> InstanceSeen:

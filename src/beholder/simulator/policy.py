@@ -111,7 +111,7 @@ class WorldObservation:
         service_s: How long a recent job took its worker; None before the first.
         instances: A view of each instance, for a policy with `uses_actuator`; else empty.
         actuator: Launches and terminates for such a policy; else None.
-        unseen: Messages sent since `seen_at_s`, for a policy with `has_activator`; else 0.
+        unanswered: Messages sent and not answered, by the web processes' own counts.
     """
 
     now_s: float
@@ -127,7 +127,7 @@ class WorldObservation:
     service_s: float | None = None
     instances: Sequence[InstanceView] = ()
     actuator: Actuator | None = None
-    unseen: int = 0
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

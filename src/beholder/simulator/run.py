@@ -1,6 +1,7 @@
 """The result of a simulated run: every latency, the fleet over time, the bill, and the figures of them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from beholder.simulator.traffic import Traffic
 
-__all__ = ["Figures", "FleetAt", "History", "Run", "figures_of"]
+__all__ = ["Figures", "FleetAt", "History", "Run", "figures_of", "pooled"]
 
 _HOUR_S = 3600.0
 
@@ -63,6 +64,24 @@ class Run:
     failed_startups: int
     refused: int
     busy_kills: int
+
+
+def pooled(runs: Sequence[Run]) -> Run:
+    """Return the runs of one policy against one traffic at several seeds as one, with the first's history."""
+    first = runs[0]
+    return Run(
+        policy=first.policy,
+        traffic=first.traffic,
+        latency_s=np.concatenate([one.latency_s for one in runs]),
+        end_s=max(one.end_s for one in runs),
+        history=first.history,
+        bill_s=sum(one.bill_s for one in runs),
+        idle_s=sum(one.idle_s for one in runs),
+        startups=sum(one.startups for one in runs),
+        failed_startups=sum(one.failed_startups for one in runs),
+        refused=sum(one.refused for one in runs),
+        busy_kills=sum(one.busy_kills for one in runs),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def verdict_lines(found: Sequence[Comparison]) -> list[str]:
             line = f"{one.ours.traffic}: {_saved(one)} than {one.best.policy}"
         beaten = f"; cheaper and sooner: {', '.join(one.better_in_both)}" if one.better_in_both else ""
         lines.append(line + beaten)
-    mean = geometric_mean(found)
+    mean = geometric_mean(one.ratio for one in found)
     if mean is not None and len(found) > 1:
         lines.append(f"geometric mean of instance-hours against the best baseline: {mean - 1:+.0%}")
     return lines
@@ -85,7 +85,7 @@ def markdown_tables(figures: Sequence[Figures], found: Sequence[Comparison]) -> 
         best = ("none", "", "") if one.best is None else (one.best.policy, _hours(one.best), _against(one))
         verdict = (one.ours.traffic, _hours(one.ours), *best, ", ".join(one.better_in_both) or "none")
         lines.append(f"| {' | '.join(verdict)} |")
-    mean = geometric_mean(found)
+    mean = geometric_mean(one.ratio for one in found)
     if mean is not None:
         counted = sum(one.ratio is not None for one in found)
         lines += ["", f"Geometric mean over the {counted} traffics with such a baseline: {mean - 1:+.0%}."]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRAFFICS", "Traffic", "make_traffic"]
+__all__ = ["TRAFFICS", "Times", "Traffic", "make_traffic"]
 
 _HOUR_S = 3600.0
 Times = NDArray[np.float64]

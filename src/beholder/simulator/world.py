@@ -18,7 +18,7 @@ from beholder.queue.port import Depth
 from beholder.scaling.policy.observation import InstanceState as State
 from beholder.simulator.actuator import WorldActuator, nap_left_s
 from beholder.simulator.cloud import Cloud, Instance, WorldSettings, service_times, take_idle
-from beholder.simulator.counts import Counts, LaggingCounts
+from beholder.simulator.counts import Counts, lagging_counts
 from beholder.simulator.policy import DesiredCapacity, KillRule, Policy, WorldObservation
 from beholder.simulator.run import History, Run
 from beholder.simulator.traffic import Traffic
@@ -50,12 +50,14 @@ class _World:
         self._policy, self._traits, self._rule = policy, policy.traits, policy.traits.worker_rule
         self._traffic, self._settings = traffic, settings
         self._limits = settings.limits
-        self._lagging = LaggingCounts(settings, is_exact=policy.traits.has_own_counts)
+        self._lagging, self._of_web = lagging_counts(settings, is_exact=policy.traits.has_own_counts)
+        # Only a message of the leader's own web process wakes it.
+        self._has_activator = policy.traits.has_activator and settings.web_lag_s == 0
         self._cloud = Cloud(settings)
         count = len(traffic.arrivals_s)
         rng = np.random.default_rng([settings.seed, 21])
         # Each draw belongs to a request, not to a moment, so that every policy gets the same draws.
-        self._service_s = service_times(settings, rng, count)
+        self._service_s = service_times(settings, rng, traffic.arrivals_s)
         self._pick: list[float] = rng.random(count).tolist()
         self._arrivals: list[float] = [*traffic.arrivals_s.tolist(), math.inf]
         self._latency_s: list[float] = [math.inf] * count
@@ -94,7 +96,7 @@ class _World:
         """Let requests arrive and jobs end until a time; most of the running time is spent in this loop."""
         arrivals, service, latency = self._arrivals, self._service_s, self._latency_s
         busy, idle, returned = self._busy, self._idle, self._returned
-        naps, has_activator = self._traits.nap_s > 0, self._traits.has_activator
+        naps, has_activator = self._traits.nap_s > 0, self._has_activator
         sent, head, done = self._sent, self._head, self._done
         while True:
             done_s, _, message = busy[0]
@@ -188,15 +190,17 @@ class _World:
         return now_s, self._sent - self._head + len(self._returned), in_flight, self._sent, self._done
 
     def _sample(self, now_s: float, _instance: Instance) -> None:
-        self._lagging.take(self._counts(now_s))
+        for lagging in (self._lagging, self._of_web):
+            lagging.take(self._counts(now_s))
 
     def _observation(self, now_s: float) -> WorldObservation:
         counts = self._lagging.read(self._counts(now_s))
         views = [one.view() for one in self._cloud.alive.values()] if self._traits.uses_actuator else ()
         service_s = self._service_s[self._done - 1] if self._done else None
         sizes = (self._desired, self._pending, len(self._serving), len(self._busy) - 1)
-        unseen = self._sent - counts[3] if self._traits.has_activator else 0
-        return WorldObservation(now_s, *counts, *sizes, service_s, views, WorldActuator(self, now_s), unseen)
+        *_, sent, done = self._of_web.read(self._counts(now_s))
+        actuator = WorldActuator(self, now_s)
+        return WorldObservation(now_s, *counts, *sizes, service_s, views, actuator, sent - done)
 
     def _first(self, now_s: float, no_instance: Instance) -> None:
         """Let the policy tick at once for a message that arrives while there is no instance."""
@@ -210,8 +214,8 @@ class _World:
         desired = self._policy.tick(self._observation(now_s))
         self._carry_out(desired, now_s)
         next_s = self._next_tick_s = now_s + desired.next_s
-        if self._lagging.lag_s > 0:
-            self._at(max(now_s, next_s - self._lagging.lag_s), self._sample, no_instance)
+        for lag_s in sorted({self._lagging.lag_s, self._of_web.lag_s} - {0.0}):
+            self._at(max(now_s, next_s - lag_s), self._sample, no_instance)
         self._at(next_s, self._tick, no_instance)
 
     def _carry_out(self, desired: DesiredCapacity, now_s: float) -> None:

@@ -1,24 +1,21 @@
 """The store of one machine: a folder, with a file for each object under the object's own name.
 
-obstore writes each file beside its place and renames it, so that an object appears whole or not at all. This
-module adds metadata (in a twin of the object under `.metadata/`) and ordered listings.
+Each file is written beside its place and renamed, so that an object appears whole or not at all. Metadata
+lies in a twin of the object under `.metadata/`.
 """
 
 import contextlib
 import errno
-import fcntl
 import heapq
+import itertools
 import json
 import os
 import re
+import secrets
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
-
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError
-from obstore.store import LocalStore
 
 from beholder.errors import (
     BackendDenied,
@@ -28,6 +25,7 @@ from beholder.errors import (
     ObjectExists,
     ObjectNotFound,
 )
+from beholder.file_lock import FileLock
 from beholder.store.keys import check_key, check_prefix
 from beholder.store.port import ObjectInfo
 
@@ -40,13 +38,14 @@ _LOCK_COUNT = 64
 # Names of one folder that are in memory at once; each further page costs a scan of the whole folder.
 _PAGE = 100_000
 
-# obstore gives such names to files that it is still writing, and refuses them as keys.
-# Source: https://docs.rs/object_store/latest/object_store/local/struct.LocalFileSystem.html (2025-06)
+_NUMBER_BITS = 59  # at most 18 digits
+# A delete that leaves a folder empty removes it, so a put may have to make it more than once.
+_TRIES = 20
+# Names of files that are still being written.
 _UNFINISHED = re.compile(r"#\d+\Z")
 # Such a key gets one more # on disk, so that names on disk and keys correspond one to one.
 _ESCAPED = re.compile(r"#\d+#*\Z")
 
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 _ERRORS: dict[int, type[BackendError]] = {
     errno.ENOSPC: BackendFull,
     errno.EDQUOT: BackendFull,
@@ -84,12 +83,13 @@ class FolderStore:
         self._fsync = fsync
         self._locks = root / _LOCKS
         self._metadata_root = str(root / _METADATA)
+        # Locks whose holder does not go on.
+        self._stuck: set[int] = set()
         with _translated("open", str(root)):
             if must_exist and not self._locks.is_dir():
                 what = "the folder is missing; put it back, or start beholder up again, which makes it anew"
                 raise OSError(errno.ESTALE, what, str(root))
             self._locks.mkdir(parents=True, exist_ok=True)
-            self._files = LocalStore(root, automatic_cleanup=True)
 
     def put(
         self,
@@ -101,11 +101,10 @@ class FolderStore:
     ) -> None:
         """Store an object; see `Store.put`."""
         name = _name_of(key)
-        mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         with _translated("put", key):
-            self._check_root()  # obstore would make a new folder
+            self._check_root()  # or the folder would be made anew
             if not metadata and not os.path.exists(f"{self._metadata_root}/{name}"):  # noqa: PTH110 -- ten times faster
-                self._files.put(name, data, mode=mode, use_multipart=False)
+                _write(f"{self._root}/{name}", data, only_if_absent=only_if_absent)
                 self._sync(name)
                 return
         # Only metadata needs a lock: the object and its twin must come from the same put.
@@ -113,7 +112,7 @@ class FolderStore:
             if only_if_absent and (self._root / name).is_file():
                 raise ObjectExists(_BACKEND, "put", key)
             with self._metadata_put(name, metadata or {}):
-                self._files.put(name, data, mode=mode, use_multipart=False)
+                _write(f"{self._root}/{name}", data, only_if_absent=only_if_absent)
             if metadata:
                 self._sync(f"{_METADATA}/{name}")
             self._sync(name)
@@ -140,16 +139,16 @@ class FolderStore:
             self._remove(name)
             self._remove(f"{_METADATA}/{name}")
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
-        return self._walk(self._root / prefix, prefix)
+        return self._walk(self._root / prefix, prefix, after.removeprefix(prefix))
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, prefix: str, last: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `folder`, with at most one page of names of each level in memory."""
         with _translated("list", prefix):
             self._check_root()
-            for part, name in _parts_of(folder, prefix):
+            for part, name in _parts_of(folder, prefix, last):
                 key = prefix + part
                 path = f"{folder}/{name}"
                 if part.endswith("/"):
@@ -190,17 +189,21 @@ class FolderStore:
         """Raise another error if not only the object is missing but the whole bucket."""
         try:
             yield
-        except (OSError, BaseError):  # obstore has no class for a part that is no folder
+        except OSError:
             self._check_root()
             raise
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Keep other writers of `key` away, so that an object and its metadata come from the same put."""
-        path = self._locks / str(zlib.crc32(key.encode()) % _LOCK_COUNT)
-        with self._found(), path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it, and so does the process's death
-            yield
+        number = zlib.crc32(key.encode()) % _LOCK_COUNT
+        with self._found(), contextlib.closing(FileLock(self._locks / str(number))) as lock:
+            lock.is_stuck = number in self._stuck
+            try:
+                lock.__enter__()
+            finally:
+                (self._stuck.add if lock.is_stuck else self._stuck.discard)(number)
+            yield  # closing the file frees the lock
 
     @contextlib.contextmanager
     def _metadata_put(self, name: str, metadata: Mapping[str, str]) -> Iterator[None]:
@@ -218,7 +221,7 @@ class FolderStore:
             old.hardlink_to(twin)
         document = json.dumps(dict(metadata), ensure_ascii=False).encode()
         try:
-            self._files.put(f"{_METADATA}/{name}", document, use_multipart=False)
+            _write(str(twin), document)
             yield
         except BaseException:
             try:
@@ -245,11 +248,16 @@ class FolderStore:
 
     def _remove(self, name: str) -> None:
         """Remove a file if it is there, and the folders that it leaves empty."""
+        path = self._root / name
         try:
-            self._files.delete(name)
-        except (BaseError, OSError) as exc:
-            if _number_of(exc) not in {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}:
-                raise
+            path.unlink()
+        except OSError as exc:
+            if exc.errno in {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}:
+                return
+            raise
+        with contextlib.suppress(OSError):  # not empty, or removed meanwhile
+            for folder in itertools.takewhile(self._root.__ne__, path.parents):
+                folder.rmdir()
 
     def _metadata_of(self, name: str) -> dict[str, str]:
         try:
@@ -263,6 +271,41 @@ class FolderStore:
         if not isinstance(document, dict):
             return {}
         return {name: text for name, text in document.items() if isinstance(text, str)}
+
+
+def _write(path: str, data: bytes, *, only_if_absent: bool = False) -> None:
+    """Write a file beside its place, and give it its name once it is whole."""
+    unfinished = f"{path}#{secrets.randbits(_NUMBER_BITS)}"
+    fd = _created(unfinished)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
+        if not only_if_absent:
+            os.rename(unfinished, path)  # noqa: PTH104 -- several times as fast
+            return
+        os.link(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)  # noqa: PTH108 -- likewise
+        raise
+    os.unlink(unfinished)  # noqa: PTH108 -- likewise
+
+
+def _created(path: str) -> int:
+    """Open a new file; make its folder if that is missing, as often as a delete removes it meanwhile."""
+    for _ in range(_TRIES):
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            folder = path.rpartition("/")[0]
+            try:
+                os.mkdir(folder)  # noqa: PTH102 -- likewise; most lack their last folder alone
+            except OSError:
+                os.makedirs(folder, exist_ok=True)  # noqa: PTH103 -- likewise
+    raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", path)
 
 
 def _bytes_of(path: str) -> bytes:
@@ -288,12 +331,11 @@ def _name_of(key: str) -> str:
     return f"{key}#" if _ESCAPED.search(key) else key
 
 
-def _parts_of(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
+def _parts_of(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]:
     """Yield parts of keys in one folder in the order of keys, with their names on disk.
 
     The part of a folder ends with a slash. One page of names is in memory, as there may be millions.
     """
-    last = ""
     while page := heapq.nsmallest(_PAGE, _parts_in(folder, prefix, last)):
         yield from page
         if len(page) < _PAGE:
@@ -305,6 +347,8 @@ def _parts_in(folder: Path, prefix: str, last: str) -> Iterator[tuple[str, str]]
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             name = part = entry.name
+            if f"{name}/" <= last:  # the commonest, if a listing begins behind most
+                continue
             if not prefix and name.startswith("."):
                 continue  # the adapter's own, or no object's
             if entry.is_dir(follow_symlinks=False):
@@ -342,26 +386,15 @@ def _tidied(folder: str, before_s: float, *, depth: int) -> int:
 def _translated(operation: str, key: str) -> Iterator[None]:
     try:
         yield
-    except AlreadyExistsError as exc:
-        raise ObjectExists(_BACKEND, operation, key) from exc
-    except (BaseError, OSError) as exc:
-        raise _error_for(exc, operation)(_BACKEND, operation, f"{key}: {str(exc).splitlines()[0]}") from exc
+    except OSError as exc:
+        error = _error_for(exc, operation)
+        detail = key if error is ObjectExists else f"{key}: {exc.strerror or exc}"
+        raise error(_BACKEND, operation, detail) from exc
 
 
-def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
-    if isinstance(exc, PermissionDeniedError):
-        return BackendDenied
-    number = _number_of(exc)
-    if operation in {"get", "head"} and number in _NO_OBJECT:
+def _error_for(exc: OSError, operation: str) -> type[BackendError]:
+    if operation == "put" and exc.errno == errno.EEXIST:
+        return ObjectExists
+    if operation in {"get", "head"} and exc.errno in _NO_OBJECT:
         return ObjectNotFound
-    return _ERRORS.get(number, BackendUnavailable)
-
-
-def _number_of(exc: BaseError | OSError) -> int:
-    """Return the system's error number, which obstore gives in its text alone; 0 if there is none."""
-    if isinstance(exc, FileNotFoundError):  # raised by obstore without a number
-        return errno.ENOENT
-    if isinstance(exc, OSError):
-        return exc.errno or 0
-    found = _SYSTEM_ERROR.search(str(exc))
-    return int(found[1]) if found else 0
+    return _ERRORS.get(exc.errno or 0, BackendUnavailable)

@@ -8,7 +8,7 @@ __all__ = [
     "dead_letter_key",
     "image_key",
     "image_prefix",
-    "is_upload_key",
+    "is_drop_key",
     "redrive_claim_key",
     "resent_key",
     "result_key",
@@ -25,9 +25,16 @@ _KEY_BYTES_MAX = 1024
 _PART_BYTES_MAX = 200
 IMAGES = "images/"
 _UPLOADS = "drop/"
+_DIRECT = "upload="
 RESULTS = "results/"
+CANCELED = "results/canceled/"
+WEBHOOKS = "results/webhooks/"
+# In the output bucket: put when a web process looks for the records below `WEBHOOKS`.
+WEBHOOK_SCAN = "results/webhook-scan"
 # In the output bucket: the records of API keys.
 API_KEYS = "keys/"
+# In the output bucket: which model is the default.
+DEFAULT_MODEL = "models/default.json"
 # Put or read after another key failed, to distinguish trouble with one object from trouble with the bucket.
 PROBE_KEY = "probe"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,6 +55,16 @@ def image_key(job_id: str, file_name: str) -> str:
     return image_prefix(job_id) + safe_file_name(file_name)
 
 
+def direct_upload_key(job_id: str, owner: str) -> str:
+    """Return the key of an image that was sent by a link; the owner is an API key's id, or empty."""
+    return image_prefix(job_id) + _DIRECT + owner
+
+
+def is_direct_upload_key(key: str) -> bool:
+    """Return whether an image was sent by a link; no file name has that form."""
+    return key.rpartition("/")[2].startswith(_DIRECT)
+
+
 def result_key(job_id: str) -> str:
     """Return the key of the whole job object in the output bucket, which is authoritative for the job."""
     return f"{RESULTS}{job_id}.json"
@@ -58,7 +75,7 @@ def text_key(job_id: str) -> str:
     return f"{RESULTS}{job_id}.txt"
 
 
-def is_upload_key(key: str) -> bool:
+def is_drop_key(key: str) -> bool:
     """Return whether a key of the input bucket is in the folder in which other tools put images."""
     return key.startswith(_UPLOADS)
 
@@ -69,6 +86,16 @@ def upload_result_key(image_key: str) -> str:
     No job id has a slash, so the key is no other job's; a newer image of the same key replaces it.
     """
     return RESULTS + image_key
+
+
+def canceled_key(job_id: str) -> str:
+    """Return the key, in the output bucket, of the mark that a job may be canceled."""
+    return CANCELED + job_id
+
+
+def webhook_key(job_id: str) -> str:
+    """Return the key, in the output bucket, of the record of a webhook that is not delivered yet."""
+    return WEBHOOKS + job_id
 
 
 def dead_letter_key(job_id: str) -> str:

@@ -56,11 +56,15 @@ class MemoryStore:
         with self._lock:
             self._objects.pop(key, None)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
         with self._lock:
-            found = [self._objects[key][1] for key in sorted(self._objects) if key.startswith(prefix)]
+            found = [
+                self._objects[key][1]
+                for key in sorted(self._objects)
+                if key.startswith(prefix) and key > after
+            ]
         return (ObjectInfo(info.key, info.size_bytes, info.stored_at_s) for info in found)
 
     def _find(self, operation: str, key: str) -> tuple[bytes, ObjectInfo]:

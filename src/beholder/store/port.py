@@ -3,11 +3,11 @@
 An object appears whole or not at all, a put of the same key replaces it, and a read after a put sees it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ObjectInfo", "Store"]
+__all__ = ["FoundObject", "ObjectInfo", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,19 @@ class ObjectInfo:
     size_bytes: int
     stored_at_s: float
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object whose headers were read, and whose bytes were not.
+
+    Args:
+        size_bytes: Its length.
+        read: Returns its bytes; raises `BackendError`.
+    """
+
+    size_bytes: int
+    read: Callable[[], bytes]
 
 
 class Store(Protocol):
@@ -68,9 +81,10 @@ class Store(Protocol):
         """Remove an object; a key that holds none is ignored."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` (ends with `/`, or is empty for all), by key.
 
+        With `after`, a key under `prefix` without a further slash, only those behind it are yielded.
         Metadata is left out. An object put or deleted meanwhile may or may not be seen.
         """
         ...

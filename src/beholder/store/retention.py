@@ -16,14 +16,18 @@ from beholder.job.ids import created_at_s
 from beholder.store.keys import (
     IMAGES,
     RESULTS,
+    canceled_key,
     dead_letter_key,
     image_prefix,
+    is_direct_upload_key,
+    job_id_of_image,
     resent_key,
     result_key,
     text_key,
+    webhook_key,
 )
 from beholder.store.port import ObjectInfo, Store
-from beholder.store.recovery import has_outcome
+from beholder.store.recovery import has_outcome, is_unsubmitted
 from beholder.telemetry.log import log_event
 
 __all__ = ["Bounds", "Expired", "Retention", "SteadyClock", "expired"]
@@ -116,10 +120,26 @@ def expired(images: Store, results: Store, bounds: Bounds, now_s: float) -> Iter
         if found is not None:
             excess -= found.size_bytes
             yield found
+    if bounds.age_s_max is not None:
+        yield from _leftovers(images, results, oldest_s)
+
+
+def _leftovers(images: Store, results: Store, oldest_s: float) -> Iterator[Expired]:
+    """Yield what belongs to no job: images that were sent by a link and never asked for, and records."""
+    for info in images.list(IMAGES):
+        if info.stored_at_s <= oldest_s and is_unsubmitted(results, job_id_of_image(info.key), info.key):
+            yield Expired(info.key, (info.key,), (), info.size_bytes)
     for prefix in _REST:
         for info in results.list(prefix):
-            if info.stored_at_s <= oldest_s:
+            if info.stored_at_s <= oldest_s and not _marks_submitted(info.key, images):
                 yield Expired(info.key, (), (info.key,), info.size_bytes)
+
+
+def _marks_submitted(key: str, images: Store) -> bool:
+    """Return whether a record says of an image that was sent by a link that its job was made."""
+    job_id = key.removeprefix("resent/").removesuffix(".json")
+    is_record = key.startswith("resent/") and is_job_id(job_id)
+    return is_record and any(is_direct_upload_key(one.key) for one in images.list(image_prefix(job_id)))
 
 
 def _oldest_first(results: Store) -> Iterator[tuple[float, ObjectInfo]]:
@@ -148,7 +168,14 @@ def _all_of(info: ObjectInfo, images: Store, results: Store) -> Expired | None:
     if found and not has_outcome(results, job_id):
         return None
     size_bytes = info.size_bytes + sum(image.size_bytes for image in found)
-    keys = (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), result_key(job_id))
+    keys = (
+        dead_letter_key(job_id),
+        resent_key(job_id),
+        text_key(job_id),
+        canceled_key(job_id),
+        webhook_key(job_id),
+        result_key(job_id),
+    )
     return Expired(job_id, tuple(image.key for image in found), keys, size_bytes)
 
 

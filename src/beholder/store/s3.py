@@ -33,7 +33,7 @@ from beholder.store.port import ObjectInfo
 if TYPE_CHECKING:  # obstore's configuration is typed in its stubs only
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
-__all__ = ["S3Store"]
+__all__ = ["S3Store", "client_of", "config_of", "error_for", "reason_of", "retry_of"]
 
 _BACKEND = "s3 store"
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html, MaxKeys (2026-11)
@@ -132,9 +132,9 @@ class S3Store:
         self._bucket = bucket
         self._files = ObstoreS3(
             bucket,
-            config=_config_of(bucket, region, endpoint, encryption, kms_key),
-            client_options=_client_of(endpoint, timeout_s),
-            retry_config=_retry_of(retries_max),
+            config=config_of(bucket, region, endpoint, encryption, kms_key),
+            client_options=client_of(endpoint, timeout_s),
+            retry_config=retry_of(retries_max),
             credential_provider=profile_credentials(environ),
         )
         self._counting = threading.Lock()
@@ -206,13 +206,13 @@ class S3Store:
                 else:
                     return
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects under `prefix` by key, without metadata; see `Store.list`."""
         check_prefix(prefix)
-        return self._walk(prefix)
+        return self._walk(prefix, after)
 
-    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        pages = iter(self._files.list(prefix or None, chunk_size=_PAGE_KEYS))
+    def _walk(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        pages = iter(self._files.list(prefix or None, offset=after or None, chunk_size=_PAGE_KEYS))
         count = 0
         while True:
             with self._calling("ListObjectsV2", "list", prefix):
@@ -259,16 +259,17 @@ class S3Store:
         try:
             yield
         except (BaseError, OSError) as exc:
-            error = _error_for(exc, operation)
+            error = error_for(exc, operation)
             if error is ObjectExists or (error is ObjectNotFound and operation == "get"):
                 self._is_bucket_seen = True
-            raise error(_BACKEND, operation, f"{self._bucket}/{key}: {_reason_of(exc)}") from exc
+            raise error(_BACKEND, operation, f"{self._bucket}/{key}: {reason_of(exc)}") from exc
         self._is_bucket_seen = True
 
 
-def _config_of(
+def config_of(
     bucket: str, region: str, endpoint: str | None, encryption: str | None, kms_key: str | None
 ) -> "S3Config":
+    """Return obstore's configuration of a bucket."""
     # A DELETE for each object, instead of a batch.
     config: S3Config = {"region": region, "disable_bulk_delete": True}
     # The bucket stands in the host's name if it can: AWS advises against paths, and a dot breaks the
@@ -285,7 +286,8 @@ def _config_of(
     return config
 
 
-def _client_of(endpoint: str | None, timeout_s: float) -> "ClientConfig":
+def client_of(endpoint: str | None, timeout_s: float) -> "ClientConfig":
+    """Return obstore's configuration of connections."""
     return {
         "allow_http": endpoint is not None and endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=min(_CONNECT_S, timeout_s)),
@@ -293,7 +295,8 @@ def _client_of(endpoint: str | None, timeout_s: float) -> "ClientConfig":
     }
 
 
-def _retry_of(retries_max: int) -> "RetryConfig":
+def retry_of(retries_max: int) -> "RetryConfig":
+    """Return how often obstore repeats a request that failed by no fault of ours."""
     return {
         "max_retries": retries_max,
         "retry_timeout": timedelta(seconds=_RETRY_S_MAX),
@@ -301,7 +304,7 @@ def _retry_of(retries_max: int) -> "RetryConfig":
     }
 
 
-def _reason_of(exc: BaseError | OSError) -> str:
+def reason_of(exc: BaseError | OSError) -> str:
     """Return the short reason in obstore's text: S3's own code, or the first line without the URL."""
     text = str(exc)
     if found := _CODE.search(text):
@@ -310,7 +313,8 @@ def _reason_of(exc: BaseError | OSError) -> str:
     return first_line if len(first_line) <= _REASON_CHARS else first_line[:_REASON_CHARS] + "…"
 
 
-def _error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
+def error_for(exc: BaseError | OSError, operation: str) -> type[BackendError]:
+    """Return the class of our error that an error of obstore is."""
     text = str(exc)
     code = found[1] if (found := _CODE.search(text)) else ""
     status = int(found[1]) if (found := _STATUS.search(text)) else 0

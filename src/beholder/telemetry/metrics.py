@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from beholder.clock import age_s
 from beholder.job import Job
+from beholder.telemetry.comparisons import ShadowComparisons, split_comparisons
 
 __all__ = ["Telemetry"]
 
@@ -28,23 +29,20 @@ _BATCH = (1, 2, 3, 4, 6, 8, 10, 16)
 class Telemetry:
     """Counters and histograms of the web tier and, through the replies, of the workers."""
 
+    done_count = 0
+    """Jobs that have their outcome, so far."""
+
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        registry = self.registry
-        self.requests = Counter(
-            "beholder_requests_total",
-            "HTTP requests answered.",
-            ["route", "method", "status"],
-            registry=registry,
+        self.registry = registry = CollectorRegistry()
+        self._comparisons = ShadowComparisons(registry)
+        self.requests = self._counter(
+            "beholder_requests_total", "HTTP requests answered.", "route", "method", "status"
         )
         self.request_seconds = self._histogram(
             "beholder_request_seconds", "From a request's head to its answer.", labels=["route"]
         )
-        self.jobs = Counter(
-            "beholder_jobs_total",
-            "Jobs by state: queued when accepted, then their outcome.",
-            ["state"],
-            registry=registry,
+        self.jobs = self._counter(
+            "beholder_jobs_total", "Jobs by state: queued when accepted, then their outcome.", "state"
         )
         self.wait_seconds = self._histogram(
             "beholder_job_wait_seconds", "From a job's creation to a worker's receipt."
@@ -66,6 +64,9 @@ class Telemetry:
         )
         self.upload_bytes = Gauge(
             "beholder_upload_bytes", "Bytes of uploads held in memory.", registry=registry
+        )
+        self.webhooks = self._counter(
+            "beholder_webhook_attempts_total", "Attempts to deliver the webhook of a job.", "result"
         )
         self._lock = threading.Lock()
         self._reported_calls: dict[str, Counts[str]] = {}
@@ -98,7 +99,9 @@ class Telemetry:
         self.registry.register(_Watched(name, help_text, (label,) if label else (), series))
 
     def count_calls(self, process: str, calls: Mapping[str, int]) -> None:
-        """Add AWS calls of `process`, by `service:Operation`."""
+        """Add AWS calls of `process`, by `service:Operation`, and its comparisons, by `shadow:result`."""
+        calls, compared = split_comparisons(calls)
+        self._comparisons.add(compared)
         with self._lock:
             self._reported_calls.setdefault(process, Counts()).update(calls)
 
@@ -121,6 +124,7 @@ class Telemetry:
     def job_done(self, job: Job) -> None:
         """Count a job that has its outcome, with its times."""
         self.jobs.labels(str(job.status)).inc()
+        self.done_count += 1
         if job.completed_at_s is not None:
             self.latency_seconds.observe(age_s(job.completed_at_s, job.created_at_s))
         if job.metrics is not None:
@@ -140,6 +144,9 @@ class Telemetry:
     def expose(self) -> bytes:
         """Return everything in the Prometheus text format."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
 
     def _histogram(
         self,

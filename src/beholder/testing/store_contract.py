@@ -223,6 +223,18 @@ class StoreContract:
         assert [info.key for info in listed] == sorted(keys)
         assert [info.size_bytes for info in listed] == [len(info.key.encode()) for info in listed]
 
+    def test_a_listing_may_begin_behind_a_key(self, store: Store) -> None:
+        """The key itself need not exist; what lies below it as a folder is behind it."""
+        for key in ("a/1", "a/2/x", "a/2/y", "a/3", "b/0"):
+            store.put(key, b"x")
+        for after, expected in (
+            ("a/0", ["a/1", "a/2/x", "a/2/y", "a/3"]),
+            ("a/1", ["a/2/x", "a/2/y", "a/3"]),
+            ("a/2", ["a/2/x", "a/2/y", "a/3"]),
+            ("a/3", []),
+        ):
+            assert [info.key for info in store.list("a/", after=after)] == expected
+
     def test_a_listing_keeps_to_its_prefix(self, store: Store) -> None:
         """A prefix is a folder: keys that merely begin alike are left out."""
         for key in ("a/1", "a/b/2", "ab/3", "a.4"):

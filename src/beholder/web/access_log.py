@@ -28,7 +28,7 @@ class AccessEntry:
     """The facts of one request that its handlers find, for its log line.
 
     Args:
-        job_id: The id of the request's job; empty if there is none.
+        job_id: The id of the request's job, or several with commas between them; empty if there is none.
         key_id: The id of the request's API key, which is not secret; empty if none was accepted.
         code: The code of the error that is answered; empty if there is none.
         cause: The cause of that error, for the operator.

@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+from beholder.dead_letters.redrive import Redrive
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
 from beholder.runner import Runner
+from beholder.web.current_models import CurrentModels
 from beholder.web.fleet_view import FleetView, watch_fleet
 from beholder.web.key_check import KeyCheck
+from beholder.web.labels import LabelIndex
 from beholder.web.limits import WebLimits
 from beholder.web.middleware import RequestMiddleware
 from beholder.web.nearest import nearest
@@ -26,16 +32,27 @@ from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.compat.forms import compat_routes, error_answer
 from beholder.web.routes.compat.rekognition import RekognitionRoute, is_for_rekognition
+from beholder.web.routes.dead_letters import DeadLetterRoutes
 from beholder.web.routes.fleet import FleetRoutes
+from beholder.web.routes.job_lists import JobListRoute
 from beholder.web.routes.jobs import ImageRoutes, JobRoutes
+from beholder.web.routes.models import ModelRoutes
+from beholder.web.routes.named_jobs import NamedJobRoutes
 from beholder.web.routes.service import ServiceRoutes
+from beholder.web.routes.uploads import UploadRoutes
+from beholder.web.served_models import ServedModels
 from beholder.web.submission.admission import Admission
 from beholder.web.submission.cancel import JobCanceler
+from beholder.web.submission.deletion import JobDeleter
+from beholder.web.submission.direct_uploads import DirectUploads
+from beholder.web.submission.job_list import JobLister
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.service import SubmissionService
-from beholder.web.submission.upload import UploadBudget
-from beholder.web.submission.worker_replies import ReplyListener
+from beholder.web.submission.upload_budget import UploadBudget
+from beholder.web.submission.worker_replies import ReplyReader
+from beholder.web.webhooks.deliverer import WebhookDeliverer
+from beholder.web.webhooks.opening import delivering, open_deliverer, watch_webhooks
 
 __all__ = ["WebApp", "build_app"]
 
@@ -90,29 +107,24 @@ def build_app(
     lookup = JobLookup(ports)
     # A lookup in a remote bucket blocks for long, so lookups have threads of their own.
     lookups = ThreadPoolExecutor(2, thread_name_prefix="lookup")
-    pending_replies = PendingReplies(ports.limits.waiters_max, lookup, ports.clock)
+    webhooks = open_deliverer(ports, lookup)
+    pending_replies = _pending_replies(ports, lookup, webhooks)
     admission = _admission_of(ports)
-    submissions = SubmissionService(ports, admission, pending_replies, lookup)
+    submissions = SubmissionService(ports, admission, pending_replies, lookup, webhooks)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        listener = ReplyListener(
-            ports.replies,
-            pending_replies,
-            asyncio.get_running_loop(),
-            ports.telemetry,
-            wait_s=ports.receive_wait_s,
-            on_done=admission.done,
-        )
+        reader = ReplyReader(pending_replies, ports.telemetry, on_done=admission.done)
         runner = Runner()
-        runner.start("replies", listener.tick)
+        ports.replies.listen(reader.take, runner)
         runner.start("admission", admission.tick)
         for name, tick in ticks.items():
             runner.start(name, tick, notifiers.get(name))
         submissions.start()
         sweep = asyncio.create_task(pending_replies.sweep(lookups))
         try:
-            yield
+            async with delivering(webhooks, runner):
+                yield
         finally:
             sweep.cancel()
             interrupt()
@@ -123,18 +135,29 @@ def build_app(
     fleet = FleetView(ports.results, ports.clock)
     readiness = _readiness_of(ports)
     _register_metrics(ports, pending_replies, fleet)
-    images = _image_routes(ports, admission, submissions, pending_replies)
+    watch_webhooks(ports.telemetry, webhooks)
+    images = _image_routes(ports, admission, submissions, pending_replies, lookups)
     service = _service_routes(ports, readiness)
     canceler = JobCanceler(lookup, ports.results, ports.clock)
-    jobs = JobRoutes(lookup, canceler, pending_replies, lookups, admission)
+    deleter = JobDeleter(canceler, ports.images, ports.results, ports.clock)
+    jobs = JobRoutes(lookup, canceler, deleter, pending_replies, lookups, admission)
     compat = compat_routes(images.classification, canceler, lookups, readiness, ports.version)
-    routes = _routes(images, jobs, service, FleetRoutes(fleet))
+    models = ModelRoutes(images.classification.models, images.limits)
+    routes = (
+        _job_routes(jobs, images, ports) + _routes(images, models, service) + _operator_routes(ports, fleet)
+    )
     return WebApp(_router(routes + compat, lifespan, ports), ports, pending_replies, readiness)
 
 
 def _router(routes: list[Route], lifespan: Lifespan[Any], ports: WebPorts) -> ASGIApp:
     router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
     return KeyCheck(router, ports.keys, ports.clock) if ports.keys else router
+
+
+def _pending_replies(ports: WebPorts, lookup: JobLookup, webhooks: WebhookDeliverer | None) -> PendingReplies:
+    if webhooks is None:
+        return PendingReplies(ports.limits.waiters_max, lookup, ports.clock)
+    return PendingReplies(ports.limits.waiters_max, lookup, ports.clock, on_settled=webhooks.settled)
 
 
 def _readiness_of(ports: WebPorts) -> Readiness:
@@ -152,9 +175,19 @@ def _admission_of(ports: WebPorts) -> Admission:
     )
 
 
+def _current_models(ports: WebPorts) -> CurrentModels:
+    labels = {reference: LabelIndex(labels) for reference, labels in ports.labels.items()}
+    return CurrentModels(ServedModels(ports.models, labels), ports.results, ports.clock)
+
+
 def _image_routes(
-    ports: WebPorts, admission: Admission, submissions: SubmissionService, pending_replies: PendingReplies
+    ports: WebPorts,
+    admission: Admission,
+    submissions: SubmissionService,
+    pending_replies: PendingReplies,
+    lookups: ThreadPoolExecutor,
 ) -> ImageRoutes:
+    uploads = DirectUploads(ports.images, ports.limits, ports.clock, lookups, ports.presign)
     budget = UploadBudget(
         ports.limits.uploads_bytes_max,
         ports.telemetry,
@@ -164,18 +197,18 @@ def _image_routes(
         budget=budget,
         submissions=submissions,
         pending_replies=pending_replies,
-        models=ports.models,
+        models=_current_models(ports),
         limits=ports.limits,
         clock=ports.clock,
-        fetch=ports.fetch,
+        fetchers=replace(ports.fetchers, upload=uploads.find),
+        check_webhook=ports.webhooks.check if ports.webhooks else None,
     )
-    return ImageRoutes(classification, admission, ports.limits)
+    return ImageRoutes(classification, admission, ports.limits, UploadRoutes(uploads, budget, ports.limits))
 
 
 def _service_routes(ports: WebPorts, readiness: Readiness) -> ServiceRoutes:
     return ServiceRoutes(
-        openapi=build_openapi(ports),
-        models=ports.models,
+        openapi=partial(build_openapi, ports),
         limits=ports.limits,
         readiness=readiness,
         telemetry=ports.telemetry,
@@ -192,22 +225,67 @@ def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: F
     watch_fleet(ports.telemetry, fleet)
 
 
-def _routes(images: ImageRoutes, jobs: JobRoutes, service: ServiceRoutes, fleet: FleetRoutes) -> list[Route]:
+def _job_routes(jobs: JobRoutes, images: ImageRoutes, ports: WebPorts) -> list[Route]:
+    named = NamedJobRoutes(images, jobs.lookup, jobs.lookups, ports.images, ports.clock)
+    lister = JobLister(ports.images, jobs.lookup, ports.map_items, ports.clock)
+    listed = JobListRoute(lister, jobs.lookups)
+    by_method = {"GET": jobs.get, "HEAD": jobs.get, "PUT": named.put, "DELETE": jobs.delete}
+
+    async def job(request: Request) -> Response:
+        """One route for all methods, so that Allow names them."""
+        return await by_method[request.method](request)
+
     return [
-        Route("/v1/classify", images.classify, methods=["POST"]),
-        Route("/upload", images.upload, methods=["POST"]),
-        Route("/v1/jobs/{job_id}", jobs.get, methods=["GET"]),
+        Route("/v1/jobs", listed.get, methods=["GET"]),
+        Route("/v1/jobs/{job_id}", job, methods=list(by_method)),
         Route("/v1/jobs/{job_id}/cancel", jobs.cancel, methods=["POST"]),
+        Route("/v1/jobs/{job_id}/retry", named.retry, methods=["POST"]),
+    ]
+
+
+def _routes(images: ImageRoutes, models: ModelRoutes, service: ServiceRoutes) -> list[Route]:
+    return [
+        Route("/v1/classify", _Endpoint(images.classify), methods=["POST"]),
+        Route("/upload", _Endpoint(images.upload), methods=["POST"]),
+        *images.uploads.routes(),
         Route("/", _Root(images, service), methods=["GET", "POST"]),
         Route("/healthz", service.healthz, methods=["GET"]),
         Route("/readyz", service.readyz, methods=["GET"]),
         Route("/metrics", service.metrics, methods=["GET"]),
-        Route("/v1/models", service.models, methods=["GET"]),
+        Route("/v1/models", models.get, methods=["GET"]),
+        Route("/v1/models/default", models.put_default, methods=["PUT"]),
         Route("/v1/limits", service.limits, methods=["GET"]),
-        Route("/v1/fleet", fleet.get, methods=["GET"]),
         Route("/openapi.json", service.openapi, methods=["GET"]),
-        Route("/docs", service.docs, methods=["GET"]),
+        Route("/docs", service.pages.docs, methods=["GET"]),
+        Route("/fleet", service.pages.fleet, methods=["GET"]),
+        Route("/assets/{name}", service.pages.asset, methods=["GET"]),
     ]
+
+
+def _operator_routes(ports: WebPorts, view: FleetView) -> list[Route]:
+    fleet = FleetRoutes(view, ports.results)
+    letters = DeadLetterRoutes(Redrive(ports.queue, ports.results, ports.clock, map_items=ports.map_items))
+    return [
+        Route("/v1/fleet", fleet.get, methods=["GET"]),
+        Route("/v1/fleet/history", fleet.history, methods=["GET"]),
+        Route("/v1/dead-letters", letters.get, methods=["GET"]),
+        Route("/v1/dead-letters/{letter_id}/redrive", letters.redrive, methods=["POST"]),
+    ]
+
+
+class _Endpoint:
+    """A route's handler as an application: Starlette wraps a plain function in three more coroutines.
+
+    They catch `HTTPException` and close the files of a form; errors go to the middleware here, and no handler
+    reads a form with Starlette.
+    """
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._handler(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 class _Root:
@@ -233,10 +311,10 @@ class _NotFound:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._meant: dict[str, str] = {}
         for route in routes:
-            # Cancelling is proposed to no caller, since a program may follow.
-            if route.path == "/" or route.path.endswith("/cancel"):
+            # What changes a job is proposed to no caller, since a program may follow.
+            if route.path == "/" or route.path.endswith(("/cancel", "/retry", "/redrive")):
                 continue
-            methods = "/".join(sorted((route.methods or set()) - {"HEAD"}))
+            methods = "/".join(sorted((route.methods or set()) - {"HEAD", "DELETE"}))
             # A path may also lack the route's last parameter.
             for written in (route.path, route.path.partition("/{")[0]):
                 self._meant.setdefault(written, f"{methods} {route.path}")

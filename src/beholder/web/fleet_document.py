@@ -12,7 +12,7 @@ from beholder.scaling.policy.decision import Bound, FailedStartup, Forecast, Ter
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState
 from beholder.scaling.records.snapshot import FleetSnapshot
 
-__all__ = ["FleetDocument", "fleet_document", "instances_by_state", "price_per_hour"]
+__all__ = ["FleetDocument", "fleet_document", "instances_by_state", "price_per_hour", "without_refusal"]
 
 # A refusal as `fleet.ec2_refusals` writes it: the cloud's code, then the cloud's sentence.
 _CODE = re.compile(r"\(([A-Z][A-Za-z]{3,60}(?:\.[A-Za-z]{3,60})?): ")
@@ -152,8 +152,8 @@ def fleet_document(last: FleetSnapshot | None, now_s: float) -> FleetDocument:
         decision=DecisionDocument(
             raw=decision.raw,
             launch=decision.launch,
-            reason=_without_refusal(decision.reason),
-            bounds=tuple(replace(one, why=_without_refusal(one.why)) for one in decision.bounds),
+            reason=without_refusal(decision.reason),
+            bounds=tuple(replace(one, why=without_refusal(one.why)) for one in decision.bounds),
             forecast=decision.forecast,
         ),
         instances=tuple(_instance(one, now_s) for one in record.instances),
@@ -205,6 +205,6 @@ def _refusal_codes(why: str) -> str:
     return f"the cloud refused a launch: {codes}" if codes else "the cloud refused a launch"
 
 
-def _without_refusal(why: str) -> str:
+def without_refusal(why: str) -> str:
     """Return a reason with the cloud's codes in place of its sentences."""
     return _REFUSED.sub(lambda match: f"{match[1]} ({_refusal_codes(match[2])}){match[3]}", why)

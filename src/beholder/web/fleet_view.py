@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from beholder.clock import Clock
 from beholder.documents import to_document
 from beholder.errors import BackendError
+from beholder.scaling.policy.decision import FAILED_STARTUP_CAUSES
 from beholder.scaling.records.snapshot import FleetSnapshot, read_last
 from beholder.store.port import Store
 from beholder.telemetry.metrics import Telemetry
@@ -133,7 +134,8 @@ _METRICS: tuple[tuple[str, str, Callable[[FleetSnapshot], _Series], str], ...] =
     (
         "beholder_controller_failed_startups_total",
         "Instances that were launched and never served, by any leader.",
-        lambda last: last.failed_startups_total,
+        # From the first record on, because Prometheus sees no growth where a series begins.
+        lambda last: dict.fromkeys(FAILED_STARTUP_CAUSES, 0) | dict(last.failed_startups_total),
         "cause",
     ),
 )

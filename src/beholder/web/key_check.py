@@ -5,8 +5,8 @@ import hashlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from beholder.api_keys import KeyScope, KnownKeys
-from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.clock import Clock
+from beholder.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.web.access_log import entry_of
 from beholder.web.routes.compat.rekognition import is_for_rekognition
 from beholder.web.signature import is_signed, read_signature
@@ -17,6 +17,7 @@ __all__ = ["KeyCheck", "scope_needed"]
 _OPEN = {
     "/",
     "/docs",
+    "/fleet",
     "/openapi.json",
     "/healthz",
     "/readyz",
@@ -25,7 +26,9 @@ _OPEN = {
     "/v2/health/ready",
     "/health-check",
 }
-_OF_OPERATORS = {"/metrics", "/v1/fleet"}
+_OF_OPERATORS = {"/metrics", "/v1/fleet", "/v1/fleet/history", "/v1/dead-letters", "/v1/jobs"}
+_SET_BY_OPERATORS = {"/v1/models/default"}
+_REDRIVES = "/v1/dead-letters/"
 _BEARER = b"bearer "
 
 
@@ -64,7 +67,7 @@ class KeyCheck:
                 raise KeyRefused
             entry_of(scope).key_id = key.id
             if needed not in key.scopes:
-                raise ScopeMissing(needed)
+                raise ScopeMissing(scope=needed)
         await self._app(scope, receive, send)
 
     async def _check_signature(self, scope: Scope, receive: Receive) -> Receive:
@@ -79,7 +82,7 @@ class KeyCheck:
             raise KeyRefused
         entry_of(scope).key_id = key.id
         if KeyScope.AWS not in key.scopes:
-            raise ScopeMissing(KeyScope.AWS)
+            raise ScopeMissing(scope=KeyScope.AWS)
         if not signature.is_recent(self._clock.now_s()):
             raise KeyRefused(
                 "the request was signed more than 15 minutes ago, or ahead; set the client's clock"
@@ -100,8 +103,9 @@ class KeyCheck:
 def scope_needed(method: str, path: str) -> KeyScope | None:
     """Return the scope that a request needs; None if it needs no key."""
     if method not in ("GET", "HEAD"):
-        return KeyScope.WRITE
-    if path in _OPEN:
+        is_operators = path.removesuffix("\n") in _SET_BY_OPERATORS or path.startswith(_REDRIVES)
+        return KeyScope.ADMIN if is_operators else KeyScope.WRITE
+    if path in _OPEN or path.startswith("/assets/"):
         return None
     # A route's pattern ends with `$`, which also matches before a line end, so `/metrics%0A` is served too.
     return KeyScope.ADMIN if path.removesuffix("\n") in _OF_OPERATORS else KeyScope.READ

@@ -15,9 +15,11 @@ class WebLimits:
 
     image: Annotated[ImageLimits, "Limits of an image."] = field(default_factory=ImageLimits)
     top_k_max: Annotated[int, "Labels that a request may ask for."] = 1000
+    filter_labels_max: Annotated[int, "Classes that `include` may name, and `exclude`."] = 100
     multipart_overhead_bytes_max: Annotated[int, "Bytes of a multipart body beside the image."] = 65_536
     multipart_parts_max: Annotated[int, "Fields that a multipart body may have, the image included."] = 64
     multipart_head_bytes_max: Annotated[int, "Bytes of the headers of one field of a multipart body."] = 8_192
+    multipart_images_max: Annotated[int, "Images that a form may hold, on /v1/classify."] = 32
     file_name_chars_max: Annotated[int, "Characters kept of a file's name."] = 100
     idempotency_key_chars_max: Annotated[int, "Length of an Idempotency-Key."] = 255
     wait_s_default: Annotated[
@@ -46,7 +48,8 @@ class WebLimits:
         int, "Bytes of uploads held in memory at once.", Setting(1_000_000, 100_000_000_000)
     ] = 256_000_000
     upload_s_max: Annotated[float, "How long one upload may take, in seconds."] = 60.0
-    fetches_max: Annotated[int, "Images that are fetched from addresses at once."] = 32
+    upload_link_s: Annotated[float, "How long the link of a direct upload is good, in seconds."] = 900.0
+    fetches_max: Annotated[int, "Images that are fetched from addresses or buckets at once."] = 32
     fetch_s_max: Annotated[float, "How long fetching one image may take, in seconds."] = 10.0
     connections_max: Annotated[
         int, "Open connections of one web process; then idle and slow ones are closed."

@@ -99,7 +99,7 @@ class RequestMiddleware:
     def _end(self, scope: Scope, entry: AccessEntry, seconds: float) -> None:
         # The route's pattern instead of the path, so that the label does not have as many values as jobs.
         name = getattr(scope.get("route"), "path", "unknown")
-        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "HEAD") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "HEAD", "DELETE") else "other"
         if not entry.status:
             entry.status, entry.cause = _CLIENT_CLOSED, "the process ended before it answered"
         self._telemetry.requests.labels(name, method, str(entry.status)).inc()

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 from starlette.responses import JSONResponse
 
-from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.documents import Form, to_document
-from beholder.errors import BackendError, BeholderError, Overloaded
+from beholder.errors import BackendError, BeholderError, KeyMissing, KeyRefused, Overloaded, ScopeMissing
 
 __all__ = ["ProblemDocument", "error_headers", "problem", "problem_of"]
 

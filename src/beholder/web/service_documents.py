@@ -53,4 +53,5 @@ class ModelsDocument:
     """Every model served."""
 
     default: Annotated[str, "Name of the model that is used if a request names none."]
+    default_version: Annotated[str, "Version of that model."]
     models: Annotated[tuple[ServedModel, ...], "The models, the default one first."]

@@ -17,6 +17,7 @@ from beholder.draining.protocol import DrainLimits
 from beholder.errors import BackendDenied, ConfigError, ObjectNotFound
 from beholder.store.port import Store
 from beholder.store.s3 import S3Store
+from beholder.store.s3_reader import S3Reader
 from beholder.telemetry.log import log_event
 from beholder.wiring.backends import Backends, OwnReplies, Pace, PerImage, Scaling
 from beholder.wiring.locks import make_processes_folder
@@ -25,8 +26,9 @@ from beholder.wiring.profile import Profile
 if TYPE_CHECKING:
     from beholder.queue.sqs_replies import OwnReplyQueue
     from beholder.telemetry.metrics import Telemetry
+    from beholder.web.submission.direct_uploads import Presign
 
-__all__ = ["aws_profile", "open_bucket"]
+__all__ = ["aws_profile", "open_bucket", "open_reader"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ _PACE = Pace(
     announce_every_s=30.0,
     # A LIST.
     peers_every_s=30.0,
+    # A LIST, too.
+    cancellations_every_s=30.0,
 )
 
 
@@ -87,6 +91,16 @@ def open_bucket(name: str, region: str) -> Store:
         ConfigError: AWS_PROFILE names no profile.
     """
     return S3Store(name, region=region, environ=os.environ)
+
+
+def open_reader(region: str, *, timeout_s: float) -> S3Reader:
+    """Return what reads objects of buckets that are not the deployment's.
+
+    Args:
+        region: The region of the buckets.
+        timeout_s: For one attempt at a request.
+    """
+    return S3Reader(region=region, timeout_s=timeout_s, environ=os.environ)
 
 
 def _open_scaling(
@@ -124,8 +138,19 @@ def _open_aws(settings: Settings, name: str) -> Iterator[Backends]:
             ),
             pace=replace(_PACE, drain=DrainLimits(lag_s=settings.queue.depth_lag_s)),
             interrupt=account.interrupt,
+            presign=_presign_of(settings),
             calls=account.calls,
         )
+
+
+def _presign_of(settings: Settings) -> "Presign":
+    from beholder.aws.presigned import PresignedPuts  # noqa: PLC0415 -- boto3 is an optional extra
+
+    store = settings.store
+    region = settings.deployment.region
+    return PresignedPuts(
+        store.input_bucket, region=region, encryption=store.encryption, kms_key=store.kms_key
+    ).sign
 
 
 class _Account:
@@ -169,6 +194,7 @@ class _Account:
     @contextmanager
     def own_replies(self, owner: str) -> Iterator[OwnReplies]:
         from beholder.queue.sqs_replies import OwnReplyQueue  # noqa: PLC0415
+        from beholder.web.submission.reply_sources import PolledReplies  # noqa: PLC0415
 
         with OwnReplyQueue(
             self.client,
@@ -179,7 +205,8 @@ class _Account:
         ) as own:
             self._own = own
             ticks = {"reply_heartbeat": own.heartbeat_tick, "idle_queue_sweeper": own.sweeper_tick}
-            yield OwnReplies(own, lambda: own.name, ticks)
+            source = PolledReplies(own, wait_s=_PACE.receive_wait_s)
+            yield OwnReplies(source, lambda: own.name, ticks)
 
     def check(self) -> None:
         """Raise ConfigError for all that is missing or refuses us; a later surprise would be a worse one."""

@@ -31,11 +31,13 @@ def children(
     environment = base | _THREAD_LIMITS | to_environment(settings)
 
     def spec(name: str, command: str, *options: str, fds: tuple[int, ...], stage: int) -> ChildSpec:
-        line = (sys.executable, "-m", "beholder", command, "--name", name, *options)
+        # -P: a file of the working folder, such as a queue.py, is no module of ours.
+        line = (sys.executable, "-P", "-m", "beholder", command, "--name", name, *options)
         return ChildSpec(
             name,
             (*line, "--parent-death-pipe", str(parent_death_pipe_fd)),
-            environment,
+            # Systemd gets to know by the web process alone whether the service is ready, and lives.
+            environment if stage == WEB_STAGE else environment | {"NOTIFY_SOCKET": ""},
             fds,
             stage=stage,
             may_leave=in_fleet and stage == _WORKER_STAGE,

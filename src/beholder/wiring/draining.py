@@ -11,14 +11,16 @@ from pathlib import Path
 from beholder.clock import Clock, SystemClock
 from beholder.config import Settings
 from beholder.draining.heartbeat import HeartbeatWriter
-from beholder.draining.idle_limit import STAY_S_MIN, IdleSettings, Seniority
+from beholder.draining.idle_limit import EC2_BILL_S_MIN, STAY_S_MIN, IdleSettings, Seniority
 from beholder.draining.idle_monitor import IdleMonitor, seniority_of
 from beholder.draining.instance_exit import InstanceExit
 from beholder.draining.protocol import DrainProtocol, IdleTimeout
 from beholder.fleet.imds import InstanceMetadata, InterruptionWatch, Notice
 from beholder.fleet.startup import StartupReport
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
-from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.limits import Aim, Limits
+from beholder.scaling.records.snapshot import read_last
+from beholder.store.port import Store
 from beholder.telemetry.log import log_event
 from beholder.wiring.backends import Backends
 from beholder.wiring.fleet_local import idle_startup_s
@@ -45,12 +47,12 @@ class _Member:
     Args:
         name: What the fleet calls it.
         idle: Its idle rule.
-        share: Taken for its busy share at the start.
+        startup_s: Returns the startup time that the controller has learnt, where there is something to learn.
     """
 
     name: str
     idle: IdleSettings
-    share: float
+    startup_s: Callable[[], float | None] = lambda: None
 
 
 def open_draining(
@@ -93,11 +95,13 @@ def _instance(settings: Settings, backends: Backends, worker: Worker, elapsed: C
     idle = IdleSettings(
         startup_s=settings.fleet.startup_s,
         latency_goal_s=settings.fleet.latency_goal_s,
+        aim=Aim(settings.fleet.aim),
         stay_min=settings.fleet.fleet_min + settings.fleet.fleet_warm_min,
         idle_s_max=settings.worker.idle_s_max,
+        bill_s_min=EC2_BILL_S_MIN,
         stay_s_min=STAY_S_MIN,
     )
-    member = _Member(_instance_id(metadata), idle, share=0.0)
+    member = _Member(_instance_id(metadata), idle, lambda: _learnt_startup_s(backends.results))
     with _member(settings, backends, worker, elapsed, member, leave=instance_exit.leave) as (protocol, ticks):
 
         def on_notice(notice: Notice) -> None:
@@ -128,13 +132,12 @@ def _process(
     idle = IdleSettings(
         startup_s=idle_startup_s(),
         latency_goal_s=settings.fleet.latency_goal_s,
-        startup_patience=0.0,
+        aim=Aim(settings.fleet.aim),
         stay_min=settings.machine.workers_min + settings.machine.workers_warm_min,
         idle_s_max=settings.worker.idle_s_max,
         stay_s_min=STAY_S_MIN,
     )
-    # A process that was launched for a burst stays a while, for the next one.
-    member = _Member(name, idle, share=1.0)
+    member = _Member(name, idle)
     with _member(settings, backends, worker, elapsed, member, leave=end_process) as (_, ticks):
         yield ticks
 
@@ -213,9 +216,14 @@ def _monitor(backends: Backends, worker: Worker, elapsed: Clock, member: _Member
         service_s=Limits().service_s,
         store=backends.results,
         wall_clock=backends.clock,
-        busy_share=member.share,
         peers_every_s=backends.pace.peers_every_s,
+        startup_s=member.startup_s,
     )
+
+
+def _learnt_startup_s(results: Store) -> float | None:
+    last = read_last(results)
+    return None if last is None else last.record.decision.forecast.startup_s
 
 
 def _instance_id(metadata: InstanceMetadata) -> str:

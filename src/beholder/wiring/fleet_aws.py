@@ -11,15 +11,18 @@ from beholder.config import Settings
 from beholder.errors import BackendError
 from beholder.job import new_job_id
 from beholder.scaling.activator import Activator
+from beholder.scaling.ages import LOOK_S_MAX
 from beholder.scaling.controller import Controller, ControllerPorts
 from beholder.scaling.lease import StoreLease
-from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.limits import Aim, Limits
 from beholder.scaling.policy.observation import ServiceSeen
 from beholder.scaling.records.decision_log import DecisionLog
+from beholder.scaling.records.history import HistoryLog
 from beholder.scaling.records.record import Record
 from beholder.scaling.records.snapshot import LatestRecord, Tee, read_last
 from beholder.scaling.records.spend_log import SpendLog
 from beholder.scaling.sensor import FleetSensor
+from beholder.scaling.unanswered import UnansweredMessages
 from beholder.store.port import Store
 from beholder.wiring.backends import Backends, Scaling
 
@@ -30,8 +33,6 @@ __all__ = ["open_scaling"]
 
 # The lease wants to be held four times in a period.
 _TICKS_IN_PERIOD = 4
-# Less than a reaper's patience with a silent worker, so that no step of the clock uses it up.
-_LOOK_S_MAX = 60.0
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _open_controller(
     backends: Backends,
     name: str,
     services: Callable[[], Sequence[float]] = tuple,
-    sent_lately: Callable[[], int] = lambda: 0,
+    unanswered: Callable[[], int] = lambda: 0,
 ) -> Iterator[Controller]:
     """Open a controller of the deployment's instances; its `tick()` is called every `tick_s`.
 
@@ -52,7 +53,7 @@ def _open_controller(
         name: Of this web process.
         services: Gives how long messages kept a consumer busy, in seconds, as replies told since it was last
             asked. An instance has several consumers, so this says rather too much than too little.
-        sent_lately: Gives how many messages this process sent in the last seconds.
+        unanswered: See `FleetSensor`.
 
     Raises:
         ConfigError: boto3 cannot be used as it is configured.
@@ -67,7 +68,7 @@ def _open_controller(
     # Never the same after a restart: what an earlier process of this name held is not ours.
     holder = f"{name}-{new_job_id(clock.now_s())}"
     lease = StoreLease(results, holder, MonotonicClock(), period_s=_TICKS_IN_PERIOD * settings.fleet.tick_s)
-    why = DecisionLog(results, name)
+    why, history = DecisionLog(results, name), HistoryLog(results)
     # Replies do not say on what type of instance; where there is one type, it is that.
     instance_type = template.instance_types[0] if len(template.instance_types) == 1 else ""
 
@@ -82,12 +83,12 @@ def _open_controller(
             clock,
             service_times,
             startup_s=settings.fleet.startup_s,
-            look_s_max=max(_LOOK_S_MAX, 2.0 * settings.fleet.tick_s),
-            sent_lately=sent_lately,
+            look_s_max=max(LOOK_S_MAX, 2.0 * settings.fleet.tick_s),
+            unanswered=unanswered,
         ),
         fleet=fleet,
         lease=lease,
-        records=Tee(why, LatestRecord(results), SpendLog()),
+        records=Tee(why, LatestRecord(results), history, SpendLog()),
         new_token=lambda: new_job_id(clock.now_s()),
         before=lambda: _before(results),
     )
@@ -95,6 +96,7 @@ def _open_controller(
         yield Controller(ports, _limits_of(settings), name=name)
     finally:
         why.flush()
+        history.flush()
         with contextlib.suppress(BackendError):
             lease.release()
         client.close()
@@ -109,11 +111,20 @@ def open_scaling(
     Raises:
         ConfigError: boto3 cannot be used as it is configured.
     """
-    activator = Activator(MonotonicClock(), threading.Event())
-    with _open_controller(settings, backends, name, telemetry.take_services, activator.lately) as controller:
+    activator = Activator(threading.Event())
+
+    def own() -> int:
+        return activator.sent_count - telemetry.done_count
+
+    process = f"{name}-{new_job_id(backends.clock.now_s())}"
+    unanswered = UnansweredMessages(own, backends.results, process, MonotonicClock())
+    services = telemetry.take_services
+    with _open_controller(settings, backends, name, services, unanswered.change) as controller:
 
         def tick() -> float:
             delay_s = controller.tick()
+            if not controller.is_leading:
+                unanswered.tell()
             activator.listen(is_at_zero=controller.is_at_zero)
             return delay_s
 
@@ -134,6 +145,7 @@ def _limits_of(settings: Settings) -> Limits:
         min=settings.fleet.fleet_min,
         max=settings.fleet.fleet_max,
         latency_goal_s=settings.fleet.latency_goal_s,
+        aim=Aim(settings.fleet.aim),
         budget_per_hour=settings.fleet.budget_per_hour,
         warm_min=settings.fleet.fleet_warm_min,
         price_per_hour=max(prices, default=0.0),

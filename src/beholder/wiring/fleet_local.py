@@ -12,9 +12,10 @@ from beholder.config import Settings
 from beholder.fleet.port import Fleet
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import delete_heartbeat, read_heartbeats
-from beholder.scaling.policy.limits import Limits
+from beholder.scaling.policy.limits import Aim, Limits
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.records.decision_log import DecisionLog
+from beholder.scaling.records.history import HistoryLog
 from beholder.scaling.records.record import Record
 from beholder.scaling.records.snapshot import LatestRecord, Tee
 from beholder.scaling.sensor import FleetSensor
@@ -40,7 +41,7 @@ def idle_startup_s() -> float:
     """Return for how long a worker may idle at the price of a startup, in seconds.
 
     Measured: a startup takes 1.1 s of CPU time, an idle worker 0.1 % of a core, so that by CPU time alone it
-    would be 1,100 s. An idle worker also keeps 200 MiB of memory from others, so it is a quarter of that.
+    would be 1,100 s. An idle worker also keeps memory from others, so it is a quarter of that.
     """
     return _IDLE_PER_STARTUP_S
 
@@ -52,8 +53,7 @@ def local_limits(settings: Settings) -> Limits:
         max=settings.machine.workers,
         latency_goal_s=settings.fleet.latency_goal_s,
         warm_min=settings.machine.workers_warm_min,
-        # Messages that arrive during a startup count too, so that a steady stream never waits for one.
-        startup_patience=0.0,
+        aim=Aim(settings.fleet.aim),
         slack_s_min=_SLACK_S_MIN,
         arrivals_tau_s=_ARRIVALS_TAU_S,
         startup_s=_STARTUP_S,
@@ -82,7 +82,7 @@ def open_local_controller(
         fleet: The worker processes.
     """
     results = backends.results
-    why = DecisionLog(results, "up")
+    why, history = DecisionLog(results, "up"), HistoryLog(results)
     news = _News(Tee(why, LatestRecord(results)), why.flush)
     numbers = itertools.count(1)
     ports = ControllerPorts(
@@ -91,7 +91,7 @@ def open_local_controller(
         ),
         fleet=fleet,
         lease=SoleLeader(),
-        records=news,
+        records=Tee(history, news),  # of each tick: a minute shows its highest backlog
         new_token=lambda: f"up-{next(numbers)}",
     )
     controller = Controller(ports, local_limits(settings), name="up")
@@ -103,6 +103,7 @@ def open_local_controller(
         yield controller.tick
     finally:
         news.end()
+        history.flush()
 
 
 class _News:
@@ -122,8 +123,8 @@ class _News:
         """Keep a record; see `RecordSink.write`."""
         self._last = record
         draining = record.states.get("draining", 0)
-        starting = record.states.get("starting", 0)
-        says = (record.decision.alive, record.decision.desired, draining, starting)
+        pending = record.states.get("pending", 0)
+        says = (record.decision.alive, record.decision.desired, draining, pending)
         happened = record.launched or record.refused or record.terminated or record.failed_startups
         is_news = bool(happened) or says != self._said
         if is_news or not 0 <= record.at_s - self._said_at_s < _QUIET_S:

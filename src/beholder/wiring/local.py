@@ -1,17 +1,18 @@
 """The profile of one machine: a queue in SQLite and buckets that are folders, all in the data folder."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import cache, partial
 
 from beholder.clock import SystemClock
 from beholder.config import Settings
 from beholder.errors import BackendDenied, ConfigError, QueueDamaged
 from beholder.queue.damage import is_blank
+from beholder.queue.reply_socket import ReplySender, ReplySocket
 from beholder.queue.sqlite import SqliteQueue
-from beholder.wiring.backends import Backends, OwnReplies, Scaling
+from beholder.wiring.backends import Backends, OwnReplies, PerImage, Scaling
 from beholder.wiring.buckets import open_buckets
-from beholder.wiring.locks import make_processes_folder
+from beholder.wiring.locks import PROCESSES, make_processes_folder
 from beholder.wiring.profile import Profile
 from beholder.wiring.queue_file import check_queue_file, damage_sentence, is_damaged, queue_path
 from beholder.wiring.retention import open_retention
@@ -20,6 +21,8 @@ __all__ = ["local_profile"]
 
 # A worker process is ready after so long.
 _FIRST_JOB_S = 0.8
+# Writing that much takes the web process 0.2 ms.
+_LOOP_BYTES_MAX = 500_000
 
 
 def local_profile(settings: Settings) -> Profile:
@@ -62,20 +65,19 @@ def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
 def _open_local(settings: Settings) -> Iterator[Backends]:
     clock, fsync = SystemClock(), settings.store.durability == "power"
     path = queue_path(settings)
-    opened: dict[str, SqliteQueue] = {}
-
-    def replies(name: str) -> SqliteQueue:
-        if name not in opened:
-            opened[name] = SqliteQueue(path, name, clock=clock)
-        return opened[name]
+    processes = settings.deployment.data_dir / PROCESSES
 
     @contextmanager
     def own_replies(name: str) -> Iterator[OwnReplies]:
+        from beholder.web.submission.reply_sources import SocketReplies  # noqa: PLC0415 -- workers need none
+
         reply_to = f"{settings.queue.output_queue}-{name}"
-        queue = replies(reply_to)
-        # The requests that waited for these replies ended with the process that had this name before.
-        queue.purge()
-        yield OwnReplies(queue, lambda: reply_to)
+        try:
+            socket = ReplySocket(processes, reply_to)
+        except OSError as exc:  # a file system without sockets
+            raise _unusable(settings, exc) from exc
+        with closing(socket):
+            yield OwnReplies(SocketReplies(socket), lambda: reply_to)
 
     try:
         # A data folder with a queue was in use before, so what it lacks was lost.
@@ -101,10 +103,12 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
             dead_letters=dead,
             images=images,
             results=results,
-            replies=replies,
+            replies=cache(partial(ReplySender, processes)),
             own_replies=own_replies,
             clock=clock,
+            # A disk that must be waited for, or a large image, would hold up the other requests.
+            per_image=PerImage(submit_loop_bytes_max=-1 if fsync else _LOOP_BYTES_MAX),
         )
     finally:
-        for one in (queue, dead, *opened.values()):
+        for one in (queue, dead):
             one.close()

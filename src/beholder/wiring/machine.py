@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from beholder.clock import MonotonicClock
-from beholder.config.models import served_specs
+from beholder.config.models import find_spec, served_specs
 from beholder.errors import ConfigError
 from beholder.fleet import LocalFleet, ParentDeathPipe, Supervisor
 from beholder.runner import Runner, run
@@ -174,6 +174,7 @@ class Service:
         problems: list[str] = []
         claims: tuple[Callable[[], Any], ...] = (
             lambda: served_specs(settings),
+            lambda: settings.worker.shadow and find_spec(settings, settings.worker.shadow),
             lambda: stack.callback(lock_data_dir(settings.deployment.data_dir).close),
             self._profile.check_queue,
             lambda: stack.enter_context(bind(settings.web.host, settings.web.port, keys=settings.web.keys)),

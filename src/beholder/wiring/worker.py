@@ -14,14 +14,17 @@ from beholder.model.prepare import prepare
 from beholder.results.counters import UnreportedCounters
 from beholder.runner import persist
 from beholder.wiring.backends import Backends
-from beholder.wiring.classifiers import warm_classifiers
+from beholder.wiring.classifiers import warm_classifiers, warm_shadow
 from beholder.wiring.draining import open_draining
 from beholder.wiring.locks import PROCESSES, only_process_of
 from beholder.wiring.profile import Profile
+from beholder.worker.cancellations import Cancellations
 from beholder.worker.consumer import Consumer, SharedPolls
 from beholder.worker.extender import VisibilityExtender
 from beholder.worker.journal import InFlightJournal
 from beholder.worker.ports import WorkerPorts
+from beholder.worker.shadow import Shadow
+from beholder.worker.upload_default import UploadDefault
 from beholder.worker.worker import Worker
 
 __all__ = ["OpenWorker", "open_worker"]
@@ -61,10 +64,10 @@ def open_worker(
         in_fleet: A controller on this machine counts the worker by its name, and starts another when needed.
     """
     settings = profile.settings
-    classifiers = warm_classifiers(settings)
+    classifiers, shadow = warm_classifiers(settings), _shadow_of(settings)
     with ExitStack() as stack:
         backends = persist("start", lambda: stack.enter_context(profile.open_backends(name)), stop)
-        ports = _worker_ports(profile, backends, classifiers)
+        ports = _worker_ports(profile, backends, classifiers, shadow)
         stack.enter_context(only_process_of(settings.deployment.data_dir, name))
         elapsed = MonotonicClock()
         extender = VisibilityExtender(
@@ -110,7 +113,25 @@ def _consumers(
         )
 
 
-def _worker_ports(profile: Profile, backends: Backends, classifiers: Mapping[str, Classifier]) -> WorkerPorts:
+def _counted(backends: Backends, shadow: Shadow | None) -> Mapping[str, int]:
+    return {**backends.calls(), **(shadow.totals() if shadow else {})}
+
+
+def _shadow_of(settings: Settings) -> Shadow | None:
+    classifier, limits = warm_shadow(settings), settings.limits
+    if classifier is None:
+        return None
+    return Shadow(
+        classifier,
+        partial(prepare, limits=limits.image),
+        settings.worker.shadow_share,
+        partial(is_heavy, limits=limits.image, pixels_min=limits.heavy_pixels_min),
+    )
+
+
+def _worker_ports(
+    profile: Profile, backends: Backends, classifiers: Mapping[str, Classifier], shadow: Shadow | None
+) -> WorkerPorts:
     settings, limits = profile.settings, profile.settings.limits
     return WorkerPorts(
         queue=backends.queue,
@@ -127,5 +148,8 @@ def _worker_ports(profile: Profile, backends: Backends, classifiers: Mapping[str
         image_bytes_max=limits.image.image_bytes_max,
         receive_count_max=settings.queue.receive_count_max,
         map_items=backends.per_image.map_items,
-        unreported=UnreportedCounters(backends.calls),
+        unreported=UnreportedCounters(partial(_counted, backends, shadow)),
+        cancellations=Cancellations(backends.results, backends.clock, backends.pace.cancellations_every_s),
+        shadow=shadow,
+        upload_default=UploadDefault(backends.results, backends.clock).get,
     )

@@ -12,6 +12,7 @@ from beholder.draining.work import WorkDone
 from beholder.errors import BackendError, BeholderError
 from beholder.queue.bounds import COUNT_MAX
 from beholder.queue.port import Received
+from beholder.results import outcomes
 from beholder.results.attempts import Step, Trouble, split
 from beholder.telemetry.log import log_event
 from beholder.worker import steps
@@ -136,7 +137,7 @@ class Consumer:
             if not self._todo:
                 return 0.0
         if not self._due() and not self._fill():
-            return self._pause_s()
+            return 0.0 if self._compare() else self._pause_s()
         self._work()
         return 0.0
 
@@ -151,8 +152,13 @@ class Consumer:
         """Receive a batch, and say whether any message came."""
         self._is_receiving = True  # before the pause is checked, and until the batch is held
         try:
-            with self._polls.lock:
+            # Another consumer that polls will receive what comes; meanwhile this one may run the shadow.
+            if not self._polls.lock.acquire(blocking=not self._has_shadow_work()):
+                return False
+            try:
                 received = self._poll()
+            finally:
+                self._polls.lock.release()
             if received and self._draining.is_set():
                 self._ports.queue.nack([message.receipt for message in received])
                 return False
@@ -161,6 +167,21 @@ class Consumer:
             return bool(received)
         finally:
             self._is_receiving = False
+
+    def _has_shadow_work(self) -> bool:
+        shadow = self._ports.shadow
+        return shadow is not None and shadow.has_work and not self._paused.is_set()
+
+    def _compare(self) -> bool:
+        """Run the shadow on one image if nothing was received, and say whether it ran."""
+        shadow = self._ports.shadow
+        if shadow is None or self._draining.is_set() or self._paused.is_set():
+            return False
+        compared = shadow.compare_next()
+        if compared and compared.message.reply_to and not shadow.has_work:
+            # No reply may come for long that could carry the last counts.
+            outcomes.report(self._ports.replies, compared.message.reply_to, self._ports.unreported)
+        return compared is not None
 
     def _due(self) -> Todo | None:
         """Return the messages to try now; None if it is time to receive, or to wait."""
@@ -203,7 +224,8 @@ class Consumer:
 
     def _receive(self) -> list[Received]:
         room = self._room()
-        received = self._receive_once(room, min(self._wait_s, self._until_due_s()))
+        wait_s = 0.0 if self._has_shadow_work() else min(self._wait_s, self._until_due_s())
+        received = self._receive_once(room, wait_s)
         # A queue returns ten messages at most. If it returns ten, there are probably more, and larger batches
         # need fewer replies, each of which is a call.
         while received and len(received) % COUNT_MAX == 0 and len(received) < room:
@@ -350,3 +372,6 @@ class Consumer:
         if sum(trouble.step == "put" for trouble in troubles[unstored:]) < len(classified):
             working.add("put")
         troubles += steps.ack(self._ports, settled)
+        for one in settled:
+            if self._ports.shadow is not None and one.sample is not None:
+                self._ports.shadow.offer(one.sample)

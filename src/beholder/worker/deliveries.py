@@ -1,19 +1,20 @@
 """The first step of a batch: bodies are parsed, and what is no job is settled at once."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from beholder.job import Message, MessageInvalid
 from beholder.job.events import EventBatch, UnknownMessage
+from beholder.job.reference import split_reference
 from beholder.queue.port import Received
 from beholder.results.attempts import Trouble, attempt
 from beholder.results.messages import ParsedMessage, parse_body
 from beholder.telemetry.log import log_event
 from beholder.worker.ports import WorkerPorts
 
-__all__ = ["Delivery", "read", "send_each"]
+__all__ = ["Delivery", "choose_model", "read", "send_each"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class Delivery:
         received: Its message as the queue delivered it.
         message: Its message as parsed.
         received_at_s: When it was received, seconds since the Unix epoch.
-        model: Name of the model to run.
+        model: Reference of the model to run.
         is_upload: It comes from an upload event.
     """
 
@@ -35,6 +36,43 @@ class Delivery:
     received_at_s: float
     model: str
     is_upload: bool
+
+
+def _delivery(ports: WorkerPorts, received: Received, parsed: ParsedMessage, now_s: float) -> Delivery:
+    message = parsed.message
+    if parsed.is_upload and len(ports.classifiers) > 1:
+        message = replace(message, model=ports.upload_default())
+    model = choose_model(message, ports.classifiers, ports.default_model)
+    return Delivery(received, message, now_s, model, parsed.is_upload)
+
+
+def choose_model(message: Message, served: Collection[str], default: str) -> str:
+    """Return the reference of the model to run; it may be one that is not served, so that the job fails.
+
+    The model was chosen when the job was accepted. Another one runs only where this worker lacks that one, as
+    after an upgrade: the model of the name that the caller gave, or the default if the caller gave none. The
+    class numbers of filters would mean other labels there, so such a job fails.
+
+    Args:
+        message: The job's.
+        served: The references of the models that are served; a name alone is that of a model not loaded.
+        default: The model for jobs whose caller named none.
+    """
+    options, chosen = message.input.options, message.model
+    if chosen is not None:
+        found = _first(chosen, served)
+        if found is not None or options.include or options.exclude:
+            return found or chosen
+    return default if options.model is None else _first(options.model, served) or options.model
+
+
+def _first(asked: str, served: Collection[str]) -> str | None:
+    name, version = split_reference(asked)
+    for one in served:
+        its_name, its_version = split_reference(one)
+        if its_name == name and (version is None or its_version in {None, version}):
+            return one
+    return None
 
 
 def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Trouble]:
@@ -52,8 +90,7 @@ def read(ports: WorkerPorts, received: Sequence[Received]) -> list[Delivery | Tr
     for message in received:
         parsed = attempt(parse, message.body)
         if isinstance(parsed, ParsedMessage):
-            model = parsed.message.input.options.model or ports.default_model
-            found.append(Delivery(message, parsed.message, now_s, model, parsed.is_upload))
+            found.append(_delivery(ports, message, parsed, now_s))
         elif isinstance(parsed, EventBatch):
             single_events.append((message, parsed.bodies))
         elif isinstance(parsed, UnknownMessage):

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from beholder.clock import Clock
 from beholder.model.port import Classifier, Preprocessing
-from beholder.queue.port import Queue
+from beholder.queue.port import Queue, Sender
 from beholder.results.counters import UnreportedCounters
 from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
+from beholder.worker.cancellations import Cancellations
+from beholder.worker.shadow import Shadow
 
 __all__ = ["WorkerPorts"]
 
@@ -24,10 +26,11 @@ class WorkerPorts:
     Args:
         queue: The input queue.
         dead_letters: The queue for bodies that cannot be read.
-        replies: Returns the reply queue of a web process by its name.
+        replies: Returns the way to the replies of a web process, by its name.
         images: The input bucket.
         results: The output bucket.
-        classifiers: Every model served, by name; the first is the default.
+        classifiers: Every model served, by its reference, or by the setting's text if it could not be loaded;
+            the first is the default.
         prepare: Turns an image file's bytes into the classifier's input; raises `RequestError` or `JobError`.
         clock: The time.
         input_bucket: The bucket whose upload events are taken; empty to take none.
@@ -37,11 +40,14 @@ class WorkerPorts:
         heavy_decodes: Limits how many such files are decoded at once in this process.
         map_items: Reads and writes the objects of a batch.
         unreported: Counts the calls to AWS for the next reply.
+        cancellations: Knows which jobs were canceled.
+        shadow: The shadow model; None if there is none.
+        upload_default: Returns the reference of the model for uploads; None for the first.
     """
 
     queue: Queue
     dead_letters: Queue
-    replies: Callable[[str], Queue]
+    replies: Callable[[str], Sender]
     images: Store
     results: Store
     classifiers: Mapping[str, Classifier]
@@ -54,8 +60,11 @@ class WorkerPorts:
     heavy_decodes: threading.Semaphore
     map_items: MapItems
     unreported: UnreportedCounters
+    cancellations: Cancellations
+    upload_default: Callable[[], str | None] = lambda: None
+    shadow: Shadow | None = None
 
     @property
     def default_model(self) -> str:
-        """The name of the model for jobs that name no model."""
+        """The reference of the model for jobs that name no model."""
         return next(iter(self.classifiers))

@@ -26,6 +26,7 @@ from beholder.errors import (
     BeholderError,
     ImageGone,
     ImageTooLarge,
+    JobCanceled,
     JobError,
     JobExpired,
     ModelNotFound,
@@ -34,12 +35,14 @@ from beholder.errors import (
 )
 from beholder.job import Failure, Job, JobStatus, Metrics
 from beholder.job.job import Result
+from beholder.model.port import ModelSpec
 from beholder.model.top import top_labels
 from beholder.results import outcomes
 from beholder.results.attempts import Step, Trouble, attempt
 from beholder.telemetry.log import log_event
 from beholder.worker.deliveries import Delivery, read, send_each
 from beholder.worker.ports import WorkerPorts
+from beholder.worker.shadow import Sample, best_names
 
 __all__ = [
     "Classified",
@@ -58,6 +61,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _SERVER_ERROR = 500
+# In the document of a canceled job; the quotes of every text in it are escaped.
+_CANCELED = b'"status": "canceled"'
 
 _Made = TypeVar("_Made")
 
@@ -71,12 +76,14 @@ class Fetched:
         data: The file; `decode` clears it to free the memory.
         failure: Why it could not be fetched.
         fingerprint: For an upload, what stood under its key, so that a change is noticed.
+        sample: The file, if the shadow is to be compared on it.
     """
 
     delivery: Delivery
     data: bytes | None = None
     failure: Failure | None = None
     fingerprint: str = ""
+    sample: bytes | None = None
 
     @property
     def is_from_store(self) -> bool:
@@ -102,10 +109,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A delivery with its outcome."""
+    """A delivery with its outcome, and what the shadow's labels are compared with, if they are."""
 
     fetched: Fetched
     job: Job
+    sample: Sample | None = None
 
     @property
     def delivery(self) -> Delivery:
@@ -114,10 +122,13 @@ class Classified:
 
 
 def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Trouble]:
-    """Read the images' files."""
+    """Read the images' files, except those of canceled jobs, which have their outcome."""
+    canceled = ports.cancellations.among([one.message for one in batch if not one.is_upload])
 
     def fetch_one(delivery: Delivery) -> Fetched:
         try:
+            if delivery.message.job_id in canceled:
+                raise JobCanceled
             data = _file_of(ports, delivery)
         except (RequestError, JobError) as exc:
             fingerprint = exc.code if delivery.is_upload else ""
@@ -169,6 +180,7 @@ def decode(
     prepared = []
     for fetched in batch:
         if fetched.data is not None:
+            fetched.sample = _sample_of(ports, fetched.delivery, fetched.data)
             announce(fetched.delivery)
         prepared.append(_or_trouble(fetched.delivery, "decode", attempt(decode_one, fetched)))
         fetched.data = None
@@ -228,6 +240,7 @@ def settle(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Classified |
             troubles.append(Trouble(classified.delivery.received, "put", document))
         else:
             stored.append((classified, document))
+    ports.cancellations.note(one.delivery.message.job_id for one, document in stored if _CANCELED in document)
     uploads = [classified.fetched for classified, _ in stored if classified.delivery.is_upload]
     unchecked = _resend_changed(ports, uploads)
     outcomes.reply(
@@ -247,7 +260,10 @@ def ack(ports: WorkerPorts, batch: Sequence[Classified]) -> list[Trouble]:
         return []
     messages = [classified.delivery.received for classified in batch]
     error = attempt(ports.queue.ack, [received.receipt for received in messages])
-    return [] if error is None else [Trouble(received, "ack", error) for received in messages]
+    if error is not None:
+        return [Trouble(received, "ack", error) for received in messages]
+    ports.cancellations.forget(classified.delivery.message.job_id for classified in batch)
+    return []
 
 
 def _or_trouble(delivery: Delivery, step: Step, found: _Made | Exception) -> _Made | Trouble:
@@ -259,7 +275,7 @@ def _file_of(ports: WorkerPorts, delivery: Delivery) -> bytes:
     if message.deadline_s is not None and ports.clock.now_s() > message.deadline_s:
         raise JobExpired
     if delivery.model not in ports.classifiers:
-        raise ModelNotFound(f"no worker serves a model named {delivery.model!r} any more")
+        raise ModelNotFound(f"no worker serves the model {delivery.model!r} any more")
     if message.image is not None:
         return message.image
     try:
@@ -319,11 +335,16 @@ def _classify_group(
             input=message.input,
             started_at_s=received_at_s,
             completed_at_s=done_s,
-            model=model,
+            model=classifier.spec.name,
             model_version=classifier.spec.version,
             result=Result(
                 top_labels(
-                    row, classifier.spec.labels, top_k=options.top_k, min_confidence=options.min_confidence
+                    row,
+                    classifier.spec.labels,
+                    top_k=options.top_k,
+                    min_confidence=options.min_confidence,
+                    include=options.include,
+                    exclude=options.exclude,
                 )
             ),
             metrics=Metrics(
@@ -342,8 +363,20 @@ def _classify_group(
         if isinstance(made, Exception):
             results.append(Trouble(prepared.delivery.received, "classify", made))
         else:
-            results.append(Classified(prepared.fetched, made))
+            results.append(Classified(prepared.fetched, made, _compared(prepared, classifier.spec, row)))
     return results
+
+
+def _sample_of(ports: WorkerPorts, delivery: Delivery, data: bytes) -> bytes | None:
+    is_taken = ports.shadow is not None and ports.shadow.takes(delivery.message, delivery.model, data)
+    return data if is_taken else None
+
+
+def _compared(prepared: Prepared, spec: ModelSpec, row: NDArray[np.float32]) -> Sample | None:
+    data = prepared.fetched.sample
+    if data is None:
+        return None
+    return Sample(prepared.delivery.message, data, spec.reference, best_names(row, spec.labels))
 
 
 def _failed(ports: WorkerPorts, prepared: Prepared, failure: Failure) -> Classified:

@@ -14,13 +14,14 @@ from beholder.errors import ConfigError
 __all__ = ["check"]
 
 
-def check(account: Account, name: str, clock: Clock) -> list[Finding]:
+def check(account: Account, name: str, clock: Clock, vpc: str | None = None) -> list[Finding]:
     """Return what hinders the deployment of this name.
 
     Args:
         account: The account and region.
         name: The deployment's name.
         clock: This machine's.
+        vpc: Id of the VPC of a new deployment; None for that of the deployment, or else the default one.
 
     Raises:
         BackendError: CloudFormation or SSM refuses, or does not answer.
@@ -33,7 +34,10 @@ def check(account: Account, name: str, clock: Clock) -> list[Finding]:
     except ConfigError as exc:
         command = f"beholder doctor ANOTHER-NAME --region {account.region}"
         return [*findings, Finding("stack", Level.PROBLEM, exc.message, command)]
-    findings += check_account(account, requirements_of(name, read_parameters(account, name)))
+    parameters = read_parameters(account, name)
+    if vpc:
+        parameters |= {"VpcId": vpc, "WorkerSubnets": "", "WebSubnets": ""}
+    findings += check_account(account, requirements_of(name, parameters))
     if stack is None:
         return findings + attempt("stack", lambda: [_no_deployment(account, name)])
     return findings + check_deployment(account, name, stack)

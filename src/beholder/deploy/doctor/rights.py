@@ -7,7 +7,7 @@ from typing import Any
 from beholder.deploy.account import Account
 from beholder.deploy.deployer_policy import deployer_policy
 from beholder.deploy.doctor.finding import Finding, Level
-from beholder.errors import BackendDenied
+from beholder.errors import BackendDenied, ResourceNotFound
 
 __all__ = ["Simulation", "check_rights", "judge_rights", "policies_of", "principal_of", "simulations_of"]
 
@@ -16,6 +16,9 @@ _ANY = "*"
 # What stands for any name; a region and an account are the deployment's own.
 _SOME_NAME = "beholder"
 _REGION_PART, _ACCOUNT_PART = 3, 4
+# A permission set's role has the region of IAM Identity Center in its path, unless that is us-east-1. Source:
+# https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html (2026-11)
+_SSO_ROLE, _SSO_PATH = "AWSReservedSSO_", "aws-reserved/sso.amazonaws.com/"
 # Some accounts allow calls to a few regions only.
 _ASKED_REGION = "aws:RequestedRegion"
 
@@ -96,12 +99,33 @@ def principal_of(arn: str) -> str:
 
 def _full_arn(account: Account, principal: str) -> str:
     """Return the ARN of a user or role with its path, which a session does not tell; a user's has it."""
-    if ":role/" not in principal:
+    before, _, name = principal.partition(":role/")
+    if not name:
         return principal
     try:
-        return str(account.call("iam", "get_role", RoleName=principal.partition("/")[2])["Role"]["Arn"])
-    except BackendDenied:  # most roles have no path
-        return principal
+        return str(account.call("iam", "get_role", RoleName=name)["Role"]["Arn"])
+    except BackendDenied:
+        if not name.startswith(_SSO_ROLE):  # most other roles have no path
+            return principal
+    regions = [one["RegionName"] for one in account.call("ec2", "describe_regions")["Regions"]]
+    homes = ["", *(f"{one}/" for one in sorted(regions, key=lambda one: one != account.region))]
+    candidates = [f"{before}:role/{_SSO_PATH}{home}{name}" for home in homes]
+    return next((one for one in candidates if _is_known(account, one)), principal)
+
+
+def _is_known(account: Account, role: str) -> bool:
+    """Say whether IAM has a role of this ARN, by a simulation: its caller may read no roles."""
+    try:
+        account.call(
+            "iam",
+            "simulate_principal_policy",
+            PolicySourceArn=role,
+            ActionNames=["sts:GetCallerIdentity"],
+        )
+    except ResourceNotFound:
+        return False
+    else:
+        return True
 
 
 def simulations_of(statements: Iterable[Mapping[str, Any]], region: str, owner: str) -> list[Simulation]:

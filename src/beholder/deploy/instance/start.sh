@@ -44,21 +44,27 @@ if [ "$BAKE" = yes ]; then
   exit 0
 fi
 
-# A web instance takes the Elastic IP from its predecessor, if there is one. Without the address nobody reaches it, so
-# it ends if EC2 refuses, and its group launches another one.
+# A web instance takes the Elastic IP once no other one has it: EC2 frees it when its instance ends, and deploy moves it
+# after an image came through. Without the address nobody reaches it, so it ends if EC2 refuses, and its group launches
+# another one.
 take_address() {
   step="take the address"
-  aws ec2 --no-fail --fail-with-body -o $work/address "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=true&InstanceId=$instance&Version=2016-11-15" ||
-    fail "$(tr -d '\n' < $work/address | sed 's/.*<Code>\(.*\)<\/Code> *<Message>\(.*\)<\/Message>.*/\1: \2/')"
+  until aws ec2 --no-fail --fail-with-body -o $work/address "${AWS_ENDPOINT_URL:-https://ec2.$BEHOLDER_REGION.$domain}/?Action=AssociateAddress&AllocationId=$ELASTIC_IP&AllowReassociation=false&InstanceId=$instance&Version=2016-11-15"; do
+    grep -q Resource.AlreadyAssociated $work/address ||
+      fail "$(tr -d '\n' < $work/address | sed 's/.*<Code>\(.*\)<\/Code> *<Message>\(.*\)<\/Message>.*/\1: \2/')"
+    sleep 5
+    sign || true
+  done
 }
 
-# A web instance that serves takes its address and tells its steps, by which `beholder deploy` knows that it is ready.
-# A worker tells its steps itself.
+# A web instance that serves tells its steps, by which `beholder deploy` knows that it is ready. A worker tells its steps
+# itself.
 announce_web() {
   until curl -sf -o /dev/null -m 5 "http://127.0.0.1:${BEHOLDER_PORT:-8080}/readyz"; do sleep 0.5; done
   stamp ready
-  [ -z "$ELASTIC_IP" ] || take_address
   tell_steps
+  # It may wait for as long as another instance serves.
+  [ -z "$ELASTIC_IP" ] || take_address &
 }
 
 echo "INSTANCE=$instance" > $work/instance
@@ -66,7 +72,7 @@ stamp started
 chmod 644 $work/stamps
 step="start the service"
 declare -p instance domain > $work/functions
-declare -f aws object report fail >> $work/functions
+declare -f imds sign given aws object report fail >> $work/functions
 if [ -d /run/systemd/system ]; then
   systemctl start --no-block beholder-leave.path
   # Returns once the service is ready. One that fails is started again by systemd, which ends the instance in time.

@@ -4,12 +4,13 @@ from beholder.errors import RequestError
 from beholder.model.decode.header import ImageFormat, ImageHeader, read_header
 from beholder.model.decode.limits import ImageLimits
 
-__all__ = ["decode_cost_pixels", "is_heavy"]
+__all__ = ["PIXELS_PER_BYTE", "decode_cost_pixels", "is_heavy"]
 
 # A JPEG is scaled down while it is decoded, at a quarter of the cost of other formats.
 _JPEG_SHARE = 0.25
 # A file that does not compress costs by its length: 8 MB cost as much as 16 million pixels.
-_PIXELS_PER_BYTE = 2.0
+PIXELS_PER_BYTE = 2.0
+"""What a byte of a file costs at least, in pixels of a PNG."""
 
 
 def decode_cost_pixels(header: ImageHeader, file_bytes: int) -> float:
@@ -20,7 +21,7 @@ def decode_cost_pixels(header: ImageHeader, file_bytes: int) -> float:
         file_bytes: The file's length.
     """
     pixels = header.width * header.height * (_JPEG_SHARE if header.format is ImageFormat.JPEG else 1.0)
-    return max(pixels, file_bytes * _PIXELS_PER_BYTE)
+    return max(pixels, file_bytes * PIXELS_PER_BYTE)
 
 
 def is_heavy(data: bytes, *, limits: ImageLimits, pixels_min: float) -> bool:

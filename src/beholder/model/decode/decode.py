@@ -9,19 +9,21 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from beholder.errors import ImageTruncated, ImageUndecodable, RequestError
-from beholder.model.decode import bmp, jpeg, jpeg_repair, png, tiff, webp
+from beholder.model.decode import bmp, heif, heif_still, jpeg, jpeg_repair, png, tiff, webp
 from beholder.model.decode.header import ImageFormat, ImageHeader
 from beholder.model.decode.pixels import bands, lay_on_white, to_rgb
 from beholder.model.decode.quiet import quieten
+from beholder.model.extras import import_extra
 
 __all__ = ["decode"]
 
 # The size was bounded when the header was read, and is compared again below before a pixel is decoded:
 # Pillow's own bound would only warn or refuse below ours.
 Image.MAX_IMAGE_PIXELS = None
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each more holds a frame more
 quieten()
 
 # The errors that Pillow and simplejpeg raise for damaged data, as documented or observed. Warning is for a
@@ -207,6 +209,9 @@ def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
             return 255 - image if tiff.is_inverted_16_bit(data) else image
         case ImageFormat.BMP:
             return _by_pillow(bmp.essential(data), header)
+        case ImageFormat.AVIF | ImageFormat.HEIC:
+            still = heif_still.essential(heif.read_picture(data))
+            return (_by_pillow if header.format is ImageFormat.AVIF else _decode_heic)(still, header)
         case _:
             return _by_pillow(data, header)
 
@@ -235,6 +240,19 @@ def _decode_webp(still: webp.Still, header: ImageHeader) -> NDArray[np.uint8]:
         else:
             lay_on_white(cv2.cvtColor(image[rows], cv2.COLOR_BGRA2RGBA), place[rows])
     return pixels
+
+
+def _decode_heic(still: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    """Decode by libheif, which an extra installs."""
+    pillow_heif = import_extra("pillow_heif", "heic")
+    pillow_heif.options.DECODE_THREADS = 1  # a worker decodes as many images at once as it has cores
+    image = pillow_heif.open_heif(still, convert_hdr_to_8bit=True)
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    if image.size != (header.width, header.height):
+        raise ImageUndecodable(_other_size(header, *image.size))
+    if image.mode == "RGB":
+        return pixels
+    return to_rgb(Image.fromarray(pixels))
 
 
 def _by_pillow(data: bytes, header: ImageHeader, *, key_bits: int = 8) -> NDArray[np.uint8]:

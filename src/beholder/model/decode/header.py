@@ -13,10 +13,12 @@ from beholder.errors import (
     ImageSideTooLong,
     ImageSideTooShort,
     ImageTooLarge,
+    ImageTypeUnsupported,
 )
-from beholder.model.decode import bmp, gif, jpeg, png, tiff, webp
+from beholder.model.decode import bmp, gif, heif, jpeg, png, tiff, webp
 from beholder.model.decode.limits import ImageLimits
 from beholder.model.decode.sniff import refusal_of
+from beholder.model.extras import is_installed
 
 __all__ = ["ImageFormat", "ImageHeader", "read_header"]
 
@@ -30,6 +32,8 @@ class ImageFormat(StrEnum):
     GIF = "gif"
     TIFF = "tiff"
     BMP = "bmp"
+    AVIF = "avif"
+    HEIC = "heic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,35 @@ _READERS = {
     ImageFormat.GIF: gif.read_size,
     ImageFormat.TIFF: tiff.read_size,
     ImageFormat.BMP: bmp.read_size,
+    ImageFormat.AVIF: heif.read_size,
+    ImageFormat.HEIC: heif.read_size,
 }
 # Formats of which some files need more memory than others of their size.
-_MEMORY_READERS = {ImageFormat.JPEG: jpeg.read_decoder_bytes, ImageFormat.TIFF: tiff.read_decoder_bytes}
+_MEMORY_READERS = {
+    ImageFormat.JPEG: jpeg.read_decoder_bytes,
+    ImageFormat.TIFF: tiff.read_decoder_bytes,
+    ImageFormat.AVIF: heif.read_decoder_bytes,
+    ImageFormat.HEIC: heif.read_decoder_bytes,
+}
+_MAGIC = {
+    b"\xff\xd8\xff": ImageFormat.JPEG,
+    b"\x89PNG\r\n\x1a\n": ImageFormat.PNG,
+    b"RIFF": ImageFormat.WEBP,
+    b"GIF89a": ImageFormat.GIF,
+    b"GIF87a": ImageFormat.GIF,
+    b"II*\0": ImageFormat.TIFF,
+    b"MM\0*": ImageFormat.TIFF,
+    b"II+\0\x08\0\0\0": ImageFormat.TIFF,
+    b"MM\0+\0\x08\0\0": ImageFormat.TIFF,
+    b"BM": ImageFormat.BMP,
+}
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _DECODER_BYTES_PER_PIXEL = 8
+_WITHOUT_HEIC = (
+    "This is a HEIC image, as phones take them; the service reads it only with its extra heic (the package "
+    "pillow-heif), so convert it to JPEG."
+)
 
 
 def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
@@ -70,7 +99,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     Raises:
         ImageMissing: `data` is empty.
         ImageTooLarge: It has more bytes than allowed.
-        ImageTypeUnsupported: Its format is none of the six, or of a kind that no decoder here reads.
+        ImageTypeUnsupported: Its format is none of ours, or of a kind that no decoder here reads.
         ImageHeaderInvalid: Its header is damaged or cut off.
         ImageSideTooShort: A side is shorter than allowed.
         ImageSideTooLong: A side is longer than allowed.
@@ -96,19 +125,17 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
 
 
 def _format_of(data: bytes) -> ImageFormat:
-    if data.startswith(b"\xff\xd8\xff"):
-        return ImageFormat.JPEG
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return ImageFormat.PNG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return ImageFormat.WEBP
-    if data.startswith((b"GIF89a", b"GIF87a")):
-        return ImageFormat.GIF
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return ImageFormat.TIFF
-    if data.startswith(b"BM"):
-        return ImageFormat.BMP
-    raise refusal_of(data)
+    for magic, image_format in _MAGIC.items():
+        if data.startswith(magic) and (image_format is not ImageFormat.WEBP or data[8:12] == b"WEBP"):
+            return image_format
+    brands = heif.brands(data)
+    if brands & _AVIF_BRANDS:  # before HEIC: AVIF files name the brand mif1 as well
+        return ImageFormat.AVIF
+    if not brands & _HEIC_BRANDS:
+        raise refusal_of(data)
+    if not is_installed("pillow_heif"):
+        raise ImageTypeUnsupported(_WITHOUT_HEIC)
+    return ImageFormat.HEIC
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:

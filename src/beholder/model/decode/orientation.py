@@ -1,27 +1,30 @@
 """Reads the Exif orientation of a photo and applies it to pixels.
 
 Source: CIPA DC-008 (Exif 2.32), 4.6.4 A: tag 274, Orientation; in JPEG in APP1, in PNG in the chunk eXIf, in
-WebP in the chunk EXIF.
+WebP in the chunk EXIF. AVIF and HEIC have properties for it, and Exif does not count there.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.model.decode import jpeg, png, tiff, webp
+from beholder.model.decode import heif, jpeg, png, tiff, webp
 from beholder.model.decode.header import ImageFormat, ImageHeader
 
 __all__ = ["apply_orientation", "read_orientation"]
 
 _UPRIGHT = 1
 _ORIENTATION_MAX = 8
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _APP1 = 0xE1
 _EXIF, _EXIF_BYTES = b"Exif\0", 6  # the sixth byte is padding
 
 
 def read_orientation(data: bytes, header: ImageHeader) -> int:
     """Return the image's Exif orientation, 1 to 8; 1 (upright) if it is missing or makes no sense."""
+    if header.format in (ImageFormat.AVIF, ImageFormat.HEIC):
+        return heif.read_orientation(data)
     exif = _exif_block(data, header.format)
-    if exif is None or exif[:4] not in (b"II*\0", b"MM\0*"):
+    if exif is None or exif[:4] not in _TIFF:
         return _UPRIGHT
     orientation = tiff.read_orientation(exif)
     return orientation if _UPRIGHT <= orientation <= _ORIENTATION_MAX else _UPRIGHT

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from beholder.documents import Count
 
-__all__ = ["Bound", "Decision", "FailedStartup", "Forecast", "Termination"]
+__all__ = ["FAILED_STARTUP_CAUSES", "Bound", "Decision", "FailedStartup", "Forecast", "Termination"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,7 @@ class Forecast:
     startup_s: Annotated[float, "Median startup time; half take longer."]
     startup_s_p95: Annotated[float, "The startup time that nineteen startups in twenty do not exceed."]
     horizon_s: Annotated[float, "How far the policy looks ahead, in seconds: a startup and the goal."]
-    messages: Annotated[
-        float, "Messages until then: in the backlog, in flight, delayed and, in part, forecast."
-    ]
+    messages: Annotated[float, "Messages that are there now: in the backlog, in flight and delayed."]
     delivered: Annotated[float, "Messages that the present instances will have finished by then."]
     drained_s: Annotated[
         float | None, "Seconds until the queue is empty at the present rates; null where it grows."
@@ -72,14 +70,16 @@ class FailedStartup:
     def why(self) -> str:
         """The failure in words."""
         instance_type = f", of type {self.instance_type}," if self.instance_type else ""
-        return f"{self.id}{instance_type} {_FAILED_WORDS[self.cause]}, {self.age_s:.0f} s after its launch"
+        cause = FAILED_STARTUP_CAUSES[self.cause]
+        return f"{self.id}{instance_type} {cause}, {self.age_s:.0f} s after its launch"
 
 
-_FAILED_WORDS = {
+FAILED_STARTUP_CAUSES = {
     "late": "gave no heartbeat and is given up",
     "ended": "ended before it served",
     "unseen": "was launched and never seen",
 }
+"""The causes of failed startups, in words that follow the instance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import exp
 
-__all__ = ["Rate", "ServiceTime", "StartupTimes"]
+__all__ = ["MessageCount", "Rate", "ServiceTime", "StartupTimes"]
 
 _CLIP = 4.0  # one sample counts for at most four times the estimate
 _ODD = 5.0  # a sample so many times greater or smaller is odd
@@ -69,6 +69,47 @@ class Rate:
         weight = max(over_s / total_s, 1.0 - exp(-over_s / tau_s))
         sample = max(0.0, arrivals) / over_s
         return Rate(self.per_s + weight * (sample - self.per_s), min(total_s, 10 * tau_s))
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCount:
+    """How many messages there are now, by the queue's counts, which may be old, and the web processes' own.
+
+    Web processes know at once what they sent and what came back, but neither what came another way, nor what
+    an earlier process sent, nor which reply was lost. The queue counts all, as it was at some moment within
+    its lag. So the messages that they do not know are taken to be as many as make the two agree at some
+    moment within the lag, and to change no more than that demands.
+
+    Args:
+        looks: The time of each look within the lag and of the one before, and what was sent and not answered.
+        others: Messages that the web processes do not know; below 0 where they miss a reply.
+    """
+
+    looks: tuple[tuple[float, int], ...] = ()
+    others: int = 0
+
+    @property
+    def now(self) -> int:
+        """The messages that are there now."""
+        return max(0, self.looks[-1][1] + self.others) if self.looks else 0
+
+    def seen(self, counted: int, unanswered: int, *, now_s: float, lag_s: float) -> "MessageCount":
+        """Return the count after a look.
+
+        Args:
+            counted: Messages by the queue's counts.
+            unanswered: How many more messages than before are sent and not answered; may be below 0.
+            now_s: The moment.
+            lag_s: How old the queue's counts may be.
+        """
+        within = sum(now_s - at_s <= lag_s for at_s, _ in self.looks)
+        known = (self.looks[-1][1] if self.looks else 0) + unanswered
+        looks = (*self.looks[max(0, len(self.looks) - within - 1) :], (now_s, known))
+        if not self.looks:
+            return MessageCount(looks, counted - known)
+        least = counted - max(count for _, count in looks)
+        most = counted - min(count for _, count in looks)
+        return MessageCount(looks, min(max(self.others, least), most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from beholder.scaling.policy.decision import FailedStartup
 from beholder.scaling.policy.estimate import ServiceTime
 from beholder.scaling.policy.limits import Limits
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation
-from beholder.scaling.policy.state import Launched, Past, PolicyState
+from beholder.scaling.policy.state import FAST_TAUS, SLOW_TAUS, Launched, Past, PolicyState
 
-__all__ = ["learn", "messages_of"]
+__all__ = ["learn"]
 
 _UNSEEN_S_MAX = 120.0  # DescribeInstances shows a launch within seconds; after this it never came
 
@@ -20,13 +20,16 @@ def learn(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
     state = _learn_startups(seen, state, limits)
     state = _learn_services(seen, state)
     state = _notice_stuck_in_flight(seen, state, limits)
+    state = _count_messages(seen, state, limits)
     return _learn_arrivals(seen, state, limits)
 
 
-def messages_of(seen: Observation, state: PolicyState) -> int:
-    """Return the number of messages without those stuck in flight."""
+def _count_messages(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
+    """Count the messages that are there, without those stuck in flight."""
     in_flight = max(0, seen.in_flight - state.stuck_in_flight)
-    return max(0, seen.backlog) + in_flight + max(0, seen.delayed)
+    counted = max(0, seen.backlog) + in_flight + max(0, seen.delayed)
+    count = state.messages.seen(counted, seen.unanswered, now_s=seen.now_s, lag_s=limits.lag_s)
+    return replace(state, messages=count)
 
 
 def _notice_stuck_in_flight(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
@@ -137,25 +140,36 @@ def _learn_services(seen: Observation, state: PolicyState) -> PolicyState:
 
 
 def _learn_arrivals(seen: Observation, state: PolicyState, limits: Limits) -> PolicyState:
-    messages = messages_of(seen, state)
-    ready = sum(one.state is InstanceState.IN_SERVICE for one in seen.instances)
-    past = state.past
-    arrivals = state.arrivals
+    past, now = state.past, _counts_of(seen, state)
+    arrivals, slow, fast = state.arrivals, state.arrivals_slow, state.arrivals_fast
     if past is not None and seen.now_s > past.now_s:
         over_s = seen.now_s - past.now_s
-        arrived = _arrived(seen, past, state, limits, messages)
+        arrived = _arrived(past, now, state.service_s(limits.instance_type, limits))
         arrivals = arrivals.seen(arrived, over_s, tau_s=limits.arrivals_tau_s)
-    now = Past(seen.now_s, messages, seen.backlog, ready)
-    return replace(state, arrivals=arrivals, past=now)
+        slow = slow.seen(arrived, over_s, tau_s=SLOW_TAUS * limits.arrivals_tau_s)
+        fast = fast.seen(arrived, over_s, tau_s=FAST_TAUS * limits.arrivals_tau_s)
+    return replace(state, arrivals=arrivals, arrivals_slow=slow, arrivals_fast=fast, past=now)
 
 
-def _arrived(seen: Observation, past: Past, state: PolicyState, limits: Limits, messages: int) -> float:
-    """Return the arrivals since the last observation, by the depths and the service time."""
-    # Little's law: what is in flight keeps so many instances busy, and no more than there are.
-    busy = min(
-        float(past.ready),
-        (past.messages - past.backlog + seen.in_flight) / 2,
-        float(messages + past.messages),
+def _counts_of(seen: Observation, state: PolicyState) -> Past:
+    return Past(
+        now_s=seen.now_s,
+        messages=state.messages.now,
+        backlog=max(0, seen.backlog),
+        in_flight=max(0, seen.in_flight - state.stuck_in_flight),
+        ready=sum(one.state is InstanceState.IN_SERVICE for one in seen.instances),
+        busy=sum(one.is_busy for one in seen.instances),
     )
-    done = busy * (seen.now_s - past.now_s) / state.service_s(limits.instance_type, limits)
-    return max(0.0, messages - past.messages + done)
+
+
+def _arrived(past: Past, now: Past, service_s: float) -> float:
+    """Return the arrivals between two observations, by the depths and the service time.
+
+    What was done meanwhile follows from how many instances were busy. By Little's law each message in flight
+    keeps one busy; where SQS counts too few in flight, those that wait show that instances are busy. No more
+    are busy than say so: messages in flight may wait for their next try, and counts may be old.
+    """
+    held = max((past.in_flight + now.in_flight) / 2, float(min(past.backlog, now.backlog)))
+    busy = min(held, float(past.ready), float(max(past.busy, now.busy)))
+    done = busy * (now.now_s - past.now_s) / service_s
+    return max(0.0, now.messages - past.messages + done)

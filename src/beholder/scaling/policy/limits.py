@@ -1,8 +1,19 @@
 """The limits that the operator sets, and the constants of the policy."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-__all__ = ["Limits"]
+__all__ = ["Aim", "Limits"]
+
+
+class Aim(StrEnum):
+    """How the policy reads the goal."""
+
+    STEADY = "steady"
+    """95 of 100 requests are answered within the goal, wherever their load could be served by instances that
+    were there or could have been booted in time; a steady load is served near the service time."""
+    DEADLINE = "deadline"
+    """Every request may take a startup and the goal, and the fleet is as small as that allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +23,11 @@ class Limits:
     Args:
         min: Instances that are always kept.
         max: Instances at most, those that drain included.
-        latency_goal_s: How long a request may take beyond a startup.
+        latency_goal_s: How long a request may take; a startup is added where none could be launched in time,
+            and with `Aim.DEADLINE` for every request.
+        aim: How the goal is read.
         budget_per_hour: The fleet's price per hour is not launched beyond this; None for no cap.
         warm_min: Instances kept beyond those that the load needs.
-        startup_patience: Share of a startup that a request may wait besides the goal, 0 to 1. 1 reads the
-            goal as a deadline of startup + goal for every request; with 0, a steady load is served
-            within the goal.
         price_per_hour: The expected price of the next instance.
         slack_s_min: Part of the goal that a launch plans with at least; a goal of 0 would want endless
             instances for one message. A few times the service time.
@@ -38,9 +48,9 @@ class Limits:
     min: int = 0
     max: int = 20
     latency_goal_s: float = 30.0
+    aim: Aim = Aim.STEADY
     budget_per_hour: float | None = None
     warm_min: int = 0
-    startup_patience: float = 1.0
     price_per_hour: float = 0.0
     slack_s_min: float = 1.0
     arrivals_tau_s: float = 60.0

@@ -89,6 +89,8 @@ class Observation:
         in_flight: Received and not acknowledged, approximate.
         delayed: Not yet visible, approximate.
         instances: Every instance of the deployment that is not terminated.
+        unanswered: How many more messages are sent and not answered than at the last observation, by what
+            the web processes told since; below 0 where more was answered than sent.
         services: A sample of service times since the last observation; a few dozen are enough.
         last_heartbeats: The last heartbeat of instances that are gone, by id.
         at_s: The time of day, seconds since the Unix epoch; None where it is `now_s`.
@@ -98,6 +100,7 @@ class Observation:
     backlog: int
     in_flight: int = 0
     delayed: int = 0
+    unanswered: int = 0
     instances: tuple[InstanceSeen, ...] = ()
     services: tuple[ServiceSeen, ...] = ()
     last_heartbeats: Mapping[str, float] = field(default_factory=dict)

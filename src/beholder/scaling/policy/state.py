@@ -6,12 +6,17 @@ from math import inf
 
 from beholder.clock import age_s
 from beholder.scaling.policy.decision import FailedStartup
-from beholder.scaling.policy.estimate import Rate, ServiceTime, StartupTimes
+from beholder.scaling.policy.estimate import MessageCount, Rate, ServiceTime, StartupTimes
+from beholder.scaling.policy.learnt import Learnt, LearntService
 from beholder.scaling.policy.limits import Limits
 
-__all__ = ["FAILURES_MAX", "Launched", "Past", "PolicyState"]
+__all__ = ["FAILURES_MAX", "FAST_TAUS", "SLOW_TAUS", "Launched", "Past", "PolicyState"]
 
 _PATIENCE_S_MIN = 30.0
+# The time constant of the slow arrival rate, in those of the other.
+SLOW_TAUS = 5.0
+# And of the fast one, which has forgotten a load that is gone before workers leave.
+FAST_TAUS = 0.125
 # So many failed startups in a row open the circuit.
 FAILURES_MAX = 5
 # After so many circuits' worth of failures in a row, what was learnt may be of another image.
@@ -28,12 +33,23 @@ _INHERITED_S_MAX = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The counts of the last observation."""
+    """The counts of the last observation.
+
+    Args:
+        now_s: Its moment.
+        messages: All messages, without those stuck in flight.
+        backlog: Visible messages.
+        in_flight: Messages in flight, without those stuck.
+        ready: Instances in service.
+        busy: Those of them that hold a message by their last heartbeats.
+    """
 
     now_s: float
     messages: int
     backlog: int
+    in_flight: int
     ready: int
+    busy: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,9 @@ class PolicyState:
 
     Args:
         arrivals: The arrival rate.
+        arrivals_slow: The arrival rate over a longer time; the two together tell growth.
+        arrivals_fast: The arrival rate of the last seconds; what it lacks of the others is gone.
+        messages: The messages that are there.
         services: Instance seconds per message, by instance type.
         startups: Startup times; None until the first decision.
         past: The last observation's counts.
@@ -72,6 +91,9 @@ class PolicyState:
     """
 
     arrivals: Rate = field(default_factory=Rate)
+    arrivals_slow: Rate = field(default_factory=Rate)
+    arrivals_fast: Rate = field(default_factory=Rate)
+    messages: MessageCount = field(default_factory=MessageCount)
     services: dict[str, ServiceTime] = field(default_factory=dict)
     startups: StartupTimes | None = None
     past: Past | None = None
@@ -129,10 +151,62 @@ class PolicyState:
         known = self.services.get(instance_type) or self.services.get("")
         return known.mean_s if known is not None else limits.service_s
 
+    def arrivals_after(self, after_s: float, limits: Limits, *, share_max: float) -> float:
+        """Return the arrival rate that is expected after a time, if growth goes on.
+
+        A further fall is not expected, but what the last seconds did not have is not expected back: a rate
+        that is remembered is no demand.
+
+        Args:
+            after_s: The time.
+            limits: The operator's settings.
+            share_max: Growth adds no more than this share of the present rate.
+        """
+        # Under steady growth a mean lags behind by its time constant.
+        apart_s = (SLOW_TAUS - 1.0) * limits.arrivals_tau_s
+        growth_per_s = max(0.0, self.arrivals.per_s - self.arrivals_slow.per_s) / apart_s
+        return self.present_per_s + min(growth_per_s * after_s, share_max * self.present_per_s)
+
+    @property
+    def present_per_s(self) -> float:
+        """The arrival rate, as far as the last seconds show it too."""
+        return min(self.arrivals.per_s, self.arrivals_fast.per_s)
+
     def awaited_s(self, now_s: float) -> dict[str, float]:
         """Return how long ago each instance was launched that is on its way."""
         launched = {one.id: one.at_s for one in self.unseen} | self.starting
         return {one: age_s(now_s, at_s) for one, at_s in launched.items()}
+
+    @property
+    def learnt(self) -> Learnt:
+        """What the next leader continues with."""
+        return Learnt(
+            startups_s=() if self.startups is None else self.startups.samples_s,
+            services=tuple(LearntService(name, one.mean_s, one.count) for name, one in self.services.items()),
+            arrivals_per_s=self.arrivals.per_s,
+            arrivals_slow_per_s=self.arrivals_slow.per_s,
+        )
+
+    def with_learnt(self, learnt: Learnt, limits: Limits, *, old_s: float) -> "PolicyState":
+        """Return the state of a new leader that continues with the estimates of the earlier leader.
+
+        Args:
+            learnt: Those estimates.
+            limits: The operator's settings.
+            old_s: Their age; arrival rates count only while they are young.
+        """
+        services = {one.instance_type: ServiceTime(one.mean_s, one.count) for one in learnt.services}
+        startups = StartupTimes.of(limits.startup_s, learnt.startups_s)
+        state = replace(self, services=services, startups=startups)
+        if old_s > _INHERITED_S_MAX:
+            return state
+        tau_s = limits.arrivals_tau_s
+        return replace(
+            state,
+            arrivals=Rate(learnt.arrivals_per_s, tau_s),
+            arrivals_fast=Rate(learnt.arrivals_per_s, FAST_TAUS * tau_s),
+            arrivals_slow=Rate(learnt.arrivals_slow_per_s, SLOW_TAUS * tau_s),
+        )
 
     def after_takeover(
         self, failures: int, awaited_s: Mapping[str, float], *, old_s: float, now_s: float

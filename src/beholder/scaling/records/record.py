@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from beholder.documents import from_document, members_of, to_document
 from beholder.scaling.policy.decision import Decision, FailedStartup, Termination
+from beholder.scaling.policy.learnt import Learnt
 from beholder.scaling.policy.observation import InstanceSeen, Observation
 
 __all__ = ["RECORD_VERSION", "Record"]
@@ -32,6 +33,7 @@ class Record:
         failed_startups: Failed startups that this tick found.
         failures: Failed startups in a row.
         awaited_s: How long ago each instance was launched that is on its way, by id.
+        learnt: What the leader has learnt. The decision log leaves it out, as it does the instances.
         instances: Each instance as it was observed. The decision log leaves them out; see `LatestRecord`.
     """
 
@@ -50,6 +52,7 @@ class Record:
     failures: int = 0
     awaited_s: dict[str, float] = field(default_factory=dict)
     version: int = field(default=RECORD_VERSION)
+    learnt: Learnt | None = field(default=None, compare=False, repr=False)
     instances: tuple[InstanceSeen, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
@@ -69,14 +72,14 @@ class Record:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON, without its instances."""
+        """Return the record as JSON, without its instances and what was learnt."""
         document = to_document(self.without_instances())
-        del document["instances"]
+        del document["instances"], document["learnt"]
         return document
 
     def without_instances(self) -> Self:
-        """Return the record without its instances: a thousand would make it a hundred times its size."""
-        return replace(self, instances=()) if self.instances else self
+        """Return the record as the decision log has it: a thousand instances are a hundred times its size."""
+        return replace(self, instances=(), learnt=None) if self.instances or self.learnt else self
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:

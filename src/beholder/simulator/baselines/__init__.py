@@ -1,5 +1,5 @@
 """Scaling policies of other products with their own defaults, to compare with ours."""
 
-from beholder.simulator.baselines.table import BASELINES, make_baseline
+from beholder.simulator.baselines.table import BASELINES, TUNED, make_baseline
 
-__all__ = ["BASELINES", "make_baseline"]
+__all__ = ["BASELINES", "TUNED", "make_baseline"]

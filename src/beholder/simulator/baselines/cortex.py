@@ -25,8 +25,9 @@ class Cortex:
     # Kubernetes lets a pod end its work; the dequeuer polls for 10 s and then sleeps for 10 s.
     traits = ScalerTraits(KillRule.GRACEFUL, grace_s=30.0, poll_s=10.0, nap_s=10.0)
 
-    def __init__(self, limits: WorldLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: WorldLimits, *, in_flight: float = _TARGET_IN_FLIGHT) -> None:
+        """`in_flight` is the messages per replica that the scaler aims at."""
+        self._limits, self._target = limits, in_flight
         self._samples: deque[tuple[float, int]] = deque()
         self._recommended: deque[tuple[float, int]] = deque()
         self._started_s: float | None = None
@@ -39,7 +40,7 @@ class Cortex:
         self._samples.append((now_s, observed.visible + observed.in_flight))
         _forget(self._samples, now_s - _MEAN_OVER_S)
         mean = sum(count for _, count in self._samples) / len(self._samples)
-        recommended = self._bounded(mean / _TARGET_IN_FLIGHT, current)
+        recommended = self._bounded(mean / self._target, current)
         self._recommended.append((now_s, recommended))
         _forget(self._recommended, now_s - _DOWN_HOLD_S)
         return DesiredCapacity(self._steadied(recommended, current, now_s), _TICK_S)

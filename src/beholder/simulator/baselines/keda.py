@@ -26,8 +26,9 @@ class Keda:
     # The replica set removes pods without knowing which of them are busy.
     traits = ScalerTraits(KillRule.BLIND)
 
-    def __init__(self, limits: WorldLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: WorldLimits, *, per_replica: float = _PER_REPLICA) -> None:
+        """`per_replica` is the messages per replica that the scaler aims at."""
+        self._limits, self._per_replica = limits, per_replica
         self._needs: deque[tuple[float, int]] = deque()
         self._poll_due_s = 0.0
         self._active_at_s = 0.0
@@ -51,8 +52,8 @@ class Keda:
 
     def _synced(self, messages: int, current: int, now_s: float) -> int:
         least, most = max(1, self._limits.capacity_min), self._limits.capacity_max
-        ratio = messages / (_PER_REPLICA * current)
-        need = current if abs(ratio - 1) <= _TOLERANCE else math.ceil(messages / _PER_REPLICA)
+        ratio = messages / (self._per_replica * current)
+        need = current if abs(ratio - 1) <= _TOLERANCE else math.ceil(messages / self._per_replica)
         need = min(max(need, least), most)
         self._needs.append((now_s, need))
         while self._needs[0][0] <= now_s - _DOWN_WINDOW_S:

@@ -1,4 +1,4 @@
-"""A transport that closes late enough for the client to read the answer, within a bound."""
+"""A transport that joins the writes of an answer, and closes late enough for the client to read it."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,16 +28,29 @@ class LingeringTransport:
         self._may_send = may_send
         self._timer: asyncio.TimerHandle | None = None
         self._dropped_bytes = 0
-        self.write = transport.write
+        self._loop = asyncio.get_running_loop()
+        self._unwritten: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         """Return the wrapped transport's attribute."""
         return getattr(self._transport, name)
 
+    def write(self, data: bytes) -> None:
+        """Write with what else this turn of the loop writes: uvicorn writes head and body apart."""
+        self._unwritten.append(data)
+        if len(self._unwritten) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._unwritten:
+            self._transport.write(b"".join(self._unwritten))
+            self._unwritten.clear()
+
     def close(self) -> None:
         """Close once the client has the answer, or its time is up."""
         if self.is_closing():
             return
+        self._flush()
         if not self._may_send() and not self._transport.get_write_buffer_size():
             self._transport.close()
             return

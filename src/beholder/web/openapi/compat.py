@@ -6,11 +6,13 @@ from typing import Any
 from beholder.errors import ModelNotFound, ModelVersionNotFound, StreamUnsupported
 from beholder.web.openapi.errors import READ_ERRORS, ErrorForm, compat_errors, problems
 from beholder.web.openapi.examples import error_example_in, job_example
-from beholder.web.openapi.inputs import image_body
+from beholder.web.openapi.inputs import KEY, closed, image_body, json_options, webhook_member
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation
 from beholder.web.ports import WebPorts
 from beholder.web.routes.compat import cog, huggingface, kserve, rekognition, torchserve
+from beholder.web.routes.parameters import OPTIONS
+from beholder.web.webhooks.record import EVENTS
 
 __all__ = ["compat_paths", "with_rekognition"]
 
@@ -65,15 +67,22 @@ def with_rekognition(upload: _Doc) -> _Doc:
         " With the header `X-Amz-Target: RekognitionService.DetectLabels`, request and answer have the form "
         "of Amazon Rekognition; so have errors, whose `__type` names the exception."
     )
-    request: _Doc = {"type": "object", "description": "A request of DetectLabels.", "required": ["Image"]}
-    request["properties"] = {
-        "Image": {
-            "type": "object",
-            "properties": {"Bytes": {"type": "string", "description": "The image in base64."}},
+    text = {"type": "string"}
+    names = {"type": "array", "items": text}
+    s3_object = closed(dict.fromkeys(("Bucket", "Name", "Version"), text), required=["Bucket", "Name"])
+    filters = closed({"LabelInclusionFilters": names, "LabelExclusionFilters": names})
+    request = closed(
+        {
+            "Image": closed({"Bytes": _BASE64, "S3Object": s3_object})
+            | {"minProperties": 1, "maxProperties": 1},
+            "MaxLabels": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+            "MinConfidence": {"type": "number", "minimum": 0, "maximum": 100, "default": 55},
+            "Features": _one({"enum": ["GENERAL_LABELS"]}),
+            "Settings": closed({"GeneralLabels": filters}),
         },
-        "MaxLabels": {"type": "integer", "minimum": 1},
-        "MinConfidence": {"type": "number", "minimum": 0, "maximum": 100, "default": 55},
-    }
+        "A request of DetectLabels.",
+        required=["Image"],
+    )
     answer: _Doc = {"type": "object", "description": "An answer of DetectLabels.", "required": ["Labels"]}
     label = {"Name": {"type": "string"}, "Confidence": {"type": "number", "minimum": 0, "maximum": 100}}
     answer["properties"] = {
@@ -81,7 +90,16 @@ def with_rekognition(upload: _Doc) -> _Doc:
         "LabelModelVersion": {"type": "string"},
     }
     upload["requestBody"]["content"][rekognition.MEDIA_TYPE] = {"schema": request}
-    upload["responses"]["200"]["content"][rekognition.MEDIA_TYPE] = {"schema": answer}
+    error: _Doc = {"type": "object", "description": "An error of DetectLabels."}
+    error["properties"] = {"__type": {"type": "string"}, "message": {"type": "string"}}
+    error["required"] = list(error["properties"])
+    for status, response in upload["responses"].items():
+        if status != "202":
+            schema = answer if status == "200" else error
+            response["content"][rekognition.MEDIA_TYPE] = {"schema": schema}
+            response["headers"]["x-amzn-requestid"] = ref("headers", "RequestId")
+        if status not in ("200", "202"):
+            response["headers"]["x-amzn-errortype"] = ref("headers", "ErrorType")
     return upload
 
 
@@ -91,21 +109,16 @@ def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Do
     ]
     schema = {"type": "array", "items": ref("schemas", "HuggingFaceLabel")}
     body = image_body(ports, ("top_k", "min_confidence"))
-    document = {
-        "type": "object",
-        "properties": {
+    values = json_options(ports, ["top_k"])
+    values["function_to_apply"] = {"type": "string", "enum": ["softmax"]}
+    document = closed(
+        {
             "inputs": {"type": "string", "description": "The image in base64, or as a data URL."},
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "top_k": {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max},
-                    "function_to_apply": {"type": "string", "enum": ["softmax"]},
-                },
-            },
+            "parameters": closed(values),
             "options": {"type": "object", "description": "Not read."},
         },
-        "required": ["inputs"],
-    }
+        required=["inputs"],
+    )
     body["content"]["application/json"] = {"schema": document}
     return operation(
         operation_id,
@@ -219,20 +232,16 @@ def _with_cog(put: _Doc, ports: WebPorts) -> _Doc:
 
 def _cog_body(ports: WebPorts) -> _Doc:
     image = {"type": "string", "description": "The image as a data URL, or in base64."}
-    top_k = {"type": "integer", "minimum": 1, "maximum": ports.limits.top_k_max}
-    min_confidence = {"type": "number", "minimum": 0, "maximum": 1}
-    values = {
-        "type": "object",
-        "properties": {
-            "image": image,
-            "top_k": top_k,
-            "min_confidence": min_confidence,
-            "model": {"type": "string", "enum": [one.name for one in ports.models]},
-        },
-        "required": ["image"],
+    values = closed({"image": image} | json_options(ports, OPTIONS), required=["image"])
+    client_id = _CLIENT_ID | {"description": "The client's id of the job."}
+    events = {
+        "type": "array",
+        "items": {"enum": EVENTS},
+        "description": "The events that are sent; empty for all.",
     }
-    client_id = {"type": "string", "description": "The client's id of the job."}
-    request = {"type": "object", "properties": {"id": client_id, "input": values}, "required": ["input"]}
+    webhook = webhook_member(ports)
+    webhook |= {"webhook_events_filter": events} if webhook else {}
+    request = closed({"id": client_id, "input": values} | webhook, required=["input"])
     return {"application/json": {"schema": request}}
 
 
@@ -300,13 +309,17 @@ def _kserve_infer(ports: WebPorts, operation_id: str, named: list[str]) -> _Doc:
     classes = [f"{one['confidence']:.6f}:{one['index']}:{one['name']}" for one in best]
     output = {"name": "probabilities", "datatype": "BYTES", "shape": [len(classes)], "data": classes}
     answer = {"model_name": model.name, "model_version": model.version, "outputs": [output]}
-    tensors = {"type": "array", "items": {"type": "object"}}
-    request = {
-        "type": "object",
-        "properties": {"id": {"type": "string"}, "inputs": tensors, "outputs": tensors},
-        "required": ["inputs"],
-    }
+    request = closed(
+        {
+            "id": {"type": "string"},
+            "inputs": _one(_INPUT),
+            "outputs": _one(_OUTPUT),
+            "parameters": closed({"binary_data_output": {"type": "boolean"}}),
+        },
+        required=["inputs"],
+    )
     done = _labels({"type": "object"}, answer)
+    done["headers"]["Inference-Header-Content-Length"] = ref("headers", "JsonLength")
     done["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     errors = [*compat_errors(), *([ModelVersionNotFound] if "VersionInPath" in named else [])]
     return operation(
@@ -326,6 +339,34 @@ def _kserve_infer(ports: WebPorts, operation_id: str, named: list[str]) -> _Doc:
         },
         error_form=_KSERVE,
     )
+
+
+# It becomes an idempotency key.
+_CLIENT_ID = KEY | {"maxLength": 255}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "minLength": 1}
+_INPUT = closed(
+    {
+        "name": {"type": "string"},
+        "datatype": {"enum": ["BYTES"]},
+        "shape": {"type": "array", "items": {"enum": [1]}, "minItems": 1},
+        "data": {"type": "array", "items": _BASE64},
+        "parameters": closed({"binary_data_size": {"type": "integer", "minimum": 1}}),
+    },
+    required=["name", "datatype", "shape"],
+)
+_OUTPUT = closed(
+    {
+        "name": {"type": "string"},
+        "parameters": closed(
+            {"classification": {"type": "integer", "minimum": 0}, "binary_data": {"type": "boolean"}}
+        ),
+    },
+    required=["name"],
+)
+
+
+def _one(schema: _Doc) -> _Doc:
+    return {"type": "array", "items": schema, "minItems": 1, "maxItems": 1}
 
 
 def _empty(description: str) -> _Doc:

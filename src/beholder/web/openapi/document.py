@@ -7,22 +7,34 @@ tree and the limits. The schemas follow the types of the documents.
 
 from typing import Any
 
-from beholder.errors import BackendUnavailable, JobFinished, JobNotFound
+from beholder.errors import BackendUnavailable
 from beholder.web.key_check import scope_needed
 from beholder.web.openapi.compat import compat_paths, with_rekognition
 from beholder.web.openapi.errors import (
-    READ_ERRORS,
+    DEFAULT_ERRORS,
     error_codes,
     error_table,
     image_errors,
+    key_problems,
     problems,
     visible_errors,
 )
-from beholder.web.openapi.examples import fleet_example, job_example
-from beholder.web.openapi.inputs import headers, image_body, parameters
+from beholder.web.openapi.examples import job_example
+from beholder.web.openapi.fleet import FLEET_PARAMETERS, fleet_paths
+from beholder.web.openapi.inputs import (
+    closed,
+    headers,
+    image_body,
+    model_names,
+    parameters,
+    webhook_named,
+)
+from beholder.web.openapi.jobs import job_paths
 from beholder.web.openapi.json_schema import ref
 from beholder.web.openapi.operations import json_answer, operation, unfinished
+from beholder.web.openapi.pages import PAGE_HEADERS, PAGE_PARAMETERS, page_paths
 from beholder.web.openapi.schemas import schemas
+from beholder.web.openapi.uploads import upload_paths
 from beholder.web.ports import WebPorts
 from beholder.web.routes.parameters import OPTIONS
 
@@ -37,7 +49,8 @@ worker. Its outcome is returned on the same connection, or fetched later under `
 Confidences are probabilities from 0 to 1. Times are RFC 3339 in UTC, durations in `metrics` milliseconds. \
 Every answer has an `x-request-id`. Every GET endpoint answers HEAD as well.
 
-A POST ignores no parameter: one that is unknown, repeated or empty is an error. A GET takes none.
+A POST ignores no parameter: one that is unknown, repeated or empty is an error. A GET takes none, but for \
+`/v1/jobs`.
 
 ## Errors
 
@@ -58,9 +71,16 @@ _SECURITY_SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
 }
+_NAMED = ("MinConfidence", "ModelName", "Include", "Exclude", "FileName")
 _UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter")
 _JOB_FAILED = (
     "If the job was accepted and then failed, the error contains it as `job`, and Location names it."
+)
+
+_SEVERAL = (
+    "A form may hold several images. Each is a job of its own, with the same options, and the answer is a "
+    "list in their order: 202 while one is unfinished, otherwise 200, also if some are refused. If none is "
+    "accepted and another try may help, the answer is that error."
 )
 
 
@@ -84,7 +104,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": _with_security(_paths(ports)) if ports.keys else _paths(ports),
         "components": {
-            "parameters": parameters(ports),
+            "parameters": parameters(ports) | FLEET_PARAMETERS | PAGE_PARAMETERS,
             "headers": headers(),
             "schemas": schemas(ports, error_codes(visible_errors())),
             "securitySchemes": _SECURITY_SCHEMES if ports.keys else {},
@@ -97,11 +117,9 @@ def _paths(ports: WebPorts) -> _Doc:
         "/v1/classify": {"post": _classify(ports)},
         "/upload": {"post": _upload("upload", ports)},
         "/": {"get": _index(), "post": with_rekognition(_upload("upload_at_root", ports))},
-        "/v1/jobs/{job_id}": {"get": _get_job(ports)},
-        "/v1/jobs/{job_id}/cancel": {"post": _cancel_job()},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
+        "/v1/models/default": {"put": _put_default(ports)},
         "/v1/limits": {"get": _get("get_limits", "Service", "List the limits.", "Limits")},
-        "/v1/fleet": {"get": _get_fleet()},
         "/openapi.json": {
             "get": _page("openapi", "Service", "This document, for programs.", "application/json")
         },
@@ -110,9 +128,8 @@ def _paths(ports: WebPorts) -> _Doc:
         "/metrics": {
             "get": _page("metrics", "Operation", "Metrics in the Prometheus text format.", "text/plain")
         },
-        "/docs": {"get": _page("docs", "Pages", "This document, for people.", "text/html")},
     }
-    return own | compat_paths(ports)
+    return own | fleet_paths() | page_paths() | job_paths(ports) | upload_paths(ports) | compat_paths(ports)
 
 
 def _with_security(paths: _Doc) -> _Doc:
@@ -122,21 +139,33 @@ def _with_security(paths: _Doc) -> _Doc:
             scope = scope_needed(method.upper(), path)
             if scope is not None:
                 described["security"] = [{name: [str(scope)]} for name in _SECURITY_SCHEMES]
+                responses = described["responses"]
+                described["responses"] = key_problems(responses["default"]) | responses
     return paths
 
 
 def _classify(ports: WebPorts) -> _Doc:
     applied = {"Preference-Applied": ref("headers", "PreferenceApplied")}
-    done = json_answer("Job", "The job with its labels.", job_example(ports), applied)
+    later = applied | {"Retry-After": ref("headers", "LookAgain")}
+    done = json_answer(
+        "Job", "The job with its labels; of several images, a list.", job_example(ports), later
+    )
+    accepted = unfinished(applied)
+    for answer in (done, accepted):
+        media = answer["content"]["application/json"]
+        media["schema"] = {"anyOf": [media["schema"], ref("schemas", "Items")]}
     return operation(
         "classify",
         "Classify",
-        "Classify an image.",
+        "Classify an image, or the images of a form.",
         f"Waits {ports.limits.wait_s_default:g} seconds for the labels unless Prefer says otherwise, and "
-        "answers 202 with the unfinished job if they do not arrive in that time. " + _JOB_FAILED,
-        {"200": done, "202": unfinished(applied), **problems(image_errors())},
-        named=["TopK", "MinConfidence", "ModelName", "FileName", "Prefer", *_UPLOAD_HEADERS],
-        body=image_body(ports, OPTIONS, with_json=True),
+        "answers 202 with the unfinished job if they do not arrive in that time. "
+        + _JOB_FAILED
+        + " "
+        + _SEVERAL,
+        {"200": done, "202": accepted, **problems(image_errors())},
+        named=["TopK", *_NAMED, *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS],
+        body=image_body(ports, OPTIONS, is_classify=True),
     )
 
 
@@ -148,59 +177,44 @@ def _upload(operation_id: str, ports: WebPorts) -> _Doc:
         {"x-job-id": ref("headers", "JobId")},
     )
     done["content"] = {"text/plain": {"schema": {"type": "string"}, "example": "tabby"}} | done["content"]
+    failed = problems(image_errors())
+    for response in failed.values():
+        if "Location" in response["headers"]:
+            response["headers"]["x-job-id"] = ref("headers", "JobId")
     return operation(
         operation_id,
         "Classify",
         "Classify an image and answer in plain text.",
         "For classic load generators, which send a form with `myfile` and read one label. Waits "
         f"{ports.limits.wait_s_default:g} seconds, then answers 202. " + _JOB_FAILED,
-        {"200": done, "202": unfinished({}), **problems(image_errors())},
-        named=["MinConfidence", "ModelName", "FileName", *_UPLOAD_HEADERS],
-        body=image_body(ports, ("min_confidence", "model")),
+        {"200": done, "202": unfinished({}), **failed},
+        named=[*_NAMED, *_UPLOAD_HEADERS],
+        body=image_body(ports, [name for name in OPTIONS if name != "top_k"]),
     )
 
 
-def _get_job(ports: WebPorts) -> _Doc:
-    later = {"Retry-After": ref("headers", "LookAgain")}
-    found = json_answer("Job", "The job, whatever its outcome.", job_example(ports), later)
+def _put_default(ports: WebPorts) -> _Doc:
+    chosen = {"type": "string", "enum": model_names(ports), "description": "The model."}
+    document = closed({"model": chosen}, required=["model"])
     return operation(
-        "get_job",
-        "Jobs",
-        "Fetch a job.",
-        "Always 200 for a known job; a failed job has the cause in `error`. While the job is unfinished, the "
-        "answer has a Retry-After. Any web process answers for any job.",
-        {"200": found, **problems(READ_ERRORS)},
-        named=["JobId"],
-    )
-
-
-def _cancel_job() -> _Doc:
-    canceled = json_answer("Job", "The canceled job; also if it was canceled before.", None)
-    return operation(
-        "cancel_job",
-        "Jobs",
-        "Cancel a job.",
-        "The job has its outcome at once: the status `canceled` and the error `job_canceled`, with which a "
-        "request that waits for it is answered. A worker may still compute a result, which does not count.",
-        {"200": canceled, **problems([*READ_ERRORS, JobFinished])},
-        named=["JobId"],
-    )
-
-
-def _get_fleet() -> _Doc:
-    fleet = json_answer("Fleet", "The fleet; `controller` is null if none ever led.", fleet_example())
-    return operation(
-        "get_fleet",
+        "set_default_model",
         "Service",
-        "Show the fleet: its instances, the last decision of the controller, and the reason.",
-        "The leading controller records a change at once, and otherwise every minute. Any web process "
-        "answers, at most 2 seconds behind.",
-        {"200": fleet, **problems([error for error in READ_ERRORS if error is not JobNotFound])},
+        "Make a model the default.",
+        "The default is used if a request names no model. Every web process knows it within a second, also "
+        "after a restart. A job keeps the model that was chosen when it was accepted.",
+        {
+            "200": json_answer("Models", "The models, the new default first.", None),
+            **problems(DEFAULT_ERRORS),
+        },
+        body={"required": True, "content": {"application/json": {"schema": document}}},
     )
 
 
 def _index() -> _Doc:
-    listed = json_answer("Index", "The list of endpoints; the page if Accept asks for text/html.", None)
+    varies = {"Vary": ref("headers", "Vary")} | PAGE_HEADERS
+    listed = json_answer(
+        "Index", "The list of endpoints; the page if Accept asks for text/html.", None, varies
+    )
     listed["content"]["text/html"] = {"schema": {"type": "string"}}
     return operation(
         "index",

@@ -6,24 +6,35 @@ from http import HTTPStatus
 from typing import Any
 
 import beholder.web.connections.errors  # noqa: F401 -- its errors join the tree
-from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
+from beholder.dead_letters.redrive import DeadLetterNotFound
 from beholder.errors import (
     BackendDenied,
     BackendError,
     BackendFull,
     BackendThrottled,
     BackendUnavailable,
+    BadImage,
+    BadParameter,
     BeholderError,
     JobError,
     JobFinished,
+    JobNotFailed,
     JobNotFound,
+    KeyMissing,
+    KeyRefused,
     MethodNotAllowed,
+    ModelNotFound,
     ModelVersionNotFound,
     OutcomeLate,
+    ParameterRepeated,
+    ParameterUnknown,
     PathNotFound,
     QueueGone,
     RequestError,
+    ScopeMissing,
     StreamUnsupported,
+    UploadLinkExpired,
+    UploadTooSlow,
     all_errors,
     default_message,
 )
@@ -31,6 +42,7 @@ from beholder.web.openapi.examples import error_example
 from beholder.web.openapi.json_schema import ref
 
 __all__ = [
+    "DEFAULT_ERRORS",
     "PROBLEM",
     "READ_ERRORS",
     "ErrorForm",
@@ -38,6 +50,7 @@ __all__ = [
     "error_codes",
     "error_table",
     "image_errors",
+    "key_problems",
     "other_problems",
     "problems",
     "visible_errors",
@@ -82,15 +95,29 @@ READ_ERRORS: _Errors = (
 )
 """The errors of a GET for a job."""
 
+DEFAULT_ERRORS: _Errors = (
+    BadParameter,
+    ParameterRepeated,
+    ParameterUnknown,
+    UploadTooSlow,
+    ModelNotFound,
+    ModelVersionNotFound,
+    BackendFull,
+    *(error for error in READ_ERRORS if error is not JobNotFound),
+)
+"""The errors of setting the default model."""
+
 _GROUPS = {RequestError, JobError}
 _OF_OTHER_ROUTES = {
     PathNotFound,
     MethodNotAllowed,
     JobNotFound,
     JobFinished,
+    JobNotFailed,
+    DeadLetterNotFound,
     OutcomeLate,
-    ModelVersionNotFound,
     StreamUnsupported,
+    UploadLinkExpired,
 }
 
 
@@ -135,7 +162,13 @@ def problems(errors: _Errors, error_form: ErrorForm = PROBLEM) -> dict[str, Any]
     by_status: dict[int, list[type[BeholderError]]] = {}
     for error in errors:
         by_status.setdefault(error.http_status, []).append(error)
-    return {str(status): _response(status, found, error_form) for status, found in sorted(by_status.items())}
+    found = {str(status): _response(status, of, error_form) for status, of in sorted(by_status.items())}
+    # What a worker finds out is the end of an accepted job.
+    if error_form is PROBLEM and any(issubclass(error, JobError) for error in errors):
+        for status, of_status in by_status.items():
+            if any(issubclass(error, JobError | BadImage | ModelNotFound) for error in of_status):
+                found[str(status)]["headers"]["Location"] = ref("headers", "FailedJob")
+    return found
 
 
 def other_problems(error_form: ErrorForm = PROBLEM) -> dict[str, Any]:
@@ -152,6 +185,13 @@ def other_problems(error_form: ErrorForm = PROBLEM) -> dict[str, Any]:
     }
 
 
+def key_problems(default: dict[str, Any]) -> dict[str, Any]:
+    """Return the responses of an operation that needs an API key, in the form of its `default` response."""
+    content = {media_type: {"schema": one["schema"]} for media_type, one in default["content"].items()}
+    found = problems((KeyMissing, KeyRefused, ScopeMissing, BackendUnavailable))
+    return {status: response | {"content": content} for status, response in found.items()}
+
+
 def _response(status: int, errors: _Errors, error_form: ErrorForm) -> dict[str, Any]:
     codes = error_codes(errors)
     examples = {
@@ -159,8 +199,6 @@ def _response(status: int, errors: _Errors, error_form: ErrorForm) -> dict[str, 
         for error in errors
     }
     headers = {"x-request-id": ref("headers", "RequestId")}
-    if error_form is PROBLEM and any(issubclass(error, JobError) for error in errors):
-        headers["Location"] = ref("headers", "FailedJob")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         headers["WWW-Authenticate"] = ref("headers", "Challenge")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

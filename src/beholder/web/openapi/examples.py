@@ -1,5 +1,6 @@
 """The examples of the OpenAPI document, made by the code that makes the real answers."""
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -60,9 +61,10 @@ def accepted_example() -> dict[str, Any]:
 
 def error_example(error: type[BeholderError]) -> dict[str, Any]:
     """Return the problem document of an error."""
-    return error_example_in(problem_of, error)
+    return error_example_in(problem_of, error)  # type: ignore[arg-type]  # mypy: a class is not Hashable
 
 
+@functools.cache  # most operations have the same errors, and a document names some 750
 def error_example_in(
     respond: Callable[[BeholderError, str], Response], error: type[BeholderError]
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from beholder.errors import ImageTypeUnsupported
 from beholder.job import Job
 from beholder.model.decode.limits import ImageLimits
+from beholder.scaling.records.history import FleetHistory
 from beholder.web.fleet_document import FleetDocument
 from beholder.web.limits import WebLimits
 from beholder.web.openapi.examples import error_example
@@ -21,18 +22,26 @@ from beholder.web.routes.compat.kserve import (
     KserveServerDocument,
 )
 from beholder.web.routes.compat.torchserve import TorchServeErrorDocument, TorchServeHealthDocument
+from beholder.web.routes.dead_letters import DeadLettersDocument, RedriveDocument
 from beholder.web.service_documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
+from beholder.web.submission.direct_uploads import UploadDocument
+from beholder.web.submission.job_list import JobListDocument
 
 __all__ = ["schemas"]
 
 _DOCUMENTS = (
     Job,
     ProblemDocument,
+    JobListDocument,
+    UploadDocument,
     ModelsDocument,
     IndexDocument,
     HealthDocument,
     ReadinessDocument,
     FleetDocument,
+    FleetHistory,
+    DeadLettersDocument,
+    RedriveDocument,
     CogErrorDocument,
     CogHealthDocument,
     CogJobDocument,
@@ -50,6 +59,19 @@ _JOB_URLS = {
     "description": "Where to fetch the job.",
     "properties": {"get": {"type": "string", "description": "Path of this job."}},
     "required": ["get"],
+}
+_ITEMS = {
+    "type": "object",
+    "description": "The answers for several images.",
+    "properties": {
+        "items": {
+            "type": "array",
+            "description": "For each image, in the order of the form, its job or error, as for one alone.",
+            "items": {"anyOf": [ref("schemas", "Job"), ref("schemas", "Problem")]},
+            "minItems": 2,
+        }
+    },
+    "required": ["items"],
 }
 _FAILED_JOB = {
     **ref("schemas", "Job"),
@@ -72,6 +94,7 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
     found["Problem"]["properties"]["job"] = _FAILED_JOB
     found["Problem"]["examples"] = [error_example(ImageTypeUnsupported)]
     found["Instance"]["properties"]["state"]["enum"].remove("terminated")
+    found["Items"] = _ITEMS
     found["Models"]["properties"]["models"]["minItems"] = 1
     found["Model"]["examples"] = [asdict(ports.models[0])]
     return found

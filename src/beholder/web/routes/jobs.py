@@ -1,30 +1,40 @@
 """The routes of jobs: a POST of an image makes a job and answers with its outcome; a GET returns the job."""
 
-import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from beholder.errors import JobFinished, JobNotFound
+from beholder.errors import BeholderError, IdempotencyKeyInUse, JobFinished, JobNotFound
 from beholder.job import Job, JobStatus, is_job_id
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.parameters import CLASSIFY, OPTIONS, UPLOAD, read_prefer
-from beholder.web.routes.responses import accepted_response, job_response, outcome_response
+from beholder.web.routes.parameters import CLASSIFY, CLASSIFY_OPTIONS, UPLOAD, read_prefer
+from beholder.web.routes.responses import (
+    accepted_response,
+    job_response,
+    outcome_response,
+    refusal_response,
+    several_response,
+)
+from beholder.web.routes.uploads import UploadRoutes
 from beholder.web.submission.admission import Admission
+from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.cancel import JobCanceler
+from beholder.web.submission.deletion import JobDeleter, is_deleted
 from beholder.web.submission.json_body import find_in_json, is_json
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob
 from beholder.web.submission.upload import UploadFormat
 
-__all__ = ["ImageRoutes", "JobRoutes"]
+__all__ = ["CLASSIFY_FORMAT", "ImageRoutes", "JobRoutes", "job_id_of"]
 
-_CLASSIFY = UploadFormat(CLASSIFY, find=find_in_json(OPTIONS), is_base64=is_json)
+CLASSIFY_FORMAT = UploadFormat(CLASSIFY, find=find_in_json(CLASSIFY_OPTIONS), is_base64=is_json)
+"""How the requests hold an image that are answered with a job."""
 _UPLOAD = UploadFormat(UPLOAD, wants_text=True)
 
 
@@ -36,20 +46,25 @@ class ImageRoutes:
         classification: Classifies the image of a request.
         admission: Computes when to ask for a job again.
         limits: What a request may ask for.
+        uploads: Takes images that are sent by a link.
     """
 
     classification: Classification
     admission: Admission
     limits: WebLimits
+    uploads: UploadRoutes
 
     async def classify(self, request: Request) -> Response:
-        """`POST /v1/classify`: the job object, with its result if that comes in time."""
+        """`POST /v1/classify`: the job object, with its result if that comes in time; of several, a list."""
         prefer = read_prefer(request.headers.getlist("prefer"), self.limits)
-        outcome = await self.classification.outcome_of(request, _CLASSIFY, prefer.wait_s)
+        outcomes = await self.classification.outcomes_of(request, CLASSIFY_FORMAT, prefer.wait_s)
         headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
-        if isinstance(outcome, PendingJob):
-            return self._accepted(outcome.job, headers)
-        return outcome_response(outcome, request, headers)
+        if len(outcomes) > 1:
+            # The job of a key that is in use is unfinished as well.
+            is_finished = not any(isinstance(one, PendingJob | IdempotencyKeyInUse) for one in outcomes)
+            answers = [self.answer(one, request, {}) for one in outcomes]
+            return several_response(answers, headers, is_finished=is_finished)
+        return self.answer(outcomes[0], request, headers)
 
     async def upload(self, request: Request) -> Response:
         """`POST /upload` and `POST /`: the best label as plain text, as the classic clients expect."""
@@ -62,6 +77,17 @@ class ImageRoutes:
             return outcome_response(outcome, request, headers)
         return PlainTextResponse(best_label.name, headers=headers)
 
+    def answer(
+        self, outcome: Outcome | PendingJob | BeholderError, request: Request, headers: dict[str, str]
+    ) -> Response:
+        """Return what an image is answered with: its outcome, its unfinished job, or its problem."""
+        if isinstance(outcome, BeholderError):
+            return refusal_response(outcome, request)
+        if isinstance(outcome, PendingJob):
+            return self._accepted(outcome.job, headers)
+        # An error does not say which preferences were applied.
+        return outcome_response(outcome, request, {} if outcome.job.error else headers)
+
     def _accepted(self, job: Job, headers: dict[str, str]) -> Response:
         return accepted_response(job, self.admission.retry_after_s(job.id), headers)
 
@@ -73,6 +99,7 @@ class JobRoutes:
     Args:
         lookup: Finds jobs.
         canceler: Cancels jobs.
+        deleter: Deletes jobs.
         pending_replies: The requests that wait for outcomes.
         lookups: Runs the lookups, which block.
         admission: Computes when to ask for a job again.
@@ -80,16 +107,16 @@ class JobRoutes:
 
     lookup: JobLookup
     canceler: JobCanceler
+    deleter: JobDeleter
     pending_replies: PendingReplies
     lookups: Executor
     admission: Admission
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the request succeeded."""
-        job_id = _job_id_of(request)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.lookups, self.lookup.find, job_id)
-        if found is None:
+        job_id = job_id_of(request)
+        found = await bounded(self.lookups, LOOKUP_S_MAX, self.lookup.find, job_id)
+        if found is None or (isinstance(found, Outcome) and is_deleted(found)):
             raise JobNotFound
         if isinstance(found, Outcome):
             return Response(found.document, media_type="application/json")
@@ -97,18 +124,31 @@ class JobRoutes:
 
     async def cancel(self, request: Request) -> Response:
         """`POST /v1/jobs/{job_id}/cancel`: the canceled job; a request that waits for it is answered."""
-        job_id = _job_id_of(request)
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self.lookups, self.canceler.cancel, job_id)
-        if outcome is None:
+        job_id = job_id_of(request)
+        outcome = await bounded(self.lookups, LOOKUP_S_MAX, self.canceler.cancel, job_id)
+        if outcome is None or is_deleted(outcome):
             raise JobNotFound
         self.pending_replies.settle([outcome])
         if outcome.job.status is not JobStatus.CANCELED:
             raise JobFinished
         return Response(outcome.document, media_type="application/json")
 
+    async def delete(self, request: Request) -> Response:
+        """`DELETE /v1/jobs/{job_id}`: 204, also if it was deleted before; a waiting request is answered."""
+        job_id = job_id_of(request)
+        outcome = await bounded(self.lookups, LOOKUP_S_MAX, self.deleter.delete, job_id)
+        if outcome is None:
+            raise JobNotFound
+        self.pending_replies.settle([outcome])
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
-def _job_id_of(request: Request) -> str:
+
+def job_id_of(request: Request) -> str:
+    """Return the job's id in the path.
+
+    Raises:
+        JobNotFound: No job has such an id.
+    """
     job_id: str = request.path_params["job_id"]
     if not is_job_id(job_id):
         raise JobNotFound

@@ -15,37 +15,40 @@ from starlette.requests import Request
 from beholder.errors import (
     BadParameter,
     IdempotencyKeyInvalid,
-    ModelNotFound,
-    ModelVersionNotFound,
     ParameterRepeated,
     ParameterUnknown,
 )
 from beholder.job import Options
 from beholder.web.limits import WebLimits
 from beholder.web.nearest import nearest
-from beholder.web.ports import ServedModel
+from beholder.web.served_models import ServedModels, read_label_list
+from beholder.web.webhooks.record import Webhook
 
 __all__ = [
     "CLASSIFY",
+    "CLASSIFY_OPTIONS",
     "OPTIONS",
     "UPLOAD",
-    "Prefer",
     "RequestParameters",
-    "find_model",
     "read_deadline_s",
     "read_header",
     "read_idempotency_key",
     "read_options",
     "read_prefer",
+    "read_query",
+    "read_whole",
 ]
 
-OPTIONS = ("top_k", "min_confidence", "model")
+OPTIONS = ("top_k", "min_confidence", "model", "include", "exclude")
 """The parameters that say what is asked of the classifier."""
-CLASSIFY = (*OPTIONS, "file_name")
+CLASSIFY_OPTIONS = (*OPTIONS, "webhook")
+"""The parameters of `/v1/classify` that may also be members of its body."""
+CLASSIFY = (*CLASSIFY_OPTIONS, "file_name")
 """The parameters in the query of `/v1/classify`."""
-UPLOAD = ("min_confidence", "model", "file_name")
+UPLOAD = ("min_confidence", "model", "include", "exclude", "file_name")
 """The parameters in the query of `/upload`, which answers with one label."""
 
+_FILTERS = ("include", "exclude")
 _QUERY_ONLY = "file_name"
 # Fields that browsers and frameworks add to a form by themselves.
 _IGNORED_FIELDS = {"_charset_", "MAX_FILE_SIZE", "submit"}
@@ -92,7 +95,7 @@ class RequestParameters:
         cls,
         request: Request,
         known: Sequence[str],
-        models: tuple[ServedModel, ...],
+        models: ServedModels,
         limits: WebLimits,
         now_s: float,
         *,
@@ -112,7 +115,7 @@ class RequestParameters:
             RequestError: As the other functions of this module.
         """
         headers = request.headers
-        query = _read_query(request.query_params.multi_items(), known)
+        query = read_query(request.query_params.multi_items(), known)
         if model is not None:
             query["model"] = model
         parameters = cls(
@@ -121,7 +124,9 @@ class RequestParameters:
             deadline_s=read_deadline_s(read_header(headers, "Cancel-After"), now_s),
             idempotency_key=read_idempotency_key(read_header(headers, "Idempotency-Key"), limits),
         )
-        read_options(query, models, limits)
+        # The model that the filters are for may be a field of the form.
+        early = query if "model" in query else {name: query[name] for name in query if name not in _FILTERS}
+        read_options(early, models, limits)
         return parameters
 
     @property
@@ -129,22 +134,38 @@ class RequestParameters:
         """The file name that the query gives; empty if it gives none."""
         return self.query.get(_QUERY_ONLY, "")
 
-    def options_with(
-        self, fields: Mapping[str, str], models: tuple[ServedModel, ...], limits: WebLimits
-    ) -> Options:
+    def options_with(self, fields: Mapping[str, str], models: ServedModels, limits: WebLimits) -> Options:
         """Return the options that the query and the text fields of a form give together.
 
         Raises:
             ParameterUnknown: The path takes no field of this name.
             ParameterRepeated: The query and the form contradict each other.
             BadParameter: A value is not allowed.
+            LabelUnknown: A filter names a label that the model does not have.
             ModelNotFound: No model of this name is served.
+            ModelVersionNotFound: The model is served in other versions.
         """
         _check_fields(fields, self.known)
         return read_options(_join(self.query, fields), models, limits)
 
+    def webhook_with(self, fields: Mapping[str, str]) -> Webhook | None:
+        """Return the webhook that the query or the text fields of a form ask for; None if they ask for none.
 
-def _read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+        Raises:
+            ParameterRepeated: The query and the form contradict each other.
+        """
+        url = _join(self.query, fields).get("webhook")
+        return Webhook(url) if url else None
+
+
+def read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of a query by name.
+
+    Raises:
+        ParameterUnknown: The path takes no such parameter.
+        ParameterRepeated: One is given twice.
+        BadParameter: One is empty.
+    """
     values: dict[str, str] = {}
     for name, value in items:
         if name not in known:
@@ -186,40 +207,29 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     return f"{shown}; this path takes {', '.join(known)}"
 
 
-def read_options(values: Mapping[str, str], models: tuple[ServedModel, ...], limits: WebLimits) -> Options:
-    """Read `model`, `top_k` and `min_confidence`.
+def read_options(values: Mapping[str, str], models: ServedModels, limits: WebLimits) -> Options:
+    """Read the options of a request.
 
     Raises:
         BadParameter: A value is not allowed.
+        LabelUnknown: A filter names a label that the model does not have.
         ModelNotFound: No model of this name is served.
+        ModelVersionNotFound: The model is served in other versions.
     """
     model = values.get("model") or None
-    if model is not None:
-        find_model(model, None, models)
+    served = models.chosen(model)
+    filters = {
+        name: models.classes_of(served, read_label_list(text, name), name, limits.filter_labels_max)
+        for name in _FILTERS
+        if (text := values.get(name))
+    }
     defaults = Options()
     return Options(
         model=model,
-        top_k=_whole(values, "top_k", defaults.top_k, 1, limits.top_k_max),
+        top_k=read_whole(values, "top_k", defaults.top_k, 1, limits.top_k_max),
         min_confidence=_fraction(values, "min_confidence", defaults.min_confidence),
+        **filters,
     )
-
-
-def find_model(name: str, version: str | None, models: tuple[ServedModel, ...]) -> ServedModel:
-    """Return the model that a request names, with its version or without.
-
-    Raises:
-        ModelNotFound: No model of this name is served.
-        ModelVersionNotFound: The model is served in another version.
-    """
-    served = next((one for one in models if one.name == name), None)
-    if served is None:
-        known = ", ".join(one.name for one in models)
-        raise ModelNotFound(f"no model is named {name[:_SHOWN_CHARS_MAX]!r}; served here: {known}")
-    if version not in (None, served.version):
-        raise ModelVersionNotFound(
-            f"{name} is served in version {served.version!r}, not in {version[:_SHOWN_CHARS_MAX]!r}"
-        )
-    return served
 
 
 def read_prefer(headers: Sequence[str], limits: WebLimits) -> Prefer:
@@ -285,7 +295,12 @@ def read_idempotency_key(header: str | None, limits: WebLimits) -> str | None:
     return key
 
 
-def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def read_whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return a parameter that is a whole number.
+
+    Raises:
+        BadParameter: It is none, or out of bounds.
+    """
     text = values.get(name)
     if not text:
         return default

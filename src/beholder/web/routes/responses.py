@@ -1,17 +1,26 @@
 """What a client is answered: a job, its outcome, or the problem that the job ended with."""
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from beholder.errors import BackendError, BeholderError
 from beholder.job import Failure, Job
-from beholder.web.access_log import entry_of
-from beholder.web.problems import problem
+from beholder.web.access_log import cause_of, entry_of
+from beholder.web.problems import problem, problem_of
 from beholder.web.submission.request import Outcome
 
-__all__ = ["accepted_response", "job_response", "note_failure", "outcome_response"]
+__all__ = [
+    "accepted_response",
+    "job_response",
+    "note_failure",
+    "outcome_response",
+    "refusal_response",
+    "several_response",
+]
 
 
 def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
@@ -39,6 +48,29 @@ def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]
         request.scope["request_id"],
         headers=headers | {"Location": f"/v1/jobs/{outcome.job.id}"},
         job=json.loads(outcome.document),
+    )
+
+
+def refusal_response(error: BeholderError, request: Request) -> Response:
+    """Return the problem of one of several images, and write it into the access log."""
+    entry = entry_of(request.scope)
+    entry.code = error.code
+    if isinstance(error, BackendError):
+        entry.cause = cause_of(error)
+    return problem_of(error, request.scope["request_id"])
+
+
+def several_response(answers: Sequence[Response], headers: dict[str, str], *, is_finished: bool) -> Response:
+    """Return the answer for several images: a list of what each alone is answered with, in their order.
+
+    The status is 202 if a job is not finished, otherwise 200; Retry-After is the longest of all.
+    """
+    retries = [int(one.headers["Retry-After"]) for one in answers if "Retry-After" in one.headers]
+    return Response(
+        b'{"items": [' + b", ".join(bytes(one.body) for one in answers) + b"]}",
+        HTTPStatus.OK if is_finished else HTTPStatus.ACCEPTED,
+        headers | ({"Retry-After": str(max(retries))} if retries else {}),
+        "application/json",
     )
 
 

@@ -1,25 +1,24 @@
-"""The routes that describe the service: health, metrics, models, limits, and its pages."""
+"""The routes that describe the service: health, metrics, limits; its pages are in `pages`."""
 
 import asyncio
+import functools
 import json
 import math
-from collections.abc import Mapping
-from importlib import resources
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from beholder.documents import to_document
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.access_log import cause_of, entry_of
 from beholder.web.limits import WebLimits
-from beholder.web.ports import ServedModel
 from beholder.web.readiness import Readiness
+from beholder.web.routes.pages import PageRoutes
 from beholder.web.service_documents import (
     HealthDocument,
     IndexDocument,
-    ModelsDocument,
     PartProblem,
     ReadinessDocument,
 )
@@ -33,8 +32,7 @@ class ServiceRoutes:
     """The endpoints that describe the service.
 
     Args:
-        openapi: The OpenAPI document.
-        models: Every model served; the first is the default.
+        openapi: Returns the OpenAPI document.
         limits: The limits of the HTTP interface.
         readiness: Whether images can be accepted.
         telemetry: The metrics.
@@ -43,35 +41,37 @@ class ServiceRoutes:
     def __init__(
         self,
         *,
-        openapi: Mapping[str, Any],
-        models: tuple[ServedModel, ...],
+        openapi: Callable[[], Mapping[str, Any]],
         limits: WebLimits,
         readiness: Readiness,
         telemetry: Telemetry,
     ) -> None:
-        self._models = models
         self._limits = limits
         self._readiness = readiness
         self._telemetry = telemetry
+        self._openapi = functools.cache(openapi)
+        self.pages = PageRoutes(lambda: self._document)
+
+    # These are rendered for the first client that asks, which few processes have, and once: many concurrent
+    # requests for them would block the event loop for seconds.
+    @functools.cached_property
+    def _endpoints(self) -> dict[str, Any]:
+        openapi = self._openapi()
         endpoints = (f"{method.upper()} {path}" for path, item in openapi["paths"].items() for method in item)
-        self._endpoints = to_document(
+        document: dict[str, Any] = to_document(
             IndexDocument("beholder", openapi["info"]["version"], tuple(endpoints), "/openapi.json", "/docs")
         )
-        pages = resources.files("beholder.web") / "pages"
-        self._index = (pages / "index.html").read_text(encoding="utf-8")
-        # Rendered once: many concurrent requests for these would block the event loop for seconds.
-        document = json.dumps(openapi, ensure_ascii=False)
-        self._document = document.encode()
-        # Escaped so that no text in the document can end the script element around it.
-        docs = (pages / "docs.html").read_text(encoding="utf-8")
-        self._docs = docs.replace("__OPENAPI__", document.replace("<", "\\u003c")).encode()
+        return document
+
+    @functools.cached_property
+    def _document(self) -> str:
+        return json.dumps(self._openapi(), ensure_ascii=False)
 
     async def index(self, request: Request) -> Response:
         """`GET /`: the page for a browser, the list of endpoints for a program."""
-        headers = {"vary": "accept"}
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(self._index, headers=headers)
-        return JSONResponse(self._endpoints, headers=headers)
+            return self.pages.index()
+        return JSONResponse(self._endpoints, headers={"vary": "accept"})
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process answers."""
@@ -104,10 +104,6 @@ class ServiceRoutes:
         body = await asyncio.to_thread(self._telemetry.expose)
         return Response(body, headers={"content-type": _METRICS_TYPE})
 
-    async def models(self, _: Request) -> Response:
-        """`GET /v1/models`: every model served; the first is the default."""
-        return JSONResponse(to_document(ModelsDocument(self._models[0].name, self._models)))
-
     async def limits(self, _: Request) -> Response:
         """`GET /v1/limits`: every limit."""
         return JSONResponse(self._limits.to_dict())
@@ -115,7 +111,3 @@ class ServiceRoutes:
     async def openapi(self, _: Request) -> Response:
         """`GET /openapi.json`: the interface, for programs."""
         return Response(self._document, media_type="application/json")
-
-    async def docs(self, _: Request) -> Response:
-        """`GET /docs`: the interface, for people."""
-        return HTMLResponse(self._docs)

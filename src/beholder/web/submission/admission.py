@@ -16,6 +16,7 @@ _RETRY_MAX_S = 600
 _MEMORY_S = 10.0
 # The assumed time of a job until the first job is finished.
 _JOB_S = 0.1
+_READINGS_MAX = 3
 # Of four jobs that are received while both kinds wait, one is asynchronous; see `queue/round_robin.py`.
 _ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
 
@@ -118,9 +119,7 @@ class Admission:
 
     def tick(self) -> float:
         """Read the queue's depth; return the seconds until the next reading."""
-        with self._lock:
-            sent = self._sent_since.copy()
-        depth = self._queue.depth()
+        depth, sent = self._read()
         now_s = self._clock.now_s()
         with self._lock:
             seconds = 0.0 if self._read_at_s is None else now_s - self._read_at_s
@@ -133,6 +132,21 @@ class Admission:
             self._done_before = self._done
             self._read_at_s = now_s
         return self._every_s
+
+    def _read(self) -> tuple[Depth, dict[bool, int]]:
+        """Return the depth, and how many of the jobs sent since the last reading it contains for certain.
+
+        Of a job that is sent during a reading nobody knows whether it is contained, and it would count twice
+        until the next reading. So the depth is read again, but not for ever in a rush.
+        """
+        for _ in range(_READINGS_MAX):
+            with self._lock:
+                sent = self._sent_since.copy()
+            depth = self._queue.depth()
+            with self._lock:
+                if sent == self._sent_since:
+                    break
+        return depth, sent
 
     def _is_interactive(self, wait_s: float) -> bool:
         before = 0 if self._depth.interactive is None else self._interactive() + self._entering[True]

@@ -1,8 +1,13 @@
-"""Hands requests from the event loop to the threads that submit them, in batches under load.
+"""Gathers the requests that arrive together, and submits them in batches.
 
-A thread takes all waiting requests, up to a bound, and settles them with one wake-up of the event loop. So a
-busy web process pays for one send and two changes of thread per batch, and in an idle process a request does
-not wait. If a send costs money, a thread of a busy process also waits a few milliseconds for more requests.
+Where buckets and queue are files of this machine, the event loop submits by itself: a small image takes less
+time than two changes of thread. Requests whose bodies end in one turn of the loop share one send. What would
+have to wait for a lock, or fails, a thread does anew, so that no other process can hold up the loop.
+
+Other requests go to threads. A thread takes all waiting requests, up to a bound, and settles them with one
+wake-up of the event loop. So a busy web process pays for one send and two changes of thread per batch, and in
+an idle process a request does not wait. If a send costs money, a thread of a busy process also waits a few
+milliseconds for more requests.
 """
 
 import asyncio
@@ -12,9 +17,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from beholder.clock import Clock, MonotonicClock
-from beholder.errors import BeholderError
+from beholder.errors import BackendError, BeholderError
 from beholder.job import Job
-from beholder.web.submission.request import Outcome, SubmissionRequest
+from beholder.web.submission.request import Outcome, SubmissionRequest, Unsent
 
 __all__ = ["Batcher"]
 
@@ -22,18 +27,20 @@ _MONOTONIC = MonotonicClock()
 # A process is busy if the last batch is at most this many gathering times old; a single client is slower.
 _BUSY_GATHERS = 10
 
-_Submit = Callable[[Sequence[tuple[str, SubmissionRequest]]], list[Job | Outcome | BeholderError]]
-_Waiting = tuple[str, SubmissionRequest, asyncio.Future[Job | Outcome]]
+_Submitted = Job | Outcome | Unsent | BeholderError
+_Submit = Callable[[Sequence[tuple[str, SubmissionRequest | Unsent]]], list[_Submitted]]
+_Waiting = tuple[str, SubmissionRequest | Unsent, asyncio.Future[Job | Outcome]]
 
 
 class Batcher:
-    """Runs `Submitter.submit` in threads; used from one event loop.
+    """Runs `Submitter.submit`; used from one event loop.
 
     Args:
         submit: Submits a batch of requests, and blocks meanwhile.
         threads: Batches submitted at once.
         batch_max: Requests in one batch.
         gather_s: How long a batch waits for more requests if the last batch is recent.
+        loop_bytes_max: Length of an image up to which the event loop submits it; -1 if it submits none.
         clock: Measures these durations.
     """
 
@@ -44,11 +51,14 @@ class Batcher:
         threads: int,
         batch_max: int,
         gather_s: float = 0.0,
+        loop_bytes_max: int = -1,
         clock: Clock = _MONOTONIC,
     ) -> None:
         self._submit = submit
         self._batch_max = batch_max
         self._gather_s = gather_s
+        self._loop_bytes_max = loop_bytes_max
+        self._small: list[_Waiting] = []
         self._clock = clock
         self._last_s = -math.inf
         self._gathering = threading.Lock()
@@ -65,30 +75,51 @@ class Batcher:
 
     async def submit(self, job_id: str, request: SubmissionRequest) -> Job | Outcome:
         """Return the new job, or the outcome of a finished one; raises the error of `Submitter.submit`."""
-        future: asyncio.Future[Job | Outcome] = asyncio.get_running_loop().create_future()
-        self._requests.put((job_id, request, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Job | Outcome] = loop.create_future()
+        if len(request.data) > self._loop_bytes_max:
+            self._requests.put((job_id, request, future))
+        else:
+            self._small.append((job_id, request, future))
+            if len(self._small) == 1:
+                loop.call_soon(self._submit_small)
         return await future
 
     def close(self) -> None:
         """Submit the requests that wait, and end the threads if they were started."""
+        while self._small:
+            self._submit_small()
         for _ in self._threads:
             self._requests.put(None)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
+    def _submit_small(self) -> None:
+        batch, self._small = self._small[: self._batch_max], self._small[self._batch_max :]
+        if self._small:  # in the next turn of the loop, so that it also reads and answers meanwhile
+            batch[0][-1].get_loop().call_soon(self._submit_small)
+        for (job_id, request, future), result in zip(batch, self._results_of(batch), strict=True):
+            if isinstance(result, Unsent):
+                self._requests.put((job_id, result, future))
+            elif isinstance(result, BackendError):
+                self._requests.put((job_id, request, future))
+            else:
+                _settle([future], [result])
+
     def _run(self) -> None:
         while (batch := self._gathered()) is not None:
-            requests = [(job_id, request) for job_id, request, _ in batch]
-            results: Sequence[Job | Outcome | BaseException]
-            try:
-                results = self._submit(requests)
-            except Exception as exc:  # noqa: BLE001 -- raised again in the waiting requests
-                results = [exc] * len(batch)
+            results = self._results_of(batch)
             futures = [future for _, _, future in batch]
             futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
             # No variable may keep the images in memory while the thread waits for the next batch.
-            del batch, requests, futures, results
+            del batch, futures, results
+
+    def _results_of(self, batch: Sequence[_Waiting]) -> Sequence[_Submitted | BaseException]:
+        try:
+            return self._submit([(job_id, request) for job_id, request, _ in batch])
+        except Exception as exc:  # noqa: BLE001 -- raised again in the waiting requests
+            return [exc] * len(batch)
 
     def _gathered(self) -> list[_Waiting] | None:
         with self._gathering:  # one thread at a time, or several would split one batch among them
@@ -117,12 +148,12 @@ class Batcher:
 
 
 def _settle(
-    futures: Sequence[asyncio.Future[Job | Outcome]], results: Sequence[Job | Outcome | BaseException]
+    futures: Sequence[asyncio.Future[Job | Outcome]], results: Sequence[_Submitted | BaseException]
 ) -> None:
     for future, result in zip(futures, results, strict=True):
         if future.done():  # the client went away
             continue
         if isinstance(result, BaseException):
             future.set_exception(result)
-        else:
+        elif not isinstance(result, Unsent):  # threads leave none
             future.set_result(result)

@@ -4,6 +4,7 @@ from beholder.clock import Clock
 from beholder.errors import JobCanceled
 from beholder.job import Failure, Job, JobStatus, read_outcome
 from beholder.results.outcomes import store_outcome
+from beholder.store.keys import canceled_key
 from beholder.store.port import Store
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.request import Outcome
@@ -28,7 +29,8 @@ class JobCanceler:
     def cancel(self, job_id: str) -> Outcome | None:
         """Return the outcome that stands: of the cancelling, or an earlier one; None if there is no such job.
 
-        Its message stays in the queue, and a worker may still compute a result; the first outcome stands.
+        Its message stays in the queue. The mark tells workers to look for an outcome before they run the job;
+        if a worker runs it already, the first outcome stands.
 
         Raises:
             BackendError: A bucket does not answer; the job may be canceled nevertheless.
@@ -44,7 +46,12 @@ class JobCanceler:
             input=found.input,
             completed_at_s=self._clock.now_s(),
             model=found.model,
+            model_version=found.model_version,
             error=Failure(error.code, error.http_status, error.message),
         )
+        self._results.put(canceled_key(job_id), b"")
         document = store_outcome(self._results, canceled)
-        return Outcome(read_outcome(document, job_id=job_id), document)
+        outcome = Outcome(read_outcome(document, job_id=job_id), document)
+        if outcome.job.status is not JobStatus.CANCELED:
+            self._results.delete(canceled_key(job_id))
+        return outcome

@@ -11,10 +11,24 @@ from dataclasses import dataclass
 
 from python_multipart.multipart import parse_options_header
 
-from beholder.errors import ImageMissing, ImagesTooMany, MultipartMalformed, ParameterRepeated
+from beholder.errors import (
+    ImageMissing,
+    ImagesTooMany,
+    MultipartMalformed,
+    ParameterRepeated,
+    ParameterUnknown,
+)
 from beholder.web.nearest import nearest
 
-__all__ = ["IMAGE_FIELDS", "Part", "header_parameters", "image_part", "split_form", "text_fields"]
+__all__ = [
+    "IMAGE_FIELDS",
+    "Part",
+    "header_parameters",
+    "image_part",
+    "image_parts",
+    "split_form",
+    "text_fields",
+]
 
 IMAGE_FIELDS = ("myfile", "file", "image", "inputFile", "data")
 
@@ -104,12 +118,50 @@ def image_part(parts: Sequence[Part]) -> Part:
     if not named or (files and files[0].name not in IMAGE_FIELDS):
         raise ImageMissing(_without_image(parts))
     image = next(iter(files or [part for part in named if part.data] or named))
+    _refuse_nested(image)
+    return image
+
+
+def image_parts(parts: Sequence[Part], *, count_max: int) -> list[Part]:
+    """Return the images of a form that may hold several, in their order; one as `image_part` returns it.
+
+    Beside several files, a file without bytes counts if it has a name: its caller sent it, and finds the
+    answers by their order. A field of a page that was not filled in has no name.
+
+    Args:
+        parts: The form's parts.
+        count_max: How many images the form may hold.
+
+    Raises:
+        ImageMissing: No part is an image.
+        ImagesTooMany: More parts are images.
+        ParameterUnknown: One of several files is in a field that is not an image's.
+    """
+    files = [part for part in parts if part.is_file and part.data]
+    if len(files) <= 1:
+        return [image_part(parts)]
+    others = [part for part in files if part.name not in IMAGE_FIELDS]
+    if others:
+        raise ParameterUnknown(
+            f"the form holds files in other fields ({_names(others)}); send each image as one of "
+            f"{', '.join(IMAGE_FIELDS)}"
+        )
+    images = [
+        part for part in parts if part.is_file and part.name in IMAGE_FIELDS and (part.data or part.file_name)
+    ]
+    if len(images) > count_max:
+        raise ImagesTooMany(f"the form holds {len(images)} files; send at most {count_max} in each request")
+    for image in images:
+        _refuse_nested(image)
+    return images
+
+
+def _refuse_nested(image: Part) -> None:
     if _NESTED.match(image.data):
         raise ImagesTooMany(
             f"the field {image.name} contains another form, as some clients send several files; "
-            "send one image in each request"
+            "send one image in each field"
         )
-    return image
 
 
 def text_fields(parts: Sequence[Part]) -> dict[str, str]:

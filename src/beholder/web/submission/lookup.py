@@ -7,7 +7,7 @@ from beholder.clock import age_s
 from beholder.errors import BackendError, ObjectExists, ObjectNotFound
 from beholder.job import Job, JobStatus, Message, read_outcome
 from beholder.store.keys import image_prefix, resent_key, result_key
-from beholder.store.recovery import message_of
+from beholder.store.recovery import SendRecord, is_unsubmitted, message_of
 from beholder.telemetry.log import log_event
 from beholder.web.ports import WebPorts
 from beholder.web.submission.request import Outcome
@@ -42,24 +42,43 @@ class JobLookup:
             log_event(_log, logging.ERROR, "submission.unreadable", str(exc), job_id=job_id)
             return None
 
-    def find(self, job_id: str) -> Outcome | Job | None:
+    def find(
+        self, job_id: str, *, is_unsure: bool = False, is_read_only: bool = False
+    ) -> Outcome | Job | None:
         """Return the job's outcome, or the unfinished job if its image is stored; otherwise None.
 
         A lost message is sent again, so that no job stays `queued` for ever.
+
+        Args:
+            job_id: The job.
+            is_unsure: The message may never have been sent, so it is, even if that makes two.
+            is_read_only: Nothing is sent.
         """
         finished = self.outcome(job_id)
         if finished is not None:
             return finished
         for info in self._ports.images.list(image_prefix(job_id)):
-            image = self._ports.images.head(info.key)
-            message = message_of(job_id, image)
+            if is_unsubmitted(self._ports.results, job_id, info.key):
+                continue
+            try:
+                image = self._ports.images.head(info.key)
+            except ObjectNotFound:  # deleted meanwhile, with its job
+                continue
+            message = message_of(job_id, image, self._ports.results)
+            if message.model is None and message.input.options.model is None:
+                message = replace(message, model=self._ports.models[0].reference)
             try:
                 finished, is_torn = self._read(job_id), False
             except ValueError:
                 finished, is_torn = None, True
             if finished is not None:
                 return finished
-            self._send_if_lost(message, image.stored_at_s, is_torn=is_torn)
+            if is_read_only:
+                return queued_job(message)
+            # An image that was sent by a link may be much older than its job.
+            self._send_if_lost(
+                message, max(image.stored_at_s, message.created_at_s), is_lost=is_torn or is_unsure
+            )
             return queued_job(message)
         return self.outcome(job_id)
 
@@ -71,20 +90,20 @@ class JobLookup:
             return None
         return Outcome(read_outcome(document, job_id=job_id), document)
 
-    def _send_if_lost(self, message: Message, stored_at_s: float, *, is_torn: bool) -> None:
+    def _send_if_lost(self, message: Message, sent_at_s: float, *, is_lost: bool) -> None:
         """Send a job's message again if it is lost, or may be.
 
-        A torn outcome shows that a worker had the message. Otherwise the message is lost if the queue is
-        empty and the image is older than the queue's counts. A queue that is never empty does not show that,
-        so the image's age decides. If the message was not lost, the job runs twice, and the first outcome
-        stands.
+        A torn outcome shows that a worker had the message (`is_lost`). Otherwise the message is lost if the
+        queue is empty and the image is older than the queue's counts. A queue that is never empty does not
+        show that, so the image's age decides. If the message was not lost, the job runs twice, and the first
+        outcome stands.
         """
         ports, now_s = self._ports, self._ports.clock.now_s()
         try:
-            if not is_torn and age_s(now_s, stored_at_s) < _OLD_S:
+            if not is_lost and age_s(now_s, sent_at_s) < _OLD_S:
                 depth = ports.queue.depth()
                 is_empty = depth.backlog + depth.in_flight + depth.delayed == 0
-                if not is_empty or age_s(now_s, stored_at_s) < _SETTLED_S + ports.depth_lag_s:
+                if not is_empty or age_s(now_s, sent_at_s) < _SETTLED_S + ports.depth_lag_s:
                     return
             if not self._claim_sending(message.job_id, now_s):
                 return
@@ -97,29 +116,31 @@ class JobLookup:
 
     def _claim_sending(self, job_id: str, now_s: float) -> bool:
         """Return whether a lost message may be sent again now; each pause is four times the last one."""
-        key, count = resent_key(job_id), 0
+        key = resent_key(job_id)
         try:
-            self._ports.results.put(key, b"1", only_if_absent=True)
+            self._ports.results.put(key, SendRecord(1).to_bytes(), only_if_absent=True)
         except ObjectExists:
             try:
                 stored_at_s = self._ports.results.head(key).stored_at_s
-                count = min(int(self._ports.results.get(key)), _RESENT_MAX)
+                record = SendRecord.from_bytes(self._ports.results.get(key))
             except ObjectNotFound:
                 return False
-            except ValueError:  # torn: it counts as the first
-                count = 1
-            if age_s(now_s, stored_at_s) < _RESEND_S * 4 ** max(0, count - 1):
+            pauses = min(max(record.count, 1), _RESENT_MAX) - 1
+            if age_s(now_s, stored_at_s) < _RESEND_S * 4**pauses:
                 return False
-            self._ports.results.put(key, b"%d" % (count + 1))
+            # It also has what was asked for an image that was sent by a link.
+            self._ports.results.put(key, replace(record, count=record.count + 1).to_bytes())
         return True
 
 
 def queued_job(message: Message) -> Job:
     """Return the job of a message that no worker has finished."""
+    model, version = message.model_and_version
     return Job(
         message.job_id,
         JobStatus.QUEUED,
         message.created_at_s,
-        model=message.input.options.model,
+        model=model,
+        model_version=version,
         input=message.input,
     )

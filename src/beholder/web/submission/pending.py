@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from beholder.clock import Clock
 from beholder.errors import BackendError, Overloaded
 from beholder.telemetry.log import log_event
+from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.request import Outcome, PendingJob
 
@@ -19,6 +20,8 @@ _log = logging.getLogger(__name__)
 _FIRST_LOOKUP_S = 2.0
 _LOOKUP_MAX_S = 30.0
 _SWEEP_S = 0.5
+# By then the caller has waited for all of its time.
+_LAST_LOOKUP_S_MAX = 2.0
 _LOOKUPS_PER_SWEEP = 100
 
 
@@ -36,9 +39,18 @@ class PendingReplies:
         count_max: How many may wait at once.
         lookup: Finds an outcome whose reply does not come.
         clock: The time.
+        on_settled: Called with all outcomes that become known, of jobs for which no request waits, too.
     """
 
-    def __init__(self, count_max: int, lookup: JobLookup, clock: Clock) -> None:
+    def __init__(
+        self,
+        count_max: int,
+        lookup: JobLookup,
+        clock: Clock,
+        *,
+        on_settled: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None,
+    ) -> None:
+        self._on_settled = on_settled
         self._count_max = count_max
         self._lookup = lookup
         self._clock = clock
@@ -106,6 +118,7 @@ class PendingReplies:
             for one in pending:
                 if not one.future.done():
                     one.future.set_result(outcome)
+        self._on_settled(outcomes)
 
     def release(self) -> None:
         """Wake all waiting requests without an outcome, as if their waits were over; the process ends."""
@@ -121,12 +134,11 @@ class PendingReplies:
         Args:
             lookups: Runs the lookups, which block.
         """
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_S)
             for job_id in self.due(count_max=_LOOKUPS_PER_SWEEP):
                 try:
-                    outcome = await loop.run_in_executor(lookups, self._lookup.outcome, job_id)
+                    outcome = await bounded(lookups, LOOKUP_S_MAX, self._lookup.outcome, job_id)
                 except (BackendError, ValueError) as exc:  # the next lookup may succeed
                     log_event(_log, logging.WARNING, "submission.lookup_failed", str(exc), job_id=job_id)
                     continue
@@ -148,6 +160,6 @@ class PendingReplies:
 
     async def _last_lookup(self, job_id: str) -> Outcome | None:
         try:
-            return await asyncio.to_thread(self._lookup.outcome, job_id)
+            return await bounded(None, _LAST_LOOKUP_S_MAX, self._lookup.outcome, job_id)
         except BackendError:
             return None

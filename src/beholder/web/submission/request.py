@@ -3,10 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
-from beholder.job import Job, Options
+from beholder.job import Job, Message, Options
 from beholder.queue.port import Priority
+from beholder.store.port import Store
+from beholder.web.submission.upload import StoredImage
+from beholder.web.webhooks.record import Webhook
 
-__all__ = ["Outcome", "PendingJob", "SubmissionRequest"]
+__all__ = ["Outcome", "PendingJob", "SubmissionRequest", "Unsent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,11 @@ class SubmissionRequest:
         wants_text: Whether the caller is a classic client, which expects the label as text.
         deadline_s: When the outcome becomes worthless, seconds since the Unix epoch; None for never.
         idempotency_key: Identifies this request across repetitions; None if it has none.
+        job_id: The id that the job is given, which identifies the request, too; None if it gets a new one.
         priority: The class of the job's message; the submission service sets it.
+        stored: The image, if it is in the input bucket already; then `data` is empty.
+        model: The reference of the model that is to run; None leaves it to the worker.
+        webhook: Where the job's events are sent; None if they are not.
     """
 
     data: bytes
@@ -32,6 +39,30 @@ class SubmissionRequest:
     deadline_s: float | None = None
     idempotency_key: str | None = None
     priority: Priority = Priority.INTERACTIVE
+    model: str | None = None
+    stored: StoredImage | None = None
+    job_id: str | None = None
+    webhook: Webhook | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a repetition of the request gets the same job."""
+        return self.idempotency_key is not None or self.job_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A message whose image is stored.
+
+    Args:
+        message: The message.
+        priority: Its class.
+        leftovers: What must be deleted if it cannot be sent, and where that is.
+    """
+
+    message: Message
+    priority: Priority
+    leftovers: tuple[tuple[Store, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

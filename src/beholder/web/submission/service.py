@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from beholder.job import Job
+from beholder.job import Job, new_job_id
 from beholder.queue.port import Priority
 from beholder.web.ports import WebPorts
 from beholder.web.submission.admission import Admission
@@ -12,6 +12,8 @@ from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
 from beholder.web.submission.submitter import Submitter
+from beholder.web.webhooks.deliverer import WebhookDeliverer
+from beholder.web.webhooks.record import Webhook
 
 __all__ = ["SubmissionService"]
 
@@ -24,14 +26,22 @@ class SubmissionService:
         admission: Decides whether one more job is accepted.
         pending_replies: The requests that wait for an outcome.
         lookup: Finds the outcome of an earlier job of the same idempotency key.
+        webhooks: Delivers webhooks; None if there are none.
     """
 
     def __init__(
-        self, ports: WebPorts, admission: Admission, pending_replies: PendingReplies, lookup: JobLookup
+        self,
+        ports: WebPorts,
+        admission: Admission,
+        pending_replies: PendingReplies,
+        lookup: JobLookup,
+        webhooks: WebhookDeliverer | None = None,
     ) -> None:
+        self._webhooks = webhooks
         self._admission = admission
         self._pending_replies = pending_replies
         self._telemetry = ports.telemetry
+        self._clock = ports.clock
         self._pending_max = ports.limits.waiters_max
         self._submitter = Submitter(ports, lookup)
         self._batcher = Batcher(
@@ -39,6 +49,7 @@ class SubmissionService:
             threads=ports.submit_threads,
             batch_max=ports.submit_batch_max,
             gather_s=ports.submit_gather_s,
+            loop_bytes_max=ports.submit_loop_bytes_max,
         )
 
     def start(self) -> None:
@@ -72,7 +83,10 @@ class SubmissionService:
             future = self._expect(job_id) if wait_s > 0 else None
             submitted: Job | Outcome | None = None
             try:
-                submitted = await self._batcher.submit(job_id, submission)
+                if request.webhook is None or self._webhooks is None:
+                    submitted = await self._batcher.submit(job_id, submission)
+                else:
+                    submitted = await self._submit_with(self._webhooks, job_id, submission, request.webhook)
             finally:
                 if future is not None and not isinstance(submitted, Job):
                     self._pending_replies.forget(job_id, future)
@@ -80,6 +94,22 @@ class SubmissionService:
             return submitted
         self._telemetry.jobs.labels("queued").inc()
         return PendingJob(submitted, future)
+
+    async def _submit_with(
+        self, webhooks: WebhookDeliverer, job_id: str, request: SubmissionRequest, webhook: Webhook
+    ) -> Job | Outcome:
+        """Submit a request with a webhook, which the outcome may need before this returns."""
+        webhook = replace(webhook, id=f"msg_{new_job_id(self._clock.now_s())}")
+        webhooks.expect(job_id)
+        submitted = None
+        try:
+            submitted = await self._batcher.submit(job_id, replace(request, webhook=webhook))
+        finally:
+            if isinstance(submitted, Job):
+                webhooks.accepted(submitted, webhook)
+            else:
+                webhooks.not_accepted(job_id)
+        return submitted
 
     def _expect(self, job_id: str) -> asyncio.Future[Outcome]:
         # By then a tenth of the waiting requests is answered.

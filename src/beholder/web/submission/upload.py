@@ -2,45 +2,72 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from beholder.clock import Clock, MonotonicClock
 from beholder.errors import (
+    BucketRefused,
     ImageByUrl,
     ImageMissing,
     ImageTooLarge,
     MultipartMalformed,
-    Overloaded,
+    RequestError,
     UploadTooSlow,
 )
-from beholder.model.decode.cost import decode_cost_pixels
-from beholder.telemetry.metrics import Telemetry
+from beholder.model.decode.cost import PIXELS_PER_BYTE, decode_cost_pixels
+from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
-from beholder.web.submission.form import header_parameters, image_part, split_form, text_fields
+from beholder.web.submission.form import (
+    Part,
+    header_parameters,
+    image_part,
+    image_parts,
+    split_form,
+    text_fields,
+)
 from beholder.web.submission.image_check import check_image, naming_coding
+from beholder.web.submission.upload_budget import Reservation
+from beholder.web.webhooks.record import Webhook
 
 __all__ = [
     "Fetch",
-    "Reservation",
+    "FetchS3",
+    "ImageFetchers",
+    "S3Object",
+    "StoredImage",
     "Upload",
-    "UploadBudget",
     "UploadFormat",
+    "checked",
     "find_image",
+    "find_images",
     "read_body",
     "read_upload",
 ]
 
 _LENGTH_DIGITS_MAX = 18
-_MONOTONIC = MonotonicClock()
-# The weight of each upload in the mean of how long uploads are held.
-_WEIGHT = 0.1
 # Splitting a form of many megabytes takes tenths of a second, too long for the event loop.
 _LARGE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object in a bucket of S3; `version` is None for the newest."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image in the input bucket, and the id of the job that it has, or may get if a link brought it."""
+
+    job_id: str
+    key: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +82,12 @@ class Upload:
         is_heavy: Whether decoding the image takes much time or memory, by its header.
         idempotency_key: What in the body identifies the request across repetitions; None if nothing does.
         url: The address that the request holds instead of the image; empty if it holds the image.
+        s3: The object that the request names instead; None if it names none.
+        upload_id: The direct upload that the request names instead; empty if it names none.
+        stored: The image of that upload.
+        more: The further images of a form that holds several.
+        error: Why this one of several images is refused; None if it is not.
+        webhook: Where the events are sent, if the body says that beside its text fields; otherwise None.
     """
 
     data: bytes
@@ -64,86 +97,53 @@ class Upload:
     is_heavy: bool = False
     idempotency_key: str | None = None
     url: str = ""
-
-
-class UploadBudget:
-    """The bytes of uploads that one process may hold in memory at once; used from the event loop only.
-
-    Args:
-        bytes_max: The budget.
-        telemetry: Reports how much of it is used.
-        asynchronous_share: The share of it beyond which asynchronous uploads are refused.
-        clock: Measures how long uploads are held.
-    """
-
-    def __init__(
-        self,
-        bytes_max: int,
-        telemetry: Telemetry,
-        *,
-        asynchronous_share: float = 1.0,
-        clock: Clock = _MONOTONIC,
-    ) -> None:
-        self._bytes_max = bytes_max
-        self._asynchronous_bytes_max = bytes_max * asynchronous_share
-        self._used = 0
-        self._telemetry = telemetry
-        self._clock = clock
-        self._held_s = 0.0
-
-    @contextmanager
-    def reserve(self, *, waits: bool = True) -> Iterator["Reservation"]:
-        """Reserve the bytes of one upload until the block ends.
-
-        Args:
-            waits: Whether the caller waits for the outcome; asynchronous uploads are refused earlier.
-        """
-        reservation = Reservation(self, waits=waits)
-        began_s = self._clock.now_s()
-        try:
-            yield reservation
-        finally:
-            if reservation.count:
-                self._held_s += _WEIGHT * (self._clock.now_s() - began_s - self._held_s)
-            self._add(-reservation.count, reservation)
-
-    def _check(self, count: int, reservation: "Reservation") -> None:
-        # A single asynchronous upload keeps out no other upload, so it may use the whole budget.
-        is_bounded = not reservation.waits and self._used > reservation.count
-        bytes_max = self._asynchronous_bytes_max if is_bounded else self._bytes_max
-        if self._used + count > bytes_max and count > 0:
-            raise Overloaded(
-                "too many uploads are being received at once; try again after the time in Retry-After",
-                retry_after_s=max(1, math.ceil(self._held_s)),
-            )
-
-    def _add(self, count: int, reservation: "Reservation") -> None:
-        self._check(count, reservation)
-        self._used += count
-        self._telemetry.upload_bytes.set(self._used)
-
-
-class Reservation:
-    """The part of the budget that one upload holds."""
-
-    def __init__(self, budget: UploadBudget, *, waits: bool) -> None:
-        self._budget = budget
-        self.waits = waits
-        self.count = 0
-
-    def check(self, count: int) -> None:
-        """Raise Overloaded if `count` more bytes do not fit now; reserve nothing."""
-        self._budget._check(count, self)  # noqa: SLF001 -- one family, in one file
-
-    def grow_to(self, count: int) -> None:
-        """Reserve at least `count` bytes; raise Overloaded if they do not fit."""
-        if count > self.count:
-            self._budget._add(count - self.count, self)  # noqa: SLF001 -- one family, in one file
-            self.count = count
+    s3: S3Object | None = None
+    upload_id: str = ""
+    stored: StoredImage | None = None
+    more: tuple["Upload", ...] = ()
+    error: RequestError | None = None
+    webhook: Webhook | None = None
 
 
 Fetch = Callable[[str, Reservation], Awaitable[bytes]]
 """Returns the file at a URL, whose bytes the reservation counts."""
+FetchS3 = Callable[[S3Object, Reservation], Awaitable[bytes]]
+"""Returns the bytes of an object, which the reservation counts."""
+
+FindUpload = Callable[[str, str], Awaitable[StoredImage]]
+"""Returns the image of a direct upload, by the id of the caller's API key and of the upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFetchers:
+    """How images are found that a request only names; None for what is refused."""
+
+    url: Fetch | None = None
+    s3: FetchS3 | None = None
+    upload: FindUpload | None = None
+
+    async def complete(self, upload: Upload, reservation: Reservation) -> Upload:
+        """Return the upload with its image.
+
+        Raises:
+            ImageByUrl: It has an address, and addresses are refused.
+            BucketRefused: It names an object, and the service reads no bucket.
+            ImageMissing: What was fetched is empty.
+            RequestError: What it names is refused, or cannot be read.
+        """
+        if upload.s3 is not None:
+            if self.s3 is None:
+                raise BucketRefused
+            data = await self.s3(upload.s3, reservation)
+        elif upload.url:
+            if self.url is None:
+                raise ImageByUrl
+            data = await self.url(upload.url, reservation)
+        else:
+            return upload
+        if not data:
+            raise ImageMissing
+        return replace(upload, data=data)
 
 
 async def read_upload(
@@ -151,20 +151,21 @@ async def read_upload(
     upload_format: "UploadFormat",
     limits: WebLimits,
     reservation: Reservation,
-    fetch: Fetch | None = None,
+    fetchers: ImageFetchers,
 ) -> Upload:
-    """Read a request's body, find the image in it, and check the image's header.
+    """Read a request's body, find its images, and check their headers.
+
+    Of several images, one that is refused does not affect the others: it has its error.
 
     Args:
         request: The request, whose body is not read yet.
         upload_format: How the request's path takes an image.
         limits: The limits of the HTTP interface.
         reservation: Counts the body's bytes.
-        fetch: Fetches an image that the request has the address of; None if addresses are refused.
+        fetchers: Fetch an image that the request only names.
 
     Raises:
-        ImageByUrl: The request has an address, and addresses are refused.
-        RequestError: As `read_body`, the format's `find` and `check_image`.
+        RequestError: As `read_body`, the format's `find`, `ImageFetchers.complete` and `check_image`.
         ClientDisconnect: The client went away.
     """
     body = await read_body(request, limits, reservation, is_base64=upload_format.is_base64(request.headers))
@@ -174,15 +175,34 @@ async def read_upload(
         else:
             upload = upload_format.find(request.headers, body, limits)
         del body  # a form's image is a copy
-        if upload.url:
-            if fetch is None:
-                raise ImageByUrl
-            upload = replace(upload, data=await fetch(upload.url, reservation))
-            if not upload.data:
-                raise ImageMissing
-        header = check_image(upload.data, limits.image, text_field=upload.text_field)
+        if upload.upload_id and fetchers.upload is not None:
+            stored = await fetchers.upload(entry_of(request.scope).key_id, upload.upload_id)
+            # No header was read, so the length decides.
+            is_heavy = stored.size_bytes * PIXELS_PER_BYTE >= limits.heavy_pixels_min
+            return replace(upload, stored=stored, is_heavy=is_heavy)
+        if upload.more:
+            more = tuple(_checked_or_error(one, limits) for one in upload.more)
+            return replace(_checked_or_error(upload, limits), more=more)
+        return checked(await fetchers.complete(upload, reservation), limits)
+
+
+def checked(upload: Upload, limits: WebLimits) -> Upload:
+    """Return an upload whose image's header is checked.
+
+    Raises:
+        RequestError: As `check_image`.
+    """
+    header = check_image(upload.data, limits.image, text_field=upload.text_field)
     is_heavy = decode_cost_pixels(header, len(upload.data)) >= limits.heavy_pixels_min
     return replace(upload, is_heavy=is_heavy) if is_heavy else upload
+
+
+def _checked_or_error(upload: Upload, limits: WebLimits) -> Upload:
+    try:
+        _check_size(upload, limits)
+        return checked(upload, limits)
+    except RequestError as exc:
+        return replace(upload, data=b"", error=exc)
 
 
 async def read_body(
@@ -236,17 +256,43 @@ def find_image(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
         MultipartMalformed: The form cannot be read.
         ParameterRepeated: A field of the form occurs twice.
     """
+    return _find(headers, body, limits, lambda parts: [image_part(parts)])
+
+
+def find_images(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
+    """Do as `find_image`, but take every image of a form, as `more` of the first.
+
+    Raises:
+        ImageMissing: The body contains no image.
+        ImagesTooMany: The form contains more files than allowed.
+        ImageTooLarge: The only image has more bytes than allowed.
+        MultipartMalformed: The form cannot be read.
+        ParameterRepeated: A text field of the form occurs twice.
+        ParameterUnknown: One of several files is in a field that is not an image's.
+    """
+    count_max = limits.multipart_images_max
+    return _find(headers, body, limits, lambda parts: image_parts(parts, count_max=count_max))
+
+
+def _find(
+    headers: Headers, body: bytes, limits: WebLimits, choose: Callable[[Sequence[Part]], Sequence[Part]]
+) -> Upload:
     content_type, parameters = header_parameters(headers.get("content-type", ""))
     if content_type == b"multipart/form-data":
-        upload = _find_in_form(body, parameters.get(b"boundary", b""), limits)
+        upload = _find_in_form(body, parameters.get(b"boundary", b""), limits, choose)
     else:
         _, parameters = header_parameters(headers.get("content-disposition", ""))
         upload = Upload(body, parameters.get(b"filename", b"").decode("utf-8", "replace") or "image")
+    if not upload.more:
+        _check_size(upload, limits)
+    return upload
+
+
+def _check_size(upload: Upload, limits: WebLimits) -> None:
     if not upload.data:
         raise ImageMissing
     if len(upload.data) > limits.image.image_bytes_max:
         raise _too_large(limits)
-    return upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +312,9 @@ class UploadFormat:
     wants_text: bool = False
 
 
-def _find_in_form(body: bytes, boundary: bytes, limits: WebLimits) -> Upload:
+def _find_in_form(
+    body: bytes, boundary: bytes, limits: WebLimits, choose: Callable[[Sequence[Part]], Sequence[Part]]
+) -> Upload:
     if not boundary:
         raise MultipartMalformed(
             "the Content-Type header names no boundary; send multipart/form-data; boundary=..."
@@ -277,9 +325,11 @@ def _find_in_form(body: bytes, boundary: bytes, limits: WebLimits) -> Upload:
         parts_max=limits.multipart_parts_max,
         head_bytes_max=limits.multipart_head_bytes_max,
     )
-    image = image_part(parts)
-    text_field = "" if image.is_file else image.name
-    return Upload(image.data, image.file_name or "image", text_fields(parts), text_field)
+    image, *more = [
+        Upload(one.data, one.file_name or "image", text_field="" if one.is_file else one.name)
+        for one in choose(parts)
+    ]
+    return replace(image, fields=text_fields(parts), more=tuple(more))
 
 
 def _declared_length(headers: Headers) -> int:

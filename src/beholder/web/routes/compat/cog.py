@@ -5,7 +5,6 @@ A prediction of Cog is a job here; the client's id of it is an idempotency key.
 Source: replicate/cog at 02b7f42, docs/http.md.
 """
 
-import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from http import HTTPMethod
@@ -18,7 +17,14 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from beholder.documents import NotNegative, Time, to_document
-from beholder.errors import BeholderError, IdempotencyKeyInUse, ImageMissing, JobNotFound, StreamUnsupported
+from beholder.errors import (
+    BeholderError,
+    IdempotencyKeyInUse,
+    ImageMissing,
+    JobNotFound,
+    StreamUnsupported,
+    WebhookRefused,
+)
 from beholder.job import Job, JobStatus, Label, is_job_id
 from beholder.web.access_log import entry_of
 from beholder.web.limits import WebLimits
@@ -27,11 +33,14 @@ from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.parameters import OPTIONS, read_idempotency_key, read_prefer
 from beholder.web.routes.responses import note_failure
+from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.cancel import JobCanceler
+from beholder.web.submission.deletion import is_deleted
 from beholder.web.submission.json_body import check_members, image_in_text, is_json, read_json, text_fields_of
 from beholder.web.submission.request import Outcome
 from beholder.web.submission.submitter import keyed_job_id
 from beholder.web.submission.upload import Upload, UploadFormat
+from beholder.web.webhooks.record import OUTPUT, Webhook, read_events
 
 __all__ = [
     "CogErrorDocument",
@@ -39,6 +48,7 @@ __all__ = [
     "CogJobDocument",
     "CogRoutes",
     "error_response",
+    "event_body",
     "is_for_cog",
 ]
 
@@ -79,7 +89,7 @@ class CogJobDocument:
     output: Annotated[tuple[Label, ...] | None, "The labels, best first; null until the job succeeded."]
     error: Annotated[str | None, "Why the job failed; null if it did not."]
     logs: Annotated[str, "Always empty."]
-    created_at_s: Annotated[Time, "When the image was accepted."]
+    created_at_s: Annotated[Time | None, "When the image was accepted; null beside `processing`."]
     started_at_s: Annotated[Time | None, "When a worker received the job."]
     completed_at_s: Annotated[Time | None, "When the outcome was known."]
     metrics: Annotated[CogMetricsDocument | None, "Where the time went; null until the job succeeded."]
@@ -134,7 +144,8 @@ class CogRoutes:
             found = await self._classification.outcome_of(request, upload_format, prefer.wait_s)
         except IdempotencyKeyInUse:
             # Cog answers with the prediction that runs.
-            return JSONResponse({"id": asked.id, "status": "processing"}, 202, headers)
+            running = CogJobDocument(str(asked.id), "processing", None, None, "", None, None, None, None)
+            return JSONResponse(to_document(running), 202, headers)
         headers["x-job-id"] = found.job.id
         if found.job.error is not None:
             note_failure(request, found.job.error)
@@ -146,9 +157,8 @@ class CogRoutes:
         given = request.path_params["id"]
         job_id = given if is_job_id(given) else keyed_job_id(_key(given))
         entry_of(request.scope).job_id = job_id
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._lookups, self._canceler.cancel, job_id)
-        if outcome is None:
+        outcome = await bounded(self._lookups, LOOKUP_S_MAX, self._canceler.cancel, job_id)
+        if outcome is None or is_deleted(outcome):
             raise JobNotFound
         self._classification.pending_replies.settle([outcome])
         return JSONResponse(_document(outcome.job, given))
@@ -190,7 +200,7 @@ class _CogRequest:
     def find(self, _: Headers, body: bytes, limits: WebLimits) -> Upload:
         """Return the image and the options in a body."""
         document = read_json(body)
-        check_members(document, ("id", "input"), "the request")
+        check_members(document, ("id", "input", "webhook", "webhook_events_filter"), "the request")
         if self.id is None and document.get("id") is not None:
             self.id = str(document["id"])
         values: Any = document.get("input")
@@ -201,7 +211,26 @@ class _CogRequest:
         upload = image_in_text(text, "input.image", limits)
         fields = text_fields_of(values, OPTIONS)
         key = None if self.id is None else _key(read_idempotency_key(self.id, limits) or "")
-        return replace(upload, fields=fields, idempotency_key=key)
+        webhook = _webhook_of(document, self.id or "")
+        return replace(upload, fields=fields, idempotency_key=key, webhook=webhook)
+
+
+def _webhook_of(document: dict[str, Any], client_id: str) -> Webhook | None:
+    """Return where a request's events are sent; as with Cog, a filter without an address does nothing."""
+    events, url = read_events(document.get("webhook_events_filter")), document.get("webhook")
+    if url is None:
+        return None
+    if not isinstance(url, str):
+        raise WebhookRefused("webhook is no text; send an address")
+    return Webhook(url, events, "cog", client_id)
+
+
+def event_body(event: str, job: Job, webhook: Webhook) -> dict[str, Any]:
+    """Return the prediction as Cog sends it with an event: `output` has the output while it is processing."""
+    document = _document(job, webhook.client_id or job.id)
+    if event == OUTPUT:
+        document |= {"status": "processing", "completed_at": None, "metrics": None}
+    return document
 
 
 def _key(client_id: str) -> str:

@@ -29,7 +29,6 @@ from beholder.web.ports import ServedModel
 from beholder.web.problems import error_headers
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.parameters import find_model
 from beholder.web.submission.json_body import check_members, decode_base64, read_json
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
 
@@ -82,7 +81,7 @@ class KserveModelDocument:
     """A model in the form of the V2 inference protocol."""
 
     name: Annotated[str, "Name of the model."]
-    versions: Annotated[tuple[str, ...], "The versions that are served: one."]
+    versions: Annotated[tuple[str, ...], "The versions that are served."]
     platform: Annotated[str, "What runs it."]
     inputs: Annotated[tuple[KserveTensorDocument, ...], "An encoded image."]
     outputs: Annotated[tuple[KserveTensorDocument, ...], "The probabilities of the classes."]
@@ -133,28 +132,30 @@ class KserveRoutes:
 
     async def model(self, request: Request) -> Response:
         """`GET /v2/models/{model}`, with `/versions/{version}` or without: a model and its tensors."""
-        served = self._served(request)
+        served = await self._served(request)
+        models = (await self._classification.models.get()).models
+        versions = tuple(one.version for one in models if one.name == served.name)
         image = KserveTensorDocument(_INPUT, "BYTES", (1,))
         probabilities = KserveTensorDocument(_OUTPUT, "FP32", (served.classes,))
-        document = KserveModelDocument(served.name, (served.version,), "beholder", (image,), (probabilities,))
+        document = KserveModelDocument(served.name, versions, "beholder", (image,), (probabilities,))
         return JSONResponse(to_document(document))
 
     async def model_ready(self, request: Request) -> Response:
         """`GET` of a model's path and `/ready`: whether it takes images."""
-        self._served(request)
+        await self._served(request)
         return await self.ready(request)
 
     async def infer(self, request: Request) -> Response:
         """`POST` to a model's path and `/infer`: what its image shows, as a tensor."""
-        served = self._served(request)
+        served = await self._served(request)
         asked = _InferRequest(served)
         upload_format = UploadFormat(("top_k",), find=asked.find, is_base64=lambda _: True)
-        job, result = await self._classification.result_of(request, upload_format, model=served.name)
+        job, result = await self._classification.result_of(request, upload_format, model=served.reference)
         return asked.response(job, result.labels)
 
-    def _served(self, request: Request) -> ServedModel:
-        path = request.path_params
-        return find_model(path["model"], path.get("version"), self._classification.models)
+    async def _served(self, request: Request) -> ServedModel:
+        path, models = request.path_params, await self._classification.models.get()
+        return models.find(path["model"], path.get("version"))
 
 
 def is_for_kserve(scope: Scope) -> bool:

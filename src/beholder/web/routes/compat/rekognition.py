@@ -5,6 +5,8 @@ Rekognition's API reference, DetectLabels (2026-11): without MinConfidence, labe
 """
 
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -12,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from beholder.api_keys.errors import KeyMissing, KeyRefused, ScopeMissing
 from beholder.errors import (
     BackendError,
     BackendThrottled,
     BadParameter,
     BeholderError,
-    ImageByUrl,
+    BucketFailed,
+    BucketRefused,
     ImageHeaderInvalid,
     ImageMissing,
     ImagePixelsTooMany,
@@ -27,32 +29,36 @@ from beholder.errors import (
     ImageTruncated,
     ImageTypeUnsupported,
     ImageUndecodable,
+    LabelUnknown,
     OutcomeLate,
     Overloaded,
     PathNotFound,
     RequestError,
+    Unauthorized,
 )
 from beholder.job import Job, Label
 from beholder.web.limits import WebLimits
 from beholder.web.problems import error_headers
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.compat.wordnet import IMAGENET_CLASSES, parents_of
-from beholder.web.submission.json_body import check_members, decode_base64, read_json
+from beholder.web.served_models import ServedModels
+from beholder.web.submission.json_body import check_members, decode_base64, read_json, read_s3_object
 from beholder.web.submission.upload import Upload, UploadFormat, find_image
+from beholder.web.wordnet import IMAGENET_CLASSES, parents_of
 
 __all__ = ["MEDIA_TYPE", "RekognitionRoute", "error_response", "is_for_rekognition"]
 
 MEDIA_TYPE = "application/x-amz-json-1.1"
 _TARGET, _DETECT_LABELS = "x-amz-target", "RekognitionService.DetectLabels"
 _MEMBERS = {"Image", "MaxLabels", "MinConfidence", "Features", "Settings"}
-_FILTERS = {"LabelInclusionFilters", "LabelExclusionFilters"}
+_FILTERS = {"LabelInclusionFilters": "include", "LabelExclusionFilters": "exclude"}
+_OPTIONS = ("top_k", "min_confidence", *_FILTERS.values())
 _MIN_CONFIDENCE = 55.0
 _SHOWN_CHARS_MAX = 50
 _TYPES: tuple[tuple[str, tuple[type[BeholderError], ...]], ...] = (
     ("UnknownOperationException", (PathNotFound,)),
-    ("AccessDeniedException", (KeyMissing, KeyRefused, ScopeMissing)),
+    ("AccessDeniedException", (Unauthorized,)),
     ("ThrottlingException", (Overloaded, OutcomeLate, BackendThrottled)),
-    ("InvalidS3ObjectException", (ImageByUrl,)),
+    ("InvalidS3ObjectException", (BucketRefused, BucketFailed)),
     ("ImageTooLargeException", (ImageTooLarge, ImagePixelsTooMany, ImageSideTooLong)),
     (
         "InvalidImageFormatException",
@@ -79,28 +85,15 @@ class RekognitionRoute:
         if target != _DETECT_LABELS:
             shown = target[:_SHOWN_CHARS_MAX]
             raise PathNotFound(f"there is no operation {shown!r} here; {_DETECT_LABELS} is served")
-        asked = _DetectLabels(self._classification.limits.top_k_max)
-        upload_format = UploadFormat(("top_k", "min_confidence"), find=asked.find, is_base64=lambda _: True)
+        models = await self._classification.models.get()
+        find = partial(_find, models)
+        upload_format = UploadFormat(_OPTIONS, find=find, is_base64=lambda _: True)
         job, result = await self._classification.result_of(request, upload_format)
         document = {
-            "Labels": [self._label(job, one) for one in asked.filtered(result.labels)],
+            "Labels": [_label(models, job, one) for one in result.labels],
             "LabelModelVersion": job.model_version,
         }
         return _json(document, headers={"x-amzn-requestid": request.scope["request_id"], "x-job-id": job.id})
-
-    def _label(self, job: Job, label: Label) -> dict[str, Any]:
-        is_imagenet = any(
-            one.name == job.model and one.classes == IMAGENET_CLASSES for one in self._classification.models
-        )
-        parents = parents_of(label.name) if is_imagenet else []
-        return {
-            "Name": label.name,
-            "Confidence": label.confidence * 100,
-            "Instances": [],
-            "Parents": [{"Name": name} for name in parents],
-            "Aliases": [],
-            "Categories": [],
-        }
 
 
 def is_for_rekognition(scope: Scope) -> bool:
@@ -110,6 +103,19 @@ def is_for_rekognition(scope: Scope) -> bool:
     return any(name == _TARGET.encode() for name, _ in scope["headers"])
 
 
+def _label(models: ServedModels, job: Job, label: Label) -> dict[str, Any]:
+    is_imagenet = any(one.name == job.model and one.classes == IMAGENET_CLASSES for one in models.models)
+    parents = parents_of(label.name) if is_imagenet else []
+    return {
+        "Name": label.name,
+        "Confidence": label.confidence * 100,
+        "Instances": [],
+        "Parents": [{"Name": name} for name in parents],
+        "Aliases": [],
+        "Categories": [],
+    }
+
+
 def error_response(error: BeholderError, request_id: str) -> Response:
     """Return an error as the AWS SDKs read it: its type names the exception that they raise."""
     name = next((name for name, errors in _TYPES if isinstance(error, errors)), "InternalServerError")
@@ -117,64 +123,53 @@ def error_response(error: BeholderError, request_id: str) -> Response:
     return _json({"__type": name, "message": error.detail}, error.http_status, headers)
 
 
-class _DetectLabels:
-    """What one request asks for; `find` reads it from the body.
+def _find(models: ServedModels, _: Headers, body: bytes, limits: WebLimits) -> Upload:
+    """Return the image and the options in a body."""
+    document = read_json(body)
+    check_members(document, _MEMBERS, "the request")
+    if document.get("Features", ["GENERAL_LABELS"]) != ["GENERAL_LABELS"]:
+        raise BadParameter("Features may be GENERAL_LABELS; the service computes no image properties")
+    count = min(int(_number(document, "MaxLabels", limits.top_k_max, 1, 2**31 - 1)), limits.top_k_max)
+    percent = _number(document, "MinConfidence", _MIN_CONFIDENCE, 0, 100)
+    filters = _filters_in(models, document.get("Settings") or {})
+    fields = {"top_k": str(count), "min_confidence": f"{percent / 100:.9f}"}
+    return replace(_upload_in(document, limits), fields=fields | filters)
 
-    Args:
-        count_max: Labels at most.
+
+def _filters_in(models: ServedModels, settings: Any) -> dict[str, str]:
+    """Return the filters in the settings of a request as options.
+
+    Clients know labels of Amazon's model that no other has. These match nothing, so they are left out, unless
+    no label would be left to include.
     """
-
-    def __init__(self, count_max: int) -> None:
-        self._count = self._count_max = count_max
-        self._included: set[str] = set()
-        self._excluded: set[str] = set()
-
-    def find(self, _: Headers, body: bytes, limits: WebLimits) -> Upload:
-        """Return the image and the options in a body."""
-        document = read_json(body)
-        check_members(document, _MEMBERS, "the request")
-        if document.get("Features", ["GENERAL_LABELS"]) != ["GENERAL_LABELS"]:
-            raise BadParameter("Features may be GENERAL_LABELS; the service computes no image properties")
-        self._count = min(int(_number(document, "MaxLabels", self._count_max, 1, 2**31 - 1)), self._count_max)
-        percent = _number(document, "MinConfidence", _MIN_CONFIDENCE, 0, 100)
-        self._read_filters(document.get("Settings") or {})
-        upload = find_image(Headers(raw=[]), _image_in(document), limits)
-        # Filters come before the count, so every label is asked for if there are any.
-        count = self._count_max if self._included or self._excluded else self._count
-        fields = {"top_k": str(count), "min_confidence": f"{percent / 100:.9f}"}
-        return Upload(upload.data, upload.file_name, fields)
-
-    def filtered(self, labels: tuple[Label, ...]) -> list[Label]:
-        """Return the labels that the filters leave, best first and as many as were asked for."""
-        kept = [
-            one
-            for one in labels
-            if one.name.lower() not in self._excluded
-            and (not self._included or one.name.lower() in self._included)
-        ]
-        return kept[: self._count]
-
-    def _read_filters(self, settings: Any) -> None:
-        check_members(settings, {"GeneralLabels"}, "Settings")
-        filters = settings.get("GeneralLabels") or {}
-        check_members(filters, _FILTERS, "Settings.GeneralLabels")
-        for names in filters.values():
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise BadParameter("a filter is no list of names of labels; send one")
-        self._included = {name.lower() for name in filters.get("LabelInclusionFilters", ())}
-        self._excluded = {name.lower() for name in filters.get("LabelExclusionFilters", ())}
+    check_members(settings, {"GeneralLabels"}, "Settings")
+    filters = settings.get("GeneralLabels") or {}
+    check_members(filters, _FILTERS, "Settings.GeneralLabels")
+    options = {}
+    for member, names in filters.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadParameter("a filter is no list of names of labels; send one")
+        known = [name for name in names if models.knows(name)]
+        if names and not known and _FILTERS[member] == "include":
+            shown = ", ".join(names)[:_SHOWN_CHARS_MAX]
+            raise LabelUnknown(
+                f"{member} has no label of the model, but {shown!r}; include one of its labels"
+            )
+        if known:
+            options[_FILTERS[member]] = json.dumps(known)
+    return options
 
 
-def _image_in(document: dict[str, Any]) -> bytes:
+def _upload_in(document: dict[str, Any], limits: WebLimits) -> Upload:
     image = document.get("Image")
     if isinstance(image, dict) and image.get("S3Object") is not None:
-        raise ImageByUrl(
-            "Image.S3Object is an address; the service reads no buckets of its callers: send Bytes"
-        )
+        if image.get("Bytes") is not None:
+            raise BadParameter("Image has Bytes and S3Object; send one of them")
+        return Upload(b"", "image", s3=read_s3_object(image["S3Object"], ("Bucket", "Name", "Version")))
     text = image.get("Bytes") if isinstance(image, dict) else None
     if not isinstance(text, str) or not text:
         raise ImageMissing("the request has no Image.Bytes; send the image there, in base64")
-    return decode_base64(text, "Image.Bytes")
+    return find_image(Headers(raw=[]), decode_base64(text, "Image.Bytes"), limits)
 
 
 def _number(document: dict[str, Any], name: str, default: float, low: float, high: float) -> float:

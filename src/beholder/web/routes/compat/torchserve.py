@@ -18,7 +18,6 @@ from beholder.errors import BeholderError, ModelNotFound, ModelVersionNotFound
 from beholder.web.problems import error_headers
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
-from beholder.web.routes.parameters import find_model
 from beholder.web.submission.upload import UploadFormat
 
 __all__ = [
@@ -80,9 +79,9 @@ class TorchServeRoutes:
 
     async def predict(self, request: Request) -> Response:
         """`POST` or `PUT /predictions/{model}`, with `/{version}` or without: probabilities by label."""
-        path = request.path_params
-        served = find_model(path["model"], path.get("version"), self._classification.models)
-        job, result = await self._classification.result_of(request, _FORMAT, model=served.name)
+        path, models = request.path_params, await self._classification.models.get()
+        served = models.find(path["model"], path.get("version"))
+        job, result = await self._classification.result_of(request, _FORMAT, model=served.reference)
         labels: dict[str, float] = {}
         for one in result.labels:
             # Two classes may have one name; the likelier one comes first.

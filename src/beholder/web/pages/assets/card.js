@@ -1,0 +1,75 @@
+// One photo on the page: what is known of it, and how that looks.
+
+import { el, ms, percent } from "./dom.js";
+
+function thumbnail(file) {
+  const box = el("div", { className: "thumb" });
+  const url = URL.createObjectURL(file);
+  const image = el("img", { alt: "", decoding: "async", loading: "lazy", src: url });
+  image.onload = () => URL.revokeObjectURL(url);
+  image.onerror = () => {
+    URL.revokeObjectURL(url);
+    box.replaceChildren(/\.\w{1,5}$/.test(file.name) ? file.name.split(".").pop().toUpperCase() : "no preview");
+  };
+  box.append(image);
+  return box;
+}
+
+function labelRow({ name, confidence }) {
+  const fill = el("span");
+  fill.style.setProperty("--share", confidence);
+  const track = el("span", { className: "track" }, fill);
+  return el("li", {}, el("span", { className: "name" }, name), el("span", { className: "share" }, percent(confidence)), track);
+}
+
+export class Card {
+  /** `file` is null for a job that is opened by its link, whose photo is not here. */
+  constructor(file, name) {
+    this.file = file;
+    this.name = name;
+    this.job = null;
+    this.error = "";
+    this.body = el("div", { className: "text" });
+    this.article = el("article", { className: "card" }, ...(file ? [thumbnail(file)] : []), this.body);
+    this.node = el("li", {}, this.article);
+  }
+
+  get labels() {
+    return this.job?.result?.labels ?? [];
+  }
+
+  busy(text) {
+    this.job = null;
+    this.error = "";
+    this.article.classList.remove("line");
+    this.article.setAttribute("aria-busy", "true");
+    this.#show(el("p", { className: "note" }, text));
+  }
+
+  showJob(job, tookMs) {
+    this.job = job;
+    this.#done();
+    const took = tookMs === null ? new Date(job.created_at).toLocaleString() : ms(tookMs);
+    const inside = job.metrics ? `queue ${ms(job.metrics.queue_ms)}, infer ${ms(job.metrics.infer_ms)}` : "";
+    this.#show(
+      this.labels.length ? el("ol", { className: "labels" }, ...this.labels.map(labelRow)) : el("p", {}, "Nothing it is sure of."),
+      el("p", { className: "note" }, el("span", {}, took), el("span", {}, inside)));
+  }
+
+  showFailure(text, tryAgain) {
+    this.error = text;
+    this.#done();
+    this.article.classList.add("line");
+    const again = tryAgain ? [el("button", { type: "button", className: "again", onclick: tryAgain }, "Try again")] : [];
+    this.#show(el("p", { className: "failed" }, text), ...again);
+  }
+
+  #done() {
+    this.article.setAttribute("aria-busy", "false");
+  }
+
+  #show(...parts) {
+    const name = this.job?.id ? el("a", { href: `#job=${this.job.id}` }, this.name) : this.name;
+    this.body.replaceChildren(el("h2", { title: this.job?.id ? "Link to this result" : this.name }, name), ...parts);
+  }
+}

@@ -1,0 +1,92 @@
+"""The records of webhooks in the output bucket; the methods block, so the deliverer calls them in threads."""
+
+import logging
+
+from beholder.clock import Clock, age_s
+from beholder.errors import ObjectNotFound
+from beholder.job import is_job_id
+from beholder.store.keys import WEBHOOK_SCAN, WEBHOOKS, webhook_key
+from beholder.store.port import Store
+from beholder.telemetry.log import log_event
+from beholder.web.webhooks.record import WebhookRecord
+
+__all__ = ["WebhookRecords"]
+
+_log = logging.getLogger(__name__)
+
+_LISTED_MAX = 20_000
+
+
+class WebhookRecords:
+    """Reads and writes the records.
+
+    Args:
+        results: The output bucket.
+        clock: The time.
+    """
+
+    def __init__(self, results: Store, clock: Clock) -> None:
+        self._results = results
+        self._clock = clock
+
+    def read(self, job_id: str) -> WebhookRecord | None:
+        """Return the record of a job; None if there is none.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        try:
+            data = self._results.get(webhook_key(job_id))
+        except ObjectNotFound:
+            return None
+        try:
+            return WebhookRecord.from_bytes(data, job_id)
+        except ValueError as exc:  # a power cut can leave an empty file
+            log_event(_log, logging.ERROR, "webhook.unreadable", str(exc), job_id=job_id)
+            self._results.delete(webhook_key(job_id))
+            return None
+
+    def write(self, record: WebhookRecord) -> None:
+        """Store a record in place of an earlier one.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        self._results.put(webhook_key(record.job_id), record.to_bytes())
+
+    def delete(self, job_id: str) -> None:
+        """Remove a record.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        self._results.delete(webhook_key(job_id))
+
+    def claim_scan(self, every_s: float) -> bool:
+        """Return whether no web process has looked for records within `every_s`; then this one looks.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        try:
+            if age_s(self._clock.now_s(), self._results.head(WEBHOOK_SCAN).stored_at_s) < every_s:
+                return False
+        except ObjectNotFound:
+            pass
+        self._results.put(WEBHOOK_SCAN, b"")
+        return True
+
+    def job_ids(self) -> list[str]:
+        """Return the jobs that have a record, up to 20,000.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        found: list[str] = []
+        for info in self._results.list(WEBHOOKS):
+            job_id = info.key.removeprefix(WEBHOOKS)
+            if is_job_id(job_id):
+                found.append(job_id)
+            if len(found) == _LISTED_MAX:
+                break
+        return found
