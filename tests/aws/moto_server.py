@@ -17,10 +17,12 @@
 - A parameter that is a list is told as its text.
 - A network interface that a launch makes goes with its instance.
 - A disk of a launch template without a size has that of the image; moto refuses it.
+- Of several conditional puts of one object at once one succeeds; moto looks and writes without a lock.
 """
 
 import copy
 import functools
+import threading
 from typing import Any
 
 import yaml
@@ -51,6 +53,7 @@ from moto.elbv2.models import (
 )
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3.models import FakeBucket, s3_backends
+from moto.s3.responses import S3Response
 from moto.server import main
 from moto.utilities.utils import get_partition
 from werkzeug.serving import WSGIRequestHandler
@@ -77,6 +80,8 @@ _create_target_group = FakeTargetGroup.create_from_cloudformation_json
 _health_for = FakeTargetGroup.health_for
 _register = FakeTargetGroup.register
 _terminate_instance = AutoScalingBackend.terminate_instance
+_put_object = S3Response.put_object
+_putting = threading.Lock()
 # The tag with which a target group says that its health is checked; see `ec2.balancer`.
 CHECKED = "health"
 
@@ -319,6 +324,11 @@ def create_volume(self: Any, size: int | None, *positional: Any, **named: Any) -
     return _create_volume(self, size or (None if snapshot else _IMAGE_GB), *positional, **named)
 
 
+def put_object(self: Any) -> Any:
+    with _putting:
+        return _put_object(self)
+
+
 def spend_less() -> None:
     """Keep what moto works out anew for each request, and write no access log, which nothing reads.
 
@@ -361,5 +371,6 @@ if __name__ == "__main__":
     EBSBackend.create_volume = create_volume
     Instance.prep_nics = prepare_interfaces
     Instance.terminate = terminate
+    S3Response.put_object = put_object
     spend_less()
     main()
