@@ -55,6 +55,7 @@ source = """\\
     with efficientnet-lite-pytorch 0.1.0 (graph)"""
 sha256 = "{sha256}"
 labels = "labels.txt"
+labels_sha256 = "{labels_sha256}"
 output = "logits"
 
 [preprocessing]
@@ -89,8 +90,12 @@ def main() -> None:
     labels = _class_names(arguments.torchvision_wheel)
     arguments.destination.mkdir(parents=True, exist_ok=True)
     (arguments.destination / "model.onnx").write_bytes(graph)
-    (arguments.destination / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    description = MODEL_TOML.format(name=NAME, sha256=sha256, weights=WEIGHTS_SHA256)
+    names = ("\n".join(labels) + "\n").encode()
+    (arguments.destination / "labels.txt").write_bytes(names)
+    labels_sha256 = hashlib.sha256(names).hexdigest()
+    description = MODEL_TOML.format(
+        name=NAME, sha256=sha256, labels_sha256=labels_sha256, weights=WEIGHTS_SHA256
+    )
     (arguments.destination / "model.toml").write_text(description, encoding="utf-8")
     print(f"{arguments.destination}: {len(graph)} bytes, sha256 {sha256}, {len(labels)} labels")
 

@@ -30,12 +30,14 @@ class FileLock:
 
     Args:
         path: The file that is locked; made if it is missing.
+        wait_s_max: How long a thread waits for it.
 
     Raises:
         OSError: The file cannot be opened for writing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait_s_max: float = _WAIT_S_MAX) -> None:
+        self._wait_s_max = wait_s_max
         self._file = path.open("ab")
         self._never = threading.Event()  # waiting for it is a pause
         self.is_stuck = False
@@ -44,7 +46,7 @@ class FileLock:
         """Take the lock, once it is free.
 
         Raises:
-            OSError: It is not free: at once in an event loop, else after ten seconds.
+            OSError: It is not free: at once in an event loop, else after `wait_s_max`.
         """
         if not self._is_taken() and (self._is_impatient() or not self._is_taken_later()):
             raise OSError(errno.EBUSY, "another process holds its lock, and does not go on")
@@ -74,7 +76,7 @@ class FileLock:
 
     def _is_taken_later(self) -> bool:
         waited_s, pause_s = 0.0, _PAUSE_S_MIN
-        while waited_s < _WAIT_S_MAX:
+        while waited_s < self._wait_s_max:
             self._never.wait(pause_s)
             if self._is_taken(1):
                 return True

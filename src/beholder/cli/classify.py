@@ -134,10 +134,10 @@ def _here(
     files: list[str], flags: dict[str, Any], *, top_k: int, min_confidence: float
 ) -> Iterator["FileResult"]:
     from beholder.cli.recognise import recognise  # noqa: PLC0415
-    from beholder.config.models import served_specs  # noqa: PLC0415
     from beholder.config.settings import cores  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier, load_copies  # noqa: PLC0415
+    from beholder.wiring.models import served_specs  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     copies = min(cores(), len(files))

@@ -118,7 +118,7 @@ def deploy(
     from beholder.deploy.account import Account  # noqa: PLC0415
     from beholder.deploy.plan import make_plan  # noqa: PLC0415
 
-    folders = {one: folder for one in models if (folder := _model_folder(one))}
+    folders = {one: folder for one in models if (folder := _model_folder(one, place))}
     names = [folders[one].resolve().name if one in folders else one for one in models]
     wanted = _wanted(names, **options)
     account = Account(place)
@@ -171,8 +171,14 @@ def _wanted(
     )
 
 
-def _model_folder(name_or_path: str) -> Path | None:
+def _model_folder(name_or_path: str, region: str) -> Path | None:
     """Return the folder of a model that the bundle has to take along; None for the one that it has."""
+    from beholder.model.fetching import is_in_bucket  # noqa: PLC0415
+
+    if is_in_bucket(name_or_path):
+        from beholder.wiring.models import find_spec  # noqa: PLC0415
+
+        return find_spec(read_settings({"region": region}).settings, name_or_path).onnx_path.parent
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
     from beholder.config.models import models_folder  # noqa: PLC0415

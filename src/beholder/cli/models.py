@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beholder.cli.model_facts import facts_of, tell_bucket, tell_models
 from beholder.cli.options import read_settings, setting_options
 from beholder.config import Settings
 from beholder.config.models import models_folder
 from beholder.errors import ConfigError
-from beholder.model.port import ModelSpec
 from beholder.model.registry import ModelRegistry
+from beholder.wiring.models import find_spec, models_in_bucket
 
 if TYPE_CHECKING:
     from beholder.model.checking import ModelReport
@@ -29,54 +30,45 @@ def models() -> None:
     """List, show, test, import, export, quantize, calibrate and remove models.
 
     A model is a folder with model.onnx, model.toml and labels.txt. `beholder up --model NAME` serves one by
-    its name, or any folder by its path.
+    its name, or any folder by its path or its address in a bucket (s3://bucket/prefix).
     """
 
 
 @models.command("list")
+@click.argument("address", required=False)
 @_as_json
-@setting_options("data_dir")
-def list_models(*, as_json: bool, **flags: Any) -> None:
-    """List the built-in model and the imported ones."""
+@setting_options("region", "data_dir")
+def list_models(address: str | None, *, as_json: bool, **flags: Any) -> None:
+    """List the built-in model and the imported ones, or those at ADDRESS (s3://bucket/prefix)."""
     settings = read_settings(flags).settings
-    for entry in ModelRegistry(models_folder(settings)).list_models():
-        if as_json:
-            spec = {} if entry.spec is None else _facts(entry.spec)
-            click.echo(json.dumps({"name": entry.name, "problems": list(entry.problems), **spec}))
-            continue
-        where = "built in" if entry.is_builtin else str(entry.folder)
-        if entry.spec is None:
-            click.echo(f"{entry.name:<24} cannot be used: {'; '.join(entry.problems)}")
-        else:
-            version, classes = entry.spec.version, len(entry.spec.labels)
-            click.echo(
-                f"{entry.name:<24} {version:<10} {classes:>6} classes  {entry.spec.licence:<14} {where}"
-            )
+    if address is None:
+        tell_models(ModelRegistry(models_folder(settings)).list_models(), as_json=as_json)
+    else:
+        tell_bucket(models_in_bucket(settings, address), as_json=as_json)
 
 
 @models.command()
 @click.argument("name")
-@setting_options("data_dir")
+@setting_options("region", "data_dir")
 def show(name: str, **flags: Any) -> None:
-    """Show the facts of the model NAME (a name, or the path of a folder)."""
-    settings = read_settings(flags).settings
-    click.echo(json.dumps(_facts(ModelRegistry(models_folder(settings)).find(name)), indent=2))
+    """Show the facts of the model NAME (a name, the path of a folder, or s3://bucket/prefix)."""
+    click.echo(json.dumps(facts_of(find_spec(read_settings(flags).settings, name)), indent=2))
 
 
 @models.command()
 @click.argument("name")
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1)
 @_as_json
-@setting_options("precision", "data_dir")
+@setting_options("precision", "region", "data_dir")
 def test(name: str, images: tuple[Path, ...], *, as_json: bool, **flags: Any) -> None:
-    """Load the model NAME (a name, or the path of a folder), time it, and recognise IMAGES with it."""
+    """Load the model NAME (a name, a folder or s3://bucket/prefix), time it, and recognise IMAGES with it."""
     from beholder.model.checking import check_model  # noqa: PLC0415 -- slow imports, only here
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
 
     settings = read_settings(flags).settings
     report = check_model(
-        ModelRegistry(models_folder(settings)).find(name),
+        find_spec(settings, name),
         images,
         load=partial(load_classifier, settings=settings),
         prepare=partial(prepare, limits=settings.limits.image),
@@ -127,7 +119,7 @@ def remove(name: str, **flags: Any) -> None:
 @models.command()
 @click.argument("name")
 @click.argument("destination", type=click.Path(path_type=Path))
-@setting_options("data_dir")
+@setting_options("region", "data_dir")
 def export(name: str, destination: Path, **flags: Any) -> None:
     """Write the model NAME to DESTINATION: a folder, or a file that ends in .zip or .tar.
 
@@ -135,8 +127,7 @@ def export(name: str, destination: Path, **flags: Any) -> None:
     """
     from beholder.model.exporting import export_model  # noqa: PLC0415 -- slow imports, only here
 
-    settings = read_settings(flags).settings
-    spec = ModelRegistry(models_folder(settings)).find(name)
+    spec = find_spec(read_settings(flags).settings, name)
     export_model(spec, destination)
     click.echo(
         f"{spec.reference} is in {destination}; take it back with: beholder models import {destination}"
@@ -381,12 +372,3 @@ def _numbers(text: str) -> Any:
     except ValueError:
         return text
     return numbers if len(numbers) > 1 else numbers[0]
-
-
-def _facts(spec: ModelSpec) -> dict[str, Any]:
-    facts = asdict(spec)
-    labels = facts.pop("labels")
-    from beholder.model.verification import read_report  # noqa: PLC0415 -- imports numpy
-
-    facts["report"] = read_report(spec.onnx_path.parent)
-    return facts | {"onnx_path": str(spec.onnx_path), "classes": len(labels), "labels": [*labels[:5], "..."]}

@@ -144,11 +144,13 @@ class WorkerSettings:
     """How a worker works, and when it leaves."""
 
     model: Annotated[
-        tuple[str, ...], "Models served, by name or folder; the first is the default.", Setting()
+        tuple[str, ...],
+        "Models served, by name, folder or s3://bucket/prefix; the first is the default.",
+        Setting(),
     ] = ("efficientnet-lite0",)
     shadow: Annotated[
         str | None,
-        "Model that workers also run on a share of the default's traffic, by name or folder; its answers are "
+        "Model that workers also run on a share of the default's traffic, named likewise; its answers are "
         "compared and given to no caller.",
         Setting(words={"none": None}),
     ] = None

@@ -43,7 +43,7 @@ _LARGE_BYTES = 64_000_000
 _TEMPERATURES = (0.05, 20.0)
 _OUTPUTS = ("logits", "probabilities")
 _TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
-KEYS = ("format", *_TEXT_KEYS, "temperature", "preprocessing")
+KEYS = ("format", *_TEXT_KEYS, "labels_sha256", "temperature", "preprocessing")
 # A name becomes that of a folder, which may have 255 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 NAME_RULE = (
@@ -120,7 +120,7 @@ def read_model(folder: Path) -> ModelSpec:
     temperature = _temperature(table.get("temperature", 1.0), problems)
     preprocessing = read_preprocessing(table.get("preprocessing"), problems)
     _check_graph(folder / GRAPH_FILE, texts.get("sha256"), problems)
-    labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems)
+    labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems, table.get("labels_sha256"))
     if problems or preprocessing is None:
         raise ModelInvalid([f"{folder}: {problem}" for problem in problems])
     return ModelSpec(
@@ -211,12 +211,13 @@ def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:
             )
 
 
-def _read_labels(folder: Path, file_name: str, problems: list[str]) -> tuple[str, ...]:
+def _read_labels(folder: Path, file_name: str, problems: list[str], sha256: object) -> tuple[str, ...]:
     if Path(file_name).name != file_name or "\0" in file_name:
         problems.append(f"labels = '{file_name}' must be the name of a file inside the model folder")
         return ()
     try:
-        text = (folder / file_name).read_text(encoding="utf-8-sig")
+        content = (folder / file_name).read_bytes()
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         problems.append(f"{file_name} is missing; write one class name per line, by class number")
         return ()
@@ -226,6 +227,12 @@ def _read_labels(folder: Path, file_name: str, problems: list[str]) -> tuple[str
     except UnicodeDecodeError:
         problems.append(f"{file_name} is not UTF-8 text; save it as UTF-8")
         return ()
+    actual = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and str(sha256).lower() != actual:
+        problems.append(
+            f"{file_name} has sha256 {actual}, {MODEL_FILE} says {sha256} as labels_sha256; if you changed "
+            "the labels, write the new one down, else copy the file again"
+        )
     labels = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
     empty = [number for number, label in enumerate(labels, start=1) if not label]
     if empty:

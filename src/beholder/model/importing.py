@@ -101,7 +101,7 @@ def _understand(source: Source, onnx: Path, tell: Callable[[str], object]) -> tu
 def describe(folder: Path, description: Description, labels: Sequence[str]) -> None:
     """Write the labels and `model.toml` beside a graph; raises OSError if they cannot be written."""
     (folder / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
-    (folder / MODEL_FILE).write_text(_toml(description, file_sha256(folder / GRAPH_FILE)), encoding="utf-8")
+    (folder / MODEL_FILE).write_text(_toml(description, folder), encoding="utf-8")
 
 
 def _try(
@@ -126,7 +126,7 @@ def _try(
     if preprocessing.size is None:
         height_min, width_min = find_smallest(classifier, reference)
         preprocessing = replace(preprocessing, height_min=height_min, width_min=width_min)
-        text = _toml(replace(description, preprocessing=preprocessing), spec.sha256)
+        text = _toml(replace(description, preprocessing=preprocessing), folder)
         (folder / MODEL_FILE).write_text(text, encoding="utf-8")
     # Both runtimes at once would hold the weights twice.
     del classifier
@@ -147,14 +147,15 @@ def _told(problem: str, folder: Path, destination: Path, source: Source) -> str:
     return problem
 
 
-def _toml(description: Description, sha256: str) -> str:
+def _toml(description: Description, folder: Path) -> str:
     texts = {
         "name": description.name,
         "version": description.version,
         "licence": description.licence,
         "source": description.source,
-        "sha256": sha256,
+        "sha256": file_sha256(folder / GRAPH_FILE),
         "labels": LABELS_FILE,
+        "labels_sha256": file_sha256(folder / LABELS_FILE),
         "output": "probabilities" if description.outputs_probabilities else "logits",
     }
     head = "\n".join(f"{key} = {_quoted(value)}" for key, value in texts.items())

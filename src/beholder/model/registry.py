@@ -14,7 +14,7 @@ from beholder.job.reference import reference_of, split_reference
 from beholder.model.folder import is_model_name, read_model
 from beholder.model.port import ModelSpec
 
-__all__ = ["BUILTIN_MODEL", "ModelEntry", "ModelRegistry"]
+__all__ = ["BUILTIN_MODEL", "ModelEntry", "ModelRegistry", "is_folder_version"]
 
 BUILTIN_MODEL = "efficientnet-lite0"
 _FOLDER_VERSION = re.compile(r"[\w.+-]{1,50}", re.ASCII)
@@ -97,7 +97,7 @@ class ModelRegistry:
         for entry in entries:
             if entry.spec is None or entry.spec.version == version:
                 return entry.folder
-        if entries and not _FOLDER_VERSION.fullmatch(version):
+        if entries and not is_folder_version(version):
             raise ConfigError(
                 f"the version '{version}' cannot be a part of a folder's name, which a second version needs; "
                 "use letters, digits, '.', '_', '+' and '-'"
@@ -162,6 +162,11 @@ class ModelRegistry:
                 # A hidden folder is an unfinished import, or another tool's.
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     yield folder, is_builtin
+
+
+def is_folder_version(version: str) -> bool:
+    """Say whether a version may be a part of a folder's name, behind the model's and an '@'."""
+    return _FOLDER_VERSION.fullmatch(version) is not None
 
 
 def _is_folder(text: str) -> bool:

@@ -93,14 +93,15 @@ def open_bucket(name: str, region: str) -> Store:
     return S3Store(name, region=region, environ=os.environ)
 
 
-def open_reader(region: str, *, timeout_s: float) -> S3Reader:
+def open_reader(region: str, *, timeout_s: float, retries_max: int = 1) -> S3Reader:
     """Return what reads objects of buckets that are not the deployment's.
 
     Args:
         region: The region of the buckets.
         timeout_s: For one attempt at a request.
+        retries_max: Further attempts.
     """
-    return S3Reader(region=region, timeout_s=timeout_s, environ=os.environ)
+    return S3Reader(region=region, timeout_s=timeout_s, environ=os.environ, retries_max=retries_max)
 
 
 def _open_scaling(

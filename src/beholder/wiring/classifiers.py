@@ -4,13 +4,13 @@ import logging
 from functools import partial
 
 from beholder.config import Settings
-from beholder.config.models import find_spec
 from beholder.model.openvino_cpu import OpenVinoClassifier
 from beholder.model.pool import ClassifierPool
 from beholder.model.port import Classifier, ModelSpec
 from beholder.model.unloaded import UnloadedClassifier
 from beholder.results.attempts import attempt
 from beholder.telemetry.log import log_event
+from beholder.wiring.models import find_spec
 
 __all__ = ["load_classifier", "load_copies", "warm_classifiers", "warm_shadow"]
 

@@ -14,7 +14,6 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from beholder.clock import MonotonicClock
-from beholder.config.models import find_spec, served_specs
 from beholder.errors import ConfigError
 from beholder.fleet import LocalFleet, ParentDeathPipe, Supervisor
 from beholder.runner import Runner, run
@@ -22,6 +21,7 @@ from beholder.store.retention import Retention
 from beholder.telemetry.log import log_event
 from beholder.wiring.children import WEB_STAGE, children
 from beholder.wiring.locks import lock_data_dir
+from beholder.wiring.models import find_spec, served_specs
 from beholder.wiring.profile import Profile
 from beholder.wiring.sockets import bind, url_of
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from beholder import __version__
 from beholder.api_keys import KnownKeys
 from beholder.config import Settings
-from beholder.config.models import served_specs
 from beholder.dead_letters.consumer import DeadLetterConsumer
 from beholder.dead_letters.writer import DeadLetterWriter
 from beholder.model.port import ModelSpec
@@ -21,6 +20,7 @@ from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.submission.upload import Fetch, FetchS3, ImageFetchers
 from beholder.web.webhooks.ports import WebhookPorts
 from beholder.wiring.locks import only_process_of
+from beholder.wiring.models import served_specs
 from beholder.wiring.profile import Profile
 
 __all__ = ["open_web"]
