@@ -155,10 +155,10 @@ def test_an_imported_model_is_found_by_its_name(tmp_path: Path, monkeypatch: pyt
     folder = tmp_path / "models" / "mushrooms"
     entry = ModelEntry("mushrooms", folder, is_builtin=False, spec=None)
     monkeypatch.setattr(ModelRegistry, "list_models", lambda _: [entry])
-    assert _model_folder("mushrooms") == folder
-    assert _model_folder("efficientnet-lite0") is None
-    assert _model_folder("toadstools") is None
-    assert _model_folder(str(tmp_path)) == tmp_path
+    assert _model_folder("mushrooms", "us-east-1") == folder
+    assert _model_folder("efficientnet-lite0", "us-east-1") is None
+    assert _model_folder("toadstools", "us-east-1") is None
+    assert _model_folder(str(tmp_path), "us-east-1") == tmp_path
 
 
 @pytest.mark.parametrize(
