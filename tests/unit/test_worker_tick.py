@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from beholder.clock import ManualClock
 from beholder.errors import BackendUnavailable, ImageSizeUnsupported, ModelNotFound
 from beholder.job import Message, Options
+from beholder.model.port import Preprocessing
 from beholder.store.keys import dead_letter_key, text_key
+from beholder.store.memory import MemoryStore
 from beholder.worker.journal import InFlightJournal
-from helpers.rig import TIMEOUT_S, Rig, take_all
+from helpers.rig import TIMEOUT_S, Rig, prepare, take_all
 
 
 @pytest.fixture
@@ -65,8 +68,48 @@ def test_a_job_says_where_its_time_went(rig: Rig) -> None:
         "service_ms": 0.0,
         "batch_size": 1,
         "receive_count": 1,
+        "starting_ms": 0.0,
+        "fetch_ms": 0.0,
+        "batch_ms": 0.0,
     }
     assert (job["model"], job["model_version"]) == ("first", "1")
+
+
+class SlowStore(MemoryStore):
+    """Takes a second for each read."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.slow_by = clock
+
+    def get(self, key: str) -> bytes:
+        self.slow_by.advance(1.0)
+        return super().get(key)
+
+
+def test_waits_are_told_by_their_cause(rig: Rig) -> None:
+    """Of two images in a batch, the one read first waits for the other to be read, and for its decoding."""
+    rig.images = SlowStore(rig.clock)
+    messages = [rig.send(image) for image in (b"cat", b"dog")]
+    rig.clock.advance(30.0)
+
+    def slow(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        rig.clock.advance(0.25)
+        return prepare(data, preprocessing)
+
+    # The worker was ready 20 s after the first image came, and took it 10 s later.
+    rig.begun(ready_at_s=rig.clock.now_s() - 10.0, prepare=slow).tick()
+    times = [rig.result(message)["metrics"] for message in messages]
+    for one in times:
+        assert (one["queue_ms"], one["starting_ms"]) == (30_000.0, 20_000.0)
+        assert (one["fetch_ms"], one["decode_ms"], one["infer_ms"], one["batch_ms"]) == (
+            1e3,
+            250.0,
+            0.0,
+            1250.0,
+        )
+        parts = one["fetch_ms"] + one["batch_ms"] + one["decode_ms"] + one["infer_ms"]
+        assert parts == one["service_ms"] == 2500.0
 
 
 def test_an_image_may_ride_inside_its_message(rig: Rig) -> None:

@@ -83,7 +83,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Where the time went, in milliseconds."""
+    """Where the time went, in milliseconds.
+
+    `queue_ms` has `starting_ms` in it; `service_ms` is `fetch_ms`, `batch_ms`, `decode_ms` and `infer_ms`.
+    """
 
     queue_ms: Annotated[NotNegative, "From the job's creation to the worker's receipt of its message."]
     decode_ms: Annotated[NotNegative, "Decoding and resizing of this image."]
@@ -91,6 +94,13 @@ class Metrics:
     service_ms: Annotated[NotNegative, "From receipt to the result in hand."]
     batch_size: Annotated[Count, "Images that the model saw at once."]
     receive_count: Annotated[Count, "How often the message had been received, this time included."]
+    starting_ms: Annotated[
+        NotNegative | None, "The part of `queue_ms` before the worker that ran the job was ready; it started."
+    ] = None
+    fetch_ms: Annotated[
+        NotNegative | None, "Reading this image from the bucket; none if it came with its message."
+    ] = None
+    batch_ms: Annotated[NotNegative | None, "Waiting for the other images of the batch."] = None
 
 
 @dataclass(frozen=True, slots=True)

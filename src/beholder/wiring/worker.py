@@ -142,6 +142,7 @@ def _worker_ports(
         classifiers=classifiers,
         prepare=partial(prepare, limits=limits.image),
         clock=backends.clock,
+        ready_at_s=backends.clock.now_s(),
         is_heavy=partial(is_heavy, limits=limits.image, pixels_min=limits.heavy_pixels_min),
         heavy_decodes=threading.Semaphore(settings.machine.heavy_decodes_max),
         input_bucket=profile.event_bucket,

@@ -41,6 +41,7 @@ class WorkerPorts:
         map_items: Reads and writes the objects of a batch.
         unreported: Counts the calls to AWS for the next reply.
         cancellations: Knows which jobs were canceled.
+        ready_at_s: When the worker was ready, by the clock; it has always been if this is 0.
         shadow: The shadow model; None if there is none.
         upload_default: Returns the reference of the model for uploads; None for the first.
     """
@@ -61,6 +62,7 @@ class WorkerPorts:
     map_items: MapItems
     unreported: UnreportedCounters
     cancellations: Cancellations
+    ready_at_s: float = 0.0
     upload_default: Callable[[], str | None] = lambda: None
     shadow: Shadow | None = None
 

@@ -21,7 +21,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.clock import age_s
 from beholder.errors import (
     BeholderError,
     ImageGone,
@@ -33,7 +32,7 @@ from beholder.errors import (
     ObjectNotFound,
     RequestError,
 )
-from beholder.job import Failure, Job, JobStatus, Metrics
+from beholder.job import Failure, Job, JobStatus
 from beholder.job.job import Result
 from beholder.model.port import ModelSpec
 from beholder.model.top import top_labels
@@ -43,6 +42,7 @@ from beholder.telemetry.log import log_event
 from beholder.worker.deliveries import Delivery, read, send_each
 from beholder.worker.ports import WorkerPorts
 from beholder.worker.shadow import Sample, best_names
+from beholder.worker.times import ModelRun
 
 __all__ = [
     "Classified",
@@ -75,6 +75,7 @@ class Fetched:
         delivery: The delivery.
         data: The file; `decode` clears it to free the memory.
         failure: Why it could not be fetched.
+        fetch_s: How long it took to read the file.
         fingerprint: For an upload, what stood under its key, so that a change is noticed.
         sample: The file, if the shadow is to be compared on it.
     """
@@ -82,6 +83,7 @@ class Fetched:
     delivery: Delivery
     data: bytes | None = None
     failure: Failure | None = None
+    fetch_s: float = 0.0
     fingerprint: str = ""
     sample: bytes | None = None
 
@@ -129,12 +131,14 @@ def fetch(ports: WorkerPorts, batch: Sequence[Delivery]) -> list[Fetched | Troub
         try:
             if delivery.message.job_id in canceled:
                 raise JobCanceled
+            started_s = ports.clock.now_s()
             data = _file_of(ports, delivery)
+            fetch_s = max(0.0, ports.clock.now_s() - started_s)
         except (RequestError, JobError) as exc:
             fingerprint = exc.code if delivery.is_upload else ""
             return Fetched(delivery, failure=_failure_of(exc, delivery), fingerprint=fingerprint)
         fingerprint = hashlib.sha256(data).hexdigest() if delivery.is_upload else ""
-        return Fetched(delivery, data, fingerprint=fingerprint)
+        return Fetched(delivery, data, fetch_s=fetch_s, fingerprint=fingerprint)
 
     results = ports.map_items(partial(attempt, fetch_one), batch)
     return [_or_trouble(delivery, "get", found) for delivery, found in zip(batch, results, strict=True)]
@@ -321,7 +325,7 @@ def _classify_group(
     classifier = ports.classifiers[model]
     started_s = ports.clock.now_s()
     probabilities = classifier.classify([image for _, image in group])
-    done_s = ports.clock.now_s()
+    run = ModelRun(started_s, ports.clock.now_s(), len(group), ports.ready_at_s)
     if len(probabilities) != len(group):
         raise ValueError(f"the model gave {len(probabilities)} rows for {len(group)} images")
 
@@ -334,7 +338,7 @@ def _classify_group(
             created_at_s=message.created_at_s,
             input=message.input,
             started_at_s=received_at_s,
-            completed_at_s=done_s,
+            completed_at_s=run.done_at_s,
             model=classifier.spec.name,
             model_version=classifier.spec.version,
             result=Result(
@@ -347,14 +351,7 @@ def _classify_group(
                     exclude=options.exclude,
                 )
             ),
-            metrics=Metrics(
-                queue_ms=round(age_s(received_at_s, message.created_at_s) * 1000, 3),
-                decode_ms=round(prepared.decode_ms, 3),
-                infer_ms=round((done_s - started_s) * 1000, 3),
-                service_ms=round((done_s - received_at_s) * 1000, 3),
-                batch_size=len(group),
-                receive_count=prepared.delivery.received.receive_count,
-            ),
+            metrics=run.metrics_of(prepared.delivery, prepared.fetched.fetch_s, prepared.decode_ms),
         )
 
     results: list[Classified | Trouble] = []

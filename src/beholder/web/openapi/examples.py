@@ -49,7 +49,15 @@ def job_example(ports: WebPorts) -> dict[str, Any]:
         model_version=model.version,
         result=Result(tuple(Label(*label) for label in labels)),
         metrics=Metrics(
-            queue_ms=3.9, decode_ms=4.6, infer_ms=17.2, service_ms=26.8, batch_size=2, receive_count=1
+            queue_ms=3.9,
+            decode_ms=4.6,
+            infer_ms=17.2,
+            service_ms=26.8,
+            batch_size=2,
+            receive_count=1,
+            starting_ms=0.0,
+            fetch_ms=0.2,
+            batch_ms=4.8,
         ),
     ).to_dict()
 
