@@ -38,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a folder with every file that the table names."""
     (tmp_path / "mushrooms.txt").write_text("\n".join(LABELS), encoding="utf-8")
     (tmp_path / "mushrooms.onnx").write_bytes(labelled(tiny_graph(side=224), producer="pytorch"))
+    (tmp_path / "tags.onnx").write_bytes(tiny_graph(side=224))
     (tmp_path / "keras.onnx").write_bytes(nhwc_graph())
     yolo_file(tmp_path / "yolo11n-cls.onnx")
     hub_folder(tmp_path / "vit-mushrooms", config=vit_config())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
@@ -75,6 +76,30 @@ def test_the_int8_form_answers_as_the_model_does(tmp_path: Path, photos: Path) -
     assert (report["agreement"]["same_label"], report["photos"]["right_first"]) == (4, 4)
     assert sorted(path.name for path in models.iterdir()) == ["tiny", "tiny-int8"]
     assert len(list((models / "tiny-int8").iterdir())) == 4
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "sigmoid-logits"])
+def test_the_int8_form_of_several_labels_has_their_thresholds(
+    tmp_path: Path, photos: Path, output: str
+) -> None:
+    # given
+    models = tmp_path / "data" / "models"
+    graph = onnx.load_from_string(convolution())
+    if output == "sigmoid":
+        graph.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["tags"]))
+        graph.graph.output[0].name = "tags"
+    folder = write_folder(models / "tiny", graph=graph.SerializeToString(), output=output)
+    text = (folder / "model.toml").read_text(encoding="utf-8")
+    (folder / "model.toml").write_text(f"threshold = [0.5, 0.6, 0.7, 0.8]\n{text}", encoding="utf-8")
+    # when
+    done = quantized(tmp_path, "tiny", "--calibration", photos)
+    # then
+    assert done.exit_code == 0, done.output
+    before, after = read_model(folder), read_model(models / "tiny-int8")
+    assert after.thresholds == before.thresholds == (0.5, 0.6, 0.7, 0.8)
+    rows = [OpenVinoClassifier(spec).classify(list(COLOURS.values())) for spec in (before, after)]
+    np.testing.assert_allclose(*rows, atol=0.05)
+    assert rows[0].sum(axis=1).max() > 1.1
 
 
 def test_what_cannot_be_quantised_is_refused(

@@ -250,7 +250,6 @@ UNNAMED = {str(number): f"LABEL_{number}" for number in range(4)}
         (vit_config(id2label={"0": "a", "1": "\ud800"}), "does not name the classes by 0, 1, 2"),
         (vit_config(architectures=5), "architectures is no list"),
         (vit_config(architectures=["BertForMaskedLM"]), "a BertForMaskedLM is no classifier of images"),
-        (vit_config(problem_type="multi_label_classification"), "problem_type multi_label_classification"),
         (vit_config(problem_type="regression"), "problem_type regression"),
         (timm_config(names=None), "by --labels"),
         (timm_config(crop_mode="border"), "crop_mode 'border' is not done here"),

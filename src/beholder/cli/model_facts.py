@@ -48,7 +48,7 @@ def facts_of(spec: ModelSpec) -> dict[str, Any]:
     """Return what is known of a model, with its first labels and what its import measured."""
     from beholder.model.verification import read_report  # noqa: PLC0415 -- imports numpy
 
-    facts = asdict(spec)
+    facts = asdict(spec) | {"is_multi_label": spec.is_multi_label}
     labels = facts.pop("labels")
     facts["report"] = read_report(spec.onnx_path.parent)
     return facts | {"onnx_path": str(spec.onnx_path), "classes": len(labels), "labels": [*labels[:5], "..."]}

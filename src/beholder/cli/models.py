@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beholder.cli.import_options import check_options, preprocessing_of, thresholds_of
 from beholder.cli.model_facts import facts_of, tell_bucket, tell_models
 from beholder.cli.options import read_settings, setting_options
 from beholder.config import Settings
@@ -88,7 +89,7 @@ def _print(report: "ModelReport") -> None:
     click.echo(f"loaded in {report.load_s:.2f} s, {report.image_ms:.1f} ms an image on one thread")
     for image, labels in report.answers:
         found = ", ".join(f"{label.name} {label.confidence:.1%}" for label in labels)
-        click.echo(f"  {image}: {found}")
+        click.echo(f"  {image}: {found or 'no label'}")
 
 
 def _document(report: "ModelReport") -> dict[str, Any]:
@@ -238,11 +239,17 @@ def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
 @click.option(
     "--arch", help="The architecture of a checkpoint, such as resnet50.  [default: found by its arrays]"
 )
+@click.option(
+    "--threshold",
+    help="An image may show several classes, or none: the probability from which a label counts, one for all "
+    "or one for each class, with commas.  [default: 0.5 if the model's files say so]",
+)
 @click.option("--output", help="The output with a value for each class, of a graph with several.")
 @click.option(
     "--probabilities/--logits",
     default=None,
-    help="Whether the ONNX graph ends in a softmax.  [default: found by running it]",
+    help="Whether the ONNX graph ends in a softmax, or, with --threshold, in a sigmoid.  [default: found by "
+    "running it]",
 )
 @click.option(
     "--check",
@@ -278,12 +285,13 @@ def import_model(path: Path, **given: Any) -> None:
         if name is None:
             raise ConfigError("the new model needs a name; give one by --name")
         destination = registry.folder_for(name, given["version"])
-        _check_options(given)
+        check_options(given)
         keys = ("name", "version", "licence", "source", "labels", "output", "size", "arch")
         description = Description(
             outputs_probabilities=given["probabilities"],
-            preprocessing=_preprocessing(given),
+            preprocessing=preprocessing_of(given),
             has_background=given["background"],
+            thresholds=thresholds_of(given["threshold"]),
             **{key: given[key] for key in keys},
         )
         photos = _photos(given, settings)
@@ -313,23 +321,9 @@ def _check_is_alone(path: Path) -> None:
         )
 
 
-def _check_options(given: dict[str, Any]) -> None:
-    """Refuse options that would have no effect."""
-    kind = given["preprocessing"]
-    problems = [
-        f"--{key.replace('_', '-')} is for --preprocessing centre-crop and stretch; add one, or leave it out"
-        for key in ("mean", "scale", "crop_fraction")
-        if kind not in ("centre-crop", "stretch") and given[key] is not None
-    ]
-    if kind == "as-is" and given["size"] is not None:
-        problems.append("--size is not for --preprocessing as-is, which leaves an image at its size")
-    if problems:
-        raise ConfigError(problems)
-
-
 def _photos(given: dict[str, Any], settings: Settings) -> Any:
     """Return the photos of the options --check and --expect; None if there are none."""
-    from beholder.loadgen.expect import read_expected  # noqa: PLC0415
+    from beholder.loadgen.expect import read_every_expected  # noqa: PLC0415
     from beholder.model.prepare import prepare  # noqa: PLC0415
     from beholder.model.verification import Photos  # noqa: PLC0415
 
@@ -344,31 +338,5 @@ def _photos(given: dict[str, Any], settings: Settings) -> Any:
         raise ConfigError(f"{folder}: {error.strerror}; give a folder of photos by --check") from error
     if not files:
         raise ConfigError(f"{folder} has no files; give a folder of photos by --check")
-    expected = read_expected(expect) if expect is not None else {}
+    expected = read_every_expected(expect) if expect is not None else {}
     return Photos(files, expected, partial(prepare, limits=settings.limits.image))
-
-
-def _preprocessing(given: dict[str, Any]) -> Any:
-    from beholder.model.preprocessing_table import AS_IS, TORCHVISION, read_preprocessing  # noqa: PLC0415
-
-    kind = given["preprocessing"]
-    if kind not in ("centre-crop", "stretch"):
-        return {None: None, "as-is": AS_IS, "torchvision": TORCHVISION}[kind]
-    table = {key: _numbers(given[key]) for key in ("mean", "scale") if given[key] is not None}
-    fraction = given["crop_fraction"]
-    if fraction is not None or kind == "stretch":
-        table["crop_fraction"] = 1.0 if fraction is None else fraction
-    problems: list[str] = []
-    found = read_preprocessing({"kind": kind, **table}, problems)
-    if found is None:
-        raise ConfigError([problem.removeprefix("[preprocessing] ") for problem in problems])
-    return found
-
-
-def _numbers(text: str) -> Any:
-    """Return a number, or a list of those between the commas; the text itself if there are none."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        return text
-    return numbers if len(numbers) > 1 else numbers[0]

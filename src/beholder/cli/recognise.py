@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from beholder.client.images import STDIN, FileResult
 from beholder.errors import ConfigError, JobError, RequestError
+from beholder.job import Options
 from beholder.model.port import Classifier, Preprocessing
-from beholder.model.top import top_labels
+from beholder.model.top import labels_of
 
 __all__ = ["recognise"]
 
@@ -52,8 +53,8 @@ def recognise(
             return FileResult(file, error=exc)
         except OSError as exc:
             return FileResult(file, error=ConfigError(f"cannot be read: {exc.strerror}"))
-        labels = classifier.spec.labels
-        return FileResult(file, top_labels(probabilities, labels, top_k=top_k, min_confidence=min_confidence))
+        options = Options(top_k=top_k, min_confidence=min_confidence)
+        return FileResult(file, labels_of(probabilities, classifier.spec, options))
 
     begun: deque[Future[FileResult]] = deque()
     pool = ThreadPoolExecutor(_THREADS_EACH * copies)

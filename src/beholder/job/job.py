@@ -41,7 +41,9 @@ class Label:
 
     name: Annotated[str, "The label's text, from the model's label file."]
     index: Annotated[Count, "Class number within the model."]
-    confidence: Annotated[Probability, "Softmax probability."]
+    confidence: Annotated[
+        Probability, "Probability: a softmax over the classes, or, of a multi-label model, one of its own."
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class Options:
 
     model: Annotated[str | None, "The model that the request names; null for the service's default."] = None
     top_k: Annotated[int, Form(minimum=1), "Labels at most, best first."] = 5
-    min_confidence: Annotated[Probability, "Labels below this probability are left out."] = 0.0
+    min_confidence: Annotated[
+        Probability,
+        "Labels below this probability are left out; 0 takes a multi-label model's own thresholds.",
+    ] = 0.0
     include: Annotated[tuple[int, ...], "Numbers of the classes that alone are ranked; empty for all."] = ()
     exclude: Annotated[tuple[int, ...], "Numbers of the classes that are left out."] = ()
 

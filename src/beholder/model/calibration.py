@@ -15,7 +15,7 @@ from beholder.errors import ConfigError, JobError, ModelInvalid, RequestError
 from beholder.model.answers import at_temperature
 from beholder.model.folder import MODEL_FILE
 from beholder.model.port import Classifier, ModelSpec
-from beholder.model.verification import Photos
+from beholder.model.verification import Photos, check_expected
 
 __all__ = ["Calibration", "calibrate_model", "calibration_error", "find_temperature"]
 
@@ -62,13 +62,13 @@ def calibrate_model(
         ConfigError: Too few photos have a class, one cannot be read, or the folder cannot be written.
         ModelInvalid: The model cannot run them, or has not their classes.
     """
-    rows, classes = _answers(load(replace(spec, temperature=1.0)), photos)
+    rows, classes, count = _answers(load(replace(spec, temperature=1.0)), photos)
     temperature = find_temperature(rows, classes)
     _write(spec, temperature)
     before, after = (
         calibration_error(at_temperature(rows, value), classes) for value in (spec.temperature, temperature)
     )
-    return Calibration(len(classes), spec.temperature, temperature, before, after)
+    return Calibration(count, spec.temperature, temperature, before, after)
 
 
 def calibration_error(probabilities: NDArray[np.float32], classes: NDArray[np.intp]) -> float:
@@ -116,13 +116,20 @@ def find_temperature(probabilities: NDArray[np.float32], classes: NDArray[np.int
     return float(f"{np.exp((low + high) / 2):.3g}")
 
 
-def _answers(classifier: Classifier, photos: Photos) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return the model's answers to the photos whose class is known, and the classes."""
+def _answers(classifier: Classifier, photos: Photos) -> tuple[NDArray[np.float32], NDArray[np.intp], int]:
+    """Return the model's answers to the photos whose class is known, the classes, and how many photos.
+
+    Of a multi-label model each label of each photo is an answer of two classes: not shown, and shown.
+    """
     spec = classifier.spec
-    rows, classes = [], []
+    check_expected(spec, photos)
+    rows: list[NDArray[np.float32]] = []
+    shown = []
     for path in photos.files:
         if path.name not in photos.expected:
             continue
+        if not spec.is_multi_label:
+            _check_single(path.name, photos)
         try:
             image = photos.prepare(path.read_bytes(), spec.preprocessing)
             rows.append(classifier.classify([image])[0])
@@ -130,18 +137,25 @@ def _answers(classifier: Classifier, photos: Photos) -> tuple[NDArray[np.float32
             raise ConfigError(f"{path}: {error.strerror}; make it readable") from error
         except (RequestError, JobError):
             continue
-        classes.append(photos.expected[path.name])
-    if len(classes) < _PHOTOS_MIN:
+        shown.append(photos.expected[path.name])
+    if len(shown) < _PHOTOS_MIN:
         raise ConfigError(
-            f"{len(classes)} photos have a class and an answer; give at least {_PHOTOS_MIN}, which the model "
+            f"{len(shown)} photos have a class and an answer; give at least {_PHOTOS_MIN}, which the model "
             "was not trained on"
         )
-    if not 0 <= min(classes) <= max(classes) < len(spec.labels):
-        raise ModelInvalid(
-            f"{spec.onnx_path} has {len(spec.labels)} classes, and a photo is expected to be of class "
-            f"{max(classes)}; give the file that belongs to the model"
+    if not spec.is_multi_label:
+        return np.stack(rows), np.array([next(iter(one)) for one in shown], np.intp), len(shown)
+    own = np.stack(rows).ravel()
+    is_shown = [label in one for one in shown for label in range(len(spec.labels))]
+    return np.stack([1 - own, own], axis=1), np.array(is_shown, np.intp), len(shown)
+
+
+def _check_single(name: str, photos: Photos) -> None:
+    """Refuse a photo of several classes for a model whose classes exclude each other."""
+    if (count := len(photos.expected[name])) != 1:
+        raise ConfigError(
+            f"{name} has {count} classes, and the model's exclude each other; give one for each photo"
         )
-    return np.stack(rows), np.array(classes, np.intp)
 
 
 def _write(spec: ModelSpec, temperature: float) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import BeholderError, ConfigError, JobError, RequestError
-from beholder.job import Label
+from beholder.job import Label, Options
 from beholder.model.answers import warm_up_image
 from beholder.model.port import Classifier, ModelSpec, Preprocessing
-from beholder.model.top import top_labels
+from beholder.model.top import labels_of
 
 __all__ = ["ModelReport", "check_model"]
 
@@ -76,7 +76,8 @@ def check_model(
     load_s = timer() - started_s
 
     def answer(image: NDArray[np.uint8]) -> tuple[Label, ...]:
-        return top_labels(classifier.classify([image])[0], spec.labels, top_k=top_k, min_confidence=0.0)
+        (row,) = classifier.classify([image])
+        return labels_of(row, spec, Options(top_k=top_k))
 
     answers = [("noise", answer(noise))]
     failures = []

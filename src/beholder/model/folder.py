@@ -41,9 +41,11 @@ FORMAT = 1
 # Graphs of this size stay in their file while they are loaded.
 _LARGE_BYTES = 64_000_000
 _TEMPERATURES = (0.05, 20.0)
-_OUTPUTS = ("logits", "probabilities")
+# What the graph gives; of the last two each class has a probability of its own.
+_OUTPUTS = ("logits", "probabilities", "sigmoid-logits", "sigmoid")
+_THRESHOLD = 0.5
 _TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
-KEYS = ("format", *_TEXT_KEYS, "labels_sha256", "temperature", "preprocessing")
+KEYS = ("format", *_TEXT_KEYS, "labels_sha256", "temperature", "threshold", "preprocessing")
 # A name becomes that of a folder, which may have 255 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 NAME_RULE = (
@@ -121,6 +123,7 @@ def read_model(folder: Path) -> ModelSpec:
     preprocessing = read_preprocessing(table.get("preprocessing"), problems)
     _check_graph(folder / GRAPH_FILE, texts.get("sha256"), problems)
     labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems, table.get("labels_sha256"))
+    thresholds = _thresholds(table, len(labels), problems)
     if problems or preprocessing is None:
         raise ModelInvalid([f"{folder}: {problem}" for problem in problems])
     return ModelSpec(
@@ -131,9 +134,10 @@ def read_model(folder: Path) -> ModelSpec:
         sha256=texts["sha256"].lower(),
         onnx_path=folder / GRAPH_FILE,
         labels=labels,
-        outputs_probabilities=texts["output"] == "probabilities",
+        outputs_probabilities=texts["output"] in ("probabilities", "sigmoid"),
         preprocessing=preprocessing,
         temperature=temperature,
+        thresholds=thresholds,
     )
 
 
@@ -180,7 +184,8 @@ def _read_texts(table: dict[str, Any], problems: list[str]) -> dict[str, str]:
     if name is not None and not is_model_name(name):
         problems.append(f"the name '{name}' cannot be used; {NAME_RULE}")
     if output is not None and output not in _OUTPUTS:
-        problems.append(f"output = '{output}' is not known; write 'logits' or 'probabilities'")
+        known = ", ".join(f"'{one}'" for one in _OUTPUTS)
+        problems.append(f"output = '{output}' is not known; write one of {known}")
     return texts
 
 
@@ -190,6 +195,27 @@ def _temperature(value: Any, problems: list[str]) -> float:
         return float(value)
     problems.append(f"{MODEL_FILE}: temperature must be a number from {low} to {high}, not {value!r}")
     return 1.0
+
+
+def _thresholds(table: dict[str, Any], classes: int, problems: list[str]) -> tuple[float, ...]:
+    """Return the threshold of each class of a multi-label model; none for another model."""
+    value = table.get("threshold")
+    if not str(table.get("output")).startswith("sigmoid"):
+        if value is not None:
+            problems.append(
+                f"{MODEL_FILE}: threshold is for the outputs sigmoid and sigmoid-logits; remove it"
+            )
+        return ()
+    numbers = _THRESHOLD if value is None else value
+    numbers = numbers if isinstance(numbers, list) else [numbers] * classes
+    if any(type(one) not in (int, float) or not 0 <= one <= 1 for one in numbers):
+        problems.append(f"{MODEL_FILE}: threshold must be of numbers from 0 to 1, not {value!r}")
+    elif len(numbers) != classes:
+        problems.append(
+            f"{MODEL_FILE}: threshold has {len(numbers)} numbers for {classes} classes; write one number for "
+            "all, or one for each"
+        )
+    return tuple(map(float, numbers)) if not problems else ()
 
 
 def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:

@@ -6,18 +6,17 @@ memory that the previous image left.
 """
 
 import functools
-import importlib
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from beholder.errors import ImageSizeUnsupported, ModelInvalid
+from beholder.model.openvino_core import first_line, import_openvino
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.model.weights_in_place import read_graph_in_place
 
-__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "first_line", "import_openvino", "smallest_side"]
+__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "smallest_side"]
 
 CHANNELS = 3
 # Mean and scale that leave the pixels alone.
@@ -78,18 +77,25 @@ class Graph:
             node = node.input_value(0).get_node()
         return str(node.get_type_name())
 
+    @property
+    def ends_in_sigmoid(self) -> bool:
+        """Whether each class has a probability of its own."""
+        return self.last_operation in ("Sigmoid", "HardSigmoid")
+
     def input_shape(self, batch: int, height: int, width: int) -> Any:
         """Return the shape of the input for images of a size; -1 stands for any."""
         colours_last = [batch, height, width, CHANNELS]
         return self._ov.PartialShape(colours_last if self.is_nhwc else [batch, CHANNELS, height, width])
 
-    def with_ends(self, preprocessing: Preprocessing, *, batch_size: int, adds_softmax: bool) -> Any:
+    def with_ends(
+        self, preprocessing: Preprocessing, *, batch_size: int, end: Literal["", "softmax", "sigmoid"]
+    ) -> Any:
         """Return the graph for OpenVINO from uint8 images (n, height, width, 3) to (n, classes) float32.
 
         Args:
             preprocessing: Its size, mean and scale.
             batch_size: The images of one run.
-            adds_softmax: Whether to add a softmax at the end.
+            end: What to add at the end; empty for nothing.
         """
         ov = self._ov
         side = -1 if preprocessing.size is None else preprocessing.size
@@ -106,8 +112,9 @@ class Graph:
         model = steps.build()
         values = model.get_results()[0].input_value(0)
         values = ov.opset8.reshape(values, [batch_size, self.classes], special_zero=False)
-        ends = ov.opset8.softmax(values, axis=1) if adds_softmax else values
-        return ov.Model([ends], model.get_parameters(), model.get_friendly_name())
+        if end:
+            values = ov.opset8.softmax(values, axis=1) if end == "softmax" else ov.opset8.sigmoid(values)
+        return ov.Model([values], model.get_parameters(), model.get_friendly_name())
 
     def takes_batches(self, side: int) -> bool:
         """Say whether it runs several images of a side at once: some exporters fix the batch to 1."""
@@ -188,16 +195,23 @@ class Graph:
             hint = f"; the smallest size it takes is {least}" if side < least else ""
             raise self._invalid(f"the graph cannot run an image of {side} x {side} pixels: {reason}{hint}")
 
-    def check_labels(self, count: int, labels: str) -> None:
-        """Refuse a label file that cannot be the graph's.
+    def check_labels(self, count: int, labels: str, *, is_multi_label: bool = False) -> None:
+        """Refuse a label file that cannot be the graph's, and a graph of one class that has no other.
 
         Args:
             count: The number of its names.
             labels: The file's name in messages.
+            is_multi_label: Whether each class has a probability of its own.
 
         Raises:
             ModelInvalid: The numbers differ; the message names a possible reason.
         """
+        if self.classes == 1 and not is_multi_label:
+            raise self._invalid(
+                "the graph gives one value for an image, and of one class every image is 100 %; export it "
+                "with an output for each class, two for yes and no, or give --threshold if the value is a "
+                "sigmoid's"
+            )
         if count == self.classes:
             return
         hint = "use the label file that belongs to the graph"
@@ -265,11 +279,6 @@ class Graph:
     def _classes_at(self, height: int, width: int) -> int:
         self.model.reshape(self.input_shape(1, height, width))
         classes: int = math.prod(self.model.outputs[0].shape)
-        if classes == 1:
-            raise self._invalid(
-                "the graph gives one value for an image, and of one class every image is 100 %; export it "
-                "with an output for each class, two for yes and no"
-            )
         return classes
 
     def _reason_against(self, height: int, width: int) -> str:
@@ -320,47 +329,19 @@ def check_graph(graph: Graph, spec: ModelSpec) -> None:
         ModelInvalid: The message says what differs.
     """
     where, preprocessing = spec.onnx_path, spec.preprocessing
-    graph.check_labels(len(spec.labels), "the label file")
+    graph.check_labels(len(spec.labels), "the label file", is_multi_label=spec.is_multi_label)
     if graph.element == "uint8" and (preprocessing.mean, preprocessing.scale) != RAW:
         raise ModelInvalid(
             f"{where}: the graph takes uint8 and normalises by itself; write mean = 0 and scale = 1"
         )
     if graph.last_operation == "Softmax" and not spec.outputs_probabilities:
         raise ModelInvalid(f'{where}: the graph ends in a softmax; write output = "probabilities"')
+    if graph.ends_in_sigmoid and not (spec.is_multi_label and spec.outputs_probabilities):
+        raise ModelInvalid(f'{where}: the graph ends in a sigmoid; write output = "sigmoid"')
     if preprocessing.size is None:
         graph.check_takes_any_size()
     else:
         graph.check_side(preprocessing.size)
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO, without its model converter.
-
-    The converter is optional (openvino/__init__.py catches its ImportError). It imports an HTTP client and
-    telemetry, which cost each worker 11 MB and 50 ms.
-    """
-    converter = "openvino.tools.ovc"
-    if "openvino" in sys.modules or converter in sys.modules:
-        return importlib.import_module("openvino")
-    # None in sys.modules makes an import of that name fail.
-    sys.modules[converter] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        del sys.modules[converter]
-
-
-def first_line(error: RuntimeError) -> str:
-    """Return the line of OpenVINO's message that names the reason, behind lines on its own source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [
-        line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
-    ]
-    # The operators that it does not know are in a list further down.
-    if listed := [line.removeprefix("-- ") for line in telling if line.startswith("-- ")]:
-        return "; ".join(listed)
-    first, *more = telling or lines or ["no reason given"]
-    return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 def _output_problems(values: Any) -> list[str]:

@@ -24,7 +24,7 @@ from beholder.model.new_folder import check_name, new_model_folder
 from beholder.model.port import Classifier, ModelSpec
 from beholder.model.preprocessing_table import TORCHVISION, write_preprocessing
 from beholder.model.sources.find import read_source
-from beholder.model.sources.source import Description, Source
+from beholder.model.sources.source import Description, Source, output_of
 from beholder.model.sources.understood import understood
 from beholder.model.trial import find_output, find_preprocessing, find_smallest, trial_images, try_batches
 from beholder.model.verification import Photos, Report, compare, verify, warm_up_timed, write_report
@@ -85,13 +85,16 @@ def import_model(
 def _understand(source: Source, onnx: Path, tell: Callable[[str], object]) -> tuple[Description, int]:
     """Run the graph of a model; return its complete description, and a side that it runs."""
     graph = Graph(onnx, str(source.file))
-    graph.check_labels(len(source.labels), source.labels_from)
     said = source.description
+    is_multi_label = bool(said.thresholds)
+    graph.check_labels(len(source.labels), source.labels_from, is_multi_label=is_multi_label)
     preprocessing = find_preprocessing(graph, said.preprocessing, said.size)
     settled = replace(
         said,
         preprocessing=preprocessing,
-        outputs_probabilities=find_output(graph, preprocessing, declared=said.outputs_probabilities),
+        outputs_probabilities=find_output(
+            graph, preprocessing, declared=said.outputs_probabilities, is_multi_label=is_multi_label
+        ),
     )
     for line in understood(source, graph, settled):
         tell(line)
@@ -156,9 +159,12 @@ def _toml(description: Description, folder: Path) -> str:
         "sha256": file_sha256(folder / GRAPH_FILE),
         "labels": LABELS_FILE,
         "labels_sha256": file_sha256(folder / LABELS_FILE),
-        "output": "probabilities" if description.outputs_probabilities else "logits",
+        "output": output_of(description),
     }
     head = "\n".join(f"{key} = {_quoted(value)}" for key, value in texts.items())
+    first, *more = description.thresholds or (None,)
+    if first is not None:
+        head += f"\nthreshold = {[first, *more] if more else first}"
     return f"format = {FORMAT}\n{head}\n\n{write_preprocessing(description.preprocessing or TORCHVISION)}"
 
 

@@ -3,7 +3,7 @@
 The graph stays as it was exported, so numpy does the normalisation and the softmax.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, InferenceFailed, JobError, ModelInvalid
-from beholder.model.answers import at_temperature, check_answers, warm_up_image
+from beholder.model.answers import check_answers, end_of, tempered, warm_up_image
 from beholder.model.batching import plan_runs
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_graph
@@ -134,9 +134,9 @@ class OnnxRuntimeClassifier:
         if values.shape[:1] != expected[:1] or values.size != expected[0] * expected[1]:
             raise InferenceFailed(f"the model answers with the shape {values.shape} and not {expected}")
         values = values.reshape(expected).astype(np.float32)
-        found: NDArray[np.float32] = values if self.spec.outputs_probabilities else _softmax(values)
+        found = _ENDS[end_of(self.spec)](values)
         check_answers(found, self.spec)
-        return at_temperature(found, self.spec.temperature)
+        return tempered(found, self.spec)
 
     def _input(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
         if self._graph.element != "uint8":
@@ -151,6 +151,19 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    # By the hyperbolic tangent, no exponential overflows.
+    values: NDArray[np.float32] = ((1 + np.tanh(logits / 2)) / 2).astype(np.float32)
+    return values
+
+
+_ENDS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "": lambda values: values,
+    "softmax": _softmax,
+    "sigmoid": _sigmoid,
+}
 
 
 def _runtime_errors(ort: Any) -> tuple[type[Exception], ...]:

@@ -1,15 +1,15 @@
-"""The parts of OpenVINO that load its CPU plugin."""
+"""OpenVINO, as every user of it imports it, and the parts that load its CPU plugin."""
 
 import ctypes
+import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from beholder.model.graph import import_openvino
 from beholder.model.mapped_file import pages_given_back
 
-__all__ = ["compile_model", "cpu_capabilities"]
+__all__ = ["compile_model", "cpu_capabilities", "first_line", "import_openvino"]
 
 
 def compile_model(model: Any, settings: Mapping[str, Any]) -> Any:
@@ -27,6 +27,36 @@ def cpu_capabilities() -> list[str]:
     """Return what the CPU computes in, such as 'FP32' and 'BF16'."""
     with _signal_stack_kept():
         return list(import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO, without its model converter.
+
+    The converter is optional (openvino/__init__.py catches its ImportError). It imports an HTTP client and
+    telemetry, which cost each worker 11 MB and 50 ms.
+    """
+    converter = "openvino.tools.ovc"
+    if "openvino" in sys.modules or converter in sys.modules:
+        return importlib.import_module("openvino")
+    # None in sys.modules makes an import of that name fail.
+    sys.modules[converter] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[converter]
+
+
+def first_line(error: RuntimeError) -> str:
+    """Return the line of OpenVINO's message that names the reason, behind lines on its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [
+        line for line in lines if not line.startswith(("Exception from", "Check '", "While validating node"))
+    ]
+    # The operators that it does not know are in a list further down.
+    if listed := [line.removeprefix("-- ") for line in telling if line.startswith("-- ")]:
+        return "; ".join(listed)
+    first, *more = telling or lines or ["no reason given"]
+    return f"{first} {more[0]}" if first.endswith(":") and more else first
 
 
 class _SignalStack(ctypes.Structure):

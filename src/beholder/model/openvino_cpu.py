@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, ImageSizeUnsupported, InferenceFailed, JobError, ModelInvalid
-from beholder.model.answers import at_temperature, check_answers, warm_up_image
+from beholder.model.answers import check_answers, end_of, tempered, warm_up_image
 from beholder.model.batching import batch_sizes, plan_runs
 from beholder.model.folder import read_graph
-from beholder.model.graph import Graph, check_graph, first_line, import_openvino
+from beholder.model.graph import Graph, check_graph
 from beholder.model.heap import release_free_memory
-from beholder.model.openvino_core import compile_model, cpu_capabilities
+from beholder.model.openvino_core import compile_model, cpu_capabilities, first_line, import_openvino
 from beholder.model.port import ModelSpec
 
 __all__ = ["OpenVinoClassifier"]
@@ -117,7 +117,7 @@ class OpenVinoClassifier:
         except InferenceFailed:
             self._forget_runs()
             raise
-        return at_temperature(found, self.spec.temperature)
+        return tempered(found, self.spec)
 
     def _forget_runs(self) -> None:
         """Compile anew, because the next image would read what a failed run left between the layers.
@@ -142,7 +142,7 @@ class OpenVinoClassifier:
             model = graph.with_ends(
                 self.spec.preprocessing,
                 batch_size=batch_size,
-                adds_softmax=not self.spec.outputs_probabilities,
+                end=end_of(self.spec),
             )
             compiled = compile_model(model, self._settings())
         except RuntimeError as error:

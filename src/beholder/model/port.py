@@ -67,9 +67,12 @@ class ModelSpec:
         onnx_path: The graph with its weights: one input (n, 3, height, width) or (n, height, width, 3), one
             output (n, classes).
         labels: One text per class, by class number.
-        outputs_probabilities: The graph ends in a softmax; otherwise the classifier adds it.
+        outputs_probabilities: The graph ends in the softmax, or the sigmoid of a multi-label model; otherwise
+            the classifier adds it.
         preprocessing: From pixels to the input.
-        temperature: What the logits are divided by before the softmax.
+        temperature: What the logits are divided by before the softmax or the sigmoid.
+        thresholds: The probability from which a multi-label model gives a label, by class number; empty for a
+            model whose classes exclude each other.
     """
 
     name: str
@@ -82,6 +85,12 @@ class ModelSpec:
     outputs_probabilities: bool
     preprocessing: Preprocessing
     temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether each class has a probability of its own, so that an image may show several or none."""
+        return bool(self.thresholds)
 
     @property
     def reference(self) -> str:
@@ -107,7 +116,7 @@ class Classifier(Protocol):
         ...
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the softmax probabilities of a batch.
+        """Return the probabilities of a batch.
 
         Args:
             images: At least one image, each as the preprocessing left it. Images of the same size run
@@ -115,7 +124,7 @@ class Classifier(Protocol):
 
         Shape:
             images: (height, width, 3) uint8, RGB, each.
-            returns: (len(images), classes) float32, each row sums to 1.
+            returns: (len(images), classes) float32; each row sums to 1, but for a multi-label model.
 
         Raises:
             JobError: An image cannot be run, or has no usable answer. To find out which, run each alone.

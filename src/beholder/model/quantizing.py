@@ -67,6 +67,7 @@ def quantize_model(
             source=f"int8 of {spec.reference}, {spec.source}",
             outputs_probabilities=spec.outputs_probabilities,
             preprocessing=spec.preprocessing,
+            thresholds=spec.thresholds,
         )
         describe(folder, described, spec.labels)
         try:

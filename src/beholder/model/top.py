@@ -5,11 +5,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from beholder.job import Label
+from beholder.job import Label, Options
+from beholder.model.port import ModelSpec
 
-__all__ = ["top_labels"]
+__all__ = ["labels_of", "top_labels"]
 
 _DIGITS = 6
+
+
+def labels_of(probabilities: NDArray[np.float32], spec: ModelSpec, options: Options) -> tuple[Label, ...]:
+    """Return the labels that a model answers with, best first.
+
+    Args:
+        probabilities: Of one image.
+        spec: The model.
+        options: What the caller asked for.
+
+    Shape:
+        probabilities: (classes,) float32.
+    """
+    return top_labels(
+        probabilities,
+        spec.labels,
+        top_k=options.top_k,
+        min_confidence=options.min_confidence,
+        thresholds=spec.thresholds,
+        include=options.include,
+        exclude=options.exclude,
+    )
 
 
 def top_labels(
@@ -18,6 +41,7 @@ def top_labels(
     *,
     top_k: int,
     min_confidence: float,
+    thresholds: Sequence[float] = (),
     include: Sequence[int] = (),
     exclude: Sequence[int] = (),
 ) -> tuple[Label, ...]:
@@ -27,7 +51,9 @@ def top_labels(
         probabilities: Of one image.
         labels: One text per class, by class number.
         top_k: How many labels at most, from 0.
-        min_confidence: Leave out labels below this probability, 0 to 1.
+        min_confidence: Leave out labels below this probability, 0 to 1; above 0 it takes the place of the
+            thresholds.
+        thresholds: The model's own, by class number; empty for none.
         include: Numbers of the classes that alone are ranked; empty for all. Confidences stay as they are.
         exclude: Numbers of the classes that are not ranked; it comes before `include`.
 
@@ -35,6 +61,9 @@ def top_labels(
         probabilities: (classes,) float32.
     """
     classes = _ranked(len(labels), include, exclude) if include or exclude else None
+    if thresholds and not min_confidence:
+        is_over = probabilities >= np.asarray(thresholds, np.float32)
+        classes = np.flatnonzero(is_over) if classes is None else classes[is_over[classes]]
     if classes is not None:
         probabilities = probabilities[classes]
     count = min(top_k, len(probabilities))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import JobError, ModelInvalid
-from beholder.model.graph import RAW, Graph, first_line, smallest_side
-from beholder.model.openvino_core import compile_model
+from beholder.model.graph import RAW, Graph, smallest_side
+from beholder.model.openvino_core import compile_model, first_line
 from beholder.model.port import Classifier, Preprocessing
 from beholder.model.preprocessing_table import TORCHVISION
 
@@ -66,49 +66,93 @@ def find_preprocessing(graph: Graph, asked: Preprocessing | None, size: int | No
     return replace(wanted, size=side)
 
 
-def find_output(graph: Graph, preprocessing: Preprocessing, *, declared: bool | None) -> bool:
+def find_output(
+    graph: Graph, preprocessing: Preprocessing, *, declared: bool | None, is_multi_label: bool = False
+) -> bool:
     """Say whether the graph gives probabilities; otherwise it gives logits.
 
     Args:
         graph: Runs on a few images.
         preprocessing: From pixels to its input.
         declared: What the user declared, or None.
+        is_multi_label: Whether each class has a probability of its own.
 
     Raises:
         ModelInvalid: The graph contradicts the user, or its values are not a classifier's.
     """
     rows = _answers(graph, preprocessing)
+    problem = _useless(rows)
+    gives = False
+    if not problem:
+        gives, problem = (_own_shares if is_multi_label else _shares)(graph, rows, declared=declared)
+    if problem:
+        raise ModelInvalid(f"{graph.where}: {problem}")
+    return gives
+
+
+def _useless(rows: NDArray[np.float32]) -> str:
+    """Return what is wrong with values of any kind; empty if nothing is."""
+    if not np.isfinite(rows).all():
+        return "the graph answers with NaN or infinite values; export it again, in float32 if it is float16"
+    if np.allclose(rows, rows[0], rtol=1e-6, atol=0.0):
+        return "the graph gives the same answer to five different images; export it with its weights"
+    return ""
+
+
+def _shares(graph: Graph, rows: NDArray[np.float32], *, declared: bool | None) -> tuple[bool, str]:
+    """Say whether values are probabilities of classes that exclude each other, and what is wrong."""
     sums = rows.sum(axis=1)
     is_positive = bool(rows.min() >= -_SUM_TOLERANCE)
-    last = graph.last_operation
     problem = ""
-    if not np.isfinite(rows).all():
-        problem = (
-            "the graph answers with NaN or infinite values; export it again, in float32 if it is float16"
-        )
-    elif np.allclose(rows, rows[0], rtol=1e-6, atol=0.0):
-        problem = "the graph gives the same answer to five different images; export it with its weights"
-    elif is_positive and np.abs(sums - 1.0).max() < _SUM_TOLERANCE:
+    if is_positive and np.abs(sums - 1.0).max() < _SUM_TOLERANCE:
         if declared is not False:
-            return True
+            return True, ""
         problem = "the graph gives probabilities, which add up to 1, and not logits; leave out --logits"
     elif declared:
         problem = (
             f"the values of the graph add up to {sums.min():.3g} to {sums.max():.3g}, so they are no "
             "probabilities; leave out --probabilities"
         )
-    elif last == "Softmax":
+    elif graph.last_operation == "Softmax":
         problem = "the softmax at the end of the graph does not run over the classes; export it without"
-    elif last in ("Sigmoid", "HardSigmoid"):
+    elif graph.ends_in_sigmoid:
         problem = (
-            "the graph ends in a sigmoid, so an image may be of several classes; beholder names the one it "
-            "shows: export the graph without the sigmoid if its classes exclude each other"
+            "the graph ends in a sigmoid, so an image may be of several classes; give --threshold, the "
+            "probability from which a label counts, or export the graph without the sigmoid if its classes "
+            "exclude each other"
         )
     elif is_positive and np.abs(sums - _PERCENT).max() < _SUM_TOLERANCE * _PERCENT:
         problem = "the graph gives percentages, which add up to 100; export it with values from 0 to 1"
-    if problem:
-        raise ModelInvalid(f"{graph.where}: {problem}")
-    return False
+    return False, problem
+
+
+def _own_shares(graph: Graph, rows: NDArray[np.float32], *, declared: bool | None) -> tuple[bool, str]:
+    """Say whether values are a probability of each class by itself, and what is wrong with them."""
+    low, high = float(rows.min()), float(rows.max())
+    is_share = low >= -_SUM_TOLERANCE and high <= 1 + _SUM_TOLERANCE
+    problem = ""
+    if graph.last_operation == "Softmax":
+        problem = "the graph ends in a softmax, so its classes exclude each other; leave out --threshold"
+    elif graph.ends_in_sigmoid:
+        if declared is not False:
+            return True, ""
+        problem = "the graph ends in a sigmoid and does not give logits; leave out --logits"
+    elif declared and not is_share:
+        problem = (
+            f"the values of the graph are from {low:.3g} to {high:.3g}, so they are no probabilities; leave "
+            "out --probabilities"
+        )
+    elif declared is None and graph.classes == 1:
+        problem = (
+            "the graph gives one value and does not end in a sigmoid; a regression is not served: give "
+            "--logits if the sigmoid of the value is a probability"
+        )
+    elif declared is None and is_share:
+        problem = (
+            "the values of the graph for five images are from 0 to 1, and it does not end in a sigmoid; say "
+            "what they are by --probabilities or --logits"
+        )
+    return bool(declared), problem
 
 
 def find_smallest(classifier: Classifier, works: int) -> tuple[int, int]:
@@ -152,7 +196,7 @@ def try_batches(classifier: Classifier, side: int, where: str) -> None:
 def _answers(graph: Graph, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return the graph's own values, in float32, for a few images."""
     side = preprocessing.size or graph.reference
-    model = graph.with_ends(replace(preprocessing, size=side), batch_size=1, adds_softmax=False)
+    model = graph.with_ends(replace(preprocessing, size=side), batch_size=1, end="")
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     try:
         request = compile_model(model, settings).create_infer_request()

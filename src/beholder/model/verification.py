@@ -23,6 +23,7 @@ from beholder.model.trial import trial_images
 __all__ = [
     "Photos",
     "Report",
+    "check_expected",
     "compare",
     "read_report",
     "verify",
@@ -43,12 +44,12 @@ class Photos:
 
     Args:
         files: Their paths.
-        expected: The class number of each, by the file's name; photos without one are only run.
+        expected: The class numbers of each, by the file's name; photos that have none of these are only run.
         prepare: From an image file's bytes to the model's input.
     """
 
     files: Sequence[Path]
-    expected: Mapping[str, int]
+    expected: Mapping[str, frozenset[int]]
     prepare: Callable[[bytes, Preprocessing], NDArray[np.uint8]]
 
 
@@ -79,8 +80,8 @@ class PhotoCounts:
         answered: How many have labels.
         failed: The error's code of each other, by the file's name.
         known: How many of the answered have an expected class.
-        right_first: For how many of those it is the first label.
-        right_five: For how many of those it is among the first five.
+        right_first: For how many of those one is the first label.
+        right_five: For how many of those one is among the first five.
     """
 
     answered: int
@@ -233,13 +234,19 @@ def compare(spec: ModelSpec, side: int, found: NDArray[np.float32]) -> Agreement
     )
 
 
-def _run_photos(spec: ModelSpec, classifier: Classifier, photos: Photos) -> PhotoCounts:
+def check_expected(spec: ModelSpec, photos: Photos) -> None:
+    """Refuse photos of classes that a model does not have; raises ModelInvalid, which names one."""
     classes = len(spec.labels)
-    if beyond := sorted(name for name, index in photos.expected.items() if not 0 <= index < classes):
-        raise ModelInvalid(
-            f"{spec.onnx_path} has {classes} classes, and the expected class of {beyond[0]} is number "
-            f"{photos.expected[beyond[0]]}; give the file that belongs to the model"
-        )
+    for name, shown in sorted(photos.expected.items()):
+        if beyond := [index for index in shown if not 0 <= index < classes]:
+            raise ModelInvalid(
+                f"{spec.onnx_path} has {classes} classes, and an expected class of {name} is number "
+                f"{beyond[0]}; give the file that belongs to the model"
+            )
+
+
+def _run_photos(spec: ModelSpec, classifier: Classifier, photos: Photos) -> PhotoCounts:
+    check_expected(spec, photos)
     failed: dict[str, str] = {}
     ranks: list[int] = []
     for path in photos.files:
@@ -251,8 +258,8 @@ def _run_photos(spec: ModelSpec, classifier: Classifier, photos: Photos) -> Phot
         except (RequestError, JobError) as error:
             failed[path.name] = error.code
             continue
-        if path.name in photos.expected:
-            ranks.append(best_first.index(photos.expected[path.name]))
+        if shown := photos.expected.get(path.name):
+            ranks.append(min(best_first.index(one) for one in shown))
     return PhotoCounts(
         answered=len(photos.files) - len(failed),
         failed=failed,

@@ -32,6 +32,9 @@ class ServedModel:
     classes: Annotated[Count, "How many classes it distinguishes."]
     preprocessing: Annotated[str, "How an image's pixels become the model's input."]
     input_size: Annotated[Count | None, "Side of its input in pixels; null if it takes any size."]
+    is_multi_label: Annotated[
+        bool, "Whether each class has a probability of its own, so that an image may show several or none."
+    ] = False
 
     @property
     def reference(self) -> str:

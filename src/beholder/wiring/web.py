@@ -139,4 +139,5 @@ def _served(spec: ModelSpec) -> ServedModel:
         classes=len(spec.labels),
         preprocessing=str(spec.preprocessing.kind),
         input_size=spec.preprocessing.size,
+        is_multi_label=spec.is_multi_label,
     )

@@ -35,7 +35,7 @@ from beholder.errors import (
 from beholder.job import Failure, Job, JobStatus
 from beholder.job.job import Result
 from beholder.model.port import ModelSpec
-from beholder.model.top import top_labels
+from beholder.model.top import labels_of
 from beholder.results import outcomes
 from beholder.results.attempts import Step, Trouble, attempt
 from beholder.telemetry.log import log_event
@@ -331,7 +331,6 @@ def _classify_group(
 
     def job(prepared: Prepared, row: NDArray[np.float32]) -> Job:
         message, received_at_s = prepared.delivery.message, prepared.delivery.received_at_s
-        options = message.input.options
         return Job(
             id=message.job_id,
             status=JobStatus.SUCCEEDED,
@@ -341,16 +340,7 @@ def _classify_group(
             completed_at_s=run.done_at_s,
             model=classifier.spec.name,
             model_version=classifier.spec.version,
-            result=Result(
-                top_labels(
-                    row,
-                    classifier.spec.labels,
-                    top_k=options.top_k,
-                    min_confidence=options.min_confidence,
-                    include=options.include,
-                    exclude=options.exclude,
-                )
-            ),
+            result=Result(labels_of(row, classifier.spec, message.input.options)),
             metrics=run.metrics_of(prepared.delivery, prepared.fetched.fetch_s, prepared.decode_ms),
         )
 

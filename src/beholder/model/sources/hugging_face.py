@@ -21,6 +21,10 @@ _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _GRAPHS, _WEIGHTS = ("model.onnx", "onnx/model.onnx"), "model.safetensors"
 # transformers' name for a class without one.
 _UNNAMED = "LABEL_"
+# Its loss is that of a sigmoid for each class.
+# Source: transformers 4.57, modeling_utils and `ImageClassificationPipeline`, which applies the sigmoid then.
+_MULTI_LABEL = "multi_label_classification"
+_THRESHOLD = 0.5
 
 
 def read_folder(folder: Path, description: Description) -> Source:
@@ -57,6 +61,7 @@ def read_folder(folder: Path, description: Description) -> Source:
         labels=_labels(config, where),
         preprocessing=preprocessing,
         preprocessing_from=preprocessing_from,
+        thresholds=(_THRESHOLD,) if config.get("problem_type") == _MULTI_LABEL else (),
     )
     export = f"optimum-cli export onnx --model {folder} --task image-classification {folder}-onnx"
     return read_onnx_file(_graph(folder, export), description, known)
@@ -93,10 +98,8 @@ def _check_task(config: Mapping[str, Any], where: str) -> str:
             f"{where}: a {kinds[0]} is no classifier of images; beholder serves no other models"
         )
     problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification"):
-        raise ModelInvalid(
-            f"{where} has the problem_type {problem}; beholder serves models whose classes exclude each other"
-        )
+    if problem not in (None, "single_label_classification", _MULTI_LABEL):
+        raise ModelInvalid(f"{where} has the problem_type {problem}; beholder serves classifiers only")
     return str(kinds[0] if kinds else config.get("model_type", "model"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from beholder.model.port import Preprocessing
 from beholder.model.protobuf import Pieces
 
-__all__ = ["Description", "Known", "Source", "completed"]
+__all__ = ["Description", "Known", "Source", "completed", "output_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,14 @@ class Description:
         labels: A file with one class name per line; None takes the names that the source holds.
         has_background: The graph's first class is the background, which the labels leave out.
         output: The output that has the classes, of a graph with several; None takes the only one.
-        outputs_probabilities: The graph ends in a softmax; None runs the graph to find out.
+        outputs_probabilities: The graph ends in a softmax, or in a multi-label model's sigmoid; None runs the
+            graph to find out.
         preprocessing: From pixels to the graph's input; None takes what the source says, or raw pixels if the
             graph takes uint8.
         size: Side of the input in pixels; None takes what the source says, or the graph's own.
         arch: The architecture of a checkpoint; None takes what the source says.
+        thresholds: The probability from which a multi-label model gives a label, one for all or one for each
+            class; empty takes what the source says.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Description:
     preprocessing: Preprocessing | None = None
     size: int | None = None
     arch: str | None = None
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Known:
         preprocessing: From pixels to the input; None if it does not say.
         preprocessing_from: Where that stands; empty for `where`.
         licence: Of the weights; empty if it does not say.
+        thresholds: Of a multi-label model; empty for others.
     """
 
     where: str
@@ -61,6 +66,7 @@ class Known:
     preprocessing: Preprocessing | None = None
     preprocessing_from: str = ""
     licence: str = ""
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,15 @@ def completed(description: Description, known: Known, *, source: str) -> tuple[D
         licence=description.licence or known.licence or "unknown",
         source=description.source or source,
         preprocessing=taken,
+        thresholds=description.thresholds or known.thresholds,
         # The graph's own size counts before that of torchvision's preprocessing, which an option names.
         size=description.size or (taken.size if taken is not None and not is_users else None),
     )
     return whole, "the options" if description.preprocessing else known.preprocessing_from or known.where
+
+
+def output_of(description: Description) -> str:
+    """Return what the graph gives, as `model.toml` calls it."""
+    if description.thresholds:
+        return "sigmoid" if description.outputs_probabilities else "sigmoid-logits"
+    return "probabilities" if description.outputs_probabilities else "logits"

@@ -22,6 +22,9 @@ def understood(source: Source, graph: Graph, settled: Description) -> list[str]:
     """
     preprocessing = settled.preprocessing or TORCHVISION
     values = "probabilities" if settled.outputs_probabilities else "logits"
+    if taken := settled.thresholds:
+        least = f"{min(taken):g}" if len(set(taken)) == 1 else f"{min(taken):g} to {max(taken):g}"
+        values += f" of several labels, each from {least} on"
     layout = "NHWC" if graph.is_nhwc else "NCHW"
     size = f"{graph.width or 'any'} x {graph.height or 'any'} pixels"
     batch = f"{graph.batch} at once" if graph.batch else "any number at once"

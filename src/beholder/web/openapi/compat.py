@@ -110,7 +110,7 @@ def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Do
     schema = {"type": "array", "items": ref("schemas", "HuggingFaceLabel")}
     body = image_body(ports, ("top_k", "min_confidence"))
     values = json_options(ports, ["top_k"])
-    values["function_to_apply"] = {"type": "string", "enum": ["softmax"]}
+    values["function_to_apply"] = {"type": "string", "enum": ["softmax", "sigmoid"]}
     document = closed(
         {
             "inputs": {"type": "string", "description": "The image in base64, or as a data URL."},

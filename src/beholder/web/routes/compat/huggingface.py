@@ -8,6 +8,7 @@ is JSON with the image in base64. An error is an object whose `error` the client
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPMethod
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ _PATH = "/hf"
 # The client of the hosted service said here whether to wait for a model that is not loaded.
 _MEMBERS = {"inputs", "parameters", "options"}
 _PARAMETERS = {"top_k", "function_to_apply"}
+_SHOWN_CHARS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class HuggingFaceLabelDocument:
     """A label in Hugging Face's form."""
 
     label: Annotated[str, "The label's text."]
-    score: Annotated[Probability, "Softmax probability."]
+    score: Annotated[Probability, "Its probability."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ class HuggingFaceRoutes:
     async def classify(self, request: Request) -> Response:
         """`POST /hf` and `POST /hf/{model}`: the labels, best first."""
         model = request.path_params.get("model")
-        job, result = await self._classification.result_of(request, _FORMAT, model=model)
+        served = (await self._classification.models.get()).chosen(model)
+        find = partial(_find, "sigmoid" if served.is_multi_label else "softmax")
+        upload_format = UploadFormat(("top_k", "min_confidence"), find=find, is_base64=is_json)
+        job, result = await self._classification.result_of(request, upload_format, model=model)
         labels = [HuggingFaceLabelDocument(one.name, one.confidence) for one in result.labels]
         return JSONResponse([to_document(one) for one in labels], headers={"x-job-id": job.id})
 
@@ -90,7 +95,7 @@ def error_response(error: BeholderError, _: str) -> Response:
     return JSONResponse(to_document(document), error.http_status, error_headers(error))
 
 
-def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
+def _find(applied: str, headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     """Return the image of a body that is the image, or JSON with it; an image may be sent as JSON's type."""
     if not is_json(headers) or not body.lstrip().startswith(b"{"):
         return find_image(headers, body, limits)
@@ -100,16 +105,15 @@ def _find(headers: Headers, body: bytes, limits: WebLimits) -> Upload:
     if not isinstance(inputs, str) or not inputs:
         raise ImageMissing("the member inputs is no text; send the image in base64 there")
     upload = image_in_text(inputs, "inputs", limits)
-    return replace(upload, fields=_fields(document.get("parameters")))
+    return replace(upload, fields=_fields(document.get("parameters"), applied))
 
 
-def _fields(parameters: Any) -> dict[str, str]:
-    """Return the options in the member `parameters`."""
+def _fields(parameters: Any, applied: str) -> dict[str, str]:
+    """Return the options in the member `parameters`; `applied` is what made the model's probabilities."""
     parameters = {} if parameters is None else parameters
     check_members(parameters, _PARAMETERS, "parameters")
-    if parameters.get("function_to_apply") not in (None, "softmax"):
-        raise BadParameter("function_to_apply is not softmax, and scores are softmax probabilities here")
+    if (asked := parameters.get("function_to_apply")) not in (None, applied):
+        raise BadParameter(
+            f"function_to_apply is {str(asked)[:_SHOWN_CHARS_MAX]!r}, and the model's is {applied}"
+        )
     return text_fields_of(parameters, ("top_k",))
-
-
-_FORMAT = UploadFormat(("top_k", "min_confidence"), find=_find, is_base64=is_json)

@@ -45,6 +45,8 @@ _PATH = "/v2"
 _INPUT, _OUTPUT = "image", "probabilities"
 _HEADER_LENGTH = "inference-header-content-length"
 _LENGTH_BYTES = 4
+# Less than a label's digits show.
+_LEAST = "1e-9"
 _SHOWN_CHARS_MAX = 50
 _Answer = Callable[[Request], Awaitable[Response]]
 _REQUEST_MEMBERS = {"id", "inputs", "outputs", "parameters"}
@@ -149,7 +151,8 @@ class KserveRoutes:
         """`POST` to a model's path and `/infer`: what its image shows, as a tensor."""
         served = await self._served(request)
         asked = _InferRequest(served)
-        upload_format = UploadFormat(("top_k",), find=asked.find, is_base64=lambda _: True)
+        known = ("top_k", *asked.fields)
+        upload_format = UploadFormat(known, find=asked.find, is_base64=lambda _: True)
         job, result = await self._classification.result_of(request, upload_format, model=served.reference)
         return asked.response(job, result.labels)
 
@@ -185,6 +188,14 @@ class _InferRequest:
         self._is_binary = False
         self._outer: list[int] = []
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The options that a request gets besides the number of labels.
+
+        The protocol's tensor has every class and its classification so many, whatever a model's thresholds.
+        """
+        return {"min_confidence": _LEAST} if self._served.is_multi_label else {}
+
     def find(self, headers: Headers, body: bytes, limits: WebLimits) -> Upload:
         """Return the image and the options in a body: JSON, with tensors behind it in the binary form."""
         length = headers.get(_HEADER_LENGTH, str(len(body)))
@@ -204,7 +215,7 @@ class _InferRequest:
             raise BadParameter(
                 f"a request may have {limits.top_k_max} labels; ask for a classification of so many"
             )
-        return Upload(upload.data, upload.file_name, {"top_k": str(count)})
+        return Upload(upload.data, upload.file_name, {"top_k": str(count), **self.fields})
 
     def response(self, job: Job, labels: Sequence[Label]) -> Response:
         """Return the answer with the labels as the output tensor."""

@@ -130,7 +130,9 @@ def _find(models: ServedModels, _: Headers, body: bytes, limits: WebLimits) -> U
     if document.get("Features", ["GENERAL_LABELS"]) != ["GENERAL_LABELS"]:
         raise BadParameter("Features may be GENERAL_LABELS; the service computes no image properties")
     count = min(int(_number(document, "MaxLabels", limits.top_k_max, 1, 2**31 - 1)), limits.top_k_max)
-    percent = _number(document, "MinConfidence", _MIN_CONFIDENCE, 0, 100)
+    # A multi-label model has thresholds of its own, which 0 asks for.
+    least = 0.0 if models.models[0].is_multi_label else _MIN_CONFIDENCE
+    percent = _number(document, "MinConfidence", least, 0, 100)
     filters = _filters_in(models, document.get("Settings") or {})
     fields = {"top_k": str(count), "min_confidence": f"{percent / 100:.9f}"}
     return replace(_upload_in(document, limits), fields=fields | filters)
