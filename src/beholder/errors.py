@@ -1,16 +1,15 @@
 """Every error of beholder, in one tree; the branch says who must act.
 
     BeholderError
-    ├── RequestError        the caller: change the request (4xx), or come back later (503)
+    ├── RequestError        the caller: change the request (4xx), or come back later (429, 503)
     ├── JobError            nobody: recorded as the job's outcome
     ├── BackendError        the operator: a queue or store misbehaves
     ├── ConfigError         the person who starts the process: all problems at once
     └── DeployError         the person who deploys: a deployment cannot be made or changed
 
-An error has a stable `code`, the `http_status` of its answer, and a flag for whether the same call may
-succeed later (`retryable`). The docstring of a class is its default message, written for the reader of an
-answer. `web/connections/errors.py` has the errors of bytes that are no HTTP request, `client/errors.py` that
-of a service that does not answer. BadImage, NotFound and Unauthorized each gather what clients handle alike.
+`code` never changes, and `retryable` says whether the same call may succeed later. A class's docstring is its
+default message, for the reader of an answer. BadImage, NotFound and Unauthorized are groups. More are in
+`web/connections/errors.py` (bytes that are no HTTP request) and `client/errors.py` (a silent service).
 """
 
 from collections.abc import Sequence
@@ -270,6 +269,10 @@ class Overloaded(RequestError, code="overloaded", http_status=503, retryable=Tru
         """`retry_after_s` is the time after which another try is worthwhile."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(Overloaded, code="rate_limited", http_status=429, retryable=True):
+    """The caller has sent as many requests as it may in a minute; go on after the time in Retry-After."""
 
 
 class OutcomeLate(RequestError, code="outcome_late", http_status=503, retryable=True):

@@ -50,8 +50,9 @@ def test_its_status_is_one_of_http_s_errors(error: type[BeholderError]) -> None:
 
 
 @each_error
-def test_what_may_be_tried_again_is_unavailable_now(error: type[BeholderError]) -> None:
-    assert not error.retryable or error.http_status == HTTPStatus.SERVICE_UNAVAILABLE
+def test_what_may_be_tried_again_is_unavailable_now_or_too_much(error: type[BeholderError]) -> None:
+    later = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+    assert not error.retryable or error.http_status in later
 
 
 def test_every_error_stands_in_one_branch() -> None:

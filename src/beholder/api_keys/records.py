@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from beholder.documents import Time, from_document, to_document
+from beholder.documents import Count, Time, from_document, to_document
 from beholder.errors import BadParameter, ObjectNotFound
 from beholder.store.keys import API_KEYS, api_key_key
 from beholder.store.port import Store
@@ -60,6 +60,9 @@ class ApiKey:
     sha256: Annotated[str, "Digest of the secret."]
     created_at_s: Annotated[Time, "When it was made."]
     expires_at_s: Annotated[Time | None, "From when it is refused; null for never."] = None
+    per_minute: Annotated[Count | None, "Requests that it may send in a minute; null for the setting's."] = (
+        None
+    )
 
     def matches(self, secret: bytes) -> bool:
         """Return whether this is the key's secret; takes the same time for every wrong one."""
@@ -95,6 +98,7 @@ def create_key(
     scopes: Iterable[KeyScope],
     now_s: float,
     expires_at_s: float | None = None,
+    per_minute: int | None = None,
     token: Callable[[int], str] = secrets.token_hex,
 ) -> NewKey:
     """Make an API key, and store its record.
@@ -105,6 +109,7 @@ def create_key(
         scopes: What it allows.
         now_s: The time, seconds since the Unix epoch.
         expires_at_s: From when it is refused; None for never.
+        per_minute: Requests that it may send in a minute; None for what `requests_per_minute_max` says.
         token: Returns so many random bytes as hexadecimal text.
 
     Raises:
@@ -116,7 +121,7 @@ def create_key(
     digest = hashlib.sha256(secret.encode()).hexdigest()
     # In the order of the scopes' definition, and each once.
     ordered = tuple(scope for scope in KeyScope if scope in set(scopes))
-    record = ApiKey(key_id, name.strip(), ordered, digest, now_s, expires_at_s)
+    record = ApiKey(key_id, name.strip(), ordered, digest, now_s, expires_at_s, per_minute)
     store.put(api_key_key(key_id), json.dumps(to_document(record)).encode(), only_if_absent=True)
     return NewKey(record, f"bhk_{key_id}_{secret}")
 

@@ -38,8 +38,17 @@ def keys() -> None:
     help="What the key allows; may be given several times.",
 )
 @click.option("--expires", metavar="AGE", help="After which the key is refused, such as 30d or 12h.")
+@click.option(
+    "--per-minute",
+    metavar="N",
+    type=click.IntRange(1, 1_000_000),
+    help="Images, and other requests that write, that the key may send in a minute, in place of the "
+    "setting requests_per_minute_max.",
+)
 @_deployment
-def create(name: str, scopes: tuple[str, ...], expires: str | None, **flags: Any) -> None:
+def create(
+    name: str, scopes: tuple[str, ...], expires: str | None, per_minute: int | None, **flags: Any
+) -> None:
     """Make an API key called NAME, and print it; it is shown this once, because only its digest is kept.
 
     \b
@@ -60,6 +69,7 @@ def create(name: str, scopes: tuple[str, ...], expires: str | None, **flags: Any
             scopes=[KeyScope(scope) for scope in scopes],
             now_s=now_s,
             expires_at_s=expires_at_s,
+            per_minute=per_minute,
         )
     click.echo(f"key {made.record.id}, {', '.join(made.record.scopes)}; it is not shown again", err=True)
     click.echo(made.text)
@@ -89,9 +99,9 @@ def list_all(*, as_json: bool, **flags: Any) -> None:
         end = "never" if one.expires_at_s is None else utc_text(one.expires_at_s)
         end = f"{end} (expired)" if one.is_expired(now_s) else end
         scopes = ",".join(one.scopes)
-        click.echo(
-            f"{one.id}  {scopes:<16}  made {utc_text(one.created_at_s)}  expires {end:<20}  {one.name}"
-        )
+        rate = f"{one.per_minute}/min" if one.per_minute else ""
+        times = f"made {utc_text(one.created_at_s)}  expires {end:<20}"
+        click.echo(f"{one.id}  {scopes:<16}  {times}  {rate:<11}  {one.name}")
     if not found:
         click.echo("no API keys; `beholder keys create NAME` makes one")
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
+from beholder.clock import MonotonicClock
 from beholder.dead_letters.redrive import Redrive
 from beholder.errors import BackendError, PathNotFound
 from beholder.job import is_job_id
@@ -28,6 +29,7 @@ from beholder.web.middleware import RequestMiddleware
 from beholder.web.nearest import nearest
 from beholder.web.openapi.document import build_openapi
 from beholder.web.ports import WebPorts
+from beholder.web.rate_limit import RateLimit
 from beholder.web.readiness import Readiness
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.compat.forms import compat_routes, error_answer
@@ -150,8 +152,10 @@ def build_app(
 
 
 def _router(routes: list[Route], lifespan: Lifespan[Any], ports: WebPorts) -> ASGIApp:
-    router = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
-    return KeyCheck(router, ports.keys, ports.clock) if ports.keys else router
+    app: ASGIApp = Router(routes=routes, lifespan=lifespan, default=_NotFound(routes), redirect_slashes=False)
+    if ports.keys or ports.limits.requests_per_minute_max:
+        app = RateLimit(app, ports.limits.requests_per_minute_max, MonotonicClock())
+    return KeyCheck(app, ports.keys, ports.clock) if ports.keys else app
 
 
 def _pending_replies(ports: WebPorts, lookup: JobLookup, webhooks: WebhookDeliverer | None) -> PendingReplies:

@@ -66,6 +66,7 @@ class KeyCheck:
             if key is None:
                 raise KeyRefused
             entry_of(scope).key_id = key.id
+            scope["api_key"] = key
             if needed not in key.scopes:
                 raise ScopeMissing(scope=needed)
         await self._app(scope, receive, send)
@@ -81,6 +82,7 @@ class KeyCheck:
         if key is None:
             raise KeyRefused
         entry_of(scope).key_id = key.id
+        scope["api_key"] = key
         if KeyScope.AWS not in key.scopes:
             raise ScopeMissing(scope=KeyScope.AWS)
         if not signature.is_recent(self._clock.now_s()):

@@ -41,6 +41,12 @@ class WebLimits:
         "Pixels from which an image is heavy, a JPEG's counting a quarter; one core is kept free of them.",
         Setting(1, 1_000_000_000),
     ] = 16_000_000
+    requests_per_minute_max: Annotated[
+        int | None,
+        "Images, and other requests that write, that one caller may send in a minute: an API key, or without "
+        "keys a client's address.",
+        Setting(1, 1_000_000, words={"any": None}),
+    ] = None
     waiters_max: Annotated[int, "Requests that may wait for their outcomes at once.", Setting(1, 100_000)] = (
         4_096
     )

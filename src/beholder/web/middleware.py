@@ -23,6 +23,7 @@ from beholder.errors import (
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.access_log import AccessEntry, cause_of, entry_of, log_access
 from beholder.web.problems import problem_of
+from beholder.web.token_bucket import token_bucket_of
 
 __all__ = ["RequestMiddleware", "new_request_id", "problem_answer"]
 
@@ -111,6 +112,7 @@ class _Channel:
     """Passes a request's messages on, adds headers to every answer, and fills the access log's entry."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, entry: AccessEntry) -> None:
+        self._scope = scope
         self._request_id = scope["request_id"].encode()
         self._receive = receive
         self._send = send
@@ -129,6 +131,8 @@ class _Channel:
             message["headers"].append((b"x-request-id", self._request_id))
             # A label may be any text from a model's file; no browser may render it as a page.
             message["headers"].append((b"x-content-type-options", b"nosniff"))
+            if bucket := token_bucket_of(self._scope):
+                message["headers"].extend(bucket.headers)
         else:
             self._entry.bytes_out += len(message.get("body", b""))
         await self._send(message)

@@ -31,6 +31,7 @@ from beholder.web.submission.request import Outcome, PendingJob, SubmissionReque
 from beholder.web.submission.service import SubmissionService
 from beholder.web.submission.upload import ImageFetchers, Upload, UploadFormat, checked, read_upload
 from beholder.web.submission.upload_budget import UploadBudget
+from beholder.web.token_bucket import token_bucket_of
 from beholder.web.webhooks.record import Webhook
 
 __all__ = ["Classification"]
@@ -177,6 +178,8 @@ class Classification:
                 model=models.chosen(options.model).reference,
                 webhook=webhook,
             )
+            if (bucket := token_bucket_of(request.scope)) and upload.more:
+                bucket.take(len(upload.more))
             if not upload.more:
                 submission = self._submission_of(upload, 0, common, parameters)
                 del upload
