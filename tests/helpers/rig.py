@@ -201,7 +201,7 @@ class Rig:
         )
         return Consumer(
             ports,
-            InFlightJournal(self.in_flight_path(name)),
+            InFlightJournal(self.in_flight_path(name), self.clock),
             self.extender,
             batch_max=batch_max,
             wait_s=wait_s,

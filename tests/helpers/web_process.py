@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from beholder.web.app import build_app
 from beholder.web.limits import WebLimits
 from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.submission.reply_sources import PolledReplies
+from beholder.worker.journal import read_running
 from helpers.asgi import Answer, call, running
 from helpers.rig import RecordedPort, Rig
 
@@ -61,6 +63,7 @@ class Web(Rig):
             limits=limits,
             telemetry=self.telemetry,
             version="1.2.3",
+            running=partial(read_running, self.folder),
         )
 
     def __enter__(self) -> Self:

@@ -141,7 +141,7 @@ class Client(threading.Thread):
 def outcome(service: RunningService, job_id: str) -> Any:
     """Return a job's outcome, waiting for it."""
     deadline_s = time.monotonic() + 60
-    while (job := service.get(f"/v1/jobs/{job_id}").json)["status"] == "queued":
+    while (job := service.get(f"/v1/jobs/{job_id}").json)["status"] in ("queued", "running"):
         assert time.monotonic() < deadline_s, job
         time.sleep(0.05)
     return job

@@ -20,7 +20,10 @@ __all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Optio
 
 
 class JobStatus(StrEnum):
-    """The status of a job; the last four are terminal and never change."""
+    """The status of a job; the last four are terminal and never change.
+
+    A job whose worker hands it back, or dies, is queued again.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"

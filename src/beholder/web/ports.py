@@ -72,6 +72,7 @@ class WebPorts:
         ready_every_s: How long an answer of `/readyz` is kept; asking the backends may cost money.
         startup_s: How long the first job waits if no worker is running.
         calls: Returns how many requests to AWS this process has sent, by `service:operation`.
+        running: Returns the jobs that workers hold and when each was received; none where that is not known.
         on_sent: Called with the number of messages after each send.
         webhooks: How webhooks leave; None if there are none.
         access_log: Whether every request has a log line; a request answered with 5xx always has one.
@@ -102,6 +103,7 @@ class WebPorts:
     ready_every_s: float = 0.0
     startup_s: float = 0.8
     calls: Callable[[], Mapping[str, int]] = dict
+    running: Callable[[], Mapping[str, float]] = dict
     on_sent: Callable[[int], None] = lambda _count: None
     webhooks: WebhookPorts | None = None
     access_log: bool = True

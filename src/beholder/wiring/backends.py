@@ -97,6 +97,7 @@ class Backends:
         interrupt: Ends waiting for messages; for a process that ends.
         presign: Signs links by which callers put images into the input bucket; None if there are none.
         calls: How many requests were sent, by `service:operation`.
+        running: Returns the jobs that workers hold and when each was received; none where that is not known.
     """
 
     queue: Queue
@@ -111,6 +112,7 @@ class Backends:
     interrupt: Callable[[], None] = lambda: None
     presign: "Presign | None" = None
     calls: Callable[[], Mapping[str, int]] = dict
+    running: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True)

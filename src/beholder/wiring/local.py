@@ -16,6 +16,7 @@ from beholder.wiring.locks import PROCESSES, make_processes_folder
 from beholder.wiring.profile import Profile
 from beholder.wiring.queue_file import check_queue_file, damage_sentence, is_damaged, queue_path
 from beholder.wiring.retention import open_retention
+from beholder.worker.journal import read_running
 
 __all__ = ["local_profile"]
 
@@ -64,8 +65,7 @@ def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
 @contextmanager
 def _open_local(settings: Settings) -> Iterator[Backends]:
     clock, fsync = SystemClock(), settings.store.durability == "power"
-    path = queue_path(settings)
-    processes = settings.deployment.data_dir / PROCESSES
+    path, processes = queue_path(settings), settings.deployment.data_dir / PROCESSES
 
     @contextmanager
     def own_replies(name: str) -> Iterator[OwnReplies]:
@@ -106,6 +106,7 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
             replies=cache(partial(ReplySender, processes)),
             own_replies=own_replies,
             clock=clock,
+            running=partial(read_running, processes),
             # A disk that must be waited for, or a large image, would hold up the other requests.
             per_image=PerImage(submit_loop_bytes_max=-1 if fsync else _LOOP_BYTES_MAX),
         )

@@ -70,6 +70,7 @@ def open_web(profile: Profile, name: str, *, connections_max: int) -> Iterator[W
             ready_every_s=backends.pace.ready_every_s,
             startup_s=profile.first_job_s,
             calls=backends.calls,
+            running=backends.running,
             on_sent=scaling.on_sent,
             webhooks=_webhooks_of(settings, name),
             access_log=settings.log.access_log == "all",

@@ -99,7 +99,9 @@ def _consumers(
     polls = SharedPolls()
     for number in range(settings.worker.consumers):
         suffix = f".{number}" if number else ""
-        journal = InFlightJournal(settings.deployment.data_dir / PROCESSES / f"{name}{suffix}.journal")
+        journal = InFlightJournal(
+            settings.deployment.data_dir / PROCESSES / f"{name}{suffix}.journal", backends.clock
+        )
         stack.callback(journal.close)
         yield Consumer(
             ports,

@@ -121,7 +121,8 @@ class Classification:
         self, submitted: Outcome | PendingJob | BeholderError, wait_s: float
     ) -> Outcome | PendingJob | BeholderError:
         if isinstance(submitted, PendingJob):
-            return await self.pending_replies.wait(submitted, wait_s) or submitted
+            outcome = await self.pending_replies.wait(submitted, wait_s)
+            return outcome or self.pending_replies.present(submitted)
         return submitted
 
     async def result_of(

@@ -44,6 +44,7 @@ class JobCanceler:
             status=JobStatus.CANCELED,
             created_at_s=found.created_at_s,
             input=found.input,
+            started_at_s=found.started_at_s,
             completed_at_s=self._clock.now_s(),
             model=found.model,
             model_version=found.model_version,

@@ -12,7 +12,7 @@ from beholder.telemetry.log import log_event
 from beholder.web.ports import WebPorts
 from beholder.web.submission.request import Outcome
 
-__all__ = ["JobLookup", "queued_job"]
+__all__ = ["JobLookup", "queued_job", "running_job"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,12 +67,16 @@ class JobLookup:
             message = message_of(job_id, image, self._ports.results)
             if message.model is None and message.input.options.model is None:
                 message = replace(message, model=self._ports.models[0].reference)
+            # Read before the outcome is looked for once more: a job that has one is not said to run.
+            running_since_s = self._ports.running().get(job_id)
             try:
                 finished, is_torn = self._read(job_id), False
             except ValueError:
                 finished, is_torn = None, True
             if finished is not None:
                 return finished
+            if running_since_s is not None:
+                return running_job(queued_job(message), running_since_s)
             if is_read_only:
                 return queued_job(message)
             # An image that was sent by a link may be much older than its job.
@@ -81,6 +85,11 @@ class JobLookup:
             )
             return queued_job(message)
         return self.outcome(job_id)
+
+    def now(self, job: Job) -> Job:
+        """Return an unfinished job as it is at present: queued or running."""
+        since_s = self._ports.running().get(job.id)
+        return job if since_s is None else running_job(job, since_s)
 
     def _read(self, job_id: str) -> Outcome | None:
         """Return the job's outcome, or None; raise ValueError if the stored document is no outcome."""
@@ -131,6 +140,11 @@ class JobLookup:
             # It also has what was asked for an image that was sent by a link.
             self._ports.results.put(key, replace(record, count=record.count + 1).to_bytes())
         return True
+
+
+def running_job(job: Job, since_s: float) -> Job:
+    """Return a job that a worker has received and not finished."""
+    return replace(job, status=JobStatus.RUNNING, started_at_s=max(since_s, job.created_at_s))
 
 
 def queued_job(message: Message) -> Job:

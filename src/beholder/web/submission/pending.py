@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beholder.clock import Clock
 from beholder.errors import BackendError, Overloaded
@@ -99,6 +99,12 @@ class PendingReplies:
             return None
         finally:
             self.forget(pending_job.job.id, future)
+
+    def present(self, pending_job: PendingJob) -> PendingJob:
+        """Return a job whose outcome did not come in time as it is now: a worker may have it."""
+        if pending_job.future is None:
+            return pending_job
+        return replace(pending_job, job=self._lookup.now(pending_job.job))
 
     def forget(self, job_id: str, future: asyncio.Future[Outcome]) -> None:
         """Remove one waiting request; others continue to wait for the same job."""
