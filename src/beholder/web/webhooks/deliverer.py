@@ -7,6 +7,7 @@ removed after the delivery, never before it: a death in between delivers twice, 
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from beholder.clock import Clock, age_s
+from beholder.clock import Clock, MonotonicClock, age_s
 from beholder.errors import BeholderError
 from beholder.job import Job, JobStatus
 from beholder.telemetry.log import log_event
@@ -30,7 +31,7 @@ from beholder.web.webhooks.places import HostPlaces
 from beholder.web.webhooks.ports import WebhookPorts
 from beholder.web.webhooks.record import START, Webhook, WebhookRecord
 from beholder.web.webhooks.records import WebhookRecords
-from beholder.web.webhooks.schedule import Attempt, AttemptResult, Verdict, decide
+from beholder.web.webhooks.schedule import PAUSE_S_MAX, Attempt, AttemptResult, Verdict, decide
 
 __all__ = ["WebhookDeliverer"]
 
@@ -76,7 +77,8 @@ class WebhookDeliverer:
         self._lookup = lookup
         self._clock = clock
         self._telemetry = telemetry
-        self._looks = Looks(clock)
+        # A step of the machine's time moves no look.
+        self._looks = Looks(MonotonicClock())
         self._places = HostPlaces(self._looks.schedule)
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: dict[str, asyncio.Task[None]] = {}
@@ -106,7 +108,9 @@ class WebhookDeliverer:
 
     def expect(self, job_id: str) -> None:
         """Watch for a job's outcome; call this before its message is sent, and then one of the next two."""
-        self._looks.add(job_id)
+        look = self._looks.add(job_id)
+        if look is not None:
+            look.is_expected = True
 
     def accepted(self, job: Job, webhook: Webhook) -> None:
         """Send the event `start` of a job once, if it is asked for, and deliver what follows."""
@@ -131,7 +135,7 @@ class WebhookDeliverer:
             if look is None:
                 continue
             look.is_urgent |= is_canceled
-            if look.at_s < math.inf or is_canceled:
+            if not look.is_expected and (look.at_s < math.inf or is_canceled):
                 self._looks.schedule(job_id)
             else:  # its submission, a look or another delivery goes on, and has a look follow
                 look.is_asked = True
@@ -139,18 +143,18 @@ class WebhookDeliverer:
     def _release(self, job_id: str) -> None:
         look = self._looks.get(job_id)
         if look is not None:
+            look.is_expected = False
             self._looks.schedule(job_id, 0.0 if look.is_asked else _FIRST_LOOK_S)
 
     # --- looks ----------------------------------------------------------------------------------------------
 
     async def _deliver(self) -> None:
         while True:
-            for job_id, look in self._looks.take_due():
+            room = _AT_ONCE_MAX - len(self._tasks)
+            for job_id, look in itertools.islice(self._looks.take_due(), room):
                 task = asyncio.create_task(self._look_at(job_id, look))
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
-                if len(self._tasks) >= _AT_ONCE_MAX:
-                    break
             await self._looks.wait(is_full=len(self._tasks) >= _AT_ONCE_MAX)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -169,6 +173,7 @@ class WebhookDeliverer:
                 "a delivery failed", extra={"action": "webhook.error", "facts": {"job_id": job_id}}
             )
         self._looks.end(job_id, after_s)
+        self._places.pass_on(job_id)
 
     async def _pass(self, job_id: str, look: Look) -> float | None:
         """Make an attempt if one is due.
@@ -183,7 +188,7 @@ class WebhookDeliverer:
             return None
         is_own = record.owner == self._ports.owner or look.is_urgent
         patience_s = 0.0 if is_own else self._ports.takeover_s
-        left_s = record.due_at_s + patience_s - self._clock.now_s()
+        left_s = self._left_s(record.due_at_s, PAUSE_S_MAX if record.attempts else 0.0, patience_s)
         if left_s > 0:
             return left_s
         outcome = await self._in_thread(self._lookup.outcome, job_id)
@@ -192,7 +197,7 @@ class WebhookDeliverer:
         elif is_deleted(outcome):
             after_s = None
         else:
-            left_s = (outcome.job.completed_at_s or 0.0) + patience_s - self._clock.now_s()
+            left_s = self._left_s(outcome.job.completed_at_s or 0.0, 0.0, patience_s)
             if left_s > 0 and not is_own:
                 return left_s
             after_s = await self._attempt(record, outcome.job)
@@ -202,13 +207,20 @@ class WebhookDeliverer:
             await self._in_thread(self._records.delete, job_id)
         return after_s
 
+    def _left_s(self, at_s: float, pause_s_max: float, patience_s: float) -> float:
+        """Return the seconds to a time that was at most `pause_s_max` away when it was noted.
+
+        What is more comes from a clock that was set back since.
+        """
+        return min(at_s - self._clock.now_s(), pause_s_max) + patience_s
+
     async def _attempt(self, record: WebhookRecord, job: Job) -> float | None:
         """Send what is left, and return as `_pass`; None if the record is to be removed."""
         host = _host_of(record.webhook)
         if self._places.is_full(host):
             self._places.wait_for(host, job.id)
             return math.inf
-        with self._places.taken(host):
+        with self._places.taken(host, job.id):
             if record.owner != self._ports.owner:
                 record = replace(record, owner=self._ports.owner)
                 await self._in_thread(self._records.write, record)
@@ -239,7 +251,7 @@ class WebhookDeliverer:
         return look.pause_s
 
     async def _send_start(self, job: Job, webhook: Webhook, host: str) -> None:
-        with self._places.taken(host):
+        with self._places.taken(host, job.id):
             attempt = await self._sender.send(START, job, webhook)
         said = attempt.reason or f"the receiver answered {attempt.status}"
         log_event(_log, logging.DEBUG, "webhook.start", said, job_id=job.id, host=host)
@@ -277,9 +289,11 @@ class WebhookDeliverer:
         return every_s * (1 + _SCAN_SPREAD * self._ports.chance())
 
     def _found(self, job_ids: Sequence[str]) -> None:
-        for job_id in job_ids:
-            if job_id not in self._looks:
-                self._looks.schedule(job_id)
+        unknown = [job_id for job_id in job_ids if job_id not in self._looks]
+        # If there is no room for all, each of them has its turn at some scan.
+        unknown.sort(key=lambda _: self._ports.chance())
+        for job_id in unknown[: self._looks.make_room()]:
+            self._looks.schedule(job_id)
 
     async def _in_thread(self, call: Callable[[_A], _T], argument: _A) -> _T:
         return await bounded(self._threads, LOOKUP_S_MAX, call, argument)

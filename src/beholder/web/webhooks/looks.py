@@ -25,6 +25,7 @@ class Look:
         is_under_way: Whether a look goes on.
         is_asked: Whether another look was asked for meanwhile.
         is_urgent: Whether this process takes the delivery over from another one at once.
+        is_expected: Whether its job is being submitted.
         is_over: Whether nothing is to be sent any more, and only the record is left to remove.
     """
 
@@ -33,11 +34,14 @@ class Look:
     is_under_way: bool = False
     is_asked: bool = False
     is_urgent: bool = False
+    is_expected: bool = False
     is_over: bool = False
 
 
 class Looks:
-    """The looks of one deliverer, at most 20,000; a record beyond is found by a scan once there is room.
+    """The looks of one deliverer, at most 20,000.
+
+    Where there is no room, the farthest ones are forgotten, since a scan finds their records again.
 
     Args:
         clock: The time.
@@ -63,21 +67,39 @@ class Looks:
 
     def add(self, job_id: str) -> Look | None:
         """Return the look of a job, made if there is none; None if there is no room for it."""
-        if job_id not in self._looks and len(self._looks) >= _KNOWN_MAX:
+        if job_id not in self._looks and self.make_room() == 0:
             return None
         return self._looks.setdefault(job_id, Look())
 
-    def schedule(self, job_id: str, after_s: float = 0.0) -> None:
-        """Look at a job after so many seconds; if a look goes on, once that has ended."""
+    def make_room(self) -> int:
+        """Return for how many more ids there is room; if for none, forget those that are farthest away."""
+        if len(self._looks) >= _KNOWN_MAX:
+            now_s = self._clock.now_s()
+            later = [
+                (look.at_s, job_id)
+                for job_id, look in self._looks.items()
+                if look.at_s > now_s and not (look.is_under_way or look.is_expected or look.is_over)
+            ]
+            for _, job_id in heapq.nlargest(max(1, _KNOWN_MAX // 10), later):
+                del self._looks[job_id]
+        return _KNOWN_MAX - len(self._looks)
+
+    def schedule(self, job_id: str, after_s: float = 0.0) -> bool:
+        """Look at a job after so many seconds; if a look goes on, once that has ended.
+
+        Returns:
+            Whether there is room for it.
+        """
         look = self.add(job_id)
         if look is None:
-            return
+            return False
         if look.is_under_way:
             look.is_asked = True
-            return
+            return True
         look.at_s = self._clock.now_s() + after_s
         heapq.heappush(self._heap, (look.at_s, job_id))
         self._wake.set()
+        return True
 
     def end(self, job_id: str, after_s: float | None) -> None:
         """End a look.

@@ -1,5 +1,6 @@
 """The records of webhooks in the output bucket; the methods block, so the deliverer calls them in threads."""
 
+import json
 import logging
 
 from beholder.clock import Clock, age_s
@@ -28,9 +29,10 @@ class WebhookRecords:
     def __init__(self, results: Store, clock: Clock) -> None:
         self._results = results
         self._clock = clock
+        self._listed = ""
 
     def read(self, job_id: str) -> WebhookRecord | None:
-        """Return the record of a job; None if there is none.
+        """Return the record of a job; None if there is none, or one of another version, which is left to it.
 
         Raises:
             BackendError: The bucket does not answer.
@@ -41,9 +43,10 @@ class WebhookRecords:
             return None
         try:
             return WebhookRecord.from_bytes(data, job_id)
-        except ValueError as exc:  # a power cut can leave an empty file
+        except ValueError as exc:
             log_event(_log, logging.ERROR, "webhook.unreadable", str(exc), job_id=job_id)
-            self._results.delete(webhook_key(job_id))
+            if _is_torn(data):
+                self._results.delete(webhook_key(job_id))
             return None
 
     def write(self, record: WebhookRecord) -> None:
@@ -77,16 +80,27 @@ class WebhookRecords:
         return True
 
     def job_ids(self) -> list[str]:
-        """Return the jobs that have a record, up to 20,000.
+        """Return the jobs that have a record, up to 20,000; the next call goes on behind them.
 
         Raises:
             BackendError: The bucket does not answer.
         """
         found: list[str] = []
-        for info in self._results.list(WEBHOOKS):
+        for info in self._results.list(WEBHOOKS, after=self._listed):
             job_id = info.key.removeprefix(WEBHOOKS)
             if is_job_id(job_id):
                 found.append(job_id)
             if len(found) == _LISTED_MAX:
-                break
+                self._listed = info.key
+                return found
+        self._listed = ""
         return found
+
+
+def _is_torn(data: bytes) -> bool:
+    """Return whether the bytes are no document at all; a power cut can leave an empty file."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return True
+    return False

@@ -11,12 +11,14 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 
-__all__ = ["PAUSES_S", "Attempt", "AttemptResult", "Verdict", "decide"]
+__all__ = ["PAUSES_S", "PAUSE_S_MAX", "Attempt", "AttemptResult", "Verdict", "decide"]
 
 PAUSES_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
 """The pauses between attempts, before jitter: about 28 hours together."""
 _JITTER = 0.2
 _RETRY_AFTER_S_MAX = 36_000.0
+PAUSE_S_MAX = _RETRY_AFTER_S_MAX * (1 + _JITTER)
+"""The longest pause that follows from the above."""
 
 
 class AttemptResult(StrEnum):
