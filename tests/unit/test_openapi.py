@@ -181,7 +181,7 @@ def test_a_retryable_error_has_a_retry_after(document: dict[str, Any]) -> None:
 def test_the_form_has_the_fields_that_are_read(document: dict[str, Any]) -> None:
     content = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
     form = content["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {*IMAGE_FIELDS, *OPTIONS}
+    assert set(form["properties"]) == {*IMAGE_FIELDS, *OPTIONS, "tag"}
     assert {"image/*", "application/octet-stream"} <= content.keys()
 
 

@@ -69,6 +69,7 @@ def test_listing_sends_no_message(web: Web) -> None:
         ("?cursor=x", "bad_parameter"),
         ("?status=done", "bad_parameter"),
         ("?since=yesterday", "bad_parameter"),
+        ("?tag=two%20words", "bad_parameter"),
         ("?since=2026-11-30", "bad_parameter"),
         ("?state=failed", "parameter_unknown"),
         ("?limit=1&limit=2", "parameter_repeated"),

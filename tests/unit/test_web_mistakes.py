@@ -83,7 +83,7 @@ def refused(answer: Answer, status: int, code: str, *words: str) -> bool:
         ("minConfidence=0.5", ["did you mean min_confidence?"]),
         ("modle=first", ["did you mean model?"]),
         ("filename=a.jpg", ["did you mean file_name?"]),
-        ("_=1700000000", ["takes top_k, min_confidence, model, include, exclude, webhook, file_name"]),
+        ("_=1700000000", ["takes top_k, min_confidence, model, include, exclude, tag, webhook, file_name"]),
         ("1700000000", ["takes top_k"]),
         ("=2", ["there is no parameter ''"]),
         ("x" * 5000 + "=2", ["takes top_k"]),

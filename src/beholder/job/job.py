@@ -71,6 +71,7 @@ class JobInput:
     file_name: Annotated[str, "Name of the file as sent, cut to file_name_chars_max."]
     image_bytes: Annotated[Count, "Length of the file."]
     options: Annotated[Options, "What the caller asked of the classifier."] = field(default_factory=Options)
+    tag: Annotated[str | None, "The caller's own word for the job; null if it gave none."] = None
 
 
 @dataclass(frozen=True, slots=True)

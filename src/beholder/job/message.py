@@ -89,6 +89,8 @@ class Message:
             document["exclude"] = self.input.options.exclude
         if self.model is not None:
             document["chosen"] = self.model
+        if self.input.tag is not None:
+            document["tag"] = self.input.tag
         if self.image is not None:
             document["image"] = b64encode(self.image).decode()
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
@@ -121,6 +123,7 @@ class Message:
                         _classes(document, "include"),
                         _classes(document, "exclude"),
                     ),
+                    document.get("tag"),
                 ),
                 reply_to=document["reply"],
                 deadline_s=document["deadline"],
@@ -150,9 +153,9 @@ def _check(document: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}")
         if isinstance(value, str):
             value.encode()  # fails for a lone surrogate, which no result can contain
-    chosen = document.get("chosen")
-    if not isinstance(chosen, str | None):
-        raise TypeError(f"chosen is {chosen!r:.80}")
+    for name in ("chosen", "tag"):
+        if not isinstance(document.get(name), str | None):
+            raise TypeError(f"{name} is {document[name]!r:.80}")
     if not is_job_id(document["job"]):
         raise ValueError(f"job is {document['job']!r:.80}")
     if not 0 <= document["at"] < TIME_MAX_S:

@@ -71,10 +71,11 @@ def _message_of(job_id: str, image: ObjectInfo, text: str) -> Message:
     submission, options = _submission_of(text)
     stored_name = _FILE_NAME if is_direct_upload_key(image.key) else image.key.rpartition("/")[2]
     at_s, model = submission.get("created_at_s"), submission.get("model")
+    tag, name = submission.get("tag"), str(submission.get("file_name") or stored_name)
     return Message(
         job_id=job_id,
         created_at_s=at_s if isinstance(at_s, float) else created_at_s(job_id) or image.stored_at_s,
-        input=JobInput(image.key, str(submission.get("file_name") or stored_name), image.size_bytes, options),
+        input=JobInput(image.key, name, image.size_bytes, options, tag if isinstance(tag, str) else None),
         wants_text=True,
         model=model if isinstance(model, str) else None,
     )

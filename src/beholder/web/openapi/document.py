@@ -164,7 +164,7 @@ def _classify(ports: WebPorts) -> _Doc:
         + " "
         + _SEVERAL,
         {"200": done, "202": accepted, **problems(image_errors())},
-        named=["TopK", *_NAMED, *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS],
+        named=["TopK", *_NAMED, "Tag", *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS],
         body=image_body(ports, OPTIONS, is_classify=True),
     )
 

@@ -8,6 +8,7 @@ from beholder.web.openapi.examples import EXAMPLE_JOB_ID
 from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import WebPorts
 from beholder.web.routes.job_lists import LIMIT_DEFAULT, LIMIT_MAX
+from beholder.web.routes.tags import TAG
 from beholder.web.submission.form import IMAGE_FIELDS
 
 __all__ = [
@@ -57,6 +58,11 @@ _FILTERS = {
     "exclude": "The labels that are left out, as in `include`; a label that is in both is left out.",
 }
 _ADDRESS = {"type": "string", "format": "uri", "pattern": "^https?://"}
+_TAG = {"type": "string", "pattern": f"^{TAG}$"}
+_TAG_MEANS = (
+    "A word of yours for the job, such as an order's number: the job has it as `input.tag`, and the list "
+    "filters by it."
+)
 _WEBHOOK = (
     "An address that the outcome is sent to, as a POST of `{type, timestamp, data}` with the job as `data`, "
     "signed as Standard Webhooks says; tried again for hours."
@@ -79,6 +85,7 @@ def parameters(ports: WebPorts) -> _Doc:
     version = {"type": "string", "enum": list(dict.fromkeys(one.version for one in ports.models))}
     model = {"type": "string", "enum": model_names(ports)}
     webhook = _parameter("query", "webhook", _ADDRESS, _WEBHOOK, example="https://example.org/hook")
+    tag = _parameter("query", "tag", _TAG, _TAG_MEANS, example="order-4711")
     own_id = {"type": "string", "pattern": _OWN_ID}
     return {
         "TopK": _option("top_k", options),
@@ -111,6 +118,7 @@ def parameters(ports: WebPorts) -> _Doc:
             required=True,
             example=EXAMPLE_JOB_ID,
         ),
+        "Tag": tag,
         **dict.fromkeys(webhook_named(ports), webhook),
     } | _list_parameters()
 
@@ -135,6 +143,7 @@ def _list_parameters() -> dict[str, _Doc]:
             "query", "status", {"type": "string", "enum": list(JobStatus)}, "Only jobs with this status."
         ),
         "Label": _parameter("query", "label", _GIVEN, "Only jobs whose result has this label, by its name."),
+        "OfTag": _parameter("query", "tag", _TAG, "Only jobs with this tag of their caller."),
         "Since": _parameter("query", "since", _TIME, "Only jobs whose ids have this time or a later one."),
         "Until": _parameter("query", "until", _TIME, "Only jobs whose ids have an earlier time."),
     }
@@ -168,17 +177,19 @@ def image_body(
     """
     image_bytes_max = ports.limits.image.image_bytes_max
     image = {"type": "string", "format": "binary", "minLength": 1, "maxLength": image_bytes_max}
-    fields, webhook = _options(ports), webhook_member(ports) if is_classify else {}
+    fields, more = _options(ports), {}
+    if is_classify:
+        more = webhook_member(ports) | {"tag": _TAG | {"description": _TAG_MEANS}}
     several = {"type": "array", "items": image, "minItems": 1, "maxItems": ports.limits.multipart_images_max}
     field = {"anyOf": [image, several]} if is_classify and not is_one else image
     form = closed(
-        dict.fromkeys(IMAGE_FIELDS, field) | {name: fields[name] for name in options} | webhook,
+        dict.fromkeys(IMAGE_FIELDS, field) | {name: fields[name] for name in options} | more,
         ("The images' fields" if is_classify and not is_one else "One of the image's fields")
         + ", and parameters, which must not contradict the query.",
     )
     form["anyOf"] = [{"required": [name]} for name in IMAGE_FIELDS]
     text = {"type": "string", "description": "The image in base64, or as a data URL with it."}
-    document = closed({"image": text} | json_options(ports, options) | webhook, required=["image"])
+    document = closed({"image": text} | json_options(ports, options) | more, required=["image"])
     instead = _instead_of_image(ports)
     if is_one:
         del instead["upload"]

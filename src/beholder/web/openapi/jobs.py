@@ -83,14 +83,14 @@ def _list_jobs() -> _Doc:
         "list_jobs",
         "Jobs",
         "List the jobs, newest first.",
-        "By the times in their ids; jobs of idempotency keys have none and come last. With `status` or "
-        f"`label`, a page looks at {EXAMINED_MAX} jobs, and may have few or none; go on with `next` until "
-        "it is null.",
+        "By the times in their ids; jobs of idempotency keys have none and come last. With `status`, "
+        f"`label` or `tag`, a page looks at {EXAMINED_MAX} jobs, and may have few or none; go on with "
+        "`next` until it is null.",
         {
             "200": json_answer("JobList", "A page of jobs.", None),
             **problems([*errors, BadParameter, ParameterRepeated, ParameterUnknown]),
         },
-        named=["Limit", "Cursor", "Status", "Label", "Since", "Until"],
+        named=["Limit", "Cursor", "Status", "Label", "OfTag", "Since", "Until"],
     )
 
 
@@ -111,6 +111,7 @@ def _put_job(ports: WebPorts) -> _Doc:
             "Include",
             "Exclude",
             "FileName",
+            "Tag",
             *webhook_named(ports),
             "Prefer",
             "CancelAfter",

@@ -178,6 +178,7 @@ class Classification:
                 deadline_s=parameters.deadline_s,
                 model=models.chosen(options.model).reference,
                 webhook=webhook,
+                tag=parameters.tag_with(upload.fields),
             )
             if (bucket := token_bucket_of(request.scope)) and upload.more:
                 bucket.take(len(upload.more))
@@ -220,6 +221,7 @@ class Classification:
             deadline_s=deadline_s,
             model=(await self.models.get()).chosen(asked).reference,
             job_id=job_id,
+            tag=job.input.tag,
         )
         return await self.submissions.submit(submission, wait_s)
 

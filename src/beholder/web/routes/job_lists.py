@@ -13,13 +13,14 @@ from beholder.errors import BadParameter
 from beholder.job import JobStatus, is_job_id
 from beholder.job.message import TIME_MAX_S
 from beholder.web.routes.parameters import read_query, read_whole
+from beholder.web.routes.tags import read_tag
 from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.job_list import JobLister, JobPage, JobQuery
 from beholder.web.submission.request import Outcome
 
 __all__ = ["LIMIT_DEFAULT", "LIMIT_MAX", "LIST_PARAMETERS", "JobListRoute"]
 
-LIST_PARAMETERS = ("limit", "cursor", "status", "label", "since", "until")
+LIST_PARAMETERS = ("limit", "cursor", "status", "label", "tag", "since", "until")
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 _SHOWN_CHARS_MAX = 50
 
@@ -57,6 +58,7 @@ def _query_of(values: Mapping[str, str]) -> JobQuery:
         values.get("label"),
         _time_s(values, "since"),
         _time_s(values, "until"),
+        read_tag(values),
     )
 
 

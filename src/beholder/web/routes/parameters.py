@@ -21,6 +21,7 @@ from beholder.errors import (
 from beholder.job import Options
 from beholder.web.limits import WebLimits
 from beholder.web.nearest import nearest
+from beholder.web.routes.tags import read_tag
 from beholder.web.served_models import ServedModels, read_label_list
 from beholder.web.webhooks.record import Webhook
 
@@ -41,7 +42,7 @@ __all__ = [
 
 OPTIONS = ("top_k", "min_confidence", "model", "include", "exclude")
 """The parameters that say what is asked of the classifier."""
-CLASSIFY_OPTIONS = (*OPTIONS, "webhook")
+CLASSIFY_OPTIONS = (*OPTIONS, "tag", "webhook")
 """The parameters of `/v1/classify` that may also be members of its body."""
 CLASSIFY = (*CLASSIFY_OPTIONS, "file_name")
 """The parameters in the query of `/v1/classify`."""
@@ -156,6 +157,15 @@ class RequestParameters:
         """
         url = _join(self.query, fields).get("webhook")
         return Webhook(url) if url else None
+
+    def tag_with(self, fields: Mapping[str, str]) -> str | None:
+        """Return the tag that the query or the text fields of a form give; None if they give none.
+
+        Raises:
+            ParameterRepeated: The query and the form contradict each other.
+            BadParameter: It is no tag.
+        """
+        return read_tag(_join(self.query, fields))
 
 
 def read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ class JobQuery:
         label: Only jobs whose result has this label; None for all.
         since_s: Only jobs whose id has this time or a later one; None for all.
         until_s: Only jobs whose id has an earlier time; None for all.
+        tag: Only jobs with this tag of their caller; None for all.
     """
 
     count_max: int
@@ -46,11 +47,15 @@ class JobQuery:
     label: str | None = None
     since_s: float | None = None
     until_s: float | None = None
+    tag: str | None = None
 
     def matches(self, job: Job) -> bool:
-        """Return whether a job has the status and the label."""
-        return self.status in (None, job.status) and (
-            self.label is None or any(one.name == self.label for one in job.labels)
+        """Return whether a job has the status, the label and the tag."""
+        tag = job.input.tag if job.input else None
+        return (
+            self.status in (None, job.status)
+            and self.tag in (None, tag)
+            and (self.label is None or any(one.name == self.label for one in job.labels))
         )
 
 

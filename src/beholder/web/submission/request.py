@@ -28,6 +28,7 @@ class SubmissionRequest:
         priority: The class of the job's message; the submission service sets it.
         stored: The image, if it is in the input bucket already; then `data` is empty.
         model: The reference of the model that is to run; None leaves it to the worker.
+        tag: The caller's own word for the job; None if it gave none.
         webhook: Where the job's events are sent; None if they are not.
     """
 
@@ -43,6 +44,7 @@ class SubmissionRequest:
     stored: StoredImage | None = None
     job_id: str | None = None
     webhook: Webhook | None = None
+    tag: str | None = None
 
     @property
     def is_repeatable(self) -> bool:

@@ -218,7 +218,7 @@ class Submitter:
         return Message(
             job_id=stored.job_id,
             created_at_s=created_at_s,
-            input=JobInput(stored.key, request.file_name, stored.size_bytes, request.options),
+            input=JobInput(stored.key, request.file_name, stored.size_bytes, request.options, request.tag),
             reply_to=self._ports.reply_to(),
             deadline_s=request.deadline_s,
             wants_text=request.wants_text,
@@ -291,6 +291,8 @@ class Submitter:
             submission["model"] = request.model
         if request.file_name != key.rpartition("/")[2]:
             submission["file_name"] = request.file_name
+        if request.tag is not None:
+            submission["tag"] = request.tag
         return submission
 
 
@@ -317,6 +319,8 @@ def _digest(request: SubmissionRequest) -> str:
     digest = hashlib.sha256(json.dumps(_given(request.options), sort_keys=True).encode())
     if request.webhook is not None:
         digest.update(json.dumps([request.webhook.url, request.webhook.events]).encode())
+    if request.tag is not None:
+        digest.update(json.dumps({"tag": request.tag}).encode())
     digest.update(request.data)
     return digest.hexdigest()
 
