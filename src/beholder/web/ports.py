@@ -6,7 +6,7 @@ from typing import Annotated
 
 from beholder.api_keys import KnownKeys
 from beholder.clock import Clock
-from beholder.documents import Count
+from beholder.documents import Count, Probability
 from beholder.job.reference import reference_of
 from beholder.queue.port import Queue
 from beholder.results.fan_out import MapItems
@@ -35,6 +35,11 @@ class ServedModel:
     is_multi_label: Annotated[
         bool, "Whether each class has a probability of its own, so that an image may show several or none."
     ] = False
+    crop_fraction: Annotated[
+        Probability,
+        "What the model sees: with `centre-crop` the side of the centred square as a fraction of the shorter "
+        "side; with `stretch` the sides of the centred part as a fraction of the image's; 1 with `as-is`.",
+    ] = 1.0
 
     @property
     def reference(self) -> str:

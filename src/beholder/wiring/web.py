@@ -141,4 +141,5 @@ def _served(spec: ModelSpec) -> ServedModel:
         preprocessing=str(spec.preprocessing.kind),
         input_size=spec.preprocessing.size,
         is_multi_label=spec.is_multi_label,
+        crop_fraction=1.0 if spec.preprocessing.size is None else spec.preprocessing.crop_fraction,
     )

@@ -1,6 +1,7 @@
 // One photo on the page: what is known of it, and how that looks.
 
 import { el, ms, percent } from "./dom.js";
+import { outline } from "./outline.js";
 
 function thumbnail(file) {
   const box = el("div", { className: "thumb" });
@@ -46,9 +47,11 @@ export class Card {
     this.#show(el("p", { className: "note" }, text));
   }
 
-  showJob(job, tookMs) {
+  /** `model` is the one that the job names, of `GET /v1/models`; undefined if that does not list it. */
+  showJob(job, tookMs, model) {
     this.job = job;
     this.#done();
+    if (model && this.file) this.#outline(model);
     const took = tookMs === null ? new Date(job.created_at).toLocaleString() : ms(tookMs);
     const inside = job.metrics ? `queue ${ms(job.metrics.queue_ms)}, infer ${ms(job.metrics.infer_ms)}` : "";
     this.#show(
@@ -62,6 +65,14 @@ export class Card {
     this.article.classList.add("line");
     const again = tryAgain ? [el("button", { type: "button", className: "again", onclick: tryAgain }, "Try again")] : [];
     this.#show(el("p", { className: "failed" }, text), ...again);
+  }
+
+  async #outline(model) {
+    const image = this.article.querySelector(".thumb img");
+    // Lazy images below the screen are not loaded yet; a file that the browser cannot show has none.
+    if (!image) return;
+    if (!image.complete) await new Promise((go) => { image.addEventListener("load", go); });
+    if (image.naturalWidth) image.parentNode?.replaceChildren(image, outline(model, image));
   }
 
   #done() {

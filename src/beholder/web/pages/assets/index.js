@@ -9,15 +9,19 @@ import { asCsv, asJson, asText, copy, matches, save, sorted } from "./results.js
 import { Run } from "./run.js";
 import { ask, hasKey, onKey } from "./service.js";
 
-let cards = [], others = 0, bytesMax = Infinity;
+let cards = [], others = 0, bytesMax = Infinity, served = [];
 
 // --- photos -----------------------------------------------------------------------------------------------------
 
-const run = new Run({ options, bytesMax: () => bytesMax, changed: showProgress, finished: (card) => { remember(card); arrange(); } });
+const run = new Run({ options, bytesMax: () => bytesMax, modelOf, changed: showProgress, finished: (card) => { remember(card); arrange(); } });
 
 function options() {
   const model = byId("model-choice").value;
   return { top_k: byId("top-k").value, ...(model ? { model } : {}) };
+}
+
+function modelOf(job) {
+  return served.find(({ name, version }) => name === job.model && version === job.model_version);
 }
 
 function showProgress() {
@@ -126,7 +130,7 @@ function showCurl() {
 }
 
 function showModels({ models }) {
-  const [preset, ...rest] = models;
+  const [preset, ...rest] = served = models;
   byId("model").replaceChildren(preset.name, el("span", {}, `, ${count(preset.classes)} classes`));
   const known = [["", `${preset.name} (default)`], ...rest.map(({ name, version }) => [`${name}@${version}`, `${name}, ${version}`])];
   byId("model-choice").replaceChildren(...known.map(([value, text]) => el("option", { value }, text)));

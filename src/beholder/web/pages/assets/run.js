@@ -9,9 +9,9 @@ export class Run {
   total = 0; done = 0; failed = 0; paused = false;
   #waiting = []; #running = new Map(); #stopped = new AbortController();
 
-  /** `changed` is called after each change, `finished` with each card that has its labels; `options` returns those of a request. */
-  constructor({ options, bytesMax, changed, finished }) {
-    Object.assign(this, { options, bytesMax, changed, finished });
+  /** `changed` is called after each change, `finished` with each card that has its labels; `options` returns those of a request, `modelOf` the model of a job. */
+  constructor({ options, bytesMax, modelOf, changed, finished }) {
+    Object.assign(this, { options, bytesMax, modelOf, changed, finished });
   }
 
   get isBusy() {
@@ -79,7 +79,7 @@ export class Run {
     try {
       const told = (job) => { this.#running.set(card, job); card.busy("Queued"); };
       const job = await recognise(card.file, this.options(), this.bytesMax(), signal, told);
-      card.showJob(job, performance.now() - startMs);
+      card.showJob(job, performance.now() - startMs, this.modelOf(job));
       this.done += 1;
       this.finished(card);
     } catch (reason) {
