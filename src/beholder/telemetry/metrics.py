@@ -68,6 +68,9 @@ class Telemetry:
         self.webhooks = self._counter(
             "beholder_webhook_attempts_total", "Attempts to deliver the webhook of a job.", "result"
         )
+        self.result_cache = self._counter(
+            "beholder_result_cache_total", "Requests that a remembered result could answer.", "result"
+        )
         self._lock = threading.Lock()
         self._reported_calls: dict[str, Counts[str]] = {}
         self._call_counters: dict[str, Callable[[], Mapping[str, int]]] = {}

@@ -50,6 +50,7 @@ from beholder.web.submission.direct_uploads import DirectUploads
 from beholder.web.submission.job_list import JobLister
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
+from beholder.web.submission.result_cache import ResultCache
 from beholder.web.submission.service import SubmissionService
 from beholder.web.submission.upload_budget import UploadBudget
 from beholder.web.submission.worker_replies import ReplyReader
@@ -110,9 +111,10 @@ def build_app(
     # A lookup in a remote bucket blocks for long, so lookups have threads of their own.
     lookups = ThreadPoolExecutor(2, thread_name_prefix="lookup")
     webhooks = open_deliverer(ports, lookup)
-    pending_replies = _pending_replies(ports, lookup, webhooks)
+    cache = ResultCache(ports.limits.result_cache_max) if ports.limits.result_cache_max else None
+    pending_replies = _pending_replies(ports, lookup, webhooks, cache)
     admission = _admission_of(ports)
-    submissions = SubmissionService(ports, admission, pending_replies, lookup, webhooks)
+    submissions = SubmissionService(ports, admission, pending_replies, lookup, webhooks=webhooks, cache=cache)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -136,8 +138,7 @@ def build_app(
 
     fleet = FleetView(ports.results, ports.clock)
     readiness = _readiness_of(ports)
-    _register_metrics(ports, pending_replies, fleet)
-    watch_webhooks(ports.telemetry, webhooks)
+    _register_metrics(ports, pending_replies, fleet, webhooks)
     images = _image_routes(ports, admission, submissions, pending_replies, lookups)
     service = _service_routes(ports, readiness)
     canceler = JobCanceler(lookup, ports.results, ports.clock)
@@ -158,10 +159,13 @@ def _router(routes: list[Route], lifespan: Lifespan[Any], ports: WebPorts) -> AS
     return KeyCheck(app, ports.keys, ports.clock) if ports.keys else app
 
 
-def _pending_replies(ports: WebPorts, lookup: JobLookup, webhooks: WebhookDeliverer | None) -> PendingReplies:
-    if webhooks is None:
-        return PendingReplies(ports.limits.waiters_max, lookup, ports.clock)
-    return PendingReplies(ports.limits.waiters_max, lookup, ports.clock, on_settled=webhooks.settled)
+def _pending_replies(
+    ports: WebPorts, lookup: JobLookup, webhooks: WebhookDeliverer | None, cache: ResultCache | None
+) -> PendingReplies:
+    on_settled = [webhooks.settled] if webhooks else []
+    if cache is not None:
+        on_settled.append(cache.settle)
+    return PendingReplies(ports.limits.waiters_max, lookup, ports.clock, on_settled=on_settled)
 
 
 def _readiness_of(ports: WebPorts) -> Readiness:
@@ -219,7 +223,9 @@ def _service_routes(ports: WebPorts, readiness: Readiness) -> ServiceRoutes:
     )
 
 
-def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView) -> None:
+def _register_metrics(
+    ports: WebPorts, pending_replies: PendingReplies, fleet: FleetView, webhooks: WebhookDeliverer | None
+) -> None:
     """Register the metrics that are read at each scrape."""
     ports.telemetry.watch(
         "beholder_queue_depth", "Messages of the input queue, approximately.", lambda: _depth(ports), "state"
@@ -227,6 +233,7 @@ def _register_metrics(ports: WebPorts, pending_replies: PendingReplies, fleet: F
     ports.telemetry.waiting.set_function(lambda: len(pending_replies))
     ports.telemetry.watch_calls("web", ports.calls)
     watch_fleet(ports.telemetry, fleet)
+    watch_webhooks(ports.telemetry, webhooks)
 
 
 def _job_routes(jobs: JobRoutes, images: ImageRoutes, ports: WebPorts) -> list[Route]:

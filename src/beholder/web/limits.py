@@ -53,6 +53,11 @@ class WebLimits:
     uploads_bytes_max: Annotated[
         int, "Bytes of uploads held in memory at once.", Setting(1_000_000, 100_000_000_000)
     ] = 256_000_000
+    result_cache_max: Annotated[
+        int | None,
+        "Results that a web process remembers; the same image, model and options need no worker again.",
+        Setting(1, 10_000_000, words={"off": None}),
+    ] = None
     upload_s_max: Annotated[float, "How long one upload may take, in seconds."] = 60.0
     upload_link_s: Annotated[float, "How long the link of a direct upload is good, in seconds."] = 900.0
     fetches_max: Annotated[int, "Images that are fetched from addresses or buckets at once."] = 32

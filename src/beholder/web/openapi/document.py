@@ -72,7 +72,7 @@ _SECURITY_SCHEMES = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
 }
 _NAMED = ("MinConfidence", "ModelName", "Include", "Exclude", "FileName")
-_UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter")
+_UPLOAD_HEADERS = ("IdempotencyKey", "CancelAfter", "CacheControl")
 _JOB_FAILED = (
     "If the job was accepted and then failed, the error contains it as `job`, and Location names it."
 )

@@ -70,6 +70,9 @@ _WEBHOOK = (
 # Entries that are not blank, with commas between them, or a list in JSON, whose form no pattern can say.
 _LABELS = r"\s*\[|\s*[^\s,\[][^,]*(,[^,]*[^\s,][^,]*)*$"
 _OR_LIST: _Doc = {"type": ["string", "array"], "items": {"type": ["string", "integer"], "pattern": r"\S"}}
+_CACHE_CONTROL = (
+    "`no-cache` and `no-store` have the image recognised even if its result is remembered (RFC 9111)."
+)
 _MODEL_OR_ID = "Name of the model; if the body is JSON, the client's id of the job."
 _REQUEST_ID = "Returned in the answer; an id that does not match the pattern is replaced."
 
@@ -97,6 +100,7 @@ def parameters(ports: WebPorts) -> _Doc:
         "Prefer": _parameter("header", "Prefer", _TEXT, prefer, example="respond-async"),
         "IdempotencyKey": _parameter("header", "Idempotency-Key", key, _IDEMPOTENCY, example="order-4711-2"),
         "CancelAfter": _parameter("header", "Cancel-After", _DURATION, _CANCEL_AFTER, example="30s"),
+        "CacheControl": _parameter("header", "Cache-Control", _TEXT, _CACHE_CONTROL, example="no-cache"),
         "RequestId": _parameter("header", "x-request-id", request_id, _REQUEST_ID),
         "ModelInPath": _parameter("path", "model", model, "Name of the model.", required=True),
         "ModelOrClientId": _parameter("path", "model", _TEXT, _MODEL_OR_ID, required=True),

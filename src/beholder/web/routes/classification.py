@@ -179,6 +179,7 @@ class Classification:
                 model=models.chosen(options.model).reference,
                 webhook=webhook,
                 tag=parameters.tag_with(upload.fields),
+                is_cacheable=_may_be_cached(request.headers.getlist("cache-control")),
             )
             if (bucket := token_bucket_of(request.scope)) and upload.more:
                 bucket.take(len(upload.more))
@@ -261,6 +262,15 @@ class Classification:
             return await self.submissions.submit(submission, wait_s)
         except BeholderError as exc:
             return exc
+
+
+def _may_be_cached(headers: Sequence[str]) -> bool:
+    """Return whether the Cache-Control headers of a request leave it a remembered result.
+
+    Source: RFC 9111, section 5.2.1.
+    """
+    directives = {part.partition("=")[0].strip().lower() for part in ",".join(headers).split(",")}
+    return not directives & {"no-cache", "no-store"}
 
 
 def _check_named(upload: Upload, parameters: RequestParameters, job_id: str | None) -> None:

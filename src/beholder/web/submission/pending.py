@@ -39,7 +39,7 @@ class PendingReplies:
         count_max: How many may wait at once.
         lookup: Finds an outcome whose reply does not come.
         clock: The time.
-        on_settled: Called with all outcomes that become known, of jobs for which no request waits, too.
+        on_settled: Each is called with all outcomes that become known, also where no request waits.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PendingReplies:
         lookup: JobLookup,
         clock: Clock,
         *,
-        on_settled: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None,
+        on_settled: Sequence[Callable[[Sequence[Outcome]], None]] = (),
     ) -> None:
         self._on_settled = on_settled
         self._count_max = count_max
@@ -124,7 +124,8 @@ class PendingReplies:
             for one in pending:
                 if not one.future.done():
                     one.future.set_result(outcome)
-        self._on_settled(outcomes)
+        for call in self._on_settled:
+            call(outcomes)
 
     def release(self) -> None:
         """Wake all waiting requests without an outcome, as if their waits were over; the process ends."""

@@ -30,6 +30,8 @@ class SubmissionRequest:
         model: The reference of the model that is to run; None leaves it to the worker.
         tag: The caller's own word for the job; None if it gave none.
         webhook: Where the job's events are sent; None if they are not.
+        is_cacheable: Whether the result of an earlier job with the same image and options will do.
+        recognised: That earlier job; the submission service sets it.
     """
 
     data: bytes
@@ -45,6 +47,8 @@ class SubmissionRequest:
     job_id: str | None = None
     webhook: Webhook | None = None
     tag: str | None = None
+    is_cacheable: bool = False
+    recognised: Job | None = None
 
     @property
     def is_repeatable(self) -> bool:

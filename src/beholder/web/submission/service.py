@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from beholder.job import Job, new_job_id
+from beholder.job import Job, JobStatus, new_job_id
 from beholder.queue.port import Priority
 from beholder.web.ports import WebPorts
 from beholder.web.submission.admission import Admission
@@ -11,6 +11,7 @@ from beholder.web.submission.batcher import Batcher
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
+from beholder.web.submission.result_cache import ResultCache, cache_key
 from beholder.web.submission.submitter import Submitter
 from beholder.web.webhooks.deliverer import WebhookDeliverer
 from beholder.web.webhooks.record import Webhook
@@ -27,6 +28,7 @@ class SubmissionService:
         pending_replies: The requests that wait for an outcome.
         lookup: Finds the outcome of an earlier job of the same idempotency key.
         webhooks: Delivers webhooks; None if there are none.
+        cache: Remembers results; None if each image is recognised anew.
     """
 
     def __init__(
@@ -35,8 +37,11 @@ class SubmissionService:
         admission: Admission,
         pending_replies: PendingReplies,
         lookup: JobLookup,
+        *,
         webhooks: WebhookDeliverer | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
+        self._cache = cache
         self._webhooks = webhooks
         self._admission = admission
         self._pending_replies = pending_replies
@@ -76,7 +81,43 @@ class SubmissionService:
             IdempotencyKeyReused: The job with the same key has another image or other options.
             BackendError: The image was not stored, or its message was not sent.
         """
+        # The webhook of a job tells of each of its states, and a finished job has passed none.
         job_id = self._submitter.new_job_id(request)
+        if self._cache is None or not request.is_cacheable or request.webhook is not None:
+            return await self._submit(job_id, request, wait_s)
+        key = await cache_key(request)
+        found, kind = self._cache.find(key), "hit"
+        running = self._cache.running(key)
+        if found is None and running is not None and wait_s > 0:
+            kind, expected = "shared", self._expect(running.id)
+            outcome = await self._pending_replies.wait(PendingJob(running, expected), wait_s)
+            if outcome is None:  # so is the caller's patience
+                wait_s = 0.0
+            elif outcome.job.status == JobStatus.SUCCEEDED:
+                found = outcome.job
+        self._telemetry.result_cache.labels("miss" if found is None else kind).inc()
+        if found is not None:
+            return await self._finish(job_id, replace(request, recognised=found))
+        self._cache.expect(key, job_id)
+        submitted: PendingJob | Outcome | None = None
+        try:
+            submitted = await self._submit(job_id, request, wait_s)
+        finally:
+            if isinstance(submitted, PendingJob):
+                self._cache.accepted(submitted.job)
+            else:
+                self._cache.forget(job_id)
+        return submitted
+
+    async def _finish(self, job_id: str, request: SubmissionRequest) -> PendingJob | Outcome:
+        """Make a job that is finished by what was recognised before; it needs no worker, and no admission."""
+        finished = await self._batcher.submit(job_id, request)
+        if isinstance(finished, Job):
+            return PendingJob(finished, None)
+        self._telemetry.job_done(finished.job)
+        return finished
+
+    async def _submit(self, job_id: str, request: SubmissionRequest, wait_s: float) -> PendingJob | Outcome:
         with self._admission.admit(job_id, wait_s) as is_interactive:
             submission = replace(request, priority=_priority(request, is_interactive=is_interactive))
             # Registered before the message is sent: the reply may arrive before the thread returns.

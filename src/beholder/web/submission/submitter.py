@@ -19,9 +19,10 @@ from beholder.errors import (
     UploadTaken,
 )
 from beholder.file_lock import is_in_event_loop
-from beholder.job import Job, JobInput, Message, Options, new_job_id
+from beholder.job import Job, JobInput, JobStatus, Message, Options, new_job_id, read_outcome
 from beholder.job.ids import created_at_s, job_id_from_key
 from beholder.queue.port import Priority
+from beholder.results.outcomes import store_outcome
 from beholder.store.keys import image_key, image_prefix, resent_key, result_key, webhook_key
 from beholder.store.port import Store
 from beholder.store.recovery import SendRecord
@@ -165,7 +166,33 @@ class Submitter:
             leftovers = ()
         # A later lookup in the input bucket finds the same time: in the metadata, or in the id.
         at_s = now_s if request.job_id else created_at_s(job_id) or now_s
-        return self._message_of(StoredImage(job_id, key, len(request.data)), request, at_s), leftovers
+        message = self._message_of(StoredImage(job_id, key, len(request.data)), request, at_s)
+        if request.recognised is not None:
+            return self._finished(message, request.recognised, leftovers), ()
+        return message, leftovers
+
+    def _finished(self, message: Message, recognised: Job, leftovers: _Leftovers) -> Outcome:
+        """Store the outcome of a job whose result is known, and return it.
+
+        Raises:
+            BackendError: It was not stored; nothing of the request is left.
+        """
+        job = Job(
+            message.job_id,
+            JobStatus.SUCCEEDED,
+            message.created_at_s,
+            completed_at_s=self._ports.clock.now_s(),
+            model=recognised.model,
+            model_version=recognised.model_version,
+            input=message.input,
+            result=recognised.result,
+        )
+        try:
+            document = store_outcome(self._ports.results, job, wants_text=message.wants_text)
+        except BackendError:
+            _delete(leftovers)
+            raise
+        return Outcome(read_outcome(document), document)
 
     def _take(self, stored: StoredImage, request: SubmissionRequest) -> tuple[Message | Outcome, _Leftovers]:
         """Return the message of an image that is in the input bucket already, once.
