@@ -203,7 +203,7 @@ class ImageByUrl(ImageTypeUnsupported, code="image_by_url"):
 
 
 class UrlRefused(RequestError, code="url_refused"):
-    """The service fetches from public https addresses alone, without credentials or a port of their own."""
+    """Images come from public https addresses without credentials or a port; from http if settings say so."""
 
 
 class UrlFailed(RequestError, code="url_failed", http_status=422):
@@ -211,7 +211,7 @@ class UrlFailed(RequestError, code="url_failed", http_status=422):
 
 
 class WebhookRefused(RequestError, code="webhook_refused"):
-    """Webhooks go to public https addresses alone, without credentials or a port, where they are allowed."""
+    """Webhooks go to public https addresses without credentials or a port; to others if settings say so."""
 
 
 class BucketRefused(RequestError, code="bucket_refused"):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,8 +50,8 @@ def test_a_failed_image_is_named_and_stops_no_other(samples: Path, tmp_path: Pat
     assert "bad.jpg" in done.stderr.decode()
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
-def test_a_run_that_is_killed_goes_on_where_it_was(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "how"), [(".jsonl", signal.SIGKILL), (".csv", signal.SIGINT)])
+def test_a_run_that_is_killed_goes_on_where_it_was(suffix: str, how: signal.Signals, tmp_path: Path) -> None:
     write_folder(tmp_path / "tiny", graph=smallest_graphs()["convolution"][0], preprocessing=AS_IS)
     photos = []
     for number in range(60):
@@ -60,11 +61,13 @@ def test_a_run_that_is_killed_goes_on_where_it_was(suffix: str, tmp_path: Path) 
     # It waits for standard input in the midst of them.
     command = ("classify", *photos[:30], "-", *photos[30:], "--model", tmp_path / "tiny", "--top-k", "1")
     begun = [sys.executable, "-m", "beholder", *map(str, command), "--resume", str(out)]
-    with subprocess.Popen(begun, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(begun, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not out.exists() or out.read_bytes().count(b"\n") < 30:
             assert process.poll() is None
             time.sleep(0.01)
-        process.kill()
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+    assert (b"the same command goes on from there" in said) == (how == signal.SIGINT)
     image = photos[0].read_bytes()
     done = run(*command, "--resume", out, stdin=image)
     assert done.returncode == 0, done.stderr.decode()

@@ -101,6 +101,31 @@ def test_a_repeated_key_sends_one_webhook_and_another_address_is_another_request
     assert [one.status for one in (first, again, third, other)] == [202, 409, 200, 422]
 
 
+@pytest.mark.parametrize("answers", [((200, {}),), ((500, {}), (200, {}))], ids=["taken", "refused once"])
+def test_a_retry_has_the_webhook_of_the_job_that_failed(tmp_path: Path, answers: Any) -> None:
+    with Receiver(*answers) as receiver, hooked_web(tmp_path) as service:
+        job_id = service.submit(receiver.url())
+        (image,) = service.images.list("")
+        data = service.images.get(image.key)
+        service.images.delete(image.key)
+        service.work()
+        service.await_no_record()
+        service.images.put(image.key, data)
+        retried = service.ask("POST", f"/v1/jobs/{job_id}/retry", **ASYNC)
+        again = service.ask("POST", f"/v1/jobs/{job_id}/retry", **ASYNC)
+        assert (retried.status, again.json["id"]) == (202, retried.json["id"])
+        service.work()
+        *failed, succeeded = receiver.await_count(len(answers) + 1)
+        service.await_no_record()
+        assert len(receiver.deliveries) == len(answers) + 1
+        for one in (job_id, retried.json["id"]):
+            assert service.ask("DELETE", f"/v1/jobs/{one}").status == 204
+        assert not [one.key for one in service.results.list("") if "webhook-kept" in one.key]
+    assert {one.verified()["data"]["status"] for one in failed} == {"failed"}
+    assert succeeded.verified()["data"]["id"] == retried.json["id"]
+    assert succeeded.headers["webhook-id"] not in {one.headers["webhook-id"] for one in failed}
+
+
 # --- receivers that do not take it --------------------------------------------------------------------------
 
 

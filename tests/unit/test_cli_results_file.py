@@ -45,9 +45,12 @@ def names_in(path: Path) -> list[str]:
     return names
 
 
+ASKED = {"--top-k": 5, "--model": "a@1"}
+
+
 def run(path: Path, names: list[str]) -> set[str]:
     """Do what the command does: write the results that are missing; return the others."""
-    with resumed(path) as (done, write):
+    with resumed(path, ASKED) as (done, write):
         for name in names:
             if name not in done:
                 write(result_of(name))
@@ -88,7 +91,7 @@ def test_a_whole_file_leaves_out_what_it_has(suffix: str, tmp_path: Path) -> Non
 def test_what_failed_in_an_earlier_run_is_known(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"out{suffix}"
     run(path, ["bad", "good1", "none", "last"])
-    with resumed(path) as (done, _):
+    with resumed(path, ASKED) as (done, _):
         assert {name: done[name] for name in ("bad", "good1", "none")} == {
             "bad": True,
             "good1": False,
@@ -118,7 +121,7 @@ def test_a_file_of_something_else_is_refused_and_stays(name: str, content: bytes
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=name):
-        resumed(path).__enter__()
+        resumed(path, ASKED).__enter__()
     assert path.read_bytes() == content
 
 
@@ -129,13 +132,13 @@ def test_a_file_of_something_else_is_refused_and_stays(name: str, content: bytes
 def test_what_is_no_file_is_named(target: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "out.csv").symlink_to(target)
     with pytest.raises(ConfigError, match=rf"out\.csv {problem}"):
-        resumed(tmp_path / "out.csv").__enter__()
+        resumed(tmp_path / "out.csv", ASKED).__enter__()
 
 
 def test_a_disk_that_takes_no_more_is_named_and_what_it_took_is_resumed(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with resumed(path) as (_, write):
+    with resumed(path, ASKED) as (_, write):
         write(result_of("a.jpg"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, most))
         try:
@@ -149,7 +152,35 @@ def test_a_disk_that_takes_no_more_is_named_and_what_it_took_is_resumed(tmp_path
 
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    with resumed(path), pytest.raises(ConfigError, match="another run writes"):
-        resumed(path).__enter__()
+    with resumed(path, ASKED), pytest.raises(ConfigError, match="another run writes"):
+        resumed(path, ASKED).__enter__()
     run(path, ["a.jpg"])
     assert names_in(path) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_run_with_other_options_is_refused_and_a_file_without_results_takes_them(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    run(path, ["a.jpg", "b.jpg"])
+    whole = path.read_bytes()
+    sentence = rf"out\{suffix} was begun with --top-k 5 \(now 1\), --model a@1 \(now b@1\); repeat that"
+    with pytest.raises(ConfigError, match=sentence):
+        resumed(path, {"--top-k": 1, "--model": "b@1"}).__enter__()
+    assert path.read_bytes() == whole
+    path.write_bytes(b"")
+    with resumed(path, {"--top-k": 1, "--model": "b@1"}) as (_, write):
+        write(result_of("a.jpg"))
+        write(result_of("b.jpg"))
+    with pytest.raises(ConfigError, match="--top-k 1"):
+        run(path, ["a.jpg"])
+
+
+def test_a_file_of_a_run_that_kept_no_options_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    run(path, ["a.jpg"])
+    (tmp_path / "out.jsonl.options").write_bytes(b"")
+    assert run(path, ["a.jpg", "b.jpg"]) == {"a.jpg"}
+    with pytest.raises(ConfigError, match="--top-k"):
+        resumed(path, {"--top-k": 1}).__enter__()

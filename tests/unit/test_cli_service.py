@@ -73,7 +73,7 @@ def test_systemd_reads_the_unit_that_is_printed(flags: tuple[str, ...], tmp_path
         miss("systemd-analyze is not installed; apt-get install systemd")
     # given
     path = tmp_path / UNIT
-    path.write_text(run("install", "--print", "--port", "8081", *flags).output, encoding="utf-8")
+    path.write_text(run("install", "--print", "--port", "8081", *flags).stdout, encoding="utf-8")
     # when
     verify = ["systemd-analyze", "verify", "--man=no", *flags, path]
     told = subprocess.run(verify, capture_output=True, text=True, check=False)
@@ -86,7 +86,7 @@ def test_the_unit_of_the_machine_exposes_little(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         miss("systemd-analyze is not installed; apt-get install systemd")
     path = tmp_path / UNIT
-    path.write_text(run("install", "--print").output, encoding="utf-8")
+    path.write_text(run("install", "--print").stdout, encoding="utf-8")
     # Of 100; `systemd-analyze security` calls less than 20 "OK", which is its best but for a service alone.
     ask = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", path]
     told = subprocess.run(ask, capture_output=True, text=True, check=False)
@@ -94,7 +94,7 @@ def test_the_unit_of_the_machine_exposes_little(tmp_path: Path) -> None:
 
 
 def test_the_unit_of_the_machine_has_a_user_a_state_folder_and_a_watchdog() -> None:
-    unit = parsed(run("install", "--print").output)["Service"]
+    unit = parsed(run("install", "--print").stdout)["Service"]
     assert unit["ExecStart"] == f"{sys.executable} -P -m beholder up --data-dir /var/lib/beholder"
     expected = {
         "Type": "notify",
@@ -112,7 +112,7 @@ def test_the_unit_of_the_machine_has_a_user_a_state_folder_and_a_watchdog() -> N
 
 
 def test_the_unit_of_a_user_has_the_user_s_data_folder_and_nothing_that_needs_rights(home: Path) -> None:
-    unit = parsed(run("install", "--print", "--user").output)
+    unit = parsed(run("install", "--print", "--user").stdout)
     assert unit["Service"]["ExecStart"].endswith(f"--data-dir {home / 'share' / 'beholder'}")
     assert unit["Install"]["WantedBy"] == "default.target"
     assert unit["Service"]["NoNewPrivileges"] == "yes"
@@ -124,7 +124,7 @@ def test_the_unit_of_a_user_has_the_user_s_data_folder_and_nothing_that_needs_ri
 def test_a_stop_takes_longer_than_both_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEHOLDER_DRAIN_S", "100")
     monkeypatch.setenv("BEHOLDER_SHUTDOWN_DELAY_S", "15")
-    assert parsed(run("install", "--print").output)["Service"]["TimeoutStopSec"] == "245"
+    assert parsed(run("install", "--print").stdout)["Service"]["TimeoutStopSec"] == "245"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,28 @@ def test_a_service_that_does_not_start_is_reported_with_where_its_log_is(home: P
     result = run("install", "--user")
     assert isinstance(result.exception, BackendError)
     assert f"journalctl --user -u {UNIT}" in result.exception.message
+
+
+@pytest.mark.parametrize(("is_good", "words"), [(True, "and runs"), (False, "but does not start either")])
+def test_a_unit_that_does_not_start_gives_way_to_the_one_before(
+    home: Path, *, is_good: bool, words: str
+) -> None:
+    # given
+    run("install", "--user", "--port", "8081")
+    unit = home / "config" / "systemd" / "user" / UNIT
+    former = unit.read_text(encoding="utf-8")
+    program = home / "bin" / "systemctl"
+    fails = f"! grep -q 8081 {unit}" if is_good else "true"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >> {home}/calls\ncase "$*" in *restart*) if {fails}; then exit 1; fi ;; esac'
+    )
+    # when
+    result = run("install", "--user", "--port", "8082")
+    # then
+    assert isinstance(result.exception, BackendError)
+    assert result.exception.message.endswith(f"; the unit that was there before is back, {words}")
+    assert unit.read_text(encoding="utf-8") == former
+    assert [one for one in calls(home) if "restart" in one] == [f"--user restart {UNIT}"] * 3
 
 
 def test_what_systemctl_refuses_is_told_in_its_words(home: Path) -> None:

@@ -53,10 +53,10 @@ def finish(telemetry: Telemetry, count: int, *, latency_s: float, status: JobSta
         telemetry.job_done(Job("a", status, 100.0, completed_at_s=100.0 + latency_s, metrics=times))
 
 
-def drawn(figures: dict[str, Any], problem: str = "", *, height: int = 40) -> str:
-    console = Console(width=100, record=True, file=None, force_terminal=False)
+def drawn(figures: dict[str, Any], problem: str = "", *, height: int = 40, width: int = 100) -> str:
+    console = Console(width=width, record=True, file=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(view_of(figures, "http://a", problem, height=height))
+        console.print(view_of(figures, "http://a", problem, height=height, width=width))
     return captured.get()
 
 
@@ -130,8 +130,25 @@ def test_a_service_without_a_controller_is_drawn() -> None:
 def test_a_large_fleet_is_cut_to_the_terminal_and_the_rest_counted() -> None:
     many = FLEET | {"instances": [INSTANCE | {"id": f"i-{number}"} for number in range(100)]}
     text = drawn(figures_of(None, scrape(Telemetry(), fleet=many)), height=24)
-    assert "and 89 more" in text
+    assert "and 86 more" in text
     assert len(text.splitlines()) <= 24 + 1
+
+
+@pytest.mark.parametrize("width", [30, 49, 60, 79, 80, 200])
+def test_a_terminal_of_any_width_shows_each_instance_in_a_line_and_no_more_lines_than_it_has(
+    width: int,
+) -> None:
+    many = [INSTANCE | {"id": f"i-0123456789abcde{number:02}"} for number in range(100)]
+    text = drawn(figures_of(None, scrape(Telemetry(), fleet=FLEET | {"instances": many})), width=width)
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= width
+    shown = [line for line in lines if line.startswith("i-0123456789")]
+    assert len(shown) + int(re.search(r"and (\d+) more", text)[1]) == 100  # type: ignore[index]
+    assert len(shown) >= 40 - 30
+    if width >= 49:
+        assert all(many[place]["id"] in line for place, line in enumerate(shown))
+    assert ("$ an hour\n" in re.sub(" +\n", "\n", text)) == (width >= 80)
 
 
 def test_a_problem_is_drawn_with_the_last_figures() -> None:

@@ -103,7 +103,7 @@ def test_it_says_what_was_seen_wanted_bounded_and_done() -> None:
     assert "5000 visible" in told
     assert "bound      max" in told
     assert "no capacity for c7a.large" in told
-    assert "Before that:\n  2026-03-01 12:00:00  launched 1: 1 messages to do" in told
+    assert "Before that:\n  2026-03-01 12:00:00  launched 1: 1 message to do" in told
     assert "After that:\n  2026-03-01 12:10:00  ended i-0" in told
 
 

@@ -1,5 +1,6 @@
 """The policy, case by case; the field's bugs are among them, each named by where it was reported."""
 
+import re
 from dataclasses import replace
 from random import Random
 
@@ -387,3 +388,20 @@ def test_the_formula_of_erlang_says_how_many_serve_a_load() -> None:
         assert instances_for(load_of(count)) == count
         # what a worker leaves behind is not launched for again
         assert load_of(count) < count
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (at(1, PENDING, age_s=1.0), "1 message to do; 1 instance will have done"),
+        (at(2, PENDING, PENDING, age_s=1.0), "2 messages to do; 2 instances will have done"),
+        (at(1), "1 message to do; 0 instances will have done"),
+        (at(0, IDLE), "no message waits; 1 instance, which leaves when"),
+        (at(0, IDLE, IDLE), "no message waits; 2 instances, each leaves when"),
+        (at(0), "no message waits; 0 instances."),
+    ],
+)
+def test_a_reason_has_one_of_what_is_one(seen: Observation, said: str) -> None:
+    reason = decided(seen).reason
+    assert said in reason
+    assert not re.search(r"\b1 (messages|instances|more are|times|startups)", reason)

@@ -119,6 +119,18 @@ def test_one_file_is_answered_as_before() -> None:
         assert answer.body == alone.body.replace(alone.json["id"].encode(), answer.json["id"].encode())
 
 
+def test_one_name_is_none_for_several_images() -> None:
+    ports = memory_ports()
+    several, one = ask(
+        ports,
+        asked(file(ONE), file(TWO), target=f"{CLASSIFY}?file_name=x.jpg"),
+        asked(file(ONE), target=f"{CLASSIFY}?file_name=x.jpg"),
+    )
+    assert (several.status, several.json["code"], one.status) == (400, "bad_parameter", 202)
+    assert "several in its own part" in several.json["detail"]
+    assert one.json["input"]["file_name"] == "x.jpg"
+
+
 def test_a_bad_image_does_not_spoil_the_others() -> None:
     answer = post(file(ONE), file(NOT_FOUND_BYTES), file(b"", "c.jpg"), file(ONE[:40]), file(THREE))
     items = answer.json["items"]

@@ -207,3 +207,12 @@ def test_a_record_of_another_version_is_left_to_it() -> None:
         assert bench.results.get(key)
 
     bench.run(work())
+
+
+def test_a_clock_that_is_set_back_does_not_end_the_scans() -> None:
+    bench = Bench()
+    records = WebhookRecords(bench.results, bench.clock)
+    assert records.claim_scan(60.0)
+    assert not records.claim_scan(60.0)
+    bench.clock.advance(-24 * HOUR_S)
+    assert records.claim_scan(60.0)

@@ -13,6 +13,7 @@ import click
 from beholder.cli.options import read_settings, setting_options
 from beholder.cli.results_file import CSV_HEAD, csv_rows, json_line, resumed
 from beholder.errors import ConfigError
+from beholder.words import counted
 
 if TYPE_CHECKING:  # it imports httpx2, which `beholder --help` does not need
     from beholder.client import Client, FileResult
@@ -90,22 +91,46 @@ def classify(
         if results is None:
             write = _printer(_form(as_csv=as_csv, as_json=as_json))
         else:
-            done, write = stack.enter_context(resumed(results))
+            asked = {"--top-k": top_k, "--min-confidence": min_confidence} | _model_asked(flags, url)
+            done, write = stack.enter_context(resumed(results, asked))
             failed_before = sum(done.get(file, False) for file in files)
             left = [file for file in files if file not in done]
             if not left:
-                click.echo(f"{results} has a result of each of the {len(files)} images", err=True)
+                click.echo(f"{results} has a result of {_of_each(len(files))}", err=True)
             files = left
             done.clear()
         failed_now = 0
         if files:
             found = recognised(files, flags, top_k=top_k, min_confidence=min_confidence)
-            failed_now = _write_all(_with_progress(found, len(files)), write, len(files))
+            try:
+                failed_now = _write_all(_with_progress(found, len(files)), write, len(files))
+            except KeyboardInterrupt:
+                click.echo(f"\n{_how_to_go_on(results)}", err=True)
+                raise
     if failed_before:
-        images = "1 image" if failed_before == 1 else f"{failed_before} images"
-        click.echo(f"{images} failed in an earlier run, with the errors in {results}", err=True)
+        click.echo(
+            f"{counted(failed_before, 'image')} failed in an earlier run, with the errors in {results}",
+            err=True,
+        )
     if failed_now or failed_before:
         sys.exit(1)
+
+
+def _model_asked(flags: dict[str, Any], url: str | None) -> dict[str, Any]:
+    """Return the options by which a run chooses the model, and what they mean in this process."""
+    if url is not None:
+        return {"--url": url, "--model": flags["model"][0] if flags["model"] else None}
+    from beholder.wiring.models import served_specs  # noqa: PLC0415
+
+    settings = read_settings(flags).settings
+    spec = served_specs(settings)[0]
+    return {"--url": None, "--model": f"{spec.name}@{spec.version}", "--precision": settings.worker.precision}
+
+
+def _how_to_go_on(results: Path | None) -> str:
+    if results is None:
+        return "stopped; with --resume FILE a run that is stopped goes on where it was"
+    return f"stopped; {results} has the results so far, and the same command goes on from there"
 
 
 def _write_all(found: Iterator["FileResult"], write: Callable[["FileResult"], None], count: int) -> int:
@@ -118,12 +143,16 @@ def _write_all(found: Iterator["FileResult"], write: Callable[["FileResult"], No
             failed_count += 1
             failed = [*failed, result][:_NAMED_MAX]
     if failed_count:
-        click.echo(f"{failed_count} of {count} images failed:", err=True)
+        click.echo(f"{failed_count} of {counted(count, 'image')} failed:", err=True)
         for one in failed:
             click.echo(f"  {one.file}: {one.error.message if one.error else ''}", err=True)
         if failed_count > len(failed):
             click.echo(f"  and {failed_count - len(failed)} more, with their errors in the results", err=True)
     return failed_count
+
+
+def _of_each(count: int) -> str:
+    return "the image" if count == 1 else f"each of the {count} images"
 
 
 def _printer(form: Callable[["FileResult"], str]) -> Callable[["FileResult"], None]:

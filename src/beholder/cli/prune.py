@@ -8,6 +8,7 @@ import click
 
 from beholder.cli.options import read_settings, setting_options
 from beholder.errors import BackendError, ConfigError
+from beholder.words import counted
 
 __all__ = ["prune"]
 
@@ -64,4 +65,6 @@ def _print(sizes_bytes: Sequence[int], *, is_deleted: bool, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps({"is_deleted": is_deleted, "jobs": jobs, "size_bytes": size_bytes}))
     else:
-        click.echo(f"{'deleted' if is_deleted else 'would delete'} {jobs} jobs, {size_bytes / 1e6:.1f} MB")
+        click.echo(
+            f"{'deleted' if is_deleted else 'would delete'} {counted(jobs, 'job')}, {size_bytes / 1e6:.1f} MB"
+        )

@@ -6,7 +6,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,9 @@ def _csv_row(*fields: str | float) -> str:
 
 
 @contextlib.contextmanager
-def resumed(path: Path) -> Iterator[tuple[dict[str, bool], Callable[["FileResult"], None]]]:
+def resumed(
+    path: Path, asked: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, bool], Callable[["FileResult"], None]]]:
     """Open a file of results, which an earlier run may have begun.
 
     Each result is written at once, so that a run that is killed loses the images in progress alone. What such
@@ -58,13 +60,15 @@ def resumed(path: Path) -> Iterator[tuple[dict[str, bool], Callable[["FileResult
 
     Args:
         path: A file of JSON lines (.jsonl, .ndjson) or CSV (.csv); it need not exist.
+        asked: What the results depend on, by the names of the options. It is kept beside the file, so that
+            no run goes on with other options.
 
     Yields:
         The images that the file has results of, each with whether it failed, and what appends a result.
 
     Raises:
         ConfigError: The suffix is none of these, or the file is not what a run has written, or it cannot be
-            read or written, or another run writes it.
+            read or written, or another run writes it, or it was begun with other options.
     """
     suffix = path.suffix.lower()
     if suffix not in {".jsonl", ".ndjson", ".csv"}:
@@ -78,6 +82,7 @@ def resumed(path: Path) -> Iterator[tuple[dict[str, bool], Callable[["FileResult
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with path.open("rb") as lines:
                 done, end = scan(lines)
+            _check_same(path.with_name(f"{path.name}.options"), asked, is_begun=bool(done))
             file.truncate(end)
             if suffix == ".csv" and not end:
                 file.write(f"{CSV_HEAD}\n".encode())
@@ -97,6 +102,22 @@ def resumed(path: Path) -> Iterator[tuple[dict[str, bool], Callable[["FileResult
                 raise ConfigError(f"{path} cannot be written: {exc.strerror}") from exc
 
         yield done, append
+
+
+def _check_same(path: Path, asked: Mapping[str, Any], *, is_begun: bool) -> None:
+    """Refuse other options than those of the run that began the file; keep them if no run has."""
+    before: Any = None
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        before = json.loads(path.read_text("utf-8"))
+    if not is_begun or not isinstance(before, dict):
+        path.write_text(json.dumps(asked), "utf-8")
+        return
+    other = [name for name in asked if asked[name] != before.get(name)]
+    if other:
+        names = ", ".join(f"{name} {before.get(name)} (now {asked[name]})" for name in other)
+        raise ConfigError(
+            f"{path.with_suffix('')} was begun with {names}; repeat that, or write to another file"
+        )
 
 
 def _scan_json(lines: Iterable[bytes]) -> tuple[dict[str, bool], int]:

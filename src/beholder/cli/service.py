@@ -71,18 +71,36 @@ def install(*, is_user: bool, must_print: bool, **flags: Any) -> None:
         make_user(SERVICE_USER, STATE_FOLDER)
     path = manager.unit(UNIT)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    manager.tell("daemon-reload")
-    manager.tell("enable", UNIT)
     journal = f"journalctl {'--user ' if is_user else ''}-u {UNIT}"
+    former = path.read_text(encoding="utf-8") if path.exists() else text
+    _put(manager, text)
     try:
         # Returns once the web process listens.
         manager.tell("restart", UNIT)
     except BackendError as exc:
-        raise BackendError("systemd", "restart", f"the service does not start; see {journal}") from exc
+        why = f"the service does not start; see {journal}"
+        if former != text:
+            why += f"; {_start_former(manager, former)}"
+        raise BackendError("systemd", "restart", why) from exc
     click.echo(f"installed and started: {path}\ndata: {data_dir}\nits address, and its log: {journal}")
     if is_user:
         click.echo("it ends when you log out, unless you have run: loginctl enable-linger")
+
+
+def _put(manager: ServiceManager, text: str) -> None:
+    manager.unit(UNIT).write_text(text, encoding="utf-8")
+    manager.tell("daemon-reload")
+    manager.tell("enable", UNIT)
+
+
+def _start_former(manager: ServiceManager, text: str) -> str:
+    """Start the unit that was there before, so that a wrong option does not end the service."""
+    try:
+        _put(manager, text)
+        manager.tell("restart", UNIT)
+    except BackendError:
+        return "the unit that was there before is back, but does not start either"
+    return "the unit that was there before is back, and runs"
 
 
 @service.command()

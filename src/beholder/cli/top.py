@@ -64,12 +64,13 @@ def top(*, url: str, key: str, every_s: float, once: bool, as_json: bool) -> Non
             if as_json:
                 click.echo(json.dumps(figures))
             else:
-                console.print(view_of(figures, url, "", height=_ALL))
+                console.print(view_of(figures, url, "", height=_ALL, width=console.width))
             return
         figures, problem = figures_of(None, last), ""
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(view_of(figures, url, problem, height=console.height), refresh=True)
+                view = view_of(figures, url, problem, height=console.height, width=console.width)
+                live.update(view, refresh=True)
                 pause.wait(every_s)
                 try:
                     now = look()

@@ -1,5 +1,6 @@
 """What `beholder top` shows: figures from two looks at a service, and their form on a terminal."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["Scrape", "figures_of", "read_metrics", "view_of"]
 
 _INSTANCE_COLUMNS = ("id", "state", "busy", "type", "age", "$ an hour")
-# The facts, three of which may take two lines, and the lines around the instances.
-_LINES_ABOVE = 13
+# What is left out first where a terminal has fewer columns than this.
+_LEFT_OUT = {"$ an hour": 80, "type": 70, "busy": 50}
+# The title, the head of the instances, and what is said below them.
+_LINES_AROUND = 3
+_NAMES_WIDTH = 10
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 Samples = Mapping[str, float]
@@ -80,7 +84,9 @@ def figures_of(before: Scrape | None, now: Scrape) -> dict[str, Any]:
     }
 
 
-def view_of(figures: Mapping[str, Any], url: str, problem: str, *, height: int) -> "RenderableType":
+def view_of(
+    figures: Mapping[str, Any], url: str, problem: str, *, height: int, width: int
+) -> "RenderableType":
     """Return the figures as they are drawn.
 
     Args:
@@ -88,26 +94,37 @@ def view_of(figures: Mapping[str, Any], url: str, problem: str, *, height: int) 
         url: The service's address.
         problem: Why they are not new; empty if they are.
         height: Lines of the terminal.
+        width: Its columns.
     """
     from rich.console import Group  # noqa: PLC0415 -- only for a terminal
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    facts = Table.grid(padding=(0, 2))
+    facts = Table.grid(Column(width=_NAMES_WIDTH), Column())
+    lines = _LINES_AROUND + _lines_of(problem, width)
     for name, text in _facts(figures):
         facts.add_row(Text(name, style="bold"), Text(text))
-    instances = Table(*_INSTANCE_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    shown = figures["instances"][: max(1, height - _LINES_ABOVE)]
+        lines += _lines_of(text, width - _NAMES_WIDTH)
+    columns = [name for name in _INSTANCE_COLUMNS if width >= _LEFT_OUT.get(name, 0)]
+    # Each instance has one line: what is too long is cut, not wrapped.
+    heads = [Column(name, no_wrap=True) for name in columns]
+    instances = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    shown = figures["instances"][: max(1, height - lines)]
     for one in shown:
-        instances.add_row(*map(Text, _cells(one)))
+        cells = dict(zip(_INSTANCE_COLUMNS, _cells(one), strict=True))
+        instances.add_row(*(Text(cells[name]) for name in columns))
     hidden = len(figures["instances"]) - len(shown)
     return Group(
-        Text(f"beholder  {url}"),
+        Text(f"beholder  {url}", no_wrap=True, overflow="ellipsis"),
         Text(problem, style="red"),
         facts,
         instances,
         Text(f"and {hidden} more" if hidden else "", style="dim"),
     )
+
+
+def _lines_of(text: str, width: int) -> int:
+    return max(1, len(textwrap.wrap(text, max(1, width))))
 
 
 def _facts(figures: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -98,6 +98,11 @@ def webhook_key(job_id: str) -> str:
     return WEBHOOKS + job_id
 
 
+def kept_webhook_key(job_id: str) -> str:
+    """Return the key, in the output bucket, of the webhook of a failed job, which a retry takes over."""
+    return f"{RESULTS}webhook-kept/{job_id}"
+
+
 def dead_letter_key(job_id: str) -> str:
     """Return the key, in the output bucket, of a job's message that was given up."""
     return f"dead/{job_id}.json"

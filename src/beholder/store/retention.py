@@ -21,6 +21,7 @@ from beholder.store.keys import (
     image_prefix,
     is_direct_upload_key,
     job_id_of_image,
+    kept_webhook_key,
     resent_key,
     result_key,
     text_key,
@@ -174,6 +175,7 @@ def _all_of(info: ObjectInfo, images: Store, results: Store) -> Expired | None:
         text_key(job_id),
         canceled_key(job_id),
         webhook_key(job_id),
+        kept_webhook_key(job_id),
         result_key(job_id),
     )
     return Expired(job_id, tuple(image.key for image in found), keys, size_bytes)

@@ -56,6 +56,7 @@ from beholder.web.submission.upload_budget import UploadBudget
 from beholder.web.submission.worker_replies import ReplyReader
 from beholder.web.webhooks.deliverer import WebhookDeliverer
 from beholder.web.webhooks.opening import delivering, open_deliverer, watch_webhooks
+from beholder.web.webhooks.records import WebhookRecords
 
 __all__ = ["WebApp", "build_app"]
 
@@ -237,7 +238,8 @@ def _register_metrics(
 
 
 def _job_routes(jobs: JobRoutes, images: ImageRoutes, ports: WebPorts) -> list[Route]:
-    named = NamedJobRoutes(images, jobs.lookup, jobs.lookups, ports.images, ports.clock)
+    webhooks = WebhookRecords(ports.results, ports.clock) if ports.webhooks else None
+    named = NamedJobRoutes(images, jobs.lookup, jobs.lookups, ports.images, ports.clock, webhooks)
     lister = JobLister(ports.images, jobs.lookup, ports.map_items, ports.clock)
     listed = JobListRoute(lister, jobs.lookups)
     by_method = {"GET": jobs.get, "HEAD": jobs.get, "PUT": named.put, "DELETE": jobs.delete}

@@ -20,6 +20,7 @@ from beholder.scaling.policy.limits import Aim, Limits
 from beholder.scaling.policy.observation import InstanceState, Observation
 from beholder.scaling.policy.staffing import instances_for
 from beholder.scaling.policy.state import PolicyState
+from beholder.words import counted
 
 __all__ = ["decide"]
 
@@ -103,7 +104,7 @@ def decide(seen: Observation, state: PolicyState, limits: Limits) -> tuple[Decis
         desired=desired,
         launch=max(0, desired - fleet.alive),
         bounds=tuple(bounds),
-        reason=_reason(need, fleet, forecast, bounds, _counted(seen)),
+        reason=_reason(need, fleet, forecast, bounds, _messages(seen)),
         forecast=forecast,
     )
     return decision, state
@@ -124,7 +125,7 @@ def _for_messages(fleet: _Fleet, forecast: Forecast, limits: Limits) -> _Need:
     if left <= _MESSAGES_MIN or forecast.messages < 1.0:
         return _Need(fleet.alive)
     more = max(1, ceil(left * forecast.service_s / _slack_s(limits) - 1e-9))
-    return _Need(fleet.alive + more, f"{more} more are needed to keep the goal")
+    return _Need(fleet.alive + more, f"{_more(more)} needed to keep the goal")
 
 
 def _for_arrivals(
@@ -143,11 +144,13 @@ def _for_arrivals(
     more = max(0, ceil(left * forecast.service_s / drain_s - _LAUNCH_PART))
     arriving = f"{per_s:.3g} messages a second are expected"
     backlog = _Need(
-        fleet.alive + more, f"{arriving}; {more} more are needed to serve all within {until_s:.0f} s"
+        fleet.alive + more, f"{arriving}; {_more(more)} needed to serve all within {until_s:.0f} s"
     )
     load = per_s * forecast.service_s
     count = instances_for(load) if load > _LOAD_MIN else 0
-    steady = _Need(count, f"{arriving}, a load of {load:.2f}, which {count} serve without a wait")
+    steady = _Need(
+        count, f"{arriving}, a load of {load:.2f}, which {count} {_verb(count, 'serve')} without a wait"
+    )
     return backlog, steady
 
 
@@ -203,12 +206,15 @@ def _bounded(
     desired = bound("max", desired, min(desired, limits.max), f"never more than {limits.max}")
     # What drains does no work but is still there: together they stay within the maximum too.
     most = max(limits.max - fleet.draining, min(fleet.alive, desired))
-    why = f"{fleet.draining} still drain, and together never more than {limits.max}"
+    why = (
+        f"{fleet.draining} still {_verb(fleet.draining, 'drain')}, and together never more than {limits.max}"
+    )
     desired = bound("draining", desired, min(desired, most), why)
     desired = bound("budget", desired, *_affordable(desired, fleet, limits))
     if desired > fleet.alive and seen.now_s < state.refused_until_s:
         wait_s = state.refused_until_s - seen.now_s
-        why = f"the cloud refused {state.refusals} times ({state.refusal}); next try in {wait_s:.0f} s"
+        refused = f"the cloud refused {counted(state.refusals, 'time')} ({state.refusal})"
+        why = f"{refused}; next try in {wait_s:.0f} s"
         desired = bound("refusal", desired, fleet.alive, why)
     return bound("circuit", desired, *_circuit(desired, fleet, seen, state, limits)), bounds
 
@@ -239,34 +245,45 @@ def _circuit(
     """
     if desired <= fleet.alive:
         return desired, ""
+    failed = "the startup failed" if state.failures == 1 else f"{state.failures} startups in a row failed"
     if seen.now_s < state.held_until_s:
         wait_s = state.held_until_s - seen.now_s
         phase = "the circuit is open" if state.is_half_open else "waiting"
-        return fleet.alive, f"{state.failures} startups in a row failed; {phase} for {wait_s:.0f} s more"
+        return fleet.alive, f"{failed}; {phase} for {wait_s:.0f} s more"
     if state.is_half_open:
         launches_s = (*state.starting.values(), *(one.at_s for one in state.unseen))
         on_trial = any(not state.is_overdue(age_s(seen.now_s, at_s), limits) for at_s in launches_s)
-        why = f"{state.failures} startups in a row failed; one launch shows whether they succeed again"
+        why = f"{failed}; one launch shows whether they succeed again"
         return (fleet.alive if on_trial else min(desired, fleet.alive + 1)), why
     return desired, ""
 
 
-def _counted(seen: Observation) -> int:
+def _messages(seen: Observation) -> int:
     return seen.backlog + seen.in_flight + seen.delayed
 
 
-def _reason(need: _Need, fleet: _Fleet, forecast: Forecast, bounds: list[Bound], counted: int) -> str:
+def _more(count: int) -> str:
+    return f"{count} more {'is' if count == 1 else 'are'}"
+
+
+def _verb(count: int, plural: str) -> str:
+    return f"{plural}s" if count == 1 else plural
+
+
+def _reason(need: _Need, fleet: _Fleet, forecast: Forecast, bounds: list[Bound], shown: int) -> str:
     """Return the decision in words."""
-    work = f"{forecast.messages:.0f} messages"
-    if forecast.messages > counted:
-        work = f"{work}, of which the queue's counts show {counted},"
-    reach = (
-        f"{fleet.alive} instances will have done {forecast.delivered:.0f} within {forecast.horizon_s:.0f} s"
-    )
+    work = counted(forecast.messages, "message")
+    if forecast.messages > shown:
+        work = f"{work}, of which the queue's counts show {shown},"
+    instances = counted(fleet.alive, "instance")
+    reach = f"{instances} will have done {forecast.delivered:.0f} within {forecast.horizon_s:.0f} s"
     if need.count > fleet.alive:
         text = f"{work} to do; {reach}; {need.why}"
     elif forecast.messages < 1:
-        text = f"no message waits; {fleet.alive} instances, each leaves when it has been idle long enough"
+        text = f"no message waits; {instances}"
+        if fleet.alive:
+            who = "which" if fleet.alive == 1 else "each"
+            text = f"{text}, {who} leaves when it has been idle long enough"
     else:
         text = f"{work} to do; {reach}; that is enough"
     changed = "; ".join(f"{one.name}: {one.before} to {one.after}, {one.why}" for one in bounds)

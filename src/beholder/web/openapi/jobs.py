@@ -129,7 +129,7 @@ def _retry_job(ports: WebPorts) -> _Doc:
         "Jobs",
         "Run the image of a failed job again.",
         "A job that failed or expired keeps its outcome. The answer is a new job with the same image, "
-        "options and model; a repetition gets the same new job.",
+        "options, model and webhook; a repetition gets the same new job.",
         {
             **_answers(ports),
             **problems([*refused, BadParameter, ParameterRepeated, JobNotFound, JobNotFailed]),

@@ -196,7 +196,14 @@ class Classification:
         return _accepted(found)
 
     async def run_again(
-        self, job: Job, job_id: str, data: bytes, wait_s: float, deadline_s: float | None
+        self,
+        job: Job,
+        job_id: str,
+        data: bytes,
+        wait_s: float,
+        *,
+        deadline_s: float | None,
+        webhook: Webhook | None,
     ) -> Outcome | PendingJob:
         """Submit the image of a job once more, with the same options and model, as another job.
 
@@ -206,6 +213,7 @@ class Classification:
             data: The image, whose bytes the caller has reserved.
             wait_s: How long the caller waits.
             deadline_s: When the outcome becomes worthless; None for never.
+            webhook: Where the job's events were sent, as those of the other one are; None if nowhere.
 
         Raises:
             RequestError: The image is none that is accepted today, or its model is no longer served.
@@ -223,6 +231,7 @@ class Classification:
             model=(await self.models.get()).chosen(asked).reference,
             job_id=job_id,
             tag=job.input.tag,
+            webhook=webhook,
         )
         return await self.submissions.submit(submission, wait_s)
 
@@ -274,11 +283,13 @@ def _may_be_cached(headers: Sequence[str]) -> bool:
 
 
 def _check_named(upload: Upload, parameters: RequestParameters, job_id: str | None) -> None:
-    """Refuse a request that names its job twice, or several jobs with one name."""
+    """Refuse a request that names its job twice, or several jobs or images with one name."""
     if (upload.stored or job_id) and parameters.idempotency_key is not None:
         raise IdempotencyKeyInvalid("the job has an id before it is made; leave the key out")
     if job_id and upload.stored:
         raise BadParameter("the job of an upload has the upload's id; POST the upload to /v1/classify")
+    if parameters.file_name and upload.more:
+        raise BadParameter("file_name names one image; name each of several in its own part of the form")
     if job_id and upload.more:
         raise ImagesTooMany("one id names one job; send one image")
 

@@ -20,6 +20,7 @@ from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.request import Outcome, PendingJob
 from beholder.web.submission.retry import failed_job_of, retry_id
+from beholder.web.webhooks.records import WebhookRecords
 
 __all__ = ["NamedJobRoutes"]
 
@@ -37,6 +38,7 @@ class NamedJobRoutes:
         lookups: Runs the lookups, which block.
         stored: The input bucket.
         clock: The time.
+        webhooks: The webhooks of failed jobs; None if none are sent.
     """
 
     images: ImageRoutes
@@ -44,6 +46,7 @@ class NamedJobRoutes:
     lookups: Executor
     stored: Store
     clock: Clock
+    webhooks: WebhookRecords | None = None
 
     async def put(self, request: Request) -> Response:
         """`PUT /v1/jobs/{job_id}`: as a POST to `/v1/classify`, with the caller's id."""
@@ -71,6 +74,9 @@ class NamedJobRoutes:
         new_id, classification = retry_id(failed), self.images.classification
         entry_of(request.scope).job_id = new_id
         outcome: Outcome | PendingJob | None = None
+        webhook = None
+        if self.webhooks is not None:
+            webhook = await bounded(self.lookups, LOOKUP_S_MAX, self.webhooks.kept, failed.id)
         with classification.budget.reserve(waits=prefer.wait_s > 0) as reservation:
             reservation.grow_to(failed.input.image_bytes)
             try:
@@ -78,7 +84,9 @@ class NamedJobRoutes:
             except ObjectNotFound as exc:
                 raise ImageGone from exc
             with contextlib.suppress(IdempotencyKeyInUse):
-                outcome = await classification.run_again(failed, new_id, data, prefer.wait_s, deadline_s)
+                outcome = await classification.run_again(
+                    failed, new_id, data, prefer.wait_s, deadline_s=deadline_s, webhook=webhook
+                )
             del data
         if outcome is None:
             outcome = await self._unfinished(new_id, prefer.wait_s)

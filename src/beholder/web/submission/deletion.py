@@ -5,12 +5,22 @@ import json
 from beholder.clock import Clock
 from beholder.errors import JobDeleted
 from beholder.job import Failure, Job, JobStatus
-from beholder.store.keys import dead_letter_key, image_prefix, resent_key, result_key, text_key, webhook_key
+from beholder.store.keys import (
+    dead_letter_key,
+    image_prefix,
+    kept_webhook_key,
+    resent_key,
+    result_key,
+    text_key,
+    webhook_key,
+)
 from beholder.store.port import Store
 from beholder.web.submission.cancel import JobCanceler
 from beholder.web.submission.request import Outcome
 
 __all__ = ["JobDeleter", "is_deleted"]
+
+_KEYS = (dead_letter_key, resent_key, text_key, webhook_key, kept_webhook_key)
 
 
 class JobDeleter:
@@ -52,8 +62,8 @@ class JobDeleter:
         self._results.put(result_key(job_id), document)
         for image in self._images.list(image_prefix(job_id)):
             self._images.delete(image.key)
-        for key in (dead_letter_key(job_id), resent_key(job_id), text_key(job_id), webhook_key(job_id)):
-            self._results.delete(key)
+        for key_of in _KEYS:
+            self._results.delete(key_of(job_id))
         return Outcome(deleted, document)
 
 

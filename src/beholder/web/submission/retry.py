@@ -6,7 +6,9 @@ from beholder.job.ids import job_id_from_key
 from beholder.web.submission.deletion import is_deleted
 from beholder.web.submission.request import Outcome
 
-__all__ = ["failed_job_of", "retry_id"]
+__all__ = ["RETRYABLE", "failed_job_of", "retry_id"]
+
+RETRYABLE = frozenset({JobStatus.FAILED, JobStatus.EXPIRED})
 
 _CALLER = "retry"
 
@@ -25,7 +27,7 @@ def failed_job_of(found: Outcome | Job | None) -> Job:
     if found is None or (isinstance(found, Outcome) and is_deleted(found)):
         raise JobNotFound
     job = found.job if isinstance(found, Outcome) else found
-    if job.status not in (JobStatus.FAILED, JobStatus.EXPIRED):
+    if job.status not in RETRYABLE:
         raise JobNotFailed(f"the job is {job.status}, and only a job that failed or expired can be retried")
     if job.input is None:
         raise ImageGone

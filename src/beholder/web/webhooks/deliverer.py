@@ -25,6 +25,7 @@ from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.deletion import is_deleted
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.request import Outcome
+from beholder.web.submission.retry import RETRYABLE
 from beholder.web.webhooks.events import EventSender
 from beholder.web.webhooks.looks import Look, Looks
 from beholder.web.webhooks.places import HostPlaces
@@ -221,6 +222,8 @@ class WebhookDeliverer:
             self._places.wait_for(host, job.id)
             return math.inf
         with self._places.taken(host, job.id):
+            if record.attempts == 0 and job.status in RETRYABLE:
+                await self._in_thread(self._records.keep, record)
             if record.owner != self._ports.owner:
                 record = replace(record, owner=self._ports.owner)
                 await self._in_thread(self._records.write, record)

@@ -1,15 +1,16 @@
 """The records of webhooks in the output bucket; the methods block, so the deliverer calls them in threads."""
 
+import contextlib
 import json
 import logging
 
-from beholder.clock import Clock, age_s
+from beholder.clock import Clock
 from beholder.errors import ObjectNotFound
 from beholder.job import is_job_id
-from beholder.store.keys import WEBHOOK_SCAN, WEBHOOKS, webhook_key
+from beholder.store.keys import WEBHOOK_SCAN, WEBHOOKS, kept_webhook_key, webhook_key
 from beholder.store.port import Store
 from beholder.telemetry.log import log_event
-from beholder.web.webhooks.record import WebhookRecord
+from beholder.web.webhooks.record import Webhook, WebhookRecord
 
 __all__ = ["WebhookRecords"]
 
@@ -57,6 +58,26 @@ class WebhookRecords:
         """
         self._results.put(webhook_key(record.job_id), record.to_bytes())
 
+    def keep(self, record: WebhookRecord) -> None:
+        """Keep the webhook of a failed job for its retry, beyond the delivery.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        self._results.put(kept_webhook_key(record.job_id), record.to_bytes())
+
+    def kept(self, job_id: str) -> Webhook | None:
+        """Return the webhook of a failed job; None if it had none.
+
+        Raises:
+            BackendError: The bucket does not answer.
+        """
+        # The record goes only after the other was put.
+        for key in (webhook_key(job_id), kept_webhook_key(job_id)):
+            with contextlib.suppress(ObjectNotFound, ValueError):
+                return WebhookRecord.from_bytes(self._results.get(key), job_id).webhook
+        return None
+
     def delete(self, job_id: str) -> None:
         """Remove a record.
 
@@ -72,7 +93,8 @@ class WebhookRecords:
             BackendError: The bucket does not answer.
         """
         try:
-            if age_s(self._clock.now_s(), self._results.head(WEBHOOK_SCAN).stored_at_s) < every_s:
+            # A time to come is that of a clock that was set back since.
+            if abs(self._clock.now_s() - self._results.head(WEBHOOK_SCAN).stored_at_s) < every_s:
                 return False
         except ObjectNotFound:
             pass
