@@ -8,10 +8,11 @@ from beholder.clock import ManualClock
 from beholder.errors import BackendDenied, BackendUnavailable
 from beholder.fleet import FleetInstance, Launch, MemoryFleet
 from beholder.queue import MemoryQueue
-from beholder.scaling import InstanceState, Limits, Record
+from beholder.scaling import InstanceSeen, InstanceState, Limits, Observation, Record
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
 from beholder.scaling.heartbeats import read_heartbeats, write_heartbeat
 from beholder.scaling.policy.learnt import Learnt, LearntService
+from beholder.scaling.policy.reaper import crashed
 from beholder.scaling.policy.state import FAILURES_MAX, PolicyState
 from beholder.scaling.ports import RecordSink
 from beholder.scaling.records.snapshot import LatestRecord, read_last
@@ -399,3 +400,23 @@ def ticked(controller: Controller) -> Record:
     controller.tick()
     assert controller.last is not None
     return controller.last
+
+
+def test_a_process_that_crashed_has_a_line_and_one_that_left_and_was_launched_again_has_none() -> None:
+    # given: two processes in service
+    world = World()
+    controller = world.controller()
+    world.fleet.launch(count=2, token="before")  # noqa: S106 -- the token of a launch
+    world.go(controller, 4 * LIMITS.tick_s, InstanceState.IN_SERVICE)
+    first, second = sorted(one.id for one in world.fleet.describe())
+    # when: the supervisor starts the first again, under its name
+    world.fleet._instances[first] = FleetInstance(first, world.clock.now_s())
+    world.go(controller, 4 * LIMITS.tick_s, InstanceState.IN_SERVICE)
+    # then
+    (line,) = [one for record in world.records.kept for one in record.terminated]
+    assert (line.id, line.cause) == (first, "crashed")
+    # and: what the controller launched itself under that name is none
+    seen = Observation(2.0, 0, instances=(InstanceSeen(second, InstanceState.PENDING, 1.0),))
+    before = Observation(1.0, 0, instances=(InstanceSeen(second, InstanceState.DRAINING, 0.0),))
+    assert crashed(seen, before, [second]) == crashed(before, seen, []) == crashed(seen, None, []) == ()
+    assert [one.id for one in crashed(seen, before, [])] == [second]

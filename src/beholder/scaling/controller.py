@@ -12,7 +12,7 @@ from beholder.scaling.policy.decision import Decision, FailedStartup, Terminatio
 from beholder.scaling.policy.limits import Limits
 from beholder.scaling.policy.observation import Observation
 from beholder.scaling.policy.policy import decide
-from beholder.scaling.policy.reaper import reap
+from beholder.scaling.policy.reaper import crashed, reap
 from beholder.scaling.policy.state import PolicyState
 from beholder.scaling.ports import Lease, RecordSink, Sensor
 from beholder.scaling.records.record import Record
@@ -67,6 +67,7 @@ class Controller:
         self._is_new = True
         self._attempt: _Attempt | None = None
         self._last: Record | None = None
+        self._before: Observation | None = None
 
     @property
     def last(self) -> Record | None:
@@ -95,10 +96,12 @@ class Controller:
         """
         if not self._ports.lease.hold():
             # A new leader begins with a new state: this one lacks what another leader launched meanwhile.
-            self._is_new, self._attempt = True, None
+            self._is_new, self._attempt, self._before = True, None, None
             return self._limits.tick_s
         seen = self._aged(self._ports.sensor.observe())
         refused = self._repeat(seen)
+        ended = crashed(seen, self._before, () if self._last is None else self._last.launched)
+        self._before = seen
         terminated, self._state = reap(seen, self._state, self._limits)
         rest = _without(seen, terminated)
         decision, self._state = decide(rest, self._state, self._limits)
@@ -118,7 +121,7 @@ class Controller:
                 Record.of(seen, decision, leader=self._name),
                 launched=launched,
                 refused="; ".join(refused),
-                terminated=terminated,
+                terminated=(*terminated, *ended),
                 failed_startups=failed,
                 failures=self._state.failures,
                 awaited_s=self._state.awaited_s(seen.now_s),

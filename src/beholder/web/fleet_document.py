@@ -112,11 +112,12 @@ class FleetDocument:
     decision: Annotated[DecisionDocument | None, "How many instances there should be, and why."] = None
     instances: Annotated[tuple[InstanceDocument, ...], "Every instance."] = ()
     launched_total: Annotated[Count, "Instances launched, by any leader."] = 0
-    terminated_total: Annotated[Mapping[str, Count], "Instances that the reaper terminated, by cause."] = (
-        field(default_factory=dict)
-    )
+    terminated_total: Annotated[
+        Mapping[str, Count], "Instances that did not leave by themselves, by cause."
+    ] = field(default_factory=dict)
     terminations: Annotated[
-        tuple[EndedInstanceDocument, ...], "The last ten instances that the reaper terminated, newest first."
+        tuple[EndedInstanceDocument, ...],
+        "The last ten that did not leave by themselves, newest first.",
     ] = ()
     refusals: Annotated[
         tuple[RefusedLaunchDocument, ...], "The last ten launches that the cloud refused, newest first."

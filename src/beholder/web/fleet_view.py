@@ -127,7 +127,7 @@ _METRICS: tuple[tuple[str, str, Callable[[FleetSnapshot], _Series], str], ...] =
     ),
     (
         "beholder_controller_terminations_total",
-        "Instances that the reaper terminated, by any leader.",
+        "Instances that were terminated, or ended unexpectedly, by any leader.",
         lambda last: last.terminated_total,
         "cause",
     ),

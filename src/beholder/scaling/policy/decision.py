@@ -36,11 +36,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """An instance that the reaper ends.
+    """An instance that the reaper ends, or that ended unexpectedly.
 
     Args:
         id: The instance.
-        cause: 'startup', 'lifetime', 'silent' or 'hung'.
+        cause: 'startup', 'lifetime', 'silent' or 'hung'; 'crashed' if nobody ended it.
         why: The cause in words.
     """
 

@@ -6,6 +6,7 @@ long as other heartbeats may. A separate thread writes the heartbeats, so that t
 is gone or hangs.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from beholder.clock import age_s
@@ -14,7 +15,7 @@ from beholder.scaling.policy.limits import Limits
 from beholder.scaling.policy.observation import InstanceSeen, InstanceState, Observation
 from beholder.scaling.policy.state import PolicyState
 
-__all__ = ["reap"]
+__all__ = ["crashed", "reap"]
 
 _DRAIN_S_MAX = 300.0  # a drain finishes one batch and looks at the queue for as long as its counts lag
 _LOOKS_APART_TICKS = 2.0
@@ -78,3 +79,26 @@ def _suspicion(
     if limits.lifetime_s_max is not None and old_s > limits.lifetime_s_max and not one.is_busy:
         return "lifetime", f"it is {old_s / 3600:.1f} hours old and has nothing to do", twice_s
     return None
+
+
+def crashed(
+    seen: Observation, before: Observation | None, launched: Sequence[str]
+) -> tuple[Termination, ...]:
+    """Return the instances that served, ended by themselves and were started again under the same id.
+
+    Such are the processes of one machine, whose supervisor starts them again; no instance of a cloud does.
+
+    Args:
+        seen: The observation.
+        before: The one before it; None if there is none.
+        launched: Ids of what was launched since that one, which may be those of instances that have left.
+    """
+    if before is None:
+        return ()
+    served = {one.id: one for one in before.instances if one.state is not InstanceState.PENDING}
+    why = "it ended unexpectedly, and was started again"
+    return tuple(
+        Termination(one.id, "crashed", why)
+        for one in seen.instances
+        if one.id in served and one.launched_at_s > served[one.id].launched_at_s and one.id not in launched
+    )

@@ -29,7 +29,7 @@ class Record:
         decision: The decision.
         launched: Ids of the launched instances.
         refused: Why the cloud refused launches; empty if it refused none.
-        terminated: The instances that the reaper terminated.
+        terminated: The instances that the reaper terminated, or that ended unexpectedly.
         failed_startups: Failed startups that this tick found.
         failures: Failed startups in a row.
         awaited_s: How long ago each instance was launched that is on its way, by id.

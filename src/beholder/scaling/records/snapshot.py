@@ -96,7 +96,7 @@ class FleetSnapshot:
         terminations: The last terminations, newest first.
         refusals: The last refusals, newest first; the same reason in a row counts once.
         launched_total: All launches since this object exists, by any leader.
-        terminated_total: All instances that the reaper terminated, by cause.
+        terminated_total: All instances that the reaper terminated or that ended unexpectedly, by cause.
         failed_startups: Instances that did not come up, the last ones, newest first.
         failed_startups_total: All of them, by cause.
     """

@@ -50,9 +50,11 @@ export function showDecisions(decisions) {
   list("decisions", lines, "None in the last day.");
 }
 
+const told = ({ id, why }) => (id ? `${id}: ${why}` : sentence(why));
+
 export function showTrouble({ failed_startups: failed, terminations, refusals }) {
   const lines = [...failed, ...terminations, ...refusals].sort((a, b) => (a.at < b.at ? 1 : -1));
-  list("trouble", lines.map((one) => el("li", {}, time(one.at), ` ${sentence(one.why)}`)), "None.");
+  list("trouble", lines.map((one) => el("li", {}, time(one.at), ` ${told(one)}`)), "None.");
 }
 
 /** Show a list that scrolls; where it is long, the keyboard reaches it. */
