@@ -216,3 +216,19 @@ def test_a_clock_that_is_set_back_does_not_end_the_scans() -> None:
     assert not records.claim_scan(60.0)
     bench.clock.advance(-24 * HOUR_S)
     assert records.claim_scan(60.0)
+
+
+def test_an_outcome_does_not_wait_behind_the_records_of_a_scan() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        for number in range(1000):
+            bench.add(f"https://old{number}.example/")
+        await asyncio.to_thread(bench.deliverer.tick)
+        await bench.until(lambda: len(bench.sent) > 0)
+        alive = bench.add("https://alive.example/")
+        bench.settle(alive)
+        await bench.until(lambda: bool(bench.sent_to("https://alive.example/")))
+        assert len(bench.sent) < 1000
+
+    bench.run(work())

@@ -48,6 +48,7 @@ _AFTER_ERROR_S = 30.0
 _ORPHAN_S = 600.0
 _STOP_S = 3.0
 _SCAN_SPREAD = 0.1
+_FOUND_PER_S = 100.0
 
 
 class WebhookDeliverer:
@@ -295,8 +296,9 @@ class WebhookDeliverer:
         unknown = [job_id for job_id in job_ids if job_id not in self._looks]
         # If there is no room for all, each of them has its turn at some scan.
         unknown.sort(key=lambda _: self._ports.chance())
-        for job_id in unknown[: self._looks.make_room()]:
-            self._looks.schedule(job_id)
+        # One after the other, so that a new outcome does not wait behind thousands of old records.
+        for place, job_id in enumerate(unknown[: self._looks.make_room()]):
+            self._looks.schedule(job_id, place / _FOUND_PER_S)
 
     async def _in_thread(self, call: Callable[[_A], _T], argument: _A) -> _T:
         return await bounded(self._threads, LOOKUP_S_MAX, call, argument)
