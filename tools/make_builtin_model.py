@@ -57,6 +57,8 @@ sha256 = "{sha256}"
 labels = "labels.txt"
 labels_sha256 = "{labels_sha256}"
 output = "logits"
+embedding = "x256"
+embedding_size = 1280
 
 [preprocessing]
 kind = "centre-crop"

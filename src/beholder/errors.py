@@ -68,9 +68,6 @@ def default_message(error: type[BeholderError]) -> str:
     return " ".join((error.__doc__ or "").split("\n\n")[0].split())
 
 
-# --- what a client handles alike ----------------------------------------------------------------------------
-
-
 class BadImage(BeholderError, code="bad_image", http_status=422):
     """The image cannot be recognised, however often it is sent."""
 
@@ -99,6 +96,10 @@ class RequestError(BeholderError, code="bad_request", http_status=400):
 
 class BadParameter(RequestError, code="bad_parameter"):
     """A parameter of the request has a value that is not allowed."""
+
+
+class EmbeddingUnsupported(RequestError, code="embedding_unsupported", http_status=422):
+    """The model gives no embedding; ask for labels, or name another model."""
 
 
 class LabelUnknown(RequestError, code="label_unknown"):
@@ -332,8 +333,7 @@ class BackendError(BeholderError, code="backend_error", http_status=503):
 
     def __init__(self, backend: str, operation: str, message: str | None = None) -> None:
         """The `operation` (such as 'send') of the `backend` (such as 'sqlite queue') failed."""
-        self.backend = backend
-        self.operation = operation
+        self.backend, self.operation = backend, operation
         super().__init__(f"{backend}: {operation}: {message or default_message(type(self))}")
 
 

@@ -124,6 +124,8 @@ class FakeClassifier:
             LABELS,
             outputs_probabilities=True,
             preprocessing=Preprocessing(),
+            embedding="pooled",
+            embedding_size=3,
         )
         self.batches: list[int] = []
         self.failure: Exception | None = None
@@ -139,6 +141,13 @@ class FakeClassifier:
         for row, image in zip(rows, images, strict=True):
             row[image[0, 0, 0]] = 0.7
         return rows
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        self.batches.append(len(images))
+        if self.failure is not None:
+            raise self.failure
+        rows = [[0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1 / 3, 2 / 3, -2 / 3]]
+        return np.array([rows[image[0, 0, 0]] for image in images], np.float32)
 
 
 class Rig:

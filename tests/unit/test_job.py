@@ -58,7 +58,7 @@ def test_a_job_of_its_defaults_has_every_member() -> None:
 
 def test_a_result_without_labels_is_not_a_missing_result() -> None:
     none = Job("an-id", JobStatus.SUCCEEDED, 0.0, result=Result(()))
-    assert none.to_dict()["result"] == {"labels": []}
+    assert none.to_dict()["result"] == {"labels": [], "embedding": None}
     assert Job.from_dict(none.to_dict()).result == Result(())
 
 

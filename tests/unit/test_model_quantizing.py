@@ -88,9 +88,14 @@ def test_the_int8_form_of_several_labels_has_their_thresholds(
     if output == "sigmoid":
         graph.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["tags"]))
         graph.graph.output[0].name = "tags"
+    # The embedding of one of them is an output of its graph, and of the other a tensor inside.
+    if output == "sigmoid":
+        graph.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["n", 3]))
     folder = write_folder(models / "tiny", graph=graph.SerializeToString(), output=output)
     text = (folder / "model.toml").read_text(encoding="utf-8")
-    (folder / "model.toml").write_text(f"threshold = [0.5, 0.6, 0.7, 0.8]\n{text}", encoding="utf-8")
+    (folder / "model.toml").write_text(
+        f'threshold = [0.5, 0.6, 0.7, 0.8]\nembedding = "flat"\nembedding_size = 3\n{text}', encoding="utf-8"
+    )
     # when
     done = quantized(tmp_path, "tiny", "--calibration", photos)
     # then
@@ -100,6 +105,10 @@ def test_the_int8_form_of_several_labels_has_their_thresholds(
     rows = [OpenVinoClassifier(spec).classify(list(COLOURS.values())) for spec in (before, after)]
     np.testing.assert_allclose(*rows, atol=0.05)
     assert rows[0].sum(axis=1).max() > 1.1
+    assert (before.embedding, after.embedding) == ("flat", "flat" if output == "sigmoid" else "")
+    if after.embedding:
+        vectors = [OpenVinoClassifier(spec).embed(list(COLOURS.values())[:3]) for spec in (before, after)]
+        np.testing.assert_allclose(*vectors, atol=0.05)
 
 
 def test_what_cannot_be_quantised_is_refused(

@@ -88,7 +88,7 @@ def test_a_webhook_is_described_where_one_may_be_asked_for(ports: WebPorts) -> N
         for _, _, operation in operations(hooked)
         if "webhook" in json.dumps([operation["parameters"], operation.get("requestBody")]).lower()
     }
-    assert described == {"classify", "put_job", "cog_create", "torchserve_put"}
+    assert described == {"classify", "embed", "put_job", "cog_create", "torchserve_put"}
     assert '"webhook' not in json.dumps(build_openapi(ports)["paths"]).replace('"webhook_refused"', "")
 
 
@@ -132,6 +132,7 @@ def test_an_upload_names_each_error_of_its_image_under_its_status(document: dict
         "job_finished",
         "job_not_failed",
         "dead_letter_not_found",
+        "embedding_unsupported",
         "stream_unsupported",
         "upload_link_expired",
     }

@@ -158,7 +158,8 @@ def test_the_file_name_in_the_query_overrides_that_of_a_form_or_header() -> None
 
 def test_upload_heeds_its_min_confidence() -> None:
     job = post_form("/upload?min_confidence=0.5", file()).json
-    expected = {"model": None, "top_k": 1, "min_confidence": 0.5, "include": [], "exclude": []}
+    lists = {"include": [], "exclude": []}
+    expected = {"model": None, "top_k": 1, "min_confidence": 0.5, "embed": False} | lists
     assert job["input"]["options"] == expected
 
 

@@ -246,6 +246,11 @@ def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
 )
 @click.option("--output", help="The output with a value for each class, of a graph with several.")
 @click.option(
+    "--embedding",
+    default="",
+    help="The tensor of the graph that /v1/embed answers with, such as what the last layer reads.",
+)
+@click.option(
     "--probabilities/--logits",
     default=None,
     help="Whether the ONNX graph ends in a softmax, or, with --threshold, in a sigmoid.  [default: found by "
@@ -286,7 +291,7 @@ def import_model(path: Path, **given: Any) -> None:
             raise ConfigError("the new model needs a name; give one by --name")
         destination = registry.folder_for(name, given["version"])
         check_options(given)
-        keys = ("name", "version", "licence", "source", "labels", "output", "size", "arch")
+        keys = ("name", "version", "licence", "source", "labels", "output", "embedding", "size", "arch")
         description = Description(
             outputs_probabilities=given["probabilities"],
             preprocessing=preprocessing_of(given),

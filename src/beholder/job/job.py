@@ -16,7 +16,18 @@ from beholder.documents import (
     to_document,
 )
 
-__all__ = ["Failure", "Job", "JobInput", "JobStatus", "Label", "Metrics", "Options", "Result", "read_outcome"]
+__all__ = [
+    "Embedding",
+    "Failure",
+    "Job",
+    "JobInput",
+    "JobStatus",
+    "Label",
+    "Metrics",
+    "Options",
+    "Result",
+    "read_outcome",
+]
 
 
 class JobStatus(StrEnum):
@@ -61,6 +72,7 @@ class Options:
     ] = 0.0
     include: Annotated[tuple[int, ...], "Numbers of the classes that alone are ranked; empty for all."] = ()
     exclude: Annotated[tuple[int, ...], "Numbers of the classes that are left out."] = ()
+    embed: Annotated[bool, "Whether the embedding is asked for instead of labels."] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +87,22 @@ class JobInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """What the model's last layers read of the image: images alike have embeddings alike."""
+
+    size: Annotated[Count, "How many values it has."]
+    is_normalised: Annotated[bool, "Whether its length is 1, so that the dot product of two is their cosine."]
+    values: Annotated[tuple[float, ...], "The values, each a float32."]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What the model recognised."""
 
     labels: Annotated[tuple[Label, ...], "Best first."]
+    embedding: Annotated[
+        Embedding | None, "The embedding, if it was asked for; then there are no labels."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

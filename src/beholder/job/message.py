@@ -87,6 +87,8 @@ class Message:
             document["include"] = self.input.options.include
         if self.input.options.exclude:
             document["exclude"] = self.input.options.exclude
+        if self.input.options.embed:
+            document["embed"] = True
         if self.model is not None:
             document["chosen"] = self.model
         if self.input.tag is not None:
@@ -122,6 +124,7 @@ class Message:
                         document["min"],
                         _classes(document, "include"),
                         _classes(document, "exclude"),
+                        document.get("embed") is True,
                     ),
                     document.get("tag"),
                 ),

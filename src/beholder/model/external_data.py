@@ -4,7 +4,7 @@ PyTorch's exporter writes weights beside the graph (`model.onnx.data`). Inside t
 them, both runtimes find them, and no path leads elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from beholder.errors import ModelInvalid
@@ -46,13 +46,13 @@ def map_onnx(path: Path) -> memoryview:
     return map_file(path)
 
 
-def whole_graph(path: Path, content: memoryview, output: str | None = None) -> Pieces:
+def whole_graph(path: Path, content: memoryview, outputs: Sequence[str] = ()) -> Pieces:
     """Return an ONNX file with the weights that it keeps in other files inside.
 
     Args:
         path: The file; the others are in its folder or below.
         content: Its bytes.
-        output: The name of the only output that is kept; None keeps all.
+        outputs: The names of the outputs that are kept; empty keeps all.
 
     Raises:
         OSError: It cannot be read.
@@ -64,7 +64,7 @@ def whole_graph(path: Path, content: memoryview, output: str | None = None) -> P
     def change(kind: str, message: memoryview, _: int) -> Pieces | None:
         nonlocal taken
         if kind == _OUTPUT:
-            return [] if output is not None and _name(message) != output else None
+            return [] if outputs and _name(message) not in outputs else None
         entries, kept = _split(message)
         if entries is None:
             return None

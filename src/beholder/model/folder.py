@@ -13,7 +13,7 @@ from typing import Any
 from beholder.errors import ModelInvalid
 from beholder.model.external_data import has_external_data
 from beholder.model.mapped_file import map_file
-from beholder.model.port import ModelSpec
+from beholder.model.port import EMBEDDING_SIZE_MAX, ModelSpec
 from beholder.model.preprocessing_table import read_preprocessing
 
 __all__ = [
@@ -45,7 +45,16 @@ _TEMPERATURES = (0.05, 20.0)
 _OUTPUTS = ("logits", "probabilities", "sigmoid-logits", "sigmoid")
 _THRESHOLD = 0.5
 _TEXT_KEYS = ("name", "version", "licence", "source", "sha256", "labels", "output")
-KEYS = ("format", *_TEXT_KEYS, "labels_sha256", "temperature", "threshold", "preprocessing")
+KEYS = (
+    "format",
+    *_TEXT_KEYS,
+    "labels_sha256",
+    "temperature",
+    "threshold",
+    "embedding",
+    "embedding_size",
+    "preprocessing",
+)
 # A name becomes that of a folder, which may have 255 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 NAME_RULE = (
@@ -124,6 +133,7 @@ def read_model(folder: Path) -> ModelSpec:
     _check_graph(folder / GRAPH_FILE, texts.get("sha256"), problems)
     labels = _read_labels(folder, texts.get("labels", LABELS_FILE), problems, table.get("labels_sha256"))
     thresholds = _thresholds(table, len(labels), problems)
+    embedding, embedding_size = _embedding(table, problems)
     if problems or preprocessing is None:
         raise ModelInvalid([f"{folder}: {problem}" for problem in problems])
     return ModelSpec(
@@ -138,6 +148,8 @@ def read_model(folder: Path) -> ModelSpec:
         preprocessing=preprocessing,
         temperature=temperature,
         thresholds=thresholds,
+        embedding=embedding,
+        embedding_size=embedding_size,
     )
 
 
@@ -216,6 +228,20 @@ def _thresholds(table: dict[str, Any], classes: int, problems: list[str]) -> tup
             "all, or one for each"
         )
     return tuple(map(float, numbers)) if not problems else ()
+
+
+def _embedding(table: dict[str, Any], problems: list[str]) -> tuple[str, int]:
+    """Return the tensor that is the embedding, and how many values it has; of a model without one, none."""
+    name, size = table.get("embedding"), table.get("embedding_size")
+    if name is None and size is None:
+        return "", 0
+    if isinstance(name, str) and name and type(size) is int and 1 <= size <= EMBEDDING_SIZE_MAX:
+        return name, size
+    problems.append(
+        f"{MODEL_FILE}: embedding must be the name of a tensor, and embedding_size the number of "
+        f"its values, up to {EMBEDDING_SIZE_MAX}; write both, or none"
+    )
+    return "", 0
 
 
 def _check_graph(path: Path, sha256: str | None, problems: list[str]) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beholder.errors import ImageSizeUnsupported, ModelInvalid
+from beholder.model.embedding import unit_length, values_in, with_embedding
 from beholder.model.openvino_core import first_line, import_openvino
-from beholder.model.port import ModelSpec, Preprocessing
+from beholder.model.port import Preprocessing
 from beholder.model.weights_in_place import read_graph_in_place
 
-__all__ = ["CHANNELS", "RAW", "Graph", "check_graph", "smallest_side"]
+__all__ = ["CHANNELS", "RAW", "Graph", "smallest_side"]
 
 CHANNELS = 3
 # Mean and scale that leave the pixels alone.
@@ -34,16 +35,17 @@ _SIZES_KEPT_MAX = 4096
 class Graph:
     """A classifier's graph: its input, its classes and the sizes it takes."""
 
-    def __init__(self, content: bytes | Path, where: str) -> None:
+    def __init__(self, content: bytes | Path, where: str, *, embedding: str = "") -> None:
         """Read the graph.
 
         Args:
             content: The ONNX file's bytes, or its path: then its weights stay in it while the graph is in
                 use, so it must not be shortened.
             where: Its name in messages.
+            embedding: The tensor that is the embedding; empty for none.
 
         Raises:
-            ModelInvalid: OpenVINO cannot read the graph, or it is no classifier of images.
+            ModelInvalid: OpenVINO cannot read the graph, it is no classifier of images, or lacks the tensor.
         """
         self._ov = import_openvino()
         self.where = where
@@ -52,9 +54,12 @@ class Graph:
             self.model = read_graph_in_place(self._ov.Core(), content)
         except RuntimeError as error:
             raise self._invalid(f"OpenVINO cannot use this graph: {first_line(error)}") from error
+        self.embedding = embedding
+        if embedding:
+            self.model = with_embedding(self.model, embedding, where)
         self._check_ends()
         shape = self.model.inputs[0].partial_shape
-        self.input_name, self.output_name = _names(self.model.inputs), _names(self.model.outputs)
+        self.input_name, self.output_name = _names(self.model.inputs), _names(self.model.outputs[:1])
         self.element: str = _ELEMENTS[self.model.inputs[0].element_type.to_string()]
         self.is_nhwc = shape[1] != CHANNELS and (shape[3] == CHANNELS or not self._takes_nchw())
         fixed = [axis.get_length() if axis.is_static else None for axis in shape]
@@ -63,6 +68,12 @@ class Graph:
         self._unsettled_anyway: frozenset[str] = frozenset()
         self.reference = self._find_reference()
         self.classes = self._classes_at(self.reference, self.reference)
+        self.embedding_size = self._embedding_size()
+        if embedding and not self.embedding_size:
+            raise self._invalid(
+                f"the tensor '{embedding}' has the shape {self.model.outputs[1].partial_shape}; "
+                "name one of (1, values) as the embedding, such as what the last layer reads"
+            )
 
     @property
     def side(self) -> int | None:
@@ -92,6 +103,8 @@ class Graph:
     ) -> Any:
         """Return the graph for OpenVINO from uint8 images (n, height, width, 3) to (n, classes) float32.
 
+        Of a graph with an embedding the second output is that, each of length 1.
+
         Args:
             preprocessing: Its size, mean and scale.
             batch_size: The images of one run.
@@ -108,13 +121,19 @@ class Graph:
         if self.element != "uint8":
             normalise = image.preprocess().convert_element_type(ov.Type.f32)
             normalise.mean(list(preprocessing.mean)).scale(list(preprocessing.scale))
-        steps.output().tensor().set_element_type(ov.Type.f32)
+        for place in range(len(model.outputs)):
+            steps.output(place).tensor().set_element_type(ov.Type.f32)
         model = steps.build()
         values = model.get_results()[0].input_value(0)
         values = ov.opset8.reshape(values, [batch_size, self.classes], special_zero=False)
         if end:
             values = ov.opset8.softmax(values, axis=1) if end == "softmax" else ov.opset8.sigmoid(values)
-        return ov.Model([values], model.get_parameters(), model.get_friendly_name())
+        ends = [values]
+        if self.embedding:
+            rows = model.get_results()[1].input_value(0)
+            rows = ov.opset8.reshape(rows, [batch_size, self.embedding_size], special_zero=False)
+            ends.append(unit_length(rows))
+        return ov.Model(ends, model.get_parameters(), model.get_friendly_name())
 
     def takes_batches(self, side: int) -> bool:
         """Say whether it runs several images of a side at once: some exporters fix the batch to 1."""
@@ -124,8 +143,8 @@ class Graph:
             self.model.reshape(self.input_shape(2, side, side))
         except RuntimeError:
             return False
-        shape = self.model.outputs[0].partial_shape
-        return bool(shape.is_static and list(shape.to_shape())[0] == 2)  # noqa: PLR2004, RUF015
+        shapes = [output.partial_shape for output in self.model.outputs]
+        return all(shape.is_static and next(iter(shape.to_shape())) == 2 for shape in shapes)  # noqa: PLR2004
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse an image of a size that some layer of the graph cannot compute.
@@ -225,7 +244,7 @@ class Graph:
         """Report how input and output differ from a classifier's."""
         inputs, outputs = self.model.inputs, self.model.outputs
         problems = []
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or len(outputs) != (2 if self.embedding else 1):
             problems.append(
                 f"the graph has {len(inputs)} inputs and {len(outputs)} outputs ({_names(inputs)} and "
                 f"{_names(outputs)}); export it with one image input and one output of a value for each class"
@@ -281,6 +300,10 @@ class Graph:
         classes: int = math.prod(self.model.outputs[0].shape)
         return classes
 
+    def _embedding_size(self) -> int:
+        """Return how many values the embedding has at the size that the graph has now; 0 for none."""
+        return values_in(self.model.outputs[1].partial_shape) if self.embedding else 0
+
     def _reason_against(self, height: int, width: int) -> str:
         """Return why the graph cannot run an image of a size, or an empty text if it can."""
         for actual, fixed in ((height, self.height), (width, self.width)):
@@ -293,6 +316,8 @@ class Graph:
             return f"nothing of the image is left at its layer {min(empty)}"
         if math.prod(self.model.outputs[0].shape) != self.classes:
             return f"it answers with {self.model.outputs[0].shape}"
+        if self.embedding and self._embedding_size() != self.embedding_size:
+            return f"its embedding has the shape {self.model.outputs[1].partial_shape}"
         return ""
 
     def _shape_problem(self, height: int, width: int) -> str:
@@ -320,28 +345,6 @@ class Graph:
 
     def _invalid(self, problem: str) -> ModelInvalid:
         return ModelInvalid(f"{self.where}: {problem}")
-
-
-def check_graph(graph: Graph, spec: ModelSpec) -> None:
-    """Refuse a graph that contradicts `model.toml` or the labels.
-
-    Raises:
-        ModelInvalid: The message says what differs.
-    """
-    where, preprocessing = spec.onnx_path, spec.preprocessing
-    graph.check_labels(len(spec.labels), "the label file", is_multi_label=spec.is_multi_label)
-    if graph.element == "uint8" and (preprocessing.mean, preprocessing.scale) != RAW:
-        raise ModelInvalid(
-            f"{where}: the graph takes uint8 and normalises by itself; write mean = 0 and scale = 1"
-        )
-    if graph.last_operation == "Softmax" and not spec.outputs_probabilities:
-        raise ModelInvalid(f'{where}: the graph ends in a softmax; write output = "probabilities"')
-    if graph.ends_in_sigmoid and not (spec.is_multi_label and spec.outputs_probabilities):
-        raise ModelInvalid(f'{where}: the graph ends in a sigmoid; write output = "sigmoid"')
-    if preprocessing.size is None:
-        graph.check_takes_any_size()
-    else:
-        graph.check_side(preprocessing.size)
 
 
 def _output_problems(values: Any) -> list[str]:

@@ -21,7 +21,7 @@ from beholder.model.graph import Graph
 from beholder.model.heap import release_free_memory
 from beholder.model.mapped_file import few_pages_resident
 from beholder.model.new_folder import check_name, new_model_folder
-from beholder.model.port import Classifier, ModelSpec
+from beholder.model.port import EMBEDDING_SIZE_MAX, Classifier, ModelSpec
 from beholder.model.preprocessing_table import TORCHVISION, write_preprocessing
 from beholder.model.sources.find import read_source
 from beholder.model.sources.source import Description, Source, output_of
@@ -84,13 +84,15 @@ def import_model(
 
 def _understand(source: Source, onnx: Path, tell: Callable[[str], object]) -> tuple[Description, int]:
     """Run the graph of a model; return its complete description, and a side that it runs."""
-    graph = Graph(onnx, str(source.file))
     said = source.description
+    graph = Graph(onnx, str(source.file), embedding=said.embedding)
+    _check_embedding(graph)
     is_multi_label = bool(said.thresholds)
     graph.check_labels(len(source.labels), source.labels_from, is_multi_label=is_multi_label)
     preprocessing = find_preprocessing(graph, said.preprocessing, said.size)
     settled = replace(
         said,
+        embedding_size=graph.embedding_size,
         preprocessing=preprocessing,
         outputs_probabilities=find_output(
             graph, preprocessing, declared=said.outputs_probabilities, is_multi_label=is_multi_label
@@ -99,6 +101,14 @@ def _understand(source: Source, onnx: Path, tell: Callable[[str], object]) -> tu
     for line in understood(source, graph, settled):
         tell(line)
     return settled, graph.reference
+
+
+def _check_embedding(graph: Graph) -> None:
+    if graph.embedding_size > EMBEDDING_SIZE_MAX:
+        raise ModelInvalid(
+            f"{graph.where}: the tensor '{graph.embedding}' has {graph.embedding_size} values; one has "
+            f"{EMBEDDING_SIZE_MAX} at most, name a pooled layer"
+        )
 
 
 def describe(folder: Path, description: Description, labels: Sequence[str]) -> None:
@@ -165,6 +175,9 @@ def _toml(description: Description, folder: Path) -> str:
     first, *more = description.thresholds or (None,)
     if first is not None:
         head += f"\nthreshold = {[first, *more] if more else first}"
+    if description.embedding:
+        head += f"\nembedding = {_quoted(description.embedding)}"
+        head += f"\nembedding_size = {description.embedding_size}"
     return f"format = {FORMAT}\n{head}\n\n{write_preprocessing(description.preprocessing or TORCHVISION)}"
 
 

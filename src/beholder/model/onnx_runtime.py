@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from beholder.errors import ConfigError, InferenceFailed, JobError, ModelInvalid
 from beholder.model.answers import check_answers, end_of, tempered, warm_up_image
 from beholder.model.batching import plan_runs
+from beholder.model.embedding import check_embeddings, with_output
 from beholder.model.extras import import_extra
 from beholder.model.folder import read_graph
-from beholder.model.graph import Graph, check_graph
+from beholder.model.graph import Graph
+from beholder.model.graph_check import check_graph
 from beholder.model.heap import release_free_memory
 from beholder.model.port import ModelSpec
 
@@ -23,6 +25,8 @@ __all__ = ["OnnxRuntimeClassifier"]
 
 # Only fatal errors are logged: others come as exceptions, too.
 _LOG_FATAL_ONLY = 4
+# Of the length that an embedding is divided by.
+_LEAST = 1e-6
 
 
 class OnnxRuntimeClassifier:
@@ -65,7 +69,7 @@ class OnnxRuntimeClassifier:
             ConfigError: ONNX Runtime is not installed, or lacks a provider asked for.
         """
         content = read_graph(self.spec)
-        graph = Graph(content, str(self.spec.onnx_path))
+        graph = Graph(content, str(self.spec.onnx_path), embedding=self.spec.embedding)
         check_graph(graph, self.spec)
         side = self.spec.preprocessing.size
         session = self._open(content)
@@ -95,12 +99,26 @@ class OnnxRuntimeClassifier:
         Raises:
             JobError: The graph cannot run images of this size (`as-is` models only).
         """
+        return self._run(images)[0]
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """See `Classifier.embed`.
+
+        Raises:
+            JobError: The model gives none, or the graph cannot run images of this size.
+        """
+        rows = self._run(images)[1]
+        check_embeddings(rows, self.spec)
+        return rows
+
+    def _run(self, images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self._session is None:
             self.warm_up()
-        probabilities = np.full((len(images), len(self.spec.labels)), np.nan, np.float32)
+        sizes = (len(self.spec.labels), self.spec.embedding_size)
+        probabilities, embeddings = (np.full((len(images), size), np.nan, np.float32) for size in sizes)
         for run in plan_runs([image.shape for image in images], self._sizes):
-            probabilities[run] = self._infer(np.stack([images[i] for i in run]))
-        return probabilities
+            probabilities[run], embeddings[run] = self._infer(np.stack([images[i] for i in run]))
+        return probabilities, embeddings
 
     def _open(self, content: bytes | Path) -> Any:
         ort = import_extra("onnxruntime", "onnxruntime")
@@ -113,19 +131,29 @@ class OnnxRuntimeClassifier:
         options.inter_op_num_threads = 1
         options.log_severity_level = _LOG_FATAL_ONLY
         try:
-            return ort.InferenceSession(content, options, providers=self._providers)
+            session = ort.InferenceSession(content, options, providers=self._providers)
+            inner = self.spec.embedding
+            if inner and inner not in [one.name for one in session.get_outputs()]:
+                whole = content if isinstance(content, bytes) else content.read_bytes()
+                session = ort.InferenceSession(with_output(whole, inner), options, providers=self._providers)
         # Its errors have no base class in common but Exception.
         except _runtime_errors(ort) as error:
             raise ModelInvalid(
                 f"{self.spec.onnx_path}: ONNX Runtime cannot use this graph: {error}"
             ) from error
+        return session
 
-    def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _infer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         height, width = batch.shape[1:3]
         self._graph.check_size(height, width)
         ort = import_extra("onnxruntime", "onnxruntime")
         try:
-            (values,) = self._session.run(None, {self._session.get_inputs()[0].name: self._input(batch)})
+            names = [one.name for one in self._session.get_outputs()]
+            answers = [name for name in names if name != self.spec.embedding]
+            wanted = answers + [self.spec.embedding][: len(self.spec.embedding)]
+            values, *more = self._session.run(
+                wanted, {self._session.get_inputs()[0].name: self._input(batch)}
+            )
         except _runtime_errors(ort) as error:
             raise InferenceFailed(
                 f"the model failed on an image of {width} x {height} pixels: {error}"
@@ -136,7 +164,11 @@ class OnnxRuntimeClassifier:
         values = values.reshape(expected).astype(np.float32)
         found = _ENDS[end_of(self.spec)](values)
         check_answers(found, self.spec)
-        return tempered(found, self.spec)
+        rows = np.zeros((len(batch), 0), np.float32)
+        if more:
+            rows = more[0].reshape(len(batch), self.spec.embedding_size).astype(np.float32)
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _LEAST)
+        return tempered(found, self.spec), rows
 
     def _input(self, batch: NDArray[np.uint8]) -> NDArray[Any]:
         if self._graph.element != "uint8":

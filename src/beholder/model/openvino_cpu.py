@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from beholder.errors import ConfigError, ImageSizeUnsupported, InferenceFailed, JobError, ModelInvalid
 from beholder.model.answers import check_answers, end_of, tempered, warm_up_image
 from beholder.model.batching import batch_sizes, plan_runs
+from beholder.model.embedding import check_embeddings
 from beholder.model.folder import read_graph
-from beholder.model.graph import Graph, check_graph
+from beholder.model.graph import Graph
+from beholder.model.graph_check import check_graph
 from beholder.model.heap import release_free_memory
 from beholder.model.openvino_core import compile_model, cpu_capabilities, first_line, import_openvino
 from beholder.model.port import ModelSpec
@@ -69,7 +71,7 @@ class OpenVinoClassifier:
             ConfigError: The precision is unknown, or this CPU does not compute in it.
         """
         self._precision = _choose_precision(self._precision)
-        graph = Graph(read_graph(self.spec), str(self.spec.onnx_path))
+        graph = Graph(read_graph(self.spec), str(self.spec.onnx_path), embedding=self.spec.embedding)
         check_graph(graph, self.spec)
         side = self.spec.preprocessing.size
         is_single = side is None or not graph.takes_batches(side)
@@ -90,23 +92,45 @@ class OpenVinoClassifier:
         Raises:
             JobError: The graph cannot run images of this size (`as-is` models only).
         """
+        return self._run(images)[0]
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """See `Classifier.embed`.
+
+        Raises:
+            JobError: The model gives none, or the graph cannot run images of this size.
+        """
+        rows = self._run(images)[1]
+        check_embeddings(rows, self.spec)
+        return rows
+
+    def _run(self, images: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if not self._requests:
             self.warm_up()
-        probabilities = np.full((len(images), len(self.spec.labels)), np.nan, np.float32)
+        probabilities, embeddings = self._rows(len(images))
         for run in plan_runs([image.shape for image in images], tuple(self._requests)):
             batch = images[run[0]][np.newaxis] if len(run) == 1 else np.stack([images[i] for i in run])
-            probabilities[run] = self._infer(np.ascontiguousarray(batch))
-        return probabilities
+            probabilities[run], embeddings[run] = self._infer(np.ascontiguousarray(batch))
+        return probabilities, embeddings
 
-    def _infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _rows(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return new arrays for the probabilities and the embeddings of so many images."""
+        sizes = (len(self.spec.labels), self.spec.embedding_size)
+        probabilities, embeddings = (np.full((count, size), np.nan, np.float32) for size in sizes)
+        return probabilities, embeddings
+
+    def _infer(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         height, width = batch.shape[1:3]
         self._check_size(height, width)
         # Each run writes into a new array, so that no value of an earlier run remains; what it does not write
         # stays NaN, which `check_answers` refuses.
-        found = np.full((len(batch), len(self.spec.labels)), np.nan, np.float32)
+        found, embeddings = self._rows(len(batch))
         request = self._requests[len(batch)]
         try:
-            request.set_output_tensor(import_openvino().Tensor(found, shared_memory=True))
+            ov = import_openvino()
+            request.set_output_tensor(0, ov.Tensor(found, shared_memory=True))
+            if self.spec.embedding:
+                request.set_output_tensor(1, ov.Tensor(embeddings, shared_memory=True))
             request.infer(batch, share_inputs=True, share_outputs=True)
             check_answers(found, self.spec)
         except RuntimeError as error:
@@ -117,7 +141,7 @@ class OpenVinoClassifier:
         except InferenceFailed:
             self._forget_runs()
             raise
-        return tempered(found, self.spec)
+        return tempered(found, self.spec), embeddings
 
     def _forget_runs(self) -> None:
         """Compile anew, because the next image would read what a failed run left between the layers.

@@ -1,7 +1,8 @@
 """Several classifiers of a model behind one, so that several batches run at the same time."""
 
 import queue
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,18 @@ class ClassifierPool:
 
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `Classifier.classify`."""
+        with self._taken() as classifier:
+            return classifier.classify(images)
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """See `Classifier.embed`."""
+        with self._taken() as classifier:
+            return classifier.embed(images)
+
+    @contextmanager
+    def _taken(self) -> Iterator[Classifier]:
         classifier = self._free.get()
         try:
-            return classifier.classify(images)
+            yield classifier
         finally:
             self._free.put(classifier)

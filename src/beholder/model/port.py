@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Classifier", "ModelSpec", "Preprocessing", "PreprocessingKind"]
+__all__ = ["EMBEDDING_SIZE_MAX", "Classifier", "ModelSpec", "Preprocessing", "PreprocessingKind"]
+
+EMBEDDING_SIZE_MAX = 8192
+"""Values of an embedding, at most; a job with so many has 100 kB. Real ones have a few hundred to 4,096."""
 
 
 class PreprocessingKind(StrEnum):
@@ -73,6 +76,8 @@ class ModelSpec:
         temperature: What the logits are divided by before the softmax or the sigmoid.
         thresholds: The probability from which a multi-label model gives a label, by class number; empty for a
             model whose classes exclude each other.
+        embedding: The tensor of the graph that is an image's embedding; empty if the model gives none.
+        embedding_size: How many values an embedding has; 0 for none.
     """
 
     name: str
@@ -86,6 +91,8 @@ class ModelSpec:
     preprocessing: Preprocessing
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
+    embedding: str = ""
+    embedding_size: int = 0
 
     @property
     def is_multi_label(self) -> bool:
@@ -128,5 +135,20 @@ class Classifier(Protocol):
 
         Raises:
             JobError: An image cannot be run, or has no usable answer. To find out which, run each alone.
+        """
+        ...
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the embeddings of a batch, each of length 1, or of zeros alone.
+
+        Args:
+            images: As for `classify`.
+
+        Shape:
+            images: (height, width, 3) uint8, RGB, each.
+            returns: (len(images), embedding_size) float32.
+
+        Raises:
+            JobError: The model gives none, or an image cannot be run or has no usable one.
         """
         ...

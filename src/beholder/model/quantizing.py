@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, JobError, ModelInvalid, RequestError
+from beholder.model.external_data import map_onnx
 from beholder.model.extras import import_extra
 from beholder.model.folder import GRAPH_FILE, read_graph, read_model
 from beholder.model.graph import Graph
 from beholder.model.importing import describe
 from beholder.model.new_folder import check_name, new_model_folder
+from beholder.model.onnx_header import read_onnx_header
 from beholder.model.port import Classifier, ModelSpec, Preprocessing
 from beholder.model.sources.source import Description
 from beholder.model.verification import Agreement, Photos, Report, verify, warm_up_timed, write_report
@@ -51,7 +53,7 @@ def quantize_model(
     check_name(name, destination)
     # The new model's is another.
     spec = replace(spec, temperature=1.0)
-    graph = Graph(read_graph(spec), str(spec.onnx_path))
+    graph = Graph(read_graph(spec), str(spec.onnx_path), embedding=spec.embedding)
     if graph.element != "float32":
         raise ModelInvalid(
             f"{spec.onnx_path}: the graph takes {graph.element}; only float32 is quantised, export it so"
@@ -60,16 +62,7 @@ def quantize_model(
     before, expected = _measured(spec, graph, images, photos, load)
     with new_model_folder(destination) as folder:
         _quantize(spec, graph, images, folder)
-        described = Description(
-            name,
-            version=spec.version,
-            licence=spec.licence,
-            source=f"int8 of {spec.reference}, {spec.source}",
-            outputs_probabilities=spec.outputs_probabilities,
-            preprocessing=spec.preprocessing,
-            thresholds=spec.thresholds,
-        )
-        describe(folder, described, spec.labels)
+        describe(folder, _described(spec, name, folder), spec.labels)
         try:
             after, found = _measured(read_model(folder), graph, images, photos, load)
         except ModelInvalid as error:
@@ -89,6 +82,24 @@ def quantize_model(
     for line in [*before.lines[2:], *after.lines]:
         tell(line)
     return read_model(destination)
+
+
+def _described(spec: ModelSpec, name: str, folder: Path) -> Description:
+    """Return the description of the int8 form whose graph is in a folder."""
+    # The quantiser may change what is inside the graph, and keeps its outputs.
+    outputs = read_onnx_header(map_onnx(folder / GRAPH_FILE), str(spec.onnx_path)).outputs
+    has_embedding = spec.embedding in outputs
+    return Description(
+        name,
+        version=spec.version,
+        licence=spec.licence,
+        source=f"int8 of {spec.reference}, {spec.source}",
+        outputs_probabilities=spec.outputs_probabilities,
+        preprocessing=spec.preprocessing,
+        thresholds=spec.thresholds,
+        embedding=spec.embedding if has_embedding else "",
+        embedding_size=spec.embedding_size if has_embedding else 0,
+    )
 
 
 def _images(photos: Photos, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:

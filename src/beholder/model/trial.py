@@ -184,13 +184,14 @@ def try_batches(classifier: Classifier, side: int, where: str) -> None:
         JobError: The model cannot run an image of this side.
     """
     images = trial_images(side, side)
-    together = classifier.classify(images)
-    alone = np.concatenate([classifier.classify([image]) for image in images])
-    if np.abs(together - alone).max() > _BATCH_TOLERANCE:
-        raise ModelInvalid(
-            f"{where}: the answer to an image changes with the images beside it in a batch; export the graph "
-            "for inference, with every layer (a softmax above all) working on each image by itself"
-        )
+    for run in (classifier.classify, *([classifier.embed] if classifier.spec.embedding else [])):
+        together = run(images)
+        alone = np.concatenate([run([image]) for image in images])
+        if np.abs(together - alone).max() > _BATCH_TOLERANCE:
+            raise ModelInvalid(
+                f"{where}: the answer to an image changes with the images beside it in a batch; export the "
+                "graph for inference, with every layer (a softmax above all) working on each image by itself"
+            )
 
 
 def _answers(graph: Graph, preprocessing: Preprocessing) -> NDArray[np.float32]:

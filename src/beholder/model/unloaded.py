@@ -39,5 +39,9 @@ class UnloadedClassifier:
         """Refuse."""
         self._refuse()
 
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:  # noqa: ARG002 -- the port's
+        """Refuse."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise self._error

@@ -259,6 +259,7 @@ def _job_routes(jobs: JobRoutes, images: ImageRoutes, ports: WebPorts) -> list[R
 def _routes(images: ImageRoutes, models: ModelRoutes, service: ServiceRoutes) -> list[Route]:
     return [
         Route("/v1/classify", _Endpoint(images.classify), methods=["POST"]),
+        Route("/v1/embed", _Endpoint(images.embed), methods=["POST"]),
         Route("/upload", _Endpoint(images.upload), methods=["POST"]),
         *images.uploads.routes(),
         Route("/", _Root(images, service), methods=["GET", "POST"]),

@@ -40,6 +40,9 @@ class ServedModel:
         "What the model sees: with `centre-crop` the side of the centred square as a fraction of the shorter "
         "side; with `stretch` the sides of the centred part as a fraction of the image's; 1 with `as-is`.",
     ] = 1.0
+    embedding_size: Annotated[
+        Count | None, "How many values its embedding has, for `/v1/embed`; null if it gives none."
+    ] = None
 
     @property
     def reference(self) -> str:

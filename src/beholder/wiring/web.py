@@ -142,4 +142,5 @@ def _served(spec: ModelSpec) -> ServedModel:
         input_size=spec.preprocessing.size,
         is_multi_label=spec.is_multi_label,
         crop_fraction=1.0 if spec.preprocessing.size is None else spec.preprocessing.crop_fraction,
+        embedding_size=spec.embedding_size or None,
     )

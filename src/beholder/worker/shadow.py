@@ -94,7 +94,8 @@ class Shadow:
             model: The reference of the model that runs.
             data: The image's file.
         """
-        if message.input.options.model is not None or model == self._reference:
+        options = message.input.options
+        if options.model is not None or options.embed or model == self._reference:
             return False
         # The last digits of a job's id are random, or a digest's.
         part = int(message.job_id[-_SHARE_DIGITS:], 16) / 16**_SHARE_DIGITS

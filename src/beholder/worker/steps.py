@@ -34,6 +34,7 @@ from beholder.errors import (
 )
 from beholder.job import Failure, Job, JobStatus
 from beholder.job.job import Result
+from beholder.model.embedding import embedding_of
 from beholder.model.port import ModelSpec
 from beholder.model.top import labels_of
 from beholder.results import outcomes
@@ -192,22 +193,24 @@ def decode(
 
 
 def classify(ports: WorkerPorts, batch: Sequence[Prepared]) -> list[Classified | Trouble]:
-    """Run the models over the decoded images, one batch for each model, and return every job's outcome.
+    """Run the models over the decoded images and return every job's outcome.
+
+    Each model has one batch for the jobs that ask for labels and one for those that ask for an embedding.
 
     If a model fails on a batch, it runs each image alone, so that the bad image costs the others nothing.
     """
     results: list[Classified | Trouble] = [
         _failed(ports, prepared, prepared.failure) for prepared in batch if prepared.failure is not None
     ]
-    for model in dict.fromkeys(prepared.delivery.model for prepared in batch):
+    for kind in dict.fromkeys(map(_kind_of, batch)):
         group = [
             (prepared, prepared.image)
             for prepared in batch
-            if prepared.delivery.model == model and prepared.image is not None
+            if _kind_of(prepared) == kind and prepared.image is not None
         ]
         if not group:
             continue
-        run = partial(_classify_group, ports, model)
+        run = partial(_classify_group, ports, kind)
         found = attempt(run, group)
         if not isinstance(found, Exception):
             results += found
@@ -319,15 +322,21 @@ def _resend_changed(ports: WorkerPorts, uploads: Sequence[Fetched]) -> list[Trou
     return troubles
 
 
+def _kind_of(prepared: Prepared) -> tuple[str, bool]:
+    """Return its model, and whether it asks for an embedding."""
+    return prepared.delivery.model, prepared.delivery.message.input.options.embed
+
+
 def _classify_group(
-    ports: WorkerPorts, model: str, group: Sequence[tuple[Prepared, NDArray[np.uint8]]]
+    ports: WorkerPorts, kind: tuple[str, bool], group: Sequence[tuple[Prepared, NDArray[np.uint8]]]
 ) -> list[Classified | Trouble]:
+    model, embed = kind
     classifier = ports.classifiers[model]
     started_s = ports.clock.now_s()
-    probabilities = classifier.classify([image for _, image in group])
+    rows = (classifier.embed if embed else classifier.classify)([image for _, image in group])
     run = ModelRun(started_s, ports.clock.now_s(), len(group), ports.ready_at_s)
-    if len(probabilities) != len(group):
-        raise ValueError(f"the model gave {len(probabilities)} rows for {len(group)} images")
+    if len(rows) != len(group):
+        raise ValueError(f"the model gave {len(rows)} rows for {len(group)} images")
 
     def job(prepared: Prepared, row: NDArray[np.float32]) -> Job:
         message, received_at_s = prepared.delivery.message, prepared.delivery.received_at_s
@@ -340,12 +349,16 @@ def _classify_group(
             completed_at_s=run.done_at_s,
             model=classifier.spec.name,
             model_version=classifier.spec.version,
-            result=Result(labels_of(row, classifier.spec, message.input.options)),
+            result=(
+                Result((), embedding_of(row))
+                if embed
+                else Result(labels_of(row, classifier.spec, message.input.options))
+            ),
             metrics=run.metrics_of(prepared.delivery, prepared.fetched.fetch_s, prepared.decode_ms),
         )
 
     results: list[Classified | Trouble] = []
-    for (prepared, _), row in zip(group, probabilities, strict=True):
+    for (prepared, _), row in zip(group, rows, strict=True):
         made = attempt(partial(job, prepared), row)
         if isinstance(made, Exception):
             results.append(Trouble(prepared.delivery.received, "classify", made))

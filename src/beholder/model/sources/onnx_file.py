@@ -41,9 +41,9 @@ def read_onnx_file(file: Path, description: Description, known: Known | None = N
             "a table of numbers; beholder serves graphs that take the pixels of an image"
         )
     known = known or read_metadata(file, header.metadata) or Known("the graph", form=_form(header))
-    _check_output(file, header, description.output)
+    answer = _answer_of(file, header, description)
     try:
-        graph = whole_graph(file, content, description.output)
+        graph = whole_graph(file, content, [answer, description.embedding])
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}; make it readable") from error
     labels, labels_from = find_labels(file, description, known.labels, known.where)
@@ -58,12 +58,14 @@ def _form(header: OnnxHeader) -> str:
     return "TensorFlow or Keras, in ONNX" if header.producer.startswith("tf2onnx") else "ONNX"
 
 
-def _check_output(file: Path, header: OnnxHeader, wanted: str | None) -> None:
-    """Refuse an output that the graph has not, and a graph with several of which none is named."""
-    names = ", ".join(header.outputs)
+def _answer_of(file: Path, header: OnnxHeader, description: Description) -> str:
+    """Return the output that has the classes; refuse one that is not there, and a choice that nobody made."""
+    wanted, names = description.output, ", ".join(header.outputs)
     if wanted is not None and wanted not in header.outputs:
         raise ConfigError(f"{file} has no output '{wanted}'; its outputs are {names}")
-    if wanted is None and len(header.outputs) > 1:
+    found = [wanted] if wanted else [name for name in header.outputs if name != description.embedding]
+    if len(found) != 1 or found[0] == description.embedding:
         raise ModelInvalid(
             f"{file} has several outputs ({names}); name the one with a value for each class by --output"
         )
+    return found[0]

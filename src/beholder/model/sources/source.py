@@ -30,6 +30,8 @@ class Description:
         arch: The architecture of a checkpoint; None takes what the source says.
         thresholds: The probability from which a multi-label model gives a label, one for all or one for each
             class; empty takes what the source says.
+        embedding: The tensor of the graph that is an image's embedding; empty for none.
+        embedding_size: How many values it has; the import finds out.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Description:
     size: int | None = None
     arch: str | None = None
     thresholds: tuple[float, ...] = ()
+    embedding: str = ""
+    embedding_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

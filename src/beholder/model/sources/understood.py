@@ -25,6 +25,9 @@ def understood(source: Source, graph: Graph, settled: Description) -> list[str]:
     if taken := settled.thresholds:
         least = f"{min(taken):g}" if len(set(taken)) == 1 else f"{min(taken):g} to {max(taken):g}"
         values += f" of several labels, each from {least} on"
+    embedding = {}
+    if settled.embedding:
+        embedding["embedding"] = f"{settled.embedding}: {settled.embedding_size} values, scaled to length 1"
     layout = "NHWC" if graph.is_nhwc else "NCHW"
     size = f"{graph.width or 'any'} x {graph.height or 'any'} pixels"
     batch = f"{graph.batch} at once" if graph.batch else "any number at once"
@@ -33,6 +36,7 @@ def understood(source: Source, graph: Graph, settled: Description) -> list[str]:
         "source": source.form,
         "input": f"{graph.input_name}: {graph.element}{raw}, {layout}, {size}, {batch}",
         "output": f"{graph.output_name}: {graph.classes} classes, {values}",
+        **embedding,
         "labels": f"{source.labels[0]} ... {source.labels[-1]}, from {source.labels_from}",
         "preprocessing": f"{_in_words(preprocessing)}; from {source.preprocessing_from}",
     }

@@ -7,7 +7,7 @@ tree and the limits. The schemas follow the types of the documents.
 
 from typing import Any
 
-from beholder.errors import BackendUnavailable
+from beholder.errors import BackendUnavailable, EmbeddingUnsupported
 from beholder.web.key_check import scope_needed
 from beholder.web.openapi.compat import compat_paths, with_rekognition
 from beholder.web.openapi.errors import (
@@ -37,6 +37,7 @@ from beholder.web.openapi.schemas import schemas
 from beholder.web.openapi.uploads import upload_paths
 from beholder.web.ports import WebPorts
 from beholder.web.routes.parameters import OPTIONS
+from beholder.web.routes.responses import EMBEDDING_TYPE
 
 __all__ = ["build_openapi"]
 
@@ -115,6 +116,7 @@ def build_openapi(ports: WebPorts) -> _Doc:
 def _paths(ports: WebPorts) -> _Doc:
     own = {
         "/v1/classify": {"post": _classify(ports)},
+        "/v1/embed": {"post": _embed(ports)},
         "/upload": {"post": _upload("upload", ports)},
         "/": {"get": _index(), "post": with_rekognition(_upload("upload_at_root", ports))},
         "/v1/models": {"get": _get("list_models", "Service", "List the models.", "Models")},
@@ -166,6 +168,36 @@ def _classify(ports: WebPorts) -> _Doc:
         {"200": done, "202": accepted, **problems(image_errors())},
         named=["TopK", *_NAMED, "Tag", *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS],
         body=image_body(ports, OPTIONS, is_classify=True),
+    )
+
+
+def _embed(ports: WebPorts) -> _Doc:
+    """Return the operation that is as classifying, but for its options and its answer."""
+    found = _classify(ports)
+    done = found["responses"]["200"]
+    done["description"] = "The job with its embedding; of several images, a list."
+    done["content"]["application/json"].pop("example")
+    done["content"][EMBEDDING_TYPE] = {"schema": {"type": "string", "format": "binary"}}
+    done["headers"] |= {
+        name: ref("headers", key)
+        for name, key in (
+            ("x-job-id", "JobId"),
+            ("x-embedding-size", "EmbeddingSize"),
+            ("x-embedding-normalised", "EmbeddingNormalised"),
+        )
+    }
+    named = ("ModelName", "FileName", *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS)
+    return operation(
+        "embed",
+        "Classify",
+        "Compute the embedding of an image, or of the images of a form.",
+        "The embedding is what the model's last layers read of the image, scaled to length 1: images alike "
+        "have embeddings whose dot product is near 1. Waits and jobs are as for labels. With "
+        f"`Accept: {EMBEDDING_TYPE}` the embedding of one image comes as float32, the lowest byte first. "
+        + _SEVERAL,
+        {**found["responses"], **problems((*image_errors(), EmbeddingUnsupported))},
+        named=named,
+        body=image_body(ports, ("model",), is_classify=True),
     )
 
 

@@ -16,6 +16,7 @@ from beholder.errors import (
     BadImage,
     BadParameter,
     BeholderError,
+    EmbeddingUnsupported,
     JobError,
     JobFinished,
     JobNotFailed,
@@ -116,6 +117,7 @@ _OF_OTHER_ROUTES = {
     JobNotFailed,
     DeadLetterNotFound,
     OutcomeLate,
+    EmbeddingUnsupported,
     StreamUnsupported,
     UploadLinkExpired,
 }

@@ -272,6 +272,10 @@ def headers() -> _Doc:
         "ETag": _header("Names this version of the file."),
         "Vary": _header("The header of the request that decides on the form of the answer."),
         "JsonLength": _header("Bytes of the JSON, if tensors follow in binary form.", {"type": "integer"}),
+        "EmbeddingSize": _header("With bytes: how many values the embedding has.", {"type": "integer"}),
+        "EmbeddingNormalised": _header(
+            "With bytes: whether the embedding has length 1.", {"type": "string", "enum": ["true", "false"]}
+        ),
         "ErrorType": _header("To AWS's clients: the exception that they raise."),
         "Allow": _header("With 405: the methods that this path takes."),
     }

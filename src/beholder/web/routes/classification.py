@@ -11,6 +11,7 @@ from beholder.errors import (
     BackendError,
     BadParameter,
     BeholderError,
+    EmbeddingUnsupported,
     IdempotencyKeyInUse,
     IdempotencyKeyInvalid,
     ImageGone,
@@ -25,6 +26,7 @@ from beholder.job.job import Result
 from beholder.web.access_log import entry_of
 from beholder.web.current_models import CurrentModels
 from beholder.web.limits import WebLimits
+from beholder.web.ports import ServedModel
 from beholder.web.routes.parameters import RequestParameters
 from beholder.web.submission.pending import PendingReplies
 from beholder.web.submission.request import Outcome, PendingJob, SubmissionRequest
@@ -165,6 +167,10 @@ class Classification:
         with self.budget.reserve(waits=wait_s > 0) as reservation:
             upload = await read_upload(request, upload_format, self.limits, reservation, self.fetchers)
             options = parameters.options_with(upload.fields, models, self.limits)
+            served = models.chosen(options.model)
+            if upload_format.wants_embedding:
+                _check_embeds(served)
+                options = replace(options, embed=True)
             _check_named(upload, parameters, job_id)
             webhook = upload.webhook or parameters.webhook_with(upload.fields)
             self._check(webhook)
@@ -176,7 +182,7 @@ class Classification:
                 options=replace(options, top_k=1) if upload_format.wants_text else options,
                 wants_text=upload_format.wants_text,
                 deadline_s=parameters.deadline_s,
-                model=models.chosen(options.model).reference,
+                model=served.reference,
                 webhook=webhook,
                 tag=parameters.tag_with(upload.fields),
                 is_cacheable=_may_be_cached(request.headers.getlist("cache-control")),
@@ -280,6 +286,14 @@ def _may_be_cached(headers: Sequence[str]) -> bool:
     """
     directives = {part.partition("=")[0].strip().lower() for part in ",".join(headers).split(",")}
     return not directives & {"no-cache", "no-store"}
+
+
+def _check_embeds(served: ServedModel) -> None:
+    if served.embedding_size is None:
+        raise EmbeddingUnsupported(
+            f"{served.reference} gives no embedding; ask for labels, or name a model that has an "
+            "embedding_size in GET /v1/models"
+        )
 
 
 def _check_named(upload: Upload, parameters: RequestParameters, job_id: str | None) -> None:

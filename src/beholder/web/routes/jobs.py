@@ -1,5 +1,6 @@
 """The routes of jobs: a POST of an image makes a job and answers with its outcome; a GET returns the job."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +15,9 @@ from beholder.web.limits import WebLimits
 from beholder.web.routes.classification import Classification
 from beholder.web.routes.parameters import CLASSIFY, CLASSIFY_OPTIONS, UPLOAD, read_prefer
 from beholder.web.routes.responses import (
+    EMBEDDING_TYPE,
     accepted_response,
+    embedding_response,
     job_response,
     outcome_response,
     refusal_response,
@@ -36,11 +39,18 @@ __all__ = ["CLASSIFY_FORMAT", "ImageRoutes", "JobRoutes", "job_id_of"]
 CLASSIFY_FORMAT = UploadFormat(CLASSIFY, find=find_in_json(CLASSIFY_OPTIONS), is_base64=is_json)
 """How the requests hold an image that are answered with a job."""
 _UPLOAD = UploadFormat(UPLOAD, wants_text=True)
+_EMBED_OPTIONS = ("model", "webhook")
+_EMBED = UploadFormat(
+    (*_EMBED_OPTIONS, "file_name"),
+    find=find_in_json(_EMBED_OPTIONS),
+    is_base64=is_json,
+    wants_embedding=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRoutes:
-    """The endpoints that take an image: `/v1/classify`, and `/upload` and `/` for the classic clients.
+    """The endpoints that take an image: `/v1/classify`, `/v1/embed`, and for classic clients `/upload`, `/`.
 
     Args:
         classification: Classifies the image of a request.
@@ -58,7 +68,24 @@ class ImageRoutes:
         """`POST /v1/classify`: the job object, with its result if that comes in time; of several, a list."""
         prefer = read_prefer(request.headers.getlist("prefer"), self.limits)
         outcomes = await self.classification.outcomes_of(request, CLASSIFY_FORMAT, prefer.wait_s)
-        headers = {"Preference-Applied": prefer.applied} if prefer.applied else {}
+        return self._answer_all(outcomes, request, prefer.applied)
+
+    async def embed(self, request: Request) -> Response:
+        """`POST /v1/embed`: as `/v1/classify`, with the embedding; that of one image also as bytes."""
+        prefer = read_prefer(request.headers.getlist("prefer"), self.limits)
+        outcomes = await self.classification.outcomes_of(request, _EMBED, prefer.wait_s)
+        first, *more = outcomes
+        wants_bytes = EMBEDDING_TYPE in request.headers.get("accept", "") and not more
+        job = first.job if wants_bytes and isinstance(first, Outcome) else None
+        if job is None or job.result is None or job.result.embedding is None:
+            return self._answer_all(outcomes, request, prefer.applied)
+        headers = {"x-job-id": job.id} | _applied(prefer.applied)
+        return embedding_response(job.result.embedding, headers)
+
+    def _answer_all(
+        self, outcomes: Sequence[Outcome | PendingJob | BeholderError], request: Request, applied: str
+    ) -> Response:
+        headers = _applied(applied)
         if len(outcomes) > 1:
             # The job of a key that is in use is unfinished as well.
             is_finished = not any(isinstance(one, PendingJob | IdempotencyKeyInUse) for one in outcomes)
@@ -141,6 +168,10 @@ class JobRoutes:
             raise JobNotFound
         self.pending_replies.settle([outcome])
         return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _applied(preferences: str) -> dict[str, str]:
+    return {"Preference-Applied": preferences} if preferences else {}
 
 
 def job_id_of(request: Request) -> str:

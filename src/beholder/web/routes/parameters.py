@@ -212,7 +212,7 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     meant = nearest(name, known)
     if meant:
         return f"{shown}; did you mean {meant}?"
-    if nearest(name, CLASSIFY) == "top_k":
+    if "min_confidence" in known and nearest(name, CLASSIFY) == "top_k":
         return f"{shown} here, where the answer is one label; POST /v1/classify takes top_k"
     return f"{shown}; this path takes {', '.join(known)}"
 
@@ -238,7 +238,8 @@ def read_options(values: Mapping[str, str], models: ServedModels, limits: WebLim
         model=model,
         top_k=read_whole(values, "top_k", defaults.top_k, 1, limits.top_k_max),
         min_confidence=_fraction(values, "min_confidence", defaults.min_confidence),
-        **filters,
+        include=filters.get("include", ()),
+        exclude=filters.get("exclude", ()),
     )
 
 

@@ -1,6 +1,7 @@
 """What a client is answered: a job, its outcome, or the problem that the job ended with."""
 
 import json
+import struct
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -9,18 +10,24 @@ from starlette.responses import Response
 
 from beholder.errors import BackendError, BeholderError
 from beholder.job import Failure, Job
+from beholder.job.job import Embedding
 from beholder.web.access_log import cause_of, entry_of
 from beholder.web.problems import problem, problem_of
 from beholder.web.submission.request import Outcome
 
 __all__ = [
+    "EMBEDDING_TYPE",
     "accepted_response",
+    "embedding_response",
     "job_response",
     "note_failure",
     "outcome_response",
     "refusal_response",
     "several_response",
 ]
+
+EMBEDDING_TYPE = "application/octet-stream"
+"""What Accept names to get an embedding as bytes."""
 
 
 def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
@@ -33,6 +40,16 @@ def accepted_response(job: Job, retry_after_s: int, headers: dict[str, str]) -> 
     """Return the 202 of a job whose outcome did not come in time, with where and when to fetch it."""
     later = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(retry_after_s)}
     return job_response(job, HTTPStatus.ACCEPTED, headers | later)
+
+
+def embedding_response(embedding: Embedding, headers: dict[str, str]) -> Response:
+    """Return an embedding as its numbers alone: float32, the lowest byte first, one behind the other."""
+    values = embedding.values
+    about = {
+        "x-embedding-size": str(len(values)),
+        "x-embedding-normalised": str(embedding.is_normalised).lower(),
+    }
+    return Response(struct.pack(f"<{len(values)}f", *values), 200, headers | about, EMBEDDING_TYPE)
 
 
 def outcome_response(outcome: Outcome, request: Request, headers: dict[str, str]) -> Response:

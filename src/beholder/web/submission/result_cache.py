@@ -65,7 +65,9 @@ class ResultCache:
         """Take the results of expected jobs; a job without a result is forgotten."""
         for job in (outcome.job for outcome in outcomes):
             key = self.forget(job.id)
-            if key is None or job.status != JobStatus.SUCCEEDED or len(job.labels) > _LABELS_MAX:
+            # An embedding takes as much memory as all classes.
+            is_large = len(job.labels) > _LABELS_MAX or (job.result is not None and job.result.embedding)
+            if key is None or job.status != JobStatus.SUCCEEDED or is_large:
                 continue
             self._jobs[key] = job
             if len(self._jobs) > self._count_max:

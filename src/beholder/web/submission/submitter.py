@@ -353,5 +353,8 @@ def _digest(request: SubmissionRequest) -> str:
 
 
 def _given(options: Options) -> dict[str, object]:
-    """Return the options as a document, without filters that name no class."""
-    return {name: value for name, value in asdict(options).items() if value != ()}
+    """Return the options as a document, without filters that name no class and a false `embed`.
+
+    So it is as versions wrote it that did not know them.
+    """
+    return {name: value for name, value in asdict(options).items() if value != () and value is not False}

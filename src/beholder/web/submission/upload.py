@@ -304,12 +304,14 @@ class UploadFormat:
         find: Returns the image in a body, with its options as text fields.
         is_base64: Whether a request may hold the image in base64, so that its body may be a third longer.
         wants_text: Whether the caller is a classic client, which expects the best label as text.
+        wants_embedding: Whether the path answers with an embedding instead of labels.
     """
 
     known: Sequence[str]
     find: Callable[[Headers, bytes, WebLimits], Upload] = find_image
     is_base64: Callable[[Headers], bool] = lambda _: False
     wants_text: bool = False
+    wants_embedding: bool = False
 
 
 def _find_in_form(
