@@ -21,10 +21,11 @@ from beholder.store.memory import MemoryStore
 from beholder.telemetry.metrics import Telemetry
 from beholder.web.app import build_app
 from beholder.web.openapi.document import build_openapi
+from beholder.web.openapi.inputs import parameters
 from beholder.web.openapi.json_schema import schema_of
 from beholder.web.ports import ServedModel, WebPorts
 from beholder.web.routes.compat.rekognition import MEDIA_TYPE
-from beholder.web.routes.parameters import OPTIONS
+from beholder.web.routes.parameters import CLASSIFY, OPTIONS
 from beholder.web.submission.form import IMAGE_FIELDS
 from beholder.web.submission.reply_sources import PolledReplies
 from beholder.web.webhooks.ports import WebhookPorts
@@ -304,3 +305,14 @@ def test_every_example_keeps_its_schema(document: dict[str, Any]) -> None:
             assert faults(document, of, example) == [], where
             checked += 1
     assert checked > 50
+
+
+def test_the_parameters_of_an_image_are_those_that_its_path_takes(ports: WebPorts) -> None:
+    paths, named = build_openapi(ports)["paths"], parameters(ports)
+    taken = {"/v1/classify": {*CLASSIFY} - {"webhook"}, "/v1/embed": {"model", "tag", "file_name"}}
+    for path, options in taken.items():
+        operation = paths[path]["post"]
+        found = [named[one["$ref"].rpartition("/")[2]] for one in operation["parameters"]]
+        assert {one["name"] for one in found if one["in"] == "query"} == options
+        of_json = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        assert of_json.keys() - {"image", "upload", "url", "s3"} == options - {"file_name"}

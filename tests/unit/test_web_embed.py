@@ -43,7 +43,7 @@ def embedded(folder: Path, target: str, body: bytes, **headers: str) -> Answer:
 
 def test_the_job_has_the_embedding_and_no_labels(tmp_path: Path) -> None:
     with EmbeddingWeb(tmp_path) as web:
-        coming = web.begin("POST", "/v1/embed?file_name=a.jpg", IMAGE)
+        coming = web.begin("POST", "/v1/embed?file_name=a.jpg&tag=order-1", IMAGE)
         web.work()
         job = coming.result(60).json
         again = web.ask("GET", f"/v1/jobs/{job['id']}").json
@@ -53,7 +53,7 @@ def test_the_job_has_the_embedding_and_no_labels(tmp_path: Path) -> None:
         "embedding": {"size": 3, "is_normalised": True, "values": pytest.approx(FIRST)},
     }
     assert (job["status"], job["model"], job["input"]["options"]["embed"]) == ("succeeded", "first", True)
-    assert again == job
+    assert (again, job["input"]["tag"]) == (job, "order-1")
     assert [one["embedding_size"] for one in models] == [3, None]
 
 

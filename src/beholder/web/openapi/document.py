@@ -186,7 +186,7 @@ def _embed(ports: WebPorts) -> _Doc:
             ("x-embedding-normalised", "EmbeddingNormalised"),
         )
     }
-    named = ("ModelName", "FileName", *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS)
+    named = ("ModelName", "FileName", "Tag", *webhook_named(ports), "Prefer", *_UPLOAD_HEADERS)
     return operation(
         "embed",
         "Classify",

@@ -39,7 +39,7 @@ __all__ = ["CLASSIFY_FORMAT", "ImageRoutes", "JobRoutes", "job_id_of"]
 CLASSIFY_FORMAT = UploadFormat(CLASSIFY, find=find_in_json(CLASSIFY_OPTIONS), is_base64=is_json)
 """How the requests hold an image that are answered with a job."""
 _UPLOAD = UploadFormat(UPLOAD, wants_text=True)
-_EMBED_OPTIONS = ("model", "webhook")
+_EMBED_OPTIONS = ("model", "tag", "webhook")
 _EMBED = UploadFormat(
     (*_EMBED_OPTIONS, "file_name"),
     find=find_in_json(_EMBED_OPTIONS),
