@@ -4,11 +4,13 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from beholder.queue.notifier import Notifiers
+from beholder.queue.sqlite import SqliteQueue
 
 
 @pytest.fixture
@@ -30,6 +32,51 @@ def test_as_many_receives_are_notified_as_asked_for(notifiers: Notifiers) -> Non
         assert sum(notifier.wait(0) for notifier in (first, second, third)) == 2
         notifiers.notify(2)
         assert sum(notifier.wait(0) for notifier in (first, second, third)) == 3
+
+
+def test_a_process_that_ends_interrupts_what_waits_and_leaves_no_message(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        queue, other = (
+            stack.enter_context(SqliteQueue(tmp_path / "queue.sqlite", "images")) for _ in range(2)
+        )
+        queue._notifiers._folder.mkdir(parents=True)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        stack.callback(queue.interrupt)  # or a failure would wait for the thread
+        waiting = pool.submit(queue.receive, count_max=1, wait_s=600.0)
+        while not os.listdir(queue._notifiers._folder):  # noqa: PTH208
+            assert not waiting.done()
+        queue.interrupt()
+        assert waiting.result(60) == []
+        other.send([b"one"])
+        assert [one.body for one in queue.receive(count_max=1, wait_s=600.0)] == [b"one"]
+        assert queue.receive(count_max=1, wait_s=600.0) == []
+
+
+def test_a_watcher_sees_each_send_and_receives_nothing(tmp_path: Path) -> None:
+    with (
+        SqliteQueue(tmp_path / "queue.sqlite", "images") as queue,
+        SqliteQueue(tmp_path / "queue.sqlite", "images") as other,
+    ):
+        for body in (b"one", b"two"):
+            with queue.watching() as watcher:
+                assert not watcher.wait(0)
+                other.send([body])
+                assert watcher.wait(60)
+        with queue.watching() as watcher:
+            assert len(other.receive(count_max=2, wait_s=0)) == 2
+            assert not watcher.wait(0)
+
+
+def test_a_successor_notifies_of_what_a_dead_sender_has_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqliteQueue(tmp_path / "queue.sqlite", "images") as queue, queue._notifiers.listening() as notifier:
+        with monkeypatch.context() as killed:
+            killed.setattr(Notifiers, "notify", lambda *_: None)
+            queue.send([b"one"])
+        assert not notifier.wait(0)
+        with SqliteQueue(tmp_path / "queue.sqlite", "images"):
+            assert notifier.wait(60)
 
 
 def test_a_send_without_a_waiting_receive_is_no_error(notifiers: Notifiers) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from beholder.clock import ManualClock
 from beholder.fleet import ChildSpec, Supervisor
-from beholder.fleet.supervisor import restart_pause_s
+from beholder.fleet.supervisor import ChildRun, restart_pause_s
 
 
 @dataclass
@@ -103,7 +103,7 @@ def test_the_first_pass_starts_every_child() -> None:
     delay_s = fleet.supervisor.tick()
     assert fleet.events == ["web started", "worker started"]
     assert fleet.pids() == {"web": 100, "worker": 101}
-    assert 0 < delay_s <= 1
+    assert delay_s > 0
     fleet.supervisor.tick()
     assert len(fleet.started) == 2
 
@@ -123,6 +123,14 @@ def test_a_healthy_run_is_followed_by_a_restart_at_once() -> None:
     assert fleet.pause_after_death(10.0) == 0.0
     # and the next early death begins with the first pause
     assert fleet.pause_after_death(1.0) == pytest.approx(0.5, abs=0.21)
+
+
+def test_the_end_of_a_child_makes_a_pass_due_and_the_pass_tells_when_the_next_is() -> None:
+    supervisor = Supervisor([ChildSpec("one", ("/bin/sh", "-c", "exit 3"), {})], ManualClock())
+    supervisor.tick()
+    assert supervisor.ended.wait(60)
+    assert supervisor.tick() == 0.5  # the pause before the restart
+    assert supervisor.runs() == [ChildRun("one", 1)]
 
 
 def test_one_child_s_death_does_not_touch_another() -> None:

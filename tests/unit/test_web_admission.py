@@ -170,6 +170,27 @@ def test_a_reading_returns_the_time_until_the_next_reading(admission: Admission,
     refusal(admission)
 
 
+def test_without_jobs_the_readings_rest_until_the_next_job(admission: Admission, queue: MemoryQueue) -> None:
+    pace_s = 0.25
+    assert admission.tick() > pace_s
+    assert not admission.notifier.is_set()
+    send(admission, queue)
+    assert admission.notifier.is_set()
+    assert admission.tick() == pace_s
+    (received,) = queue.receive(count_max=1, wait_s=0)
+    assert admission.tick() == pace_s  # it is in flight
+    queue.ack([received.receipt])
+    admission.done(1)
+    assert admission.tick() == pace_s  # it ended since the last reading
+    # while a job is admitted and not yet sent, there is no rest
+    with admission.admit("one", 0.0):
+        assert admission.tick() == pace_s
+        queue.send([b"x"])
+    queue.ack([one.receipt for one in queue.receive(count_max=1, wait_s=0)])
+    admission.tick()
+    assert admission.tick() > pace_s
+
+
 def drained_at(per_s: float, *, clock: ManualClock, queue: MemoryQueue, admission: Admission) -> int:
     """Return the Retry-After once the queue has drained at a steady rate for a minute."""
     drained = 0.0

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -14,6 +13,7 @@ import click
 from beholder.cli.open_files import allow_files
 from beholder.cli.options import check_name, read_settings, setting_options
 from beholder.cli.service_manager import tell_service_manager
+from beholder.cli.stop_event import StopEvent
 from beholder.errors import BackendError
 from beholder.fleet import follow_parent
 from beholder.runner import Runner, persist
@@ -23,7 +23,8 @@ __all__ = ["worker"]
 
 _log = logging.getLogger(__name__)
 
-_SIGNAL_S = 1.0
+# Well below the time after which a service manager takes the process for hung.
+_WATCHDOG_S = 10.0
 
 
 @click.command()
@@ -62,7 +63,7 @@ def worker(
     `beholder up` starts at most one per core; on AWS an instance runs one, with two consumers per core.
     On SIGTERM a worker finishes what it holds, hands back what it has not begun, and ends.
     """
-    stop = threading.Event()
+    stop = StopEvent()
     settings = persist("settings", lambda: read_settings(flags), stop).settings
     configure_logging(level=settings.log.log_level, process=name, form=settings.log.log_form)
     end_on_signals(stop.set)
@@ -83,8 +84,7 @@ def worker(
         for consumer in opened.consumers:
             consumers.start("worker", consumer.tick)
         tell_service_manager("READY=1")
-        # Not an endless wait: the handler of a signal that arrives right before it would run after it.
-        while not stop.wait(_SIGNAL_S):
+        while not stop.wait(_WATCHDOG_S):
             tell_service_manager("WATCHDOG=1")
         opened.consumers.drain()
         opened.interrupt()

@@ -191,12 +191,14 @@ class DrainLimits:
         retry_s: In service between two attempts to leave.
         in_flight_s_max: How long messages in flight elsewhere can put off leaving while this worker receives
             nothing. Longer than the visibility timeout, within which the messages of a dead worker return.
+        look_every_s: In service between two looks whether the worker is to leave.
     """
 
     lag_s: float = 65.0
     check_every_s: float = 5.0
     retry_s: float = 15.0
     in_flight_s_max: float = 120.0
+    look_every_s: float = 1.0
 
 
 def decision_on(depth: Depth, *, put_off_s: float, in_flight_s_max: float) -> DrainDecision:
@@ -290,14 +292,14 @@ class DrainProtocol:
         idle_since_s = self._worker.idle_since_s
         if idle_since_s is None:
             self._put_off_since_s = self._retry_at_s = None
-            return _TICK_S
+            return self._limits.look_every_s
         if self._put_off_since_s is not None and idle_since_s > self._put_off_since_s:
             self._put_off_since_s = None
         if self._retry_at_s is not None and now_s < self._retry_at_s:
-            return _TICK_S
+            return self._limits.look_every_s
         decision = self._rule.decide(now_s - idle_since_s)
         if not decision.leaves:
-            return _TICK_S
+            return self._limits.look_every_s
         self._tell("draining")
         log_event(_log, logging.INFO, "drain.begun", "draining", reason=decision.reason)
         self._worker.pause()

@@ -4,6 +4,7 @@ A child with `may_leave` that ends with status 0 is forgotten. Children can be a
 """
 
 import logging
+import os
 import signal
 import subprocess
 import threading
@@ -22,7 +23,8 @@ _log = logging.getLogger(__name__)
 # The exit status of a process whose settings cannot be used.
 EXIT_CONFIG = 2
 
-_TICK_S = 0.2
+# A pass comes when a child ends or is due; this is how often one comes without.
+_TICK_S = 10.0
 _HEALTHY_S = 10.0
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 10.0
@@ -73,6 +75,9 @@ class Supervisor:
         specs: The children to run.
         clock: The time.
         start: Starts one child; the default starts a process.
+
+    Attributes:
+        ended: Set when a child has ended, so that the next pass is due at once.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Supervisor:
         self._lock = threading.RLock()
         self._children = [_Child(spec) for spec in specs]
         self._stopped: set[int] = set()
+        self.ended = threading.Event()
 
     @property
     def unfit(self) -> str | None:
@@ -135,7 +141,9 @@ class Supervisor:
                 is_due = child.process is None and self._clock.now_s() >= child.start_at_s
                 if is_due and child.spec.stage not in self._stopped:
                     self._begin(child)
-        return _TICK_S
+            waits_s = [one.start_at_s - self._clock.now_s() for one in self._children if one.process is None]
+        # Those of a stopped stage are due and do not start.
+        return min((wait_s for wait_s in waits_s if wait_s > 0), default=_TICK_S)
 
     def stop(self, *, drain_s: float, stage: int | None = None) -> None:
         """End every child, stage after stage: SIGTERM, time to finish, then SIGKILL.
@@ -176,6 +184,13 @@ class Supervisor:
     def _begin(self, child: _Child) -> None:
         child.process = self._start(child.spec)
         child.started_at_s = self._clock.now_s()
+        watched = threading.Thread(target=self._await_end, args=(child.process.pid,), daemon=True)
+        watched.start()
+
+    def _await_end(self, pid: int) -> None:
+        with suppress(ChildProcessError):  # it was reaped already
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        self.ended.set()
 
     def _forget_left(self) -> None:
         left = [child for child in self._children if _has_left(child)]

@@ -27,16 +27,20 @@ class Notifier:
 
     Args:
         reader: The open end of a FIFO.
+        interrupt_fd: Ends the sleep, too, once it is readable; -1 if there is none.
     """
 
-    def __init__(self, reader: int) -> None:
+    def __init__(self, reader: int, interrupt_fd: int) -> None:
         self._reader = reader
+        self._interrupt_fd = interrupt_fd
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until a process notifies the receive, `timeout_s` at most; return whether it did."""
+        """Sleep until a process notifies or interrupts, `timeout_s` at most; return whether one did."""
         # Not select(): it fails from the 1,024th open file on, and a web process may have more.
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
+        if self._interrupt_fd >= 0:
+            poll.register(self._interrupt_fd, select.POLLIN)
         return bool(poll.poll(math.ceil(timeout_s * 1000)))
 
 
@@ -51,11 +55,14 @@ class Notifiers:
         self._folder = folder
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[Notifier]:
+    def listening(self, interrupt_fd: int = -1) -> Iterator[Notifier]:
         """Open a notifier, and remove it at the end.
 
         Look at the queue after opening the notifier (a message that is sent later notifies it) and again
         after its end (the message that notified it is there by then): so no message is overlooked.
+
+        Args:
+            interrupt_fd: Ends its sleep, too, once it is readable; -1 if there is none.
 
         Raises:
             OSError: The FIFO cannot be made.
@@ -73,7 +80,7 @@ class Notifiers:
             # Open for writing, too: a FIFO whose last writer has left would count as readable for ever.
             reader = os.open(unfinished, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             unfinished.rename(path)
-            yield Notifier(reader)
+            yield Notifier(reader, interrupt_fd)
         finally:
             # Removed before the reader closes, or a sender would take the process for dead.
             for left in (path, unfinished):

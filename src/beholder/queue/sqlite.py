@@ -23,7 +23,7 @@ from beholder.queue import statements as sql
 from beholder.queue.bounds import check_heavy, check_name, check_receive, check_redrive, check_seconds
 from beholder.queue.commit import BUSY_TIMEOUT_S, GroupCommit
 from beholder.queue.damage import damage_marker, mark_damaged
-from beholder.queue.notifier import Notifiers
+from beholder.queue.notifier import Notifier, Notifiers
 from beholder.queue.port import Depth, Priority, Received
 from beholder.queue.round_robin import HEAVY, LIGHT, PRIORITIES, WeightedRoundRobin
 
@@ -34,7 +34,7 @@ _SYSTEM_CLOCK = SystemClock()
 _BACKEND = "sqlite queue"
 
 # A waiting receive that is not notified looks again after this long: the sender may have been killed.
-_RECHECK_S = 1.0
+_RECHECK_S = 2.0
 # 16 MB of log between two checkpoints, because every checkpoint waits for the disk twice.
 _CHECKPOINT_PAGES = 4000
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
@@ -114,6 +114,8 @@ class SqliteQueue:
         self._clock = clock
         folder = path.with_name(f"{path.name}.notifiers")
         self._notifiers = Notifiers(folder / name)
+        # No queue has a dot in its name.
+        self._watchers = Notifiers(folder / f"{name}.watchers")
         self._dead_notifiers = Notifiers(folder / (dead_letters or name))
         self._reading = threading.Lock()
         with _translated("open", path), contextlib.ExitStack() as undo:
@@ -128,8 +130,12 @@ class SqliteQueue:
                 undo.callback(self._reader.close)
             self._files = str(path), f"{path}-wal"
             self._file_id = _file_id(*self._files)
+            self._interrupt_fd = os.eventfd(0)
             undo.pop_all()
+        self._is_interrupted = False
         self._writer = GroupCommit(writer, self._lock)
+        # A process may have been killed after it sent a message, or after it was notified of one.
+        self._notifiers.notify()
 
     def __enter__(self) -> Self:
         """Return the queue itself."""
@@ -144,7 +150,17 @@ class SqliteQueue:
         self._writer.close()
         with self._reading:
             self._reader.close()
+            fd, self._interrupt_fd = self._interrupt_fd, -1
+            if fd >= 0:  # a second close does nothing
+                os.close(fd)
         self._lock.close()
+
+    def interrupt(self) -> None:
+        """End the waiting of all receives of this object, for good: the process ends."""
+        self._is_interrupted = True
+        with self._reading:
+            if self._interrupt_fd >= 0:
+                os.eventfd_write(self._interrupt_fd, 1)
 
     def send(self, bodies: Sequence[bytes], *, priority: Priority = Priority.ASYNCHRONOUS) -> None:
         """Store every body as a message of its own; see `Queue.send`."""
@@ -157,6 +173,7 @@ class SqliteQueue:
 
         self._write("send", insert)
         self._notifiers.notify(len(bodies))
+        self._watchers.notify()
 
     def receive(
         self, *, count_max: int, wait_s: float, visibility_timeout_s: float | None = None
@@ -167,8 +184,11 @@ class SqliteQueue:
         check_seconds("visibility_timeout_s", timeout_s)
         wait_until_s = time.monotonic() + wait_s
         taken = self._take(count_max, timeout_s)
-        while not taken and (left_s := wait_until_s - time.monotonic()) > 0:
-            with _translated("receive", self._path), self._notifiers.listening() as notifier:
+        while not taken and not self._is_interrupted and (left_s := wait_until_s - time.monotonic()) > 0:
+            with (
+                _translated("receive", self._path),
+                self._notifiers.listening(self._interrupt_fd) as notifier,
+            ):
                 sleep_s = min(left_s, self._due_in_s(), _RECHECK_S)
                 if sleep_s > 0:
                     notifier.wait(sleep_s)
@@ -176,6 +196,14 @@ class SqliteQueue:
             if taken and self._due_in_s() <= 0:  # one notification may stand for several messages
                 self._notifiers.notify()
         return taken
+
+    def watching(self) -> contextlib.AbstractContextManager[Notifier]:
+        """Watch for messages that any process sends from now on, without receiving any.
+
+        Raises:
+            OSError: When entered, on a full disk for example.
+        """
+        return self._watchers.listening(self._interrupt_fd)
 
     def extend(self, receipts: Sequence[str], *, timeout_s: float) -> list[str]:
         """Hide messages for `timeout_s` more seconds, counted from this call; see `Queue.extend`."""

@@ -122,7 +122,7 @@ def build_app(
         reader = ReplyReader(pending_replies, ports.telemetry, on_done=admission.done)
         runner = Runner()
         ports.replies.listen(reader.take, runner)
-        runner.start("admission", admission.tick)
+        runner.start("admission", admission.tick, admission.notifier)
         for name, tick in ticks.items():
             runner.start(name, tick, notifiers.get(name))
         submissions.start()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from beholder.clock import Clock
 from beholder.draining.protocol import DrainLimits
+from beholder.queue.notifier import Notifier
 from beholder.queue.port import Queue, Sender
 from beholder.results.fan_out import MapItems
 from beholder.store.port import Store
@@ -72,12 +73,14 @@ class Pace:
 
     depth_every_s: float = 0.25
     ready_every_s: float = 0.0
-    receive_wait_s: float = 1.0
+    receive_wait_s: float = 2.0
     final_poll_s: float = 0.0
     announce_every_s: float = 1.0
     peers_every_s: float = 2.0
     cancellations_every_s: float = 0.0
-    drain: DrainLimits = field(default_factory=lambda: DrainLimits(lag_s=0.0, check_every_s=1.0, retry_s=2.0))
+    drain: DrainLimits = field(
+        default_factory=lambda: DrainLimits(lag_s=0.0, check_every_s=1.0, retry_s=2.0, look_every_s=2.0)
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Backends:
         presign: Signs links by which callers put images into the input bucket; None if there are none.
         calls: How many requests were sent, by `service:operation`.
         running: Returns the jobs that workers hold and when each was received; none where that is not known.
+        watching: Watches for messages that any process sends, as `SqliteQueue.watching`; None on AWS.
     """
 
     queue: Queue
@@ -113,6 +117,7 @@ class Backends:
     presign: "Presign | None" = None
     calls: Callable[[], Mapping[str, int]] = dict
     running: Callable[[], Mapping[str, float]] = dict
+    watching: Callable[[], AbstractContextManager[Notifier]] | None = None
 
 
 @dataclass(frozen=True)

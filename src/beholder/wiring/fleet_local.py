@@ -6,8 +6,9 @@ time, not money, and the goal is a fraction of a second.
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from beholder.clock import Clock, MonotonicClock
 from beholder.config import Settings
 from beholder.fleet.port import Fleet
 from beholder.scaling.controller import Controller, ControllerPorts, SoleLeader
@@ -24,6 +25,9 @@ from beholder.wiring.backends import Backends
 __all__ = ["idle_startup_s", "local_limits", "open_local_controller"]
 
 _TICK_S = 0.25
+# Between two looks after nothing happened for a while; a message ends that at once.
+_REST_S = 2.0
+_CALM_S = 3.0
 # Looks that are further apart, as on a machine that slept, count as no more.
 _LOOK_S_MAX = 5.0
 _STARTUP_S = 1.2
@@ -100,10 +104,58 @@ def open_local_controller(
     for name in set(read_heartbeats(results)) - there:
         delete_heartbeat(results, name)
     try:
-        yield controller.tick
+        yield _Watchful(controller, backends, MonotonicClock()).tick
     finally:
         news.end()
         history.flush()
+
+
+class _Watchful:
+    """Lets a controller tick less often while nothing happens, and at once when a process sends a message.
+
+    Args:
+        controller: The controller.
+        backends: Watch the queue.
+        clock: Measures for how long nothing happened.
+    """
+
+    def __init__(self, controller: Controller, backends: Backends, clock: Clock) -> None:
+        self._controller = controller
+        self._watching = backends.watching
+        self._clock = clock
+        self._stirred_at_s = self._clock.now_s()
+
+    def tick(self) -> float:
+        """Do one pass of the controller; return the seconds until the next."""
+        if self._watching is None or self._clock.now_s() - self._stirred_at_s < _CALM_S:
+            return self._look()
+        with ExitStack() as stack:
+            # Before the look at the queue, so that no message is overlooked.
+            try:
+                watcher = stack.enter_context(self._watching())
+            except OSError:  # a full disk
+                return self._look()
+            delay_s = self._look()
+            if not _is_calm(self._controller.last):
+                return delay_s
+            if watcher.wait(_REST_S):
+                self._stirred_at_s = self._clock.now_s()
+        return 0.0
+
+    def _look(self) -> float:
+        delay_s = self._controller.tick()
+        if not _is_calm(self._controller.last):
+            self._stirred_at_s = self._clock.now_s()
+        return delay_s
+
+
+def _is_calm(seen: Record | None) -> bool:
+    """Say whether a tick found no message, and a fleet that is as it is to be."""
+    if seen is None or seen.backlog or seen.in_flight or seen.delayed or seen.busy:
+        return False
+    if seen.launched or seen.refused or seen.terminated or seen.failed_startups or seen.awaited_s:
+        return False
+    return seen.states.keys() <= {"in_service"} and seen.decision.desired == seen.decision.alive
 
 
 class _News:

@@ -63,21 +63,22 @@ def _open_backends(settings: Settings) -> AbstractContextManager[Backends]:
 
 
 @contextmanager
+def _own_replies(settings: Settings, name: str) -> Iterator[OwnReplies]:
+    from beholder.web.submission.reply_sources import SocketReplies  # noqa: PLC0415 -- workers need none
+
+    reply_to = f"{settings.queue.output_queue}-{name}"
+    try:
+        socket = ReplySocket(settings.deployment.data_dir / PROCESSES, reply_to)
+    except OSError as exc:  # a file system without sockets
+        raise _unusable(settings, exc) from exc
+    with closing(socket):
+        yield OwnReplies(SocketReplies(socket), lambda: reply_to)
+
+
+@contextmanager
 def _open_local(settings: Settings) -> Iterator[Backends]:
     clock, fsync = SystemClock(), settings.store.durability == "power"
     path, processes = queue_path(settings), settings.deployment.data_dir / PROCESSES
-
-    @contextmanager
-    def own_replies(name: str) -> Iterator[OwnReplies]:
-        from beholder.web.submission.reply_sources import SocketReplies  # noqa: PLC0415 -- workers need none
-
-        reply_to = f"{settings.queue.output_queue}-{name}"
-        try:
-            socket = ReplySocket(processes, reply_to)
-        except OSError as exc:  # a file system without sockets
-            raise _unusable(settings, exc) from exc
-        with closing(socket):
-            yield OwnReplies(SocketReplies(socket), lambda: reply_to)
 
     try:
         # A data folder with a queue was in use before, so what it lacks was lost.
@@ -97,6 +98,11 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
         raise ConfigError(damage_sentence(settings, exc.message)) from exc
     except (OSError, BackendDenied) as exc:
         raise _unusable(settings, exc) from exc
+
+    def interrupt() -> None:
+        for one in (queue, dead):
+            one.interrupt()
+
     try:
         yield Backends(
             queue=queue,
@@ -104,9 +110,11 @@ def _open_local(settings: Settings) -> Iterator[Backends]:
             images=images,
             results=results,
             replies=cache(partial(ReplySender, processes)),
-            own_replies=own_replies,
+            own_replies=partial(_own_replies, settings),
             clock=clock,
             running=partial(read_running, processes),
+            interrupt=interrupt,
+            watching=queue.watching,
             # A disk that must be waited for, or a large image, would hold up the other requests.
             per_image=PerImage(submit_loop_bytes_max=-1 if fsync else _LOOP_BYTES_MAX),
         )

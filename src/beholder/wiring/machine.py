@@ -30,6 +30,8 @@ __all__ = ["Service"]
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
+# Between two looks for what no event tells: the mark of a damaged queue file, and warm workers.
+_LOOK_S = 1.0
 _READY_BYTES = 4096
 # Names the launch of the workers that are there from the start.
 _FIRST = "first"
@@ -133,6 +135,7 @@ class Service:
 
         opened = ExitStack()
         ticks: list[Callable[[], float]] = []
+        interrupts: list[Callable[[], None]] = []
 
         def tick() -> float:
             if not ticks:
@@ -140,11 +143,13 @@ class Service:
                     backends = stack.enter_context(self._profile.open_backends("up"))
                     controller = open_local_controller(self._settings, backends, self._fleet)
                     ticks.append(stack.enter_context(controller))
+                    interrupts.append(backends.interrupt)
                     opened.push(stack.pop_all())
             return ticks[0]()
 
         self._control.push(opened)
         self._start("controller", tick)
+        self._control.callback(lambda: [interrupt() for interrupt in interrupts])
         self._is_following = True
 
     def run(self, stop: threading.Event) -> None:
@@ -157,15 +162,25 @@ class Service:
             self._start("retention", partial(_delete_old_jobs, self._retention))
         self.follow_demand()
 
-        def tick() -> float:
+        def restart() -> float:
             delay_s = self._supervisor.tick()
-            # Every worker that becomes ready writes a byte; an unread pipe fills up in the end.
-            self._is_worker_warm()
-            if self._supervisor.unfit or self._profile.is_queue_damaged():
+            if self._supervisor.unfit:
                 stop.set()
             return delay_s
 
-        run("supervisor", tick, stop)
+        def look() -> float:
+            # Every worker that becomes ready writes a byte; an unread pipe fills up in the end.
+            self._is_worker_warm()
+            if self._profile.is_queue_damaged():
+                stop.set()
+            return _LOOK_S
+
+        runner = Runner()
+        runner.start("supervisor", restart, self._supervisor.ended)
+        try:
+            run("service", look, stop)
+        finally:
+            runner.stop()
         self._refuse_unfit()
 
     def _claim(self, stack: ExitStack) -> socket.socket:

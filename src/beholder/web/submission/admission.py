@@ -16,6 +16,8 @@ _RETRY_MAX_S = 600
 _MEMORY_S = 10.0
 # The assumed time of a job until the first job is finished.
 _JOB_S = 0.1
+# Between two readings while the queue is empty, and nothing is sent here.
+_REST_S = 2.0
 _READINGS_MAX = 3
 # Of four jobs that are received while both kinds wait, one is asynchronous; see `queue/round_robin.py`.
 _ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
@@ -24,8 +26,9 @@ _ASYNCHRONOUS_PER_INTERACTIVE = 1 / 3
 class Admission:
     """Decides whether one more job is accepted, and estimates how long a job takes.
 
-    The queue's depth is read every `every_s`. The jobs sent since the last reading are added, and so are the
-    jobs that are admitted and not yet sent. So the bound also holds between two readings and in a rush.
+    The queue's depth is read every `every_s`, and less often until the next job while there is none. The jobs
+    sent since the last reading are added, and so are those that are admitted and not yet sent. So the bound
+    also holds between two readings and in a rush.
 
     The rate of jobs is that of the outcomes that arrived at this process while there was a backlog, since a
     time without work does not show how fast the workers are.
@@ -37,6 +40,9 @@ class Admission:
         asynchronous_share: The share of `backlog_max` beyond which asynchronous jobs are refused.
         startup_s: How long the first job waits for a worker if none is running.
         every_s: How often the depth is read.
+
+    Attributes:
+        notifier: Set when a job is admitted after a rest, so that the next reading is due at once.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class Admission:
         self._done = 0
         self._done_before = 0
         self._is_asleep = True
+        self._is_resting = False
+        self.notifier = threading.Event()
         self._rate = _Mean(_MEMORY_S)
         self._read_at_s: float | None = None
         # Of the last `backlog_max` jobs, how many jobs will have been done before each.
@@ -89,6 +97,9 @@ class Admission:
             is_interactive = self._is_interactive(wait_s)
             self._check_room(is_interactive=is_interactive)
             self._entering[is_interactive] += 1
+            was_resting, self._is_resting = self._is_resting, False
+        if was_resting:
+            self.notifier.set()
         is_sent = False
         try:
             yield is_interactive
@@ -126,12 +137,16 @@ class Admission:
             if seconds > 0 and self._depth.backlog and depth.backlog:
                 self._rate.add((self._done - self._done_before) / seconds, seconds)
             self._depth = depth
+            is_idle = not (depth.backlog or depth.in_flight or depth.delayed)
+            is_idle = is_idle and self._done == self._done_before
             self._is_asleep = not depth.in_flight and self._done == self._done_before
             for is_interactive, count in sent.items():
                 self._sent_since[is_interactive] -= count
             self._done_before = self._done
             self._read_at_s = now_s
-        return self._every_s
+            is_left = any(self._entering.values()) or any(self._sent_since.values())
+            self._is_resting = is_idle and not is_left
+        return max(self._every_s, _REST_S) if self._is_resting else self._every_s
 
     def _read(self) -> tuple[Depth, dict[bool, int]]:
         """Return the depth, and how many of the jobs sent since the last reading it contains for certain.

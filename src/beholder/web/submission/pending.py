@@ -57,6 +57,7 @@ class PendingReplies:
         self._pending: dict[str, list[_PendingReply]] = {}
         self._count = 0
         self._is_released = False
+        self._has_pending = asyncio.Event()
 
     def __len__(self) -> int:
         """Return how many requests wait."""
@@ -82,6 +83,7 @@ class PendingReplies:
         lookup_at_s = self._clock.now_s() + _FIRST_LOOKUP_S
         self._pending.setdefault(job_id, []).append(_PendingReply(future, lookup_at_s))
         self._count += 1
+        self._has_pending.set()
         return future
 
     async def wait(self, pending_job: PendingJob, wait_s: float) -> Outcome | None:
@@ -142,6 +144,9 @@ class PendingReplies:
             lookups: Runs the lookups, which block.
         """
         while True:
+            if not self._pending:
+                self._has_pending.clear()
+            await self._has_pending.wait()
             await asyncio.sleep(_SWEEP_S)
             for job_id in self.due(count_max=_LOOKUPS_PER_SWEEP):
                 try:
