@@ -1,5 +1,6 @@
 """What no tracked file says: where it was made, and where packages come from."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -22,14 +23,15 @@ REGISTRIES = [
 TEXT_BYTES_MAX = 2_000_000
 
 
-def texts() -> list[tuple[Path, str]]:
+@functools.cache
+def texts() -> tuple[tuple[Path, str], ...]:
     found = []
     for path in tracked_files():
         data = (ROOT / path).read_bytes()
         if b"\0" not in data[:8000] and len(data) < TEXT_BYTES_MAX:
             found.append((path, data.decode("utf-8", "replace")))
     assert len(found) > 100
-    return found
+    return tuple(found)
 
 
 @pytest.mark.parametrize("word", [*MACHINE_PATHS, *REGISTRIES])
