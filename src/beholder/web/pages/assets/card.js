@@ -3,6 +3,8 @@
 import { el, ms, percent } from "./dom.js";
 import { outline } from "./outline.js";
 
+const kindOf = (name) => (/\.\w{1,5}$/.test(name) ? name.split(".").pop().toUpperCase() : "no preview");
+
 function thumbnail(file) {
   const box = el("div", { className: "thumb" });
   const url = URL.createObjectURL(file);
@@ -10,7 +12,7 @@ function thumbnail(file) {
   image.onload = () => URL.revokeObjectURL(url);
   image.onerror = () => {
     URL.revokeObjectURL(url);
-    box.replaceChildren(/\.\w{1,5}$/.test(file.name) ? file.name.split(".").pop().toUpperCase() : "no preview");
+    box.replaceChildren(kindOf(file.name));
   };
   box.append(image);
   return box;
@@ -24,15 +26,28 @@ function labelRow({ name, confidence }) {
 }
 
 export class Card {
-  /** `file` is null for a job that is opened by its link, whose photo is not here. */
-  constructor(file, name) {
-    this.file = file;
+  /**
+   * `source` is a file, or what has an `open` that returns one, as the photos in a zip have; it is null for a job that
+   * is opened by its link, whose photo is not here.
+   */
+  constructor(source, name) {
+    this.source = source;
     this.name = name;
     this.job = null;
     this.error = "";
     this.body = el("div", { className: "text" });
-    this.article = el("article", { className: "card" }, ...(file ? [thumbnail(file)] : []), this.body);
+    this.thumb = source instanceof File ? thumbnail(source) : el("div", { className: "thumb" }, kindOf(name));
+    this.article = el("article", { className: "card" }, ...(source ? [this.thumb] : []), this.body);
     this.node = el("li", {}, this.article);
+  }
+
+  /** Return the photo, and show it. */
+  async open(bytesMax) {
+    if (this.source instanceof File) return this.source;
+    const file = await this.source.open(bytesMax), thumb = thumbnail(file);
+    this.thumb.replaceWith(thumb);
+    this.thumb = thumb;
+    return file;
   }
 
   get labels() {
@@ -51,7 +66,7 @@ export class Card {
   showJob(job, tookMs, model) {
     this.job = job;
     this.#done();
-    if (model && this.file) this.#outline(model);
+    if (model) this.#outline(model);
     const took = tookMs === null ? new Date(job.created_at).toLocaleString() : ms(tookMs);
     const inside = job.metrics ? `queue ${ms(job.metrics.queue_ms)}, infer ${ms(job.metrics.infer_ms)}` : "";
     this.#show(
@@ -68,7 +83,7 @@ export class Card {
   }
 
   async #outline(model) {
-    const image = this.article.querySelector(".thumb img");
+    const image = this.thumb.querySelector("img");
     // Lazy images below the screen are not loaded yet; a file that the browser cannot show has none.
     if (!image) return;
     if (!image.complete) await new Promise((go) => { image.addEventListener("load", go); });

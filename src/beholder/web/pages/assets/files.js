@@ -1,7 +1,7 @@
-// From what a person drops or chooses to a list of photos; folders are read whole.
+// From what a person drops or chooses to a list of photos and zips; folders are read whole.
 
 const IMAGE = /\.(jpe?g|png|webp|gif|tiff?|bmp|avif|heic|heif)$/i;
-const isImage = (file) => file.type.startsWith("image/") || IMAGE.test(file.name);
+export const isImage = (file) => file.type.startsWith("image/") || IMAGE.test(file.name);
 
 function entriesOf(directory) {
   const reader = directory.createReader();
@@ -21,9 +21,11 @@ async function filesOf(entry) {
   return inside;
 }
 
-/** Return the photos of a folder, and how many other files it has. */
+export const isZip = (file) => /^application\/(x-)?zip(-compressed)?$/.test(file.type) || /\.zip$/i.test(file.name);
+
+/** Return the photos and zips of a folder, and how many other files it has. */
 export function ofFolder(files) {
-  const photos = Array.from(files).filter(isImage);
+  const photos = Array.from(files).filter((file) => isImage(file) || isZip(file));
   return { photos, others: files.length - photos.length };
 }
 

@@ -2,12 +2,13 @@
 
 import { Card } from "./card.js";
 import { byId, count, el } from "./dom.js";
-import { ofDrop, ofFolder } from "./files.js";
+import { isZip, ofDrop, ofFolder } from "./files.js";
 import { reopened } from "./recognise.js";
 import { remember, startHistory } from "./remembered.js";
 import { asCsv, asJson, asText, copy, matches, save, sorted } from "./results.js";
 import { Run } from "./run.js";
 import { ask, hasKey, onKey } from "./service.js";
+import { ofZip } from "./zip.js";
 
 let cards = [], others = 0, bytesMax = Infinity, served = [];
 
@@ -42,10 +43,11 @@ function begin(added) {
   arrange();
 }
 
-function add({ photos, others: left }) {
+async function add({ photos, others: left }) {
   others += left;
   if (!photos.length && !left) return;
-  const added = photos.map((file) => new Card(file, file.name));
+  const found = await Promise.all(photos.map((file) => (isZip(file) ? ofZip(file) : [file])));
+  const added = found.flat().map((source) => new Card(source, source.name));
   begin(added);
   run.add(added);
 }

@@ -78,7 +78,9 @@ export class Run {
     card.busy("Looking");
     try {
       const told = (job) => { this.#running.set(card, job); card.busy("Queued"); };
-      const job = await recognise(card.file, this.options(), this.bytesMax(), signal, told);
+      const file = await card.open(this.bytesMax());
+      signal.throwIfAborted();
+      const job = await recognise(file, this.options(), this.bytesMax(), signal, told);
       card.showJob(job, performance.now() - startMs, this.modelOf(job));
       this.done += 1;
       this.finished(card);
