@@ -148,6 +148,13 @@ def test_a_model_is_imported_listed_shown_tried_and_used(samples: Path, tmp_path
     again = run("models", "import", graph, "--labels", labels, "--name", "colour", *data)
     assert again.returncode == 2
     assert "models remove colour" in again.stderr.decode()
+    exported = run("models", "export", "colour", tmp_path / "out", "--json", *data)
+    assert json.loads(exported.stdout)["destination"] == str(tmp_path / "out")
+    removed = run("models", "remove", "colour", "--json", *data)
+    assert json.loads(removed.stdout) == {"name": "colour", "folder": str(by_path)}
+    back = run("models", "import", tmp_path / "out", "--json", *data)
+    made = {"name": "colour", "version": "1", "classes": 3, "folder": str(by_path)}
+    assert json.loads(back.stdout) == made
     assert run("models", "remove", "colour", *data).returncode == 0
     assert "colour" not in run("models", "list", *data).stdout.decode()
 

@@ -1,5 +1,6 @@
 """Confidences that mean what they say."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_other_temperatures_are_refused(tmp_path: Path, value: str) -> None:
         read_model(folder)
 
 
-def calibrated(tmp_path: Path, name: object, count: int = 40) -> Result:
+def calibrated(tmp_path: Path, name: object, count: int = 40, *more: str) -> Result:
     """Calibrate with photos of which every fourth shows something else than its colour."""
     photos = tmp_path / "photos"
     photos.mkdir(exist_ok=True)
@@ -96,7 +97,7 @@ def calibrated(tmp_path: Path, name: object, count: int = 40) -> Result:
         shown = number % 4 if number % 16 < 12 else (number + 1) % 4
         rows.append(f"{number:02}.png,{shown},{LABELS[shown]}")
     (tmp_path / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
-    texts = ["calibrate", str(name), str(photos), "--expect", str(tmp_path / "labels.csv")]
+    texts = ["calibrate", str(name), str(photos), "--expect", str(tmp_path / "labels.csv"), *more]
     return CliRunner().invoke(
         beholder, ["models", *texts, "--data-dir", str(tmp_path / "data"), "--precision", "fp32"]
     )
@@ -111,13 +112,14 @@ def test_a_calibration_is_kept_in_the_folder_and_changes_nothing_else(tmp_path: 
     before = OpenVinoClassifier(read_model(folder), precision="fp32").classify(COLOURS)
     # when
     done = calibrated(tmp_path, "tiny")
-    again = calibrated(tmp_path, "tiny")
+    again = calibrated(tmp_path, "tiny", 40, "--json")
     # then
     assert done.exit_code == 0, done.output
     spec = read_model(folder)
     assert spec.temperature > 1.2
     assert f"temperature    {spec.temperature}, was 1.0, by 40 photos" in done.output
-    assert f"temperature    {spec.temperature}, was {spec.temperature}, by 40 photos" in again.output
+    found = json.loads(again.stdout)
+    assert (found["after"], found["before"], found["photos"]) == (spec.temperature, spec.temperature, 40)
     after = OpenVinoClassifier(spec, precision="fp32").classify(COLOURS)
     assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
     assert after.max() < before.max()

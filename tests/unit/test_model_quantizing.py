@@ -1,6 +1,7 @@
 """The int8 form of a model."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,16 @@ def test_the_int8_form_of_several_labels_has_their_thresholds(
         f'threshold = [0.5, 0.6, 0.7, 0.8]\nembedding = "flat"\nembedding_size = 3\n{text}', encoding="utf-8"
     )
     # when
-    done = quantized(tmp_path, "tiny", "--calibration", photos)
+    done = quantized(tmp_path, "tiny", "--calibration", photos, "--json")
     # then
     assert done.exit_code == 0, done.output
+    folder_int8 = str(models / "tiny-int8")
+    assert json.loads(done.stdout) == {
+        "name": "tiny-int8",
+        "version": "1",
+        "classes": 4,
+        "folder": folder_int8,
+    }
     before, after = read_model(folder), read_model(models / "tiny-int8")
     assert after.thresholds == before.thresholds == (0.5, 0.6, 0.7, 0.8)
     rows = [OpenVinoClassifier(spec).classify(list(COLOURS.values())) for spec in (before, after)]

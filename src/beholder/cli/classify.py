@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beholder.cli.options import read_settings, setting_options
+from beholder.cli.progress import with_progress
 from beholder.cli.results_file import CSV_HEAD, csv_rows, json_line, resumed
 from beholder.errors import ConfigError
 from beholder.words import counted
@@ -224,16 +225,7 @@ def _form(*, as_csv: bool, as_json: bool) -> Callable[["FileResult"], str]:
 
 
 def _with_progress(findings: Iterator["FileResult"], count: int) -> Iterator["FileResult"]:
-    """Show a progress bar on a terminal if there are many files, below the table if that is shown, too."""
-    if count < _PROGRESS_FROM or not sys.stderr.isatty():
-        yield from findings
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    is_table_shown = sys.stdout.isatty()
-    with Progress(console=Console(stderr=not is_table_shown), redirect_stdout=is_table_shown) as progress:
-        yield from progress.track(findings, total=count, description="recognising")
+    return findings if count < _PROGRESS_FROM else with_progress(findings, count, "recognising")
 
 
 def _table_rows(finding: "FileResult") -> str:

@@ -12,6 +12,7 @@ import click
 from beholder.cli.import_options import check_options, preprocessing_of, thresholds_of
 from beholder.cli.model_facts import facts_of, tell_bucket, tell_models
 from beholder.cli.options import read_settings, setting_options
+from beholder.cli.progress import TrackedFiles
 from beholder.config import Settings
 from beholder.config.models import models_folder
 from beholder.errors import ConfigError
@@ -20,6 +21,7 @@ from beholder.wiring.models import find_spec, models_in_bucket
 
 if TYPE_CHECKING:
     from beholder.model.checking import ModelReport
+    from beholder.model.port import ModelSpec
 
 __all__ = ["models"]
 
@@ -109,19 +111,21 @@ def _document(report: "ModelReport") -> dict[str, Any]:
 
 @models.command()
 @click.argument("name")
+@_as_json
 @setting_options("data_dir")
-def remove(name: str, **flags: Any) -> None:
+def remove(name: str, *, as_json: bool, **flags: Any) -> None:
     """Remove the imported model NAME with its folder; a running service serves it until it ends."""
     settings = read_settings(flags).settings
     folder = ModelRegistry(models_folder(settings)).remove(name)
-    click.echo(f"removed {folder}")
+    click.echo(json.dumps({"name": name, "folder": str(folder)}) if as_json else f"removed {folder}")
 
 
 @models.command()
 @click.argument("name")
 @click.argument("destination", type=click.Path(path_type=Path))
+@_as_json
 @setting_options("region", "data_dir")
-def export(name: str, destination: Path, **flags: Any) -> None:
+def export(name: str, destination: Path, *, as_json: bool, **flags: Any) -> None:
     """Write the model NAME to DESTINATION: a folder, or a file that ends in .zip or .tar.
 
     `beholder models import DESTINATION` takes it back, on this or another machine.
@@ -130,6 +134,10 @@ def export(name: str, destination: Path, **flags: Any) -> None:
 
     spec = find_spec(read_settings(flags).settings, name)
     export_model(spec, destination)
+    if as_json:
+        facts = {"name": spec.name, "version": spec.version, "destination": str(destination)}
+        click.echo(json.dumps(facts))
+        return
     click.echo(
         f"{spec.reference} is in {destination}; take it back with: beholder models import {destination}"
     )
@@ -149,8 +157,9 @@ def export(name: str, destination: Path, **flags: Any) -> None:
     help="CSV with the columns file,index,name: report how many of the photos are right.",
 )
 @click.option("--as", "new_name", help="The new model's name.  [default: NAME-int8]")
+@_as_json
 @setting_options("precision", "data_dir")
-def quantize(name: str, new_name: str | None, **given: Any) -> None:
+def quantize(name: str, new_name: str | None, *, as_json: bool, **given: Any) -> None:
     """Make a further model of the model NAME that computes in int8, and compare the two.
 
     It needs `pip install onnxruntime onnx`.
@@ -165,8 +174,16 @@ def quantize(name: str, new_name: str | None, **given: Any) -> None:
     called = new_name or f"{spec.name}-int8"
     destination = registry.folder_for(called, spec.version)
     load = partial(load_classifier, settings=settings)
-    new = quantize_model(spec, destination, called, photos, load=load, tell=click.echo)
-    click.echo(f"{new.name}: {len(new.labels)} classes, in {destination}")
+    tell = partial(click.echo, err=as_json)
+    new = quantize_model(spec, destination, called, photos, load=load, tell=tell)
+    if as_json:
+        click.echo(json.dumps(_made(new, destination)))
+    else:
+        click.echo(f"{new.name}: {len(new.labels)} classes, in {destination}")
+
+
+def _made(spec: "ModelSpec", folder: Path) -> dict[str, Any]:
+    return {"name": spec.name, "version": spec.version, "classes": len(spec.labels), "folder": str(folder)}
 
 
 @models.command()
@@ -178,8 +195,9 @@ def quantize(name: str, new_name: str | None, **given: Any) -> None:
     required=True,
     help="CSV with the columns file,index,name: what the photos show.",
 )
+@_as_json
 @setting_options("precision", "data_dir")
-def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
+def calibrate(name: str, photos: Path, expect: Path, *, as_json: bool, **flags: Any) -> None:
     """Make the confidences of the model NAME mean what they say, by PHOTOS that it was not trained on.
 
     The temperature that fits them best is written into the model's folder; the order of its labels stays.
@@ -194,6 +212,9 @@ def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
         raise ConfigError(f"{name} is built in; calibrate a copy: beholder models export {name} ./mine")
     load = partial(load_classifier, settings=settings)
     found = calibrate_model(spec, _photos({"check": photos, "expect": expect}, settings), load=load)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
     click.echo(f"temperature    {found.after}, was {found.before}, by {found.photos} photos")
     click.echo(
         f"error          {found.error_after:.1%}, was {found.error_before:.1%} (expected calibration error)"
@@ -266,8 +287,9 @@ def calibrate(name: str, photos: Path, expect: Path, **flags: Any) -> None:
     type=click.Path(path_type=Path),
     help="CSV with the columns file,index,name: report how many of the photos are right.",
 )
+@_as_json
 @setting_options("data_dir")
-def import_model(path: Path, **given: Any) -> None:
+def import_model(path: Path, *, as_json: bool, **given: Any) -> None:
     """Make a model folder of the model in PATH.
 
     PATH is an ONNX graph, a folder of Hugging Face or timm, a checkpoint of a ResNet (.pth, .safetensors), an
@@ -301,8 +323,11 @@ def import_model(path: Path, **given: Any) -> None:
         )
         photos = _photos(given, settings)
         spec = importing.import_model(
-            path, destination, description, load=load, tell=click.echo, photos=photos
+            path, destination, description, load=load, tell=partial(click.echo, err=as_json), photos=photos
         )
+    if as_json:
+        click.echo(json.dumps(_made(spec, destination)))
+        return
     least = spec.preprocessing
     smallest = "" if least.size else f", images from {least.width_min} x {least.height_min} pixels"
     click.echo(f"{spec.name}: {len(spec.labels)} classes, in {destination}{smallest}")
@@ -317,7 +342,7 @@ def _check_is_alone(path: Path) -> None:
     given = [
         f"--{key.replace('_', '-')}"
         for key in context.params
-        if key not in ("path", "data_dir")
+        if key not in ("path", "data_dir", "as_json")
         and context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
@@ -344,4 +369,6 @@ def _photos(given: dict[str, Any], settings: Settings) -> Any:
     if not files:
         raise ConfigError(f"{folder} has no files; give a folder of photos by --check")
     expected = read_every_expected(expect) if expect is not None else {}
-    return Photos(files, expected, partial(prepare, limits=settings.limits.image))
+    return Photos(
+        TrackedFiles(files, "running photos"), expected, partial(prepare, limits=settings.limits.image)
+    )

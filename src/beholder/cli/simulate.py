@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beholder.cli.progress import with_progress
 from beholder.clock import MonotonicClock
 from beholder.errors import ConfigError
 from beholder.telemetry.log import configure_logging
@@ -184,7 +185,8 @@ def _played(experiment: "Experiment", *, keeps_runs: bool) -> tuple[list["Run"],
     """Return the runs, if a report needs them, and the figures; print the speed on standard error."""
     clock = MonotonicClock()
     runs, figures, began_s = [], [], clock.now_s()
-    for run, one in experiment.play():
+    count = len(experiment.traffics) * len(experiment.policies)
+    for run, one in with_progress(experiment.play(), count, "simulating"):
         figures.append(one)
         if keeps_runs:
             runs.append(run)
