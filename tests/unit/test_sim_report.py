@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from beholder.cli.main import beholder
-from beholder.errors import ConfigError
-from beholder.simulator.arrivals import read_arrivals
+from beholder.errors import BeholderError, ConfigError
+from beholder.scaling.records.history import HISTORY_KEY, FleetHistory, HistoryPoints
+from beholder.simulator.arrivals import arrivals_of_history, read_arrivals
 from beholder.simulator.bound import least_hours
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.compare import Comparison, geometric_mean, verdicts
@@ -23,6 +24,8 @@ from beholder.simulator.experiment import POLICIES
 from beholder.simulator.run import Figures, Run, figures_of, pooled
 from beholder.simulator.tables import percent, seconds, text_table, verdict_lines
 from beholder.simulator.traffic import TRAFFICS, Traffic, make_traffic
+from helpers.served import served
+from helpers.web import memory_ports
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,33 @@ def test_a_file_that_tells_no_times_is_refused_with_its_line(tmp_path: Path, tex
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_arrivals(tmp_path / "none.csv")
+
+
+def test_the_rates_of_a_history_become_arrivals_and_a_gap_has_none() -> None:
+    # given: 10 a second for a minute, a gap of an hour, and 20 a second for the last minute
+    at_s, zeros = (1000, 1060, 4660), (0, 0, 0)
+    points = HistoryPoints(at_s, *[zeros] * 6, (10.0, 0.0, 20.0), (0.0, 0.0, 0.0))
+    # when
+    found = arrivals_of_history(points, "a-fleet", 1)
+    # then
+    assert (found.name, found.duration_s) == ("a-fleet", 3720.0)
+    assert (np.diff(found.arrivals_s) >= 0).all()
+    early, between, late = np.histogram(found.arrivals_s, bins=[0, 60, 3660, 3720])[0]
+    assert early == pytest.approx(600, abs=100)
+    assert between == 0
+    assert late == pytest.approx(1200, abs=140)
+    assert early + late == len(found.arrivals_s)
+    # and: a point holds for five minutes at most, and the same seed draws the same
+    long = HistoryPoints(at_s[1:], *[zeros[1:]] * 6, (1.0, 0.0), (0.0, 0.0))
+    drawn = arrivals_of_history(long, "a-fleet", 1).arrivals_s
+    assert drawn.max() < 300
+    assert drawn.tolist() == arrivals_of_history(long, "a-fleet", 1).arrivals_s.tolist()
+
+
+@pytest.mark.parametrize("points", [HistoryPoints(), HistoryPoints((60,), *[(0,)] * 6, (0.0,), (0.0,))])
+def test_a_history_without_arrivals_is_refused(points: HistoryPoints) -> None:
+    with pytest.raises(ConfigError, match="the history of a-fleet has no arrivals yet"):
+        arrivals_of_history(points, "a-fleet", 1)
 
 
 # --- comparison ---------------------------------------------------------------------------------------------
@@ -298,3 +328,21 @@ def test_a_time_may_have_a_unit(tmp_path: Path, text: str) -> None:
 
 def test_an_invalid_duration_is_refused() -> None:
     assert "is not a duration" in run("--startup", "soon").output
+
+
+def test_the_command_plays_the_day_of_a_service() -> None:
+    ports = memory_ports()
+    points = HistoryPoints((0, 60), *[(0, 0)] * 6, (2.0, 3.0), (0.0, 0.0))
+    ports.results.put(HISTORY_KEY, FleetHistory(points).to_bytes())
+    with served(ports) as url:
+        result = run("--from", url, "--policy", "beholder", "--max", "4", "--json")
+        other = run("--from", f"{url}/v1", "--policy", "beholder")
+        refused = run("--aims", "--from", url)
+    assert result.exit_code == 0, result.output
+    (played,) = json.loads(result.stdout)["runs"]
+    assert played["traffic"] == url
+    assert 200 < played["requests"] < 400
+    # and: what is no service is said so
+    assert isinstance(other.exception, BeholderError)
+    assert isinstance(refused.exception, ConfigError)
+    assert "--from" in str(refused.exception)

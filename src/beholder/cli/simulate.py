@@ -58,6 +58,20 @@ _file = partial(click.option, type=click.Path(path_type=Path))
     multiple=True,
     help="CSV of arrival times, in seconds or ISO form, or JSON lines with created_at; may be repeated.",
 )
+@click.option(
+    "--from",
+    "source",
+    metavar="URL",
+    help="Arrivals at the rates of the last 24 hours of the service at this address.",
+)
+@click.option(
+    "--key",
+    default="",
+    envvar="BEHOLDER_API_KEY",
+    show_envvar=True,
+    help="With --from: API key with the scope admin; better in the environment, because every user of the "
+    "machine sees command lines.",
+)
 @_named("--policy", "policies", help="beholder, a baseline, or all; may be repeated.")
 @_time("--startup", "startup_s", default="200s", help="Mean startup time.")
 @_time("--service", "service_s", default="0.5s", help="Mean time to process one job.")
@@ -135,6 +149,7 @@ def simulate(
     beholder simulate                                     the step, every policy
     beholder simulate --workload all --policy beholder    our policy on every traffic that ships
     beholder simulate --arrivals week.csv --spot --min 2  the cost of a week on spot, two always on
+    beholder simulate --from http://127.0.0.1:8080        today, under other policies and bounds
     """  # noqa: D301 - click needs the character \b itself, not its escape
     from beholder.simulator.compare import verdicts  # noqa: PLC0415
     from beholder.simulator.html import html_report  # noqa: PLC0415
@@ -171,9 +186,9 @@ def _print_aims(experiment: "Experiment", choices: dict[str, Any], seeds: int, *
 
     if has_form:
         raise ConfigError("--aims prints a table in Markdown; leave out --html, --csv, --json and --compare")
-    if choices["files"] or choices["policies"]:
+    if choices["files"] or choices["source"] or choices["policies"]:
         raise ConfigError(
-            "--aims plays built-in workloads with its own policies; leave out --arrivals and --policy"
+            "--aims plays built-in workloads with its own policies; leave out --arrivals, --from and --policy"
         )
     traffics = [one.name for one in experiment.traffics] if choices["names"] else AIMS_TRAFFICS
     first = experiment.settings.seed
@@ -199,6 +214,8 @@ def _experiment(
     *,
     names: Sequence[str],
     files: Sequence[Path],
+    source: str | None,
+    key: str,
     policies: Sequence[str],
     is_spot: bool,
     aim: str,
@@ -217,8 +234,9 @@ def _experiment(
         raise ConfigError("--min is above --max")
     if not numbers["service_s"]:
         raise ConfigError("--service must be above 0")
+    fleets = [] if source is None else [_traffic_of(source, key, numbers["seed"])]
     experiment = Experiment(
-        _traffics(names, files, numbers["seed"]),
+        [*_traffics(names, files, numbers["seed"], has_more=bool(fleets)), *fleets],
         _chosen(policies, POLICIES, "policy") or POLICIES,
         _settings(numbers),
         Aim(aim),
@@ -241,12 +259,29 @@ def _settings(numbers: dict[str, Any]) -> "WorldSettings":
     return WorldSettings(limits=WorldLimits(**bounds), **rest)
 
 
-def _traffics(names: Sequence[str], files: Sequence[Path], seed: int) -> list["Traffic"]:
+def _traffic_of(url: str, key: str, seed: int) -> "Traffic":
+    """Return the arrivals of a service, by its history."""
+    from beholder.cli.service_reader import service_reader  # noqa: PLC0415
+    from beholder.documents import from_document  # noqa: PLC0415
+    from beholder.scaling.records.history import HistoryPoints  # noqa: PLC0415
+    from beholder.simulator.arrivals import arrivals_of_history  # noqa: PLC0415
+
+    with service_reader(url, key) as get:
+        body = get("/v1/fleet/history")
+    try:
+        points = from_document(HistoryPoints, json.loads(body)["points"])
+        points.rows()
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ConfigError(f"{url} answers no history of a service of beholder; see --from") from exc
+    return arrivals_of_history(points, url, seed)
+
+
+def _traffics(names: Sequence[str], files: Sequence[Path], seed: int, *, has_more: bool) -> list["Traffic"]:
     from beholder.simulator.arrivals import read_arrivals  # noqa: PLC0415
     from beholder.simulator.traffic import TRAFFICS, make_traffic  # noqa: PLC0415
 
     chosen = _chosen(names, tuple(TRAFFICS), "workload")
-    if not chosen and not files:
+    if not chosen and not files and not has_more:
         chosen = ("step",)
     return [*(make_traffic(name, seed) for name in chosen), *(read_arrivals(file) for file in files)]
 

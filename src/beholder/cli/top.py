@@ -5,18 +5,15 @@ import threading
 from collections.abc import Callable
 
 import click
-import httpx2
 
+from beholder.cli.service_reader import service_reader
 from beholder.cli.top_view import Scrape, figures_of, read_metrics, view_of
 from beholder.cli.worker import end_on_signals
-from beholder.client.access import ServiceAccess
-from beholder.client.answers import error_of
 from beholder.clock import MonotonicClock
 from beholder.errors import BeholderError, ConfigError
 
 __all__ = ["top"]
 
-_ANSWER_S_MAX = 10.0
 # Lines where there is no terminal: no fleet is larger.
 _ALL = 100_000
 
@@ -53,10 +50,9 @@ def top(*, url: str, key: str, every_s: float, once: bool, as_json: bool) -> Non
     end_on_signals(_end)
     pause = threading.Event()  # never set: a signal ends the wait
     clock = MonotonicClock()
-    access = ServiceAccess(url, key or None, _ANSWER_S_MAX, host_name="", clock=clock, jitter=lambda: 0.0)
     console = Console(highlight=False)
-    with httpx2.Client(**access.options(None), timeout=_ANSWER_S_MAX) as http:
-        look = _looker(access, http, clock.now_s)
+    with service_reader(url, key) as get:
+        look = _looker(get, clock.now_s)
         last = look()
         if once or as_json or not console.is_terminal:
             pause.wait(every_s)
@@ -85,17 +81,8 @@ def _end() -> None:
     raise SystemExit(0)
 
 
-def _looker(access: ServiceAccess, http: httpx2.Client, now_s: Callable[[], float]) -> Callable[[], Scrape]:
+def _looker(get: Callable[[str], bytes], now_s: Callable[[], float]) -> Callable[[], Scrape]:
     """Return what asks the service once; that raises BeholderError."""
-
-    def get(path: str) -> bytes:
-        try:
-            answer = access.answer(http.get(path))
-        except httpx2.HTTPError as exc:
-            raise access.failure(exc) from exc
-        if error := error_of(answer):
-            raise error
-        return answer.body
 
     def look() -> Scrape:
         try:

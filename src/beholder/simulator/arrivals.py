@@ -1,4 +1,4 @@
-"""Arrivals read from a file: times in seconds or in ISO form, as CSV or as JSON lines."""
+"""Arrivals read from a file, as CSV or JSON lines, or drawn at the rates of a fleet's history."""
 
 import csv
 import json
@@ -11,12 +11,51 @@ from typing import Any
 import numpy as np
 
 from beholder.errors import ConfigError
+from beholder.scaling.records.history import HistoryPoints
 from beholder.simulator.traffic import Traffic
 
-__all__ = ["read_arrivals"]
+__all__ = ["arrivals_of_history", "read_arrivals"]
 
 # What the column of times may be called, best first; without one of these names the first column is taken.
 _COLUMNS = ("arrived_at", "created_at", "at", "timestamp", "time", "arrival")
+
+
+# A point of a history holds until the next, but no longer than a controller that leads lets pass without one;
+# the last holds for its minute.
+_HOLDS_S, _MINUTE_S = 300.0, 60.0
+
+
+def arrivals_of_history(points: HistoryPoints, name: str, seed: int) -> Traffic:
+    """Return traffic at the rates that a fleet has learnt over its last 24 hours.
+
+    The history has rates and no arrivals, so these are random: Poisson at the rate of each point. Where no
+    controller led there are none.
+
+    Args:
+        points: Of the history.
+        name: Names the traffic.
+        seed: Of the random numbers.
+
+    Raises:
+        ConfigError: The history has no arrivals.
+    """
+    rng = np.random.default_rng(seed)
+    at_s = np.asarray(points.at_s, dtype=np.float64)
+    lasts_s = np.minimum(np.diff(at_s, append=at_s[-1:] + _MINUTE_S), _HOLDS_S)
+    counts = rng.poisson(np.asarray(points.arrivals_per_s, dtype=np.float64) * lasts_s)
+    if not counts.sum():
+        raise ConfigError(
+            f"the history of {name} has no arrivals yet; send images, and wait for some minutes"
+        )
+    offsets_s = np.repeat(lasts_s, counts) * rng.random(int(counts.sum()))
+    arrivals_s = np.sort(np.repeat(at_s - at_s[0], counts) + offsets_s)
+    duration_s = float(at_s[-1] - at_s[0] + lasts_s[-1])
+    return Traffic(
+        name,
+        f"the arrivals of {duration_s / 3600:.1f} hours, as its fleet learnt them",
+        arrivals_s,
+        duration_s,
+    )
 
 
 def read_arrivals(path: Path) -> Traffic:
