@@ -9,7 +9,7 @@ import pytest
 
 from browser.canned import CannedService, done
 from browser.cdp import Page
-from browser.test_index_many import CLICK, FINISHED, STATUS, drop
+from browser.test_index_many import CLICK, FINISHED, STATUS
 from helpers.images import jpeg, png
 from helpers.service import RunningService
 
@@ -42,7 +42,7 @@ def changed(file: Path, name: str, field: int, value: bytes) -> Path:
 def test_the_photos_of_a_zip_are_recognised_and_the_rest_are_lines(
     service: RunningService, open_page: OpenPage, tmp_path: Path, method: int
 ) -> None:
-    # given: folders within the zip, what a Mac adds, a text, an empty photo, and a zip in a folder
+    # given: folders within the zip, what a Mac adds, a text, an empty photo, and a second zip
     entries = {
         "01.jpg": jpeg(1),
         "beach/": b"",
@@ -53,13 +53,11 @@ def test_the_photos_of_a_zip_are_recognised_and_the_rest_are_lines(
         "__MACOSX/beach/._01.jpg": b"metadata",
         "beach/.DS_Store": b"metadata",
     }
-    folder = tmp_path / "holiday"
-    folder.mkdir()
-    zipped(folder / "second.zip", {"third.jpg": jpeg(3)}, method)
+    second = zipped(tmp_path / "second.zip", {"third.jpg": jpeg(3)}, method)
     archive = zipped(tmp_path / "first.zip", entries, method)
     page = open_page(service.url, width=390, height=844)
     # when
-    drop(page, [archive, folder])
+    page.choose_files("#files", [archive, second])
     # then
     page.wait_for(FINISHED.format(6))
     assert page.evaluate(LINES) == {
