@@ -367,8 +367,8 @@ def test_random_kills_for_a_minute_lose_no_accepted_job(start_service: Start) ->
     print(f"{len(locations)} jobs accepted; killed: {kills}")
     assert all(kills.values()), "every process was killed at least once"
     assert len(locations) > 100
-    statuses = {outcome(service, location).json["status"] for location in locations}
-    assert statuses == {"succeeded"}
+    jobs = [outcome(service, location).json for location in locations]
+    assert not [job for job in jobs if job["status"] != "succeeded"]
 
 
 def _send_patiently(service: RunningService, seed: int) -> list[str]:
