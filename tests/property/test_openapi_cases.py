@@ -15,16 +15,8 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from beholder.api_keys import KnownKeys
 from beholder.clock import ManualClock, SystemClock
@@ -50,8 +42,8 @@ pytestmark = pytest.mark.slow
 
 CASES_MIN = 3000
 # Requests that the document allows, and requests that it does not, which take longer to make.
-PER_READ = {GenerationMode.POSITIVE: 10, GenerationMode.NEGATIVE: 10}
-PER_IMAGE = {GenerationMode.POSITIVE: 172, GenerationMode.NEGATIVE: 50}
+PER_READ = {"positive": 10, "negative": 10}
+PER_IMAGE = {"positive": 172, "negative": 50}
 GOOD, CUT, SMALL = jpeg(1), jpeg(2)[:-100], png(4, 4)
 IMAGES = st.sampled_from([GOOD, GOOD, GOOD, png(9, 9), CUT, SMALL, b"", b"a text"]) | st.binary(max_size=40)
 # A request that the document allows is refused for its image, a label or a key, and for nothing else.
@@ -62,12 +54,6 @@ UNDESCRIBABLE = re.compile(
 )
 # Headers that HTTP itself has, or that every answer has.
 COMMON_HEADERS = {"content-type", "content-length", "allow", "x-content-type-options"}
-CHECKS = [
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 
 
 def text(image: bytes) -> str:
@@ -97,6 +83,8 @@ class Service:
 
 
 def service(ports: WebPorts) -> Service:
+    import schemathesis  # noqa: PLC0415 -- it takes a second to import, in each process that collects tests
+
     document = strict(build_openapi(ports))
     found = [one.ok() for one in schemathesis.openapi.from_dict(document).get_all_operations()]
     return Service(build_app(ports), document, {one.label: one for one in found})
@@ -215,7 +203,7 @@ class Run:
             case.headers["X-Amz-Target"] = "RekognitionService.DetectLabels"
         self.cases += 1
         response = self.answer("healthy", case)
-        is_allowed = case.meta.generation.mode is GenerationMode.POSITIVE
+        is_allowed = case.meta.generation.mode.value == "positive"
         said = response.text if is_allowed and response.status_code == HTTPStatus.BAD_REQUEST else ""
         if REFUSED.search(said) and not UNDESCRIBABLE.search(said):
             failure = f"{case.operation.label}: allowed, but {said[:150]}"
@@ -241,9 +229,19 @@ class Run:
 
 def problems(case: Any, response: Any, *, is_healthy: bool) -> Iterator[str]:
     """Yield what is wrong with an answer."""
+    from schemathesis.specs.openapi import checks  # noqa: PLC0415 -- as in `service`
+
     status = response.status_code
     try:
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(
+            response,
+            checks=[
+                checks.status_code_conformance,
+                checks.content_type_conformance,
+                checks.response_headers_conformance,
+                checks.response_schema_conformance,
+            ],
+        )
     except BaseExceptionGroup as group:
         for one in group.exceptions:
             yield f"{type(one).__name__} {status}: {one}"
@@ -259,6 +257,9 @@ def problems(case: Any, response: Any, *, is_healthy: bool) -> Iterator[str]:
 
 
 def test_no_answer_is_a_server_error_or_undescribed(services: dict[str, Service]) -> None:
+    import schemathesis  # noqa: PLC0415 -- as in `service`
+    from schemathesis import GenerationMode  # noqa: PLC0415
+
     for media_type in ("image/*", "application/octet-stream"):
         schemathesis.openapi.media_type(media_type, IMAGES)
     schemathesis.openapi.format("binary", IMAGES)
@@ -269,7 +270,7 @@ def test_no_answer_is_a_server_error_or_undescribed(services: dict[str, Service]
             ("/cancel", "/retry", "/redrive", "/default")
         )
         for mode, count in (PER_IMAGE if is_image else PER_READ).items():
-            for_each(operation.as_strategy(generation_mode=mode), run.send, count=count)
+            for_each(operation.as_strategy(generation_mode=GenerationMode(mode)), run.send, count=count)
     print(run.cases, sorted(run.statuses.items()))
     shown = [f"{failure}\n{curl[:500]}" for failure, curl in run.failures.items()]
     assert not shown, "\n\n".join(shown)
