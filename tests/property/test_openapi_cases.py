@@ -50,7 +50,7 @@ IMAGES = st.sampled_from([GOOD, GOOD, GOOD, png(9, 9), CUT, SMALL, b"", b"a text
 REFUSED = re.compile(r'^{.*"(code|error_type)": ?"(bad_parameter|parameter_unknown)"')
 UNDESCRIBABLE = re.compile(
     "no base64|body is no JSON|time in the job's id|with its zone|begins like a list in JSON"
-    "|binary data is not one element"
+    "|binary data is not one element|file_name names one image"
 )
 # Headers that HTTP itself has, or that every answer has.
 COMMON_HEADERS = {"content-type", "content-length", "allow", "x-content-type-options"}

@@ -45,6 +45,11 @@ class ServedModel:
     ] = None
 
     @property
+    def applied_function(self) -> str:
+        """What makes the model's probabilities, as Hugging Face names it."""
+        return "sigmoid" if self.is_multi_label else "softmax"
+
+    @property
     def reference(self) -> str:
         """Its name and version, as requests and messages name both."""
         return reference_of(self.name, self.version)

@@ -110,7 +110,9 @@ def _hugging_face(ports: WebPorts, operation_id: str, in_path: list[str]) -> _Do
     schema = {"type": "array", "items": ref("schemas", "HuggingFaceLabel")}
     body = image_body(ports, ("top_k", "min_confidence"))
     values = json_options(ports, ["top_k"])
-    values["function_to_apply"] = {"type": "string", "enum": ["softmax", "sigmoid"]}
+    # One that the chosen model does not apply is refused.
+    applied = sorted({one.applied_function for one in ports.models})
+    values["function_to_apply"] = {"type": "string", "enum": applied}
     document = closed(
         {
             "inputs": {"type": "string", "description": "The image in base64, or as a data URL."},

@@ -76,7 +76,7 @@ class HuggingFaceRoutes:
         """`POST /hf` and `POST /hf/{model}`: the labels, best first."""
         model = request.path_params.get("model")
         served = (await self._classification.models.get()).chosen(model)
-        find = partial(_find, "sigmoid" if served.is_multi_label else "softmax")
+        find = partial(_find, served.applied_function)
         upload_format = UploadFormat(("top_k", "min_confidence"), find=find, is_base64=is_json)
         job, result = await self._classification.result_of(request, upload_format, model=model)
         labels = [HuggingFaceLabelDocument(one.name, one.confidence) for one in result.labels]
