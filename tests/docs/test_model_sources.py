@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +13,6 @@ from beholder.model.exporting import export_model
 from beholder.model.folder import KEYS, read_model
 from beholder.model.port import Preprocessing, PreprocessingKind
 from beholder.model.preprocessing_table import read_preprocessing, write_preprocessing
-from beholder.model.sources import checkpoint_file, torchserve
 from docs.pages import column, read, table
 from helpers.sources import (
     archive_file,
@@ -26,6 +24,7 @@ from helpers.sources import (
     vit_config,
     yolo_file,
 )
+from helpers.torch_files import state_file
 from resnet_reference import NARROW, State, random_state
 from tiny_models import LABELS, tiny_graph, write_folder
 
@@ -33,8 +32,15 @@ PAGE = read("docs/models.md")
 ROWS = table(PAGE, "source")
 
 
+@pytest.fixture(scope="module")
+def of_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of torch.save with ImageNet's classes."""
+    state = random_state(classes=1000, widths=NARROW)
+    return state_file(tmp_path_factory.mktemp("torch") / "it.pth", state)
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a folder with every file that the table names."""
     (tmp_path / "mushrooms.txt").write_text("\n".join(LABELS), encoding="utf-8")
     (tmp_path / "mushrooms.onnx").write_bytes(labelled(tiny_graph(side=224), producer="pytorch"))
@@ -45,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     hub_folder(tmp_path / "timm-mushrooms", config=timm_config(), preprocessor=None)
     archive_file(
         tmp_path / "mushrooms.mar",
-        weights=b"",
+        weights=state_file(tmp_path / "mushrooms.pth", state).read_bytes(),
         names=dict(enumerate(LABELS)),
         handler="image_classifier",
     )
@@ -66,15 +72,11 @@ def weights(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def _torch_reads(folder: Path, state: State, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in for torch, which the development environment does not have, and let a ResNet be narrow."""
+def _checkpoints(folder: Path, weights: Path, of_torch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a ResNet be narrow."""
     monkeypatch.setattr(resnet, "_WIDTHS", NARROW)
-    more = {"fc.weight": (1000, NARROW[-1]), "fc.bias": (1000,)}
-    of_imagenet = {name: np.random.default_rng(1).random(shape, np.float32) for name, shape in more.items()}
-    monkeypatch.setattr(checkpoint_file, "read_checkpoint", lambda _: state | of_imagenet)
-    monkeypatch.setattr(torchserve, "read_checkpoint", lambda *_: state)
     (folder / "resnet18.safetensors").symlink_to(weights)
-    (folder / "resnet18.pth").write_bytes(b"")
+    (folder / "resnet18.pth").symlink_to(of_torch)
 
 
 def test_the_page_names_every_key_of_a_model_folder() -> None:
@@ -101,7 +103,7 @@ def test_the_table_has_a_row_for_each_form() -> None:
 
 @pytest.mark.pure
 @pytest.mark.parametrize("number", range(len(ROWS)), ids=[row[0] for row in ROWS])
-@pytest.mark.usefixtures("_torch_reads")
+@pytest.mark.usefixtures("_checkpoints")
 def test_a_command_of_the_table_imports_and_says_what_was_understood(folder: Path, number: int) -> None:
     (command,) = column(PAGE, "source", 1)[number : number + 1]
     program, *arguments = shlex.split(command)

@@ -18,6 +18,7 @@ from beholder.model.preprocessing_table import AS_IS, TORCHVISION
 from beholder.model.sources import torchserve
 from helpers.importing import import_checkpoint
 from helpers.sources import archive_file, hub_folder, safetensors_file, script_bytes, timm_config
+from helpers.torch_files import state_file
 from resnet_reference import NARROW, State, logits, random_state
 
 pytestmark = pytest.mark.pure
@@ -39,6 +40,11 @@ def state() -> State:
 @pytest.fixture(scope="module")
 def weights(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return safetensors_file(tmp_path_factory.mktemp("weights") / "it.safetensors", state)
+
+
+@pytest.fixture(scope="module")
+def weights_of_torch(state: State, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return state_file(tmp_path_factory.mktemp("weights") / "it.pth", state).read_bytes()
 
 
 @pytest.fixture
@@ -185,13 +191,12 @@ def test_arrays_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
 # --- archives of TorchServe ---------------------------------------------------------------------------------
 
 
-def test_an_archive_with_a_state_dict_needs_no_option(
-    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given an archive whose weights torch would read, and names alone or behind WordNet's numbers
+def test_an_archive_with_a_state_dict_needs_no_option(tmp_path: Path, weights_of_torch: bytes) -> None:
+    # given names alone or behind WordNet's numbers
     names = {"0": NAMES[0], **{str(number): [f"n{number}", NAMES[number]] for number in range(1, 4)}}
-    monkeypatch.setattr(torchserve, "read_checkpoint", lambda _, content: {b"weights": state}[content.read()])
-    archive = archive_file(tmp_path / "it.mar", weights=b"weights", names=names, handler="image_classifier")
+    archive = archive_file(
+        tmp_path / "it.mar", weights=weights_of_torch, names=names, handler="image_classifier"
+    )
     # when
     spec = imported(archive, tmp_path)
     # then
@@ -199,10 +204,9 @@ def test_an_archive_with_a_state_dict_needs_no_option(
 
 
 def test_an_archive_with_a_handler_of_its_own_asks_for_the_preprocessing(
-    tmp_path: Path, state: State, labels: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, weights_of_torch: bytes, labels: Path
 ) -> None:
-    monkeypatch.setattr(torchserve, "read_checkpoint", lambda *_: state)
-    archive = archive_file(tmp_path / "it.mar", weights=b"", handler="handler.py")
+    archive = archive_file(tmp_path / "it.mar", weights=weights_of_torch, handler="handler.py")
 
     with pytest.raises(ConfigError, match="by --labels"):
         imported(archive, tmp_path)

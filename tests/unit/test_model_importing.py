@@ -1,8 +1,6 @@
 """Importing makes a whole model folder or none."""
 
 import os
-import pickle
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,17 +14,14 @@ import pytest
 from beholder.errors import ConfigError, ImageTypeUnsupported, ModelInvalid
 from beholder.model import resnet
 from beholder.model.checking import check_model
-from beholder.model.checkpoint import read_checkpoint
-from beholder.model.extras import import_extra
 from beholder.model.folder import read_model
 from beholder.model.onnx_runtime import OnnxRuntimeClassifier
 from beholder.model.port import ModelSpec, Preprocessing
 from beholder.model.preprocessing_table import AS_IS, TORCHVISION
 from beholder.model.registry import BUILTIN_MODEL
-from beholder.model.resnet import RESNETS, check_resnet
-from beholder.model.sources import checkpoint_file
 from beholder.model.sources.source import Description
 from helpers.importing import import_checkpoint, import_onnx
+from helpers.torch_files import state_file
 from resnet_reference import NARROW, State, logits, random_state
 from tiny_models import LABELS, expected_probabilities, tiny_graph, write_folder
 
@@ -210,21 +205,12 @@ def state() -> State:
     return random_state(classes=1000)
 
 
-@pytest.fixture
-def _reads_state(monkeypatch: pytest.MonkeyPatch, state: State) -> None:
-    """Stand in for torch, which the development environment does not have."""
-    monkeypatch.setattr(checkpoint_file, "read_checkpoint", lambda _: state)
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    path = tmp_path / "resnet18.pth"
-    path.write_bytes(b"stands for a checkpoint")
-    return path
+@pytest.fixture(scope="module")
+def checkpoint(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return state_file(tmp_path_factory.mktemp("checkpoint") / "resnet18.pth", state)
 
 
 @pytest.mark.pure
-@pytest.mark.usefixtures("_reads_state")
 def test_a_resnet18_runs_images_as_they_are(tmp_path: Path, checkpoint: Path, state: State) -> None:
     image = np.random.default_rng(2).integers(0, 256, (40, 33, 3), np.uint8)
 
@@ -241,20 +227,18 @@ def test_a_resnet18_runs_images_as_they_are(tmp_path: Path, checkpoint: Path, st
 
 @pytest.mark.pure
 def test_the_preprocessing_of_the_training_is_an_option(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resnet, "_WIDTHS", NARROW)
-    narrow = random_state(classes=1000, widths=NARROW)
-    monkeypatch.setattr(checkpoint_file, "read_checkpoint", lambda _: narrow)
+    narrow = state_file(tmp_path / "resnet18.pth", random_state(classes=1000, widths=NARROW), is_older=True)
 
     spec = import_checkpoint(
-        checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier, preprocessing=TORCHVISION
+        narrow, tmp_path / "resnet18", load=OnnxRuntimeClassifier, preprocessing=TORCHVISION
     )
 
     assert spec.preprocessing == TORCHVISION
 
 
-@pytest.mark.usefixtures("_reads_state")
 def test_labels_of_another_length_are_refused(tmp_path: Path, checkpoint: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n", encoding="utf-8")
@@ -267,138 +251,13 @@ def test_labels_of_another_length_are_refused(tmp_path: Path, checkpoint: Path) 
         )
 
 
-def test_without_torch_it_says_how_to_install_it(
+def test_without_onnx_it_says_how_to_install_it(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
 
-    with pytest.raises(ConfigError, match="pip install torch onnx") as caught:
+    with pytest.raises(ConfigError, match=r"^onnx is not installed; run: pip install onnx$"):
         import_checkpoint(checkpoint, tmp_path / "resnet18", load=OnnxRuntimeClassifier)
-
-    # pip would fetch the CUDA build unasked; who knows that takes the CPU one first.
-    assert "CUDA build of several gigabytes" in caught.value.message
-    assert "CPU build is enough" in caught.value.message
-
-
-def test_the_advice_on_another_extra_does_not_mention_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-
-    with pytest.raises(ConfigError) as caught:
-        import_extra("onnxruntime", "onnxruntime")
-
-    assert caught.value.message == "onnxruntime is not installed; run: pip install onnxruntime"
-
-
-class FakeTensor:
-    """An array that looks like a tensor."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-
-    def detach(self) -> "FakeTensor":
-        return self
-
-    def float(self) -> "FakeTensor":
-        return FakeTensor(self.values.astype(np.float32))
-
-    def numpy(self) -> np.ndarray:
-        return self.values
-
-
-class FakeTorch:
-    """Loads what a test puts there, as torch.load would."""
-
-    __version__ = "2.10.0+cpu"
-    outcome: object = None
-
-    @classmethod
-    def load(cls, _: Path, *, weights_only: bool, map_location: str) -> object:
-        assert weights_only
-        assert map_location == "cpu"
-        if isinstance(cls.outcome, Exception):
-            raise cls.outcome
-        return cls.outcome
-
-    @staticmethod
-    def is_tensor(one: object) -> bool:
-        return isinstance(one, FakeTensor)
-
-
-@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict", "net", "model_ema"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model."])
-def test_a_state_dict_is_found_and_its_prefix_left_out(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, state: State, key: str | None, prefix: str
-) -> None:
-    tensors = {f"{prefix}{name}": FakeTensor(values) for name, values in state.items()}
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
-    monkeypatch.setattr(
-        FakeTorch, "outcome", tensors if key is None else {"epoch": 90, "arch": "resnet18", key: tensors}
-    )
-
-    found = read_checkpoint(checkpoint)
-
-    assert found.keys() == state.keys()
-    assert check_resnet(found, RESNETS["resnet18"]) == 1000
-
-
-def test_names_without_a_common_prefix_are_left_alone(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names_given = ["fc.weight", "fc.bias", "conv1.weight"]
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
-    monkeypatch.setattr(FakeTorch, "outcome", {name: FakeTensor(np.zeros(1)) for name in names_given})
-
-    assert list(read_checkpoint(checkpoint)) == names_given
-
-
-@pytest.mark.parametrize(
-    ("outcome", "words"),
-    [
-        (RuntimeError("corrupt archive"), "is no checkpoint of plain tensors: corrupt archive"),
-        (
-            pickle.UnpicklingError("Weights only load failed. ... you can set weights_only=False ..."),
-            r"whole model or other Python objects.*; save model.state_dict\(\) alone$",
-        ),
-        (EOFError(), "EOFError"),
-        (IndexError("pop from empty list"), "is no checkpoint of plain tensors: pop from empty list"),
-        (struct.error("unpack requires a buffer of 4 bytes"), "is no checkpoint of plain tensors"),
-        ({"model": "not a tensor"}, "is no state dict"),
-        ([1, 2], "is no state dict"),
-        ({}, "is no state dict"),
-        ({"state_dict": {"a": 1}, "epoch": 3}, "is no state dict; save model.state_dict()"),
-    ],
-)
-def test_what_is_no_checkpoint_is_refused(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, outcome: object, words: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
-    monkeypatch.setattr(FakeTorch, "outcome", outcome)
-
-    with pytest.raises(ModelInvalid, match=words):
-        read_checkpoint(checkpoint)
-
-
-@pytest.mark.parametrize("version", ["2.9.1+cpu", "1.13.1"])
-def test_a_torch_that_may_run_code_of_a_checkpoint_is_refused(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
-    monkeypatch.setattr(FakeTorch, "__version__", version)
-    monkeypatch.setattr(FakeTorch, "outcome", AssertionError("it was read"))
-
-    with pytest.raises(ConfigError, match=r"may run code that a checkpoint holds; .*torch>=2\.10"):
-        read_checkpoint(checkpoint)
-
-
-def test_a_checkpoint_must_have_the_hash_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
-    damaged = tmp_path / "resnet18-5c106cde.pth"
-    damaged.write_bytes(b"cut short")
-
-    with pytest.raises(ModelInvalid, match="its name says 5c106cde; the file is damaged"):
-        read_checkpoint(damaged)
-    with pytest.raises(ConfigError, match="No such file"):
-        read_checkpoint(tmp_path / "nothing.pth")
 
 
 # --- trying a folder ----------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ def test_a_model_that_answers_otherwise_than_its_runtime_is_refused(spec: ModelS
 
 
 def test_without_a_comparison_the_report_says_why(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: ModelSpec) -> Classifier:
+    def fails(_: ModelSpec, *, batch_max: int) -> Classifier:
+        assert batch_max == 1
         raise ModelInvalid("too new")
 
     monkeypatch.setattr(verification, "OnnxRuntimeClassifier", fails)

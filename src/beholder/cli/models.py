@@ -295,7 +295,7 @@ def import_model(path: Path, *, as_json: bool, **given: Any) -> None:
     PATH is an ONNX graph, a folder of Hugging Face or timm, a checkpoint of a ResNet (.pth, .safetensors), an
     archive of TorchServe (.mar), or what `beholder models export` wrote. What was understood is shown before
     the model is kept, and what the files do not say is asked for. The new model is loaded and run first. A
-    checkpoint needs `pip install torch onnx`, or onnx alone if it is .safetensors.
+    checkpoint needs `pip install onnx`.
     """
     from beholder.model import exporting, importing  # noqa: PLC0415 -- slow imports, only here
     from beholder.model.sources.source import Description  # noqa: PLC0415

@@ -1,26 +1,22 @@
-"""Reads the arrays of a checkpoint, of torch or of safetensors, without running code that it holds.
+"""Finds the state dict in a checkpoint, of torch or of safetensors, without running code that it holds.
 
 Source: huggingface/safetensors, README.md, section Format; read 2026-11-28.
 """
 
-import hashlib
 import json
 import math
-import pickle
 import re
-import struct
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beholder.errors import ConfigError, ModelInvalid
-from beholder.model.extras import import_extra
 from beholder.model.file_size import TEXT_BYTES_MAX, WEIGHTS_BYTES_MAX, check_size
+from beholder.model.folder import file_sha256
 from beholder.model.mapped_file import map_file
+from beholder.model.torch_file import TorchTensor, read_torch_file
 
 __all__ = ["read_checkpoint", "read_safetensors"]
 
@@ -29,29 +25,13 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema
 # torchvision writes the first digits of the SHA-256 into the name: resnet18-5c106cde.pth.
 # Source: torch.hub.load_state_dict_from_url, parameter check_hash, torch 2.13.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
-# Before, a file could get around weights_only. Source: GitHub advisory, CVE-2026-24747 (2026-01).
-_TORCH_MIN = (2, 10)
-_NUMBER = re.compile(r"\d+")
-# What torch's unpickler raises in a damaged file.
-_DAMAGED = (
-    pickle.UnpicklingError,
-    struct.error,
-    EOFError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 # safetensors' names of types; numpy has no bfloat16, which is the upper half of a float32.
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 _HEAD_BYTES = 8
 
 
-def read_checkpoint(path: Path, content: IO[bytes] | None = None) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a state dict by name.
+def read_checkpoint(path: Path, content: memoryview | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a state dict by name, as float32; those that are it are views of the mapped file.
 
     Args:
         path: As torch.save wrote it, in its zip or its older form: the state dict, or a dict that has it as
@@ -60,31 +40,22 @@ def read_checkpoint(path: Path, content: IO[bytes] | None = None) -> dict[str, N
         content: What to read instead of the file at the path, which is its archive.
 
     Raises:
-        ConfigError: The file cannot be read, or torch is not installed, or too old to be safe.
+        ConfigError: The file cannot be read.
         ModelInvalid: The file is damaged or too large, or holds no dict of tensors.
     """
     if content is None:
-        _check_hash(path)
-    _check_is_no_script(path, content)
-    torch = import_extra("torch", "torch")
-    _check_version(torch.__version__)
-    try:
-        # weights_only refuses every pickle that would call a function.
-        state = torch.load(content or path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the path of a checkpoint") from error
-    except _DAMAGED as error:
-        raise ModelInvalid(
-            f"{path} is no checkpoint of plain tensors: {_reason(error)}; save model.state_dict() alone"
-        ) from error
-    tensors = _find_tensors(state, torch.is_tensor)
+        content = _checked(path)
+    saved, array = read_torch_file(content, path)
+    tensors = _find_tensors(saved)
     if tensors is None:
         raise ModelInvalid(f"{path} is no state dict; save model.state_dict(), not the model")
-    return {str(name): tensor.detach().float().numpy() for name, tensor in _without_prefix(tensors).items()}
+    return {str(name): array(tensor) for name, tensor in _without_prefix(tensors).items()}
 
 
 def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a safetensors file by name, as float32, without a prefix that all names share.
+
+    Those that are float32 are views of the mapped file.
 
     Args:
         path: The file.
@@ -128,49 +99,15 @@ def _array(
     values = np.frombuffer(content[start + begin : start + end], kind).reshape(shape)
     if dtype == "BF16":
         return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
+    return values.astype(np.float32, copy=False)
 
 
-def _check_version(version: str) -> None:
-    """Refuse a torch whose weights_only a hostile file gets around."""
-    if tuple(map(int, _NUMBER.findall(version)[:2])) < _TORCH_MIN:
-        least = ".".join(map(str, _TORCH_MIN))
-        raise ConfigError(
-            f"torch {version} may run code that a checkpoint holds; run: pip install 'torch>={least}'"
-        )
-
-
-def _check_is_no_script(path: Path, content: IO[bytes] | None) -> None:
-    """Refuse a TorchScript archive, a program with weights, with the command that exports it."""
-    try:
-        with zipfile.ZipFile(content or path) as archive:
-            is_script = any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
-        is_script = False
-    finally:
-        if content is not None:
-            content.seek(0)
-    if is_script:
-        raise ModelInvalid(
-            f"{path} is TorchScript, a program; export it where torch is installed, and import the "
-            f"ONNX file: python -c \"import torch; m = torch.jit.load('{path.name}').eval(); "
-            "torch.onnx.export(m, torch.zeros(1, 3, 224, 224), 'model.onnx', dynamo=False)\""
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Return why torch refuses the file, without its advice to load the file with code execution."""
-    if "weights_only" in str(error) or "Weights only" in str(error):
-        return "it holds a whole model or other Python objects, which are not read because that runs them"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _find_tensors(state: Any, is_tensor: Callable[[Any], bool]) -> dict[str, Any] | None:
+def _find_tensors(saved: Any) -> dict[str, TorchTensor] | None:
     """Return the dict itself if it holds tensors only, or the first such dict inside it."""
-    if not isinstance(state, dict):
+    if not isinstance(saved, dict):
         return None
-    for found in (state, *(state.get(key) for key in _STATE_KEYS)):
-        if isinstance(found, dict) and found and all(is_tensor(value) for value in found.values()):
+    for found in (saved, *(saved.get(key) for key in _STATE_KEYS)):
+        if isinstance(found, dict) and found and all(isinstance(one, TorchTensor) for one in found.values()):
             return found
     return None
 
@@ -183,12 +120,12 @@ def _without_prefix(tensors: dict[str, Any]) -> dict[str, Any]:
     return tensors
 
 
-def _check_hash(path: Path) -> None:
+def _checked(path: Path) -> memoryview:
+    """Return a file that has the hash in its name, mapped."""
     wanted = _HASH_IN_NAME.search(path.name)
     try:
         check_size(path, WEIGHTS_BYTES_MAX)
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        actual, content = file_sha256(path), map_file(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a checkpoint") from error
     if wanted is not None and not actual.startswith(wanted.group(1)):
@@ -196,3 +133,4 @@ def _check_hash(path: Path) -> None:
             f"{path} has sha256 {actual}, its name says {wanted.group(1)}; "
             "the file is damaged, fetch it again"
         )
+    return content

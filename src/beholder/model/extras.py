@@ -12,15 +12,9 @@ __all__ = ["import_extra", "is_installed"]
 # Packages by name, because beholder itself is on no package index.
 _PACKAGES = {
     "onnxruntime": "onnxruntime",
-    "torch": "torch onnx",
     "onnx": "onnx",
     "quantize": "onnxruntime onnx",
     "heic": "pillow-heif",
-}
-# Advice to a person who installs a package, by its import name.
-_ADVICE = {
-    "torch": "plain torch from the default package index is a CUDA build of several gigabytes; its CPU build "
-    "is enough, so install that first",
 }
 
 
@@ -37,10 +31,7 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        advice = f" ({_ADVICE[module]})" if module in _ADVICE else ""
-        raise ConfigError(
-            f"{module} is not installed; run: pip install {_PACKAGES[extra]}{advice}"
-        ) from error
+        raise ConfigError(f"{module} is not installed; run: pip install {_PACKAGES[extra]}") from error
 
 
 @cache

@@ -7,7 +7,7 @@ Source: protobuf.dev/programming-guides/encoding.
 
 from collections.abc import Iterator
 
-__all__ = ["BYTES", "MALFORMED", "VARINT", "Pieces", "field", "fields", "varint"]
+__all__ = ["BYTES", "MALFORMED", "VARINT", "Pieces", "field", "field_head", "fields", "varint"]
 
 # A message in pieces that follow each other: weights stay where they are, such as in a mapped file.
 Pieces = list[memoryview | bytes]
@@ -62,10 +62,15 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def field(number: int, value: Pieces) -> Pieces:
     """Return a field that holds bytes, with its head, in pieces."""
+    return [field_head(number, sum(map(len, value))), *value]
+
+
+def field_head(number: int, size: int) -> bytes:
+    """Return what stands before the bytes of a field."""
     head = bytearray()
-    for rest in (number << 3 | BYTES, sum(map(len, value))):
+    for rest in (number << 3 | BYTES, size):
         while rest > 0x7F:  # noqa: PLR2004
             head.append(rest & 0x7F | 0x80)
             rest >>= 7  # noqa: PLW2901 -- seven bits at a time
         head.append(rest)
-    return [bytes(head), *value]
+    return bytes(head)

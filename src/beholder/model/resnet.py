@@ -8,27 +8,18 @@ Source:
     those of torchvision/models/resnet.py, 0.29.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from beholder.errors import ModelInvalid
-from beholder.model.extras import import_extra
+from beholder.model.onnx_building import OnnxBuilder, State
 
 __all__ = ["RESNETS", "Resnet", "check_resnet", "find_resnet", "resnet_onnx"]
 
-_OPSET = 17
-# ONNX Runtime 1.20, the oldest version allowed, reads IR version 10 at most; opset 17 came with 8.
-_IR_VERSION = 8
 _WIDTHS = (64, 128, 256, 512)
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 # The default of torch.nn.BatchNorm2d, which a checkpoint does not hold.
 _EPSILON = 1e-5
-
-State = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +87,8 @@ def check_resnet(state: State, resnet: Resnet) -> int:
     return int(state["fc.bias"].shape[0])
 
 
-def resnet_onnx(state: State, resnet: Resnet) -> bytes:
-    """Return the graph as an ONNX file: input `image`, output `logits`.
+def resnet_onnx(state: State, resnet: Resnet) -> Iterator[bytes | memoryview]:
+    """Return the graph as an ONNX file in pieces: input `image`, output `logits`.
 
     Args:
         state: The checkpoint's arrays by name.
@@ -112,87 +103,35 @@ def resnet_onnx(state: State, resnet: Resnet) -> bytes:
         ConfigError: The package onnx is not installed.
     """
     classes = check_resnet(state, resnet)
-    return _Graph(import_extra("onnx", "onnx"), state, resnet).build(classes)
+    builder = OnnxBuilder(state, epsilon=_EPSILON)
+    value = builder.add("Relu", [builder.conv("conv1", "bn1", "image", stride=2, pads=[3] * 4)])
+    value = builder.add("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for stage, depth in enumerate(resnet.depths, start=1):
+        for block in range(depth):
+            stride = 2 if stage > 1 and block == 0 else 1
+            value = _block(builder, state, resnet, f"layer{stage}.{block}", value, stride=stride)
+    builder.classifier("fc", value)
+    return builder.pieces(resnet.name, classes, None)
 
 
-class _Graph:
-    """The nodes and weights so far; each layer's method adds its nodes and returns the name of its output."""
+def _block(builder: OnnxBuilder, state: State, resnet: Resnet, name: str, value: str, *, stride: int) -> str:
+    def conv(number: int, value: str, *, stride: int = 1, padding: int = 0, groups: int = 1) -> str:
+        conv, norm = f"{name}.conv{number}", f"{name}.bn{number}"
+        return builder.conv(conv, norm, value, stride=stride, pads=[padding] * 4, groups=groups)
 
-    def __init__(self, onnx: Any, state: State, resnet: Resnet) -> None:
-        self._onnx = onnx
-        self._state = state
-        self._resnet = resnet
-        self._nodes: list[Any] = []
-        self._weights: list[Any] = []
+    def relu(value: str) -> str:
+        return builder.add("Relu", [value])
 
-    def build(self, classes: int) -> bytes:
-        value = self._relu(self._conv("conv1", "bn1", "image", stride=2, padding=3))
-        value = self._add("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-        for stage, depth in enumerate(self._resnet.depths, start=1):
-            for block in range(depth):
-                value = self._block(
-                    f"layer{stage}.{block}", value, stride=2 if stage > 1 and block == 0 else 1
-                )
-        value = self._add("Flatten", [self._add("GlobalAveragePool", [value])])
-        weights = [self._weight(name, self._state[name]) for name in ("fc.weight", "fc.bias")]
-        self._nodes.append(self._onnx.helper.make_node("Gemm", [value, *weights], ["logits"], transB=1))
-        return self._file(classes)
-
-    def _block(self, name: str, value: str, *, stride: int) -> str:
-        def conv(number: int, value: str, *, stride: int = 1, padding: int = 0, groups: int = 1) -> str:
-            conv, norm = f"{name}.conv{number}", f"{name}.bn{number}"
-            return self._conv(conv, norm, value, stride=stride, padding=padding, groups=groups)
-
-        if self._resnet.is_bottleneck:
-            inner = self._relu(conv(1, value))
-            inner = self._relu(conv(2, inner, stride=stride, padding=1, groups=self._resnet.groups))
-            inner = conv(3, inner)
-        else:
-            inner = conv(2, self._relu(conv(1, value, stride=stride, padding=1)), padding=1)
-        if f"{name}.downsample.0.weight" in self._state:
-            value = self._conv(
-                f"{name}.downsample.0", f"{name}.downsample.1", value, stride=stride, padding=0
-            )
-        return self._relu(self._add("Add", [inner, value]))
-
-    def _conv(self, conv: str, norm: str, value: str, *, stride: int, padding: int, groups: int = 1) -> str:
-        # In double precision, so that the folding rounds only once.
-        scale, shift, mean, variance = (
-            np.asarray(self._state[f"{norm}.{part}"], np.float64) for part in _NORM_PARTS
+    if resnet.is_bottleneck:
+        inner = relu(conv(2, relu(conv(1, value)), stride=stride, padding=1, groups=resnet.groups))
+        inner = conv(3, inner)
+    else:
+        inner = conv(2, relu(conv(1, value, stride=stride, padding=1)), padding=1)
+    if f"{name}.downsample.0.weight" in state:
+        value = builder.conv(
+            f"{name}.downsample.0", f"{name}.downsample.1", value, stride=stride, pads=[0] * 4
         )
-        factor = scale / np.sqrt(variance + _EPSILON)
-        kernel = np.asarray(self._state[f"{conv}.weight"], np.float64) * factor[:, None, None, None]
-        weights = [
-            self._weight(f"{conv}.weight", kernel),
-            self._weight(f"{conv}.bias", shift - mean * factor),
-        ]
-        return self._add("Conv", [value, *weights], strides=[stride] * 2, pads=[padding] * 4, group=groups)
-
-    def _relu(self, value: str) -> str:
-        return self._add("Relu", [value])
-
-    def _weight(self, name: str, values: NDArray[Any]) -> str:
-        self._weights.append(self._onnx.numpy_helper.from_array(np.asarray(values, np.float32), name))
-        return name
-
-    def _add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        output = f"x{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def _file(self, classes: int) -> bytes:
-        helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
-        image = helper.make_tensor_value_info("image", kind, ["n", 3, "height", "width"])
-        logits = helper.make_tensor_value_info("logits", kind, ["n", classes])
-        graph = helper.make_graph(self._nodes, self._resnet.name, [image], [logits], self._weights)
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
-            ir_version=_IR_VERSION,
-            producer_name="beholder",
-        )
-        self._onnx.checker.check_model(model)
-        return bytes(model.SerializeToString(deterministic=True))
+    return relu(builder.add("Add", [inner, value]))
 
 
 def _problems(state: State, resnet: Resnet) -> list[str]:

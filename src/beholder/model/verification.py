@@ -216,7 +216,8 @@ def compare(spec: ModelSpec, side: int, found: NDArray[np.float32]) -> Agreement
     if not is_installed(_ONNX_RUNTIME):
         return Agreement(reason="ONNX Runtime is not installed")
     try:
-        expected = OnnxRuntimeClassifier(spec).classify(trial_images(side, side))
+        # One by one: eight images at once take more memory than most models.
+        expected = OnnxRuntimeClassifier(spec, batch_max=1).classify(trial_images(side, side))
     except (ModelInvalid, JobError) as error:
         reason = error.message.removeprefix(f"{spec.onnx_path}: ")
         return Agreement(reason=f"ONNX Runtime cannot run it ({reason})")

@@ -28,7 +28,7 @@ def read_checkpoint_file(file: Path, description: Description) -> Source:
         description: What the user says.
 
     Raises:
-        ConfigError: A file cannot be read, torch or onnx is not installed, or an option is needed or has no
+        ConfigError: A file cannot be read, onnx is not installed, or an option is needed or has no
             effect.
         ModelInvalid: The checkpoint is damaged or holds no ResNet.
     """
@@ -77,7 +77,7 @@ def source_of_state(
     whole, preprocessing_from = completed(
         description, known, source=f"{file.name}, sha256 {file_sha256(file)}"
     )
-    return Source(file, form, [resnet_onnx(state, resnet)], labels, labels_from, whole, preprocessing_from)
+    return Source(file, form, resnet_onnx(state, resnet), labels, labels_from, whole, preprocessing_from)
 
 
 def _resnet(file: Path, state: Mapping[str, NDArray[Any]], arch: str | None) -> Resnet:

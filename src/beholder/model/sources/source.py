@@ -1,11 +1,10 @@
 """A model as its files and the user's options describe it, before it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beholder.model.port import Preprocessing
-from beholder.model.protobuf import Pieces
 
 __all__ = ["Description", "Known", "Source", "completed", "output_of"]
 
@@ -80,7 +79,7 @@ class Source:
     Args:
         file: The user's file that messages name.
         form: What it is, in words, such as 'ONNX, opset 17, by pytorch 2.9.0'.
-        graph: An ONNX file in pieces, its weights inside.
+        graph: An ONNX file in pieces, its weights inside; they are written once.
         labels: One name per class, by class number.
         labels_from: Where the labels stand, for messages.
         description: What user and files say together.
@@ -89,7 +88,7 @@ class Source:
 
     file: Path
     form: str
-    graph: Pieces
+    graph: Iterable[memoryview | bytes]
     labels: tuple[str, ...]
     labels_from: str
     description: Description

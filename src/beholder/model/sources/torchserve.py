@@ -4,7 +4,6 @@ Source: pytorch/serve, model-archiver (MANIFEST.json) and ts/torch_handler/image
 2026-11-28.
 """
 
-import io
 import json
 import zipfile
 import zlib
@@ -39,7 +38,7 @@ def read_archive(file: Path, description: Description) -> Source:
         description: What the user says.
 
     Raises:
-        ConfigError: The file cannot be read, torch or onnx is not installed, or an option is needed or has no
+        ConfigError: The file cannot be read, onnx is not installed, or an option is needed or has no
             effect.
         ModelInvalid: It is no archive, is too large, holds TorchScript, or no ResNet.
     """
@@ -70,7 +69,7 @@ def read_archive(file: Path, description: Description) -> Source:
         preprocessing=TORCHVISION if model.get("handler") == _HANDLER else None,
         preprocessing_from=f"the handler {_HANDLER}",
     )
-    return source_of_state(file, read_checkpoint(file, io.BytesIO(weights)), description, known)
+    return source_of_state(file, read_checkpoint(file, memoryview(weights)), description, known)
 
 
 def _json(archive: zipfile.ZipFile, name: str, file: Path) -> Mapping[str, Any]:
