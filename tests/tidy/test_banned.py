@@ -21,7 +21,7 @@ BANNED: dict[str, tuple[str, set[str]]] = {
     "breakpoint": ("a test", set()),
     "eval": ("a parser", set()),
     "exec": ("a function", set()),
-    # The reader of checkpoints cuts the unpickler down to what plain data needs (ADR 47).
+    # The reader of checkpoints cuts the unpickler down to what plain data needs (ADR 49).
     "pickle": ("JSON; nothing is unpickled that came from outside", {"model/torch_file.py"}),
     "time.sleep": (
         "return the seconds to the next tick; only the runner sleeps",
