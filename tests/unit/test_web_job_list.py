@@ -31,7 +31,9 @@ def test_jobs_are_listed_newest_first_as_a_get_shows_them(web: Web, ids: list[st
     answer = web.ask("GET", "/v1/jobs?limit=4")
     assert [one["id"] for one in answer.json["items"]] == ids
     for one in answer.json["items"]:
-        assert one == web.ask("GET", f"/v1/jobs/{one['id']}").json
+        shown = web.ask("GET", f"/v1/jobs/{one['id']}").json
+        shown.pop("estimate", None)
+        assert one == shown
     first = web.ask("GET", "/v1/jobs?limit=3").json
     assert first["next"] == ids[2]
     assert listed(web, f"?limit=1&cursor={first['next']}") == ids[3:]

@@ -47,6 +47,7 @@ from beholder.web.submission.admission import Admission
 from beholder.web.submission.cancel import JobCanceler
 from beholder.web.submission.deletion import JobDeleter
 from beholder.web.submission.direct_uploads import DirectUploads
+from beholder.web.submission.estimates import Estimates
 from beholder.web.submission.job_list import JobLister
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
@@ -144,7 +145,8 @@ def build_app(
     service = _service_routes(ports, readiness)
     canceler = JobCanceler(lookup, ports.results, ports.clock)
     deleter = JobDeleter(canceler, ports.images, ports.results, ports.clock)
-    jobs = JobRoutes(lookup, canceler, deleter, pending_replies, lookups, admission)
+    estimates = _estimates(ports, fleet, admission)
+    jobs = JobRoutes(lookup, canceler, deleter, pending_replies, lookups, admission, estimates)
     compat = compat_routes(images.classification, canceler, lookups, readiness, ports.version)
     models = ModelRoutes(images.classification.models, images.limits)
     routes = (
@@ -182,6 +184,17 @@ def _admission_of(ports: WebPorts) -> Admission:
         startup_s=ports.startup_s,
         every_s=ports.depth_every_s,
     )
+
+
+def _estimates(ports: WebPorts, fleet: FleetView, admission: Admission) -> Estimates:
+    estimates = Estimates(fleet, admission, ports.clock)
+    ports.telemetry.watch(
+        "beholder_estimates_total",
+        "Outcomes inside and outside the intervals that callers were told.",
+        estimates.counts,
+        "outcome",
+    )
+    return estimates
 
 
 def _current_models(ports: WebPorts) -> CurrentModels:

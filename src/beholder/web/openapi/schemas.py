@@ -25,6 +25,7 @@ from beholder.web.routes.compat.torchserve import TorchServeErrorDocument, Torch
 from beholder.web.routes.dead_letters import DeadLettersDocument, RedriveDocument
 from beholder.web.service_documents import HealthDocument, IndexDocument, ModelsDocument, ReadinessDocument
 from beholder.web.submission.direct_uploads import UploadDocument
+from beholder.web.submission.estimates import EstimateDocument
 from beholder.web.submission.job_list import JobListDocument
 
 __all__ = ["schemas"]
@@ -33,6 +34,7 @@ _DOCUMENTS = (
     Job,
     ProblemDocument,
     JobListDocument,
+    EstimateDocument,
     UploadDocument,
     ModelsDocument,
     IndexDocument,
@@ -89,6 +91,10 @@ def schemas(ports: WebPorts, codes: Iterable[str]) -> dict[str, Any]:
     found = schemas_of(_DOCUMENTS) | {"Limits": _limits(ports)}
     found["Job"]["properties"]["urls"] = _JOB_URLS
     found["Job"]["required"].append("urls")
+    found["Job"]["properties"]["estimate"] = {
+        **ref("schemas", "Estimate"),
+        "description": "When an unfinished job may have its outcome; in answers to a GET of the job alone.",
+    }
     found["Options"]["properties"]["top_k"]["maximum"] = ports.limits.top_k_max
     found["Problem"]["properties"]["code"]["enum"] = list(codes)
     found["Problem"]["properties"]["job"] = _FAILED_JOB

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from beholder.documents import to_document
 from beholder.errors import BeholderError, IdempotencyKeyInUse, JobFinished, JobNotFound
 from beholder.job import Job, JobStatus, is_job_id
 from beholder.web.access_log import entry_of
@@ -28,6 +29,7 @@ from beholder.web.submission.admission import Admission
 from beholder.web.submission.bounded import LOOKUP_S_MAX, bounded
 from beholder.web.submission.cancel import JobCanceler
 from beholder.web.submission.deletion import JobDeleter, is_deleted
+from beholder.web.submission.estimates import Estimates
 from beholder.web.submission.json_body import find_in_json, is_json
 from beholder.web.submission.lookup import JobLookup
 from beholder.web.submission.pending import PendingReplies
@@ -130,6 +132,7 @@ class JobRoutes:
         pending_replies: The requests that wait for outcomes.
         lookups: Runs the lookups, which block.
         admission: Computes when to ask for a job again.
+        estimates: Computes when a job may have its outcome.
     """
 
     lookup: JobLookup
@@ -138,6 +141,7 @@ class JobRoutes:
     pending_replies: PendingReplies
     lookups: Executor
     admission: Admission
+    estimates: Estimates
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/jobs/{job_id}`: the job object; 200 whatever its outcome, since the request succeeded."""
@@ -146,8 +150,11 @@ class JobRoutes:
         if found is None or (isinstance(found, Outcome) and is_deleted(found)):
             raise JobNotFound
         if isinstance(found, Outcome):
+            self.estimates.finished(found.job)
             return Response(found.document, media_type="application/json")
-        return job_response(found, 200, {"Retry-After": str(self.admission.retry_after_s(job_id))})
+        estimate = to_document(await bounded(self.lookups, LOOKUP_S_MAX, self.estimates.of, found))
+        headers = {"Retry-After": str(self.admission.retry_after_s(job_id))}
+        return job_response(found, HTTPStatus.OK, headers, estimate=estimate)
 
     async def cancel(self, request: Request) -> Response:
         """`POST /v1/jobs/{job_id}/cancel`: the canceled job; a request that waits for it is answered."""

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,9 +31,9 @@ EMBEDDING_TYPE = "application/octet-stream"
 """What Accept names to get an embedding as bytes."""
 
 
-def job_response(job: Job, status: int, headers: dict[str, str]) -> Response:
-    """Return the job object of an unfinished job."""
-    body = json.dumps(job.to_dict(), ensure_ascii=False)
+def job_response(job: Job, status: int, headers: dict[str, str], **more: Any) -> Response:
+    """Return the job object of an unfinished job, with further members."""
+    body = json.dumps(job.to_dict() | more, ensure_ascii=False)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 

@@ -42,7 +42,7 @@ class Admission:
         every_s: How often the depth is read.
 
     Attributes:
-        notifier: Set when a job is admitted after a rest, so that the next reading is due at once.
+        notifier: Set when a job was sent after a rest, so that the next reading is due at once.
     """
 
     def __init__(
@@ -98,8 +98,6 @@ class Admission:
             self._check_room(is_interactive=is_interactive)
             self._entering[is_interactive] += 1
             was_resting, self._is_resting = self._is_resting, False
-        if was_resting:
-            self.notifier.set()
         is_sent = False
         try:
             yield is_interactive
@@ -110,6 +108,9 @@ class Admission:
                 if is_sent:
                     self._keep_place(job_id, is_interactive=is_interactive)
                     self._sent_since[is_interactive] += 1
+            # Not before: a reading while the job is sent may count it, and it would stand behind itself.
+            if was_resting:
+                self.notifier.set()
 
     def done(self, count: int) -> None:
         """Count jobs whose outcome arrived."""
@@ -122,6 +123,25 @@ class Admission:
         with self._lock:
             ahead = min(self._places.get(job_id, 0.0) - self._done, self._backlog() + self._depth.in_flight)
             return self._seconds_for(max(0.0, ahead))
+
+    def place(self, job_id: str) -> tuple[int | None, int]:
+        """Return how many jobs are before a job, None if another process accepted it; and how many wait."""
+        with self._lock:
+            everything = self._backlog() + self._depth.in_flight
+            if job_id not in self._places:
+                return None, everything
+            return max(0, min(math.ceil(self._places[job_id] - self._done), everything)), everything
+
+    @property
+    def jobs_per_s(self) -> float:
+        """The measured rate of the workers."""
+        with self._lock:
+            return self._jobs_per_s()
+
+    @property
+    def startup_s(self) -> float:
+        """How long the first job waits for a worker if none is running."""
+        return self._startup_s
 
     def seconds_for(self, count: float) -> int:
         """Return the seconds in which the workers may finish so many jobs, as a Retry-After."""
