@@ -78,3 +78,8 @@ def test_text_files_end_with_one_line_break() -> None:
 def test_no_file_has_what_a_merge_left_open() -> None:
     left = [path for path, text in texts() if re.search(r"^(<{7}|>{7}) ", text, re.MULTILINE)]
     assert left == []
+
+
+def test_no_tracked_file_is_a_link() -> None:
+    """A link leads to a folder of the machine where it was made."""
+    assert not [str(path) for path in tracked_files() if (ROOT / path).is_symlink()]
