@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beholder.scaling.eta import Calibration, Estimate, FleetAhead, estimate
+from beholder.scaling.eta import Estimate, FleetAhead, IntervalCalibration, estimate
 from beholder.scaling.records.record import Record
 from beholder.simulator.cloud import WorldSettings
 from beholder.simulator.ours import Ours
@@ -49,7 +49,7 @@ def told_of(name: str, settings: WorldSettings) -> list[tuple[Estimate, float]]:
     asked = np.sort(rng.choice(len(done_s), min(len(done_s), ASKS_MAX), replace=False))
     share = np.where(rng.random(len(asked)) < 0.5, 0.0, rng.random(len(asked)))
     looks = sorted(zip(traffic.arrivals_s[asked] + share * latency_s[asked], asked.tolist(), strict=True))
-    calibration, told = Calibration(), []
+    calibration, told = IntervalCalibration(), []
     unfinished: list[tuple[float, int, Estimate, float]] = []
     for at_s, number in looks:
         while unfinished and unfinished[0][0] <= at_s:
@@ -120,7 +120,7 @@ def test_what_is_told(ahead: int, given: dict[str, Any], kind: str, eta_s: float
 
 
 def test_an_interval_widens_on_misses_and_narrows_on_hits() -> None:
-    calibration, raw = Calibration(), estimate(100, fleet())
+    calibration, raw = IntervalCalibration(), estimate(100, fleet())
     first = calibration.widened(raw)
     calibration.learn(first, first.until_s + 1.0)
     wider = calibration.widened(raw)

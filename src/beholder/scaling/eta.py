@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from beholder.scaling.records.record import Record
 from beholder.words import counted
 
-__all__ = ["Calibration", "Estimate", "FleetAhead", "estimate"]
+__all__ = ["Estimate", "FleetAhead", "IntervalCalibration", "estimate"]
 
 _LONGEST_S = 86_400.0
 # An instance that is late is on its way for this part of a usual startup still.
@@ -91,7 +91,7 @@ class Estimate:
     reason: str
 
 
-class Calibration:
+class IntervalCalibration:
     """Widens intervals by what the outcomes showed, apart for each kind of estimate.
 
     Each outcome outside moves its end outwards by a step, and each inside moves both inwards by a small part

@@ -148,10 +148,7 @@ def build_app(
     estimates = _estimates(ports, fleet, admission)
     jobs = JobRoutes(lookup, canceler, deleter, pending_replies, lookups, admission, estimates)
     compat = compat_routes(images.classification, canceler, lookups, readiness, ports.version)
-    models = ModelRoutes(images.classification.models, images.limits)
-    routes = (
-        _job_routes(jobs, images, ports) + _routes(images, models, service) + _operator_routes(ports, fleet)
-    )
+    routes = _job_routes(jobs, images, ports) + _routes(images, service) + _operator_routes(ports, fleet)
     return WebApp(_router(routes + compat, lifespan, ports), ports, pending_replies, readiness)
 
 
@@ -269,7 +266,8 @@ def _job_routes(jobs: JobRoutes, images: ImageRoutes, ports: WebPorts) -> list[R
     ]
 
 
-def _routes(images: ImageRoutes, models: ModelRoutes, service: ServiceRoutes) -> list[Route]:
+def _routes(images: ImageRoutes, service: ServiceRoutes) -> list[Route]:
+    models = ModelRoutes(images.classification.models, images.limits)
     return [
         Route("/v1/classify", _Endpoint(images.classify), methods=["POST"]),
         Route("/v1/embed", _Endpoint(images.embed), methods=["POST"]),

@@ -15,7 +15,7 @@ from beholder.clock import Clock, age_s
 from beholder.documents import Count, NotNegative
 from beholder.errors import BackendError
 from beholder.job import Job, JobStatus
-from beholder.scaling.eta import Calibration, Estimate, FleetAhead, estimate
+from beholder.scaling.eta import Estimate, FleetAhead, IntervalCalibration, estimate
 from beholder.web.fleet_view import FleetView
 from beholder.web.submission.admission import Admission
 
@@ -58,7 +58,7 @@ class Estimates:
         self._admission = admission
         self._clock = clock
         self._lock = threading.Lock()
-        self._calibration = Calibration()
+        self._calibration = IntervalCalibration()
         self._told: OrderedDict[str, _Told] = OrderedDict()
 
     def of(self, job: Job) -> EstimateDocument:
