@@ -150,7 +150,8 @@ def test_a_retry_that_fails_can_be_retried_itself(web: Web) -> None:
     job = failed(web)
     second = retry(web, job["id"], **ASYNC)
     assert (second.status, second.headers["location"]) == (202, f"/v1/jobs/{second.json['id']}")
-    assert second.json == web.ask("GET", second.headers["location"]).json
+    told = web.ask("GET", second.headers["location"]).json
+    assert told == second.json | {"estimate": told["estimate"]}
     assert web.ask("POST", f"/v1/jobs/{second.json['id']}/cancel").status == 200
     assert is_problem(retry(web, second.json["id"]), 409, "job_not_failed")
     messages(web)

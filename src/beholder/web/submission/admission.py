@@ -42,7 +42,7 @@ class Admission:
         every_s: How often the depth is read.
 
     Attributes:
-        notifier: Set when a job was sent after a rest, so that the next reading is due at once.
+        notifier: Set when a job is admitted after a rest, so that the readings go on.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Admission:
         self._done_before = 0
         self._is_asleep = True
         self._is_resting = False
+        self._is_woken = False
         self.notifier = threading.Event()
         self._rate = _Mean(_MEMORY_S)
         self._read_at_s: float | None = None
@@ -98,6 +99,9 @@ class Admission:
             self._check_room(is_interactive=is_interactive)
             self._entering[is_interactive] += 1
             was_resting, self._is_resting = self._is_resting, False
+            self._is_woken = self._is_woken or was_resting
+        if was_resting:
+            self.notifier.set()
         is_sent = False
         try:
             yield is_interactive
@@ -108,9 +112,6 @@ class Admission:
                 if is_sent:
                     self._keep_place(job_id, is_interactive=is_interactive)
                     self._sent_since[is_interactive] += 1
-            # Not before: a reading while the job is sent may count it, and it would stand behind itself.
-            if was_resting:
-                self.notifier.set()
 
     def done(self, count: int) -> None:
         """Count jobs whose outcome arrived."""
@@ -150,6 +151,10 @@ class Admission:
 
     def tick(self) -> float:
         """Read the queue's depth; return the seconds until the next reading."""
+        with self._lock:
+            is_woken, self._is_woken = self._is_woken, False
+        if is_woken:  # amid jobs that are being sent, of which a reading may count some twice
+            return self._every_s
         depth, sent = self._read()
         now_s = self._clock.now_s()
         with self._lock:
