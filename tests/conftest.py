@@ -2,6 +2,7 @@
 
 import faulthandler
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"the id of {item.nodeid[:150]} has {len(item.nodeid)} characters")
     long = ("slow", "aws")
     items.sort(key=lambda item: next((n for n, name in enumerate(long) if item.get_closest_marker(name)), 2))
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Give the root logger back as it was: a command that runs in this process sets it for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -30,14 +30,14 @@ class FileLock:
 
     Args:
         path: The file that is locked; made if it is missing.
-        wait_s_max: How long a thread waits for it.
+        wait_s_max: How long a thread waits for it; None for as long as a put may take.
 
     Raises:
         OSError: The file cannot be opened for writing.
     """
 
-    def __init__(self, path: Path, *, wait_s_max: float = _WAIT_S_MAX) -> None:
-        self._wait_s_max = wait_s_max
+    def __init__(self, path: Path, *, wait_s_max: float | None = None) -> None:
+        self._wait_s_max = _WAIT_S_MAX if wait_s_max is None else wait_s_max
         self._file = path.open("ab")
         self._never = threading.Event()  # waiting for it is a pause
         self.is_stuck = False

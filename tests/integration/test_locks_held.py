@@ -44,7 +44,7 @@ def holding(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", HOLD, kind, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         # A loop that waits for the holder would never come to kill it.
-        killer = threading.Timer(20, holder.kill)
+        killer = threading.Timer(60, holder.kill)
         killer.start()
         try:
             assert holder.stdout is not None

@@ -310,7 +310,9 @@ def import_model(path: Path, *, as_json: bool, **given: Any) -> None:
         _check_is_alone(path)
         spec, destination = exporting.import_exported(path, registry, load=load)
     else:
-        name = given["name"] = given["name"] or (str(path) if is_packaged(path) else None)
+        if given["name"] is None and is_packaged(path):
+            given["name"] = str(path)
+        name = given["name"]
         if name is None:
             raise ConfigError("the new model needs a name; give one by --name")
         destination = registry.folder_for(name, given["version"])

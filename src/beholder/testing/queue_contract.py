@@ -276,9 +276,10 @@ class QueueContract:
         """A wait ends by itself, and a receive without a wait returns at once."""
         began_s = time.monotonic()
         assert queue.receive(count_max=1, wait_s=0) == []
-        assert time.monotonic() - began_s < 0.5
+        assert time.monotonic() - began_s < 5.0  # a usual wait takes 20
+        began_s = time.monotonic()
         assert queue.receive(count_max=1, wait_s=1.0) == []
-        assert 0.9 <= time.monotonic() - began_s < 3.0
+        assert 0.9 <= time.monotonic() - began_s < 15.0
 
     def test_a_waiting_receive_is_woken_by_a_send(self, queue: Queue) -> None:
         """A message is delivered before the end of a receiver's wait."""
