@@ -89,7 +89,8 @@ def test_respond_async_gives_a_job_that_can_be_fetched_at_once(service: RunningS
     reply = service.classify(cat, prefer="respond-async")
     assert reply.status == 202
     assert reply.headers["preference-applied"] == "respond-async"
-    assert reply.headers["retry-after"] == "1"
+    # what other tests sent counts; `test_web_app` has the exact time
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
     job = service.get(reply.headers["location"])
     assert job.status == 200
     assert job.json["id"] == reply.json["id"]
